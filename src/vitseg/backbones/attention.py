@@ -1,0 +1,143 @@
+"""Self-attention of the ViT families, on any subset of queries, over timm's own parameters."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from timm.layers.attention import Attention, AttentionRope
+from timm.models.beit import Attention as BeitAttention
+from timm.models.eva import EvaAttention
+from torch import Tensor, nn
+
+from vitseg.backbones.positions import TokenPositions, relative_bias, rotate
+from vitseg.errors import ConfigError
+from vitseg.layers.tokens import take_tokens
+from vitseg.types import Size
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention through `scaled_dot_product_attention`.
+
+    Subclasses own timm's parameters under timm's names and say what the joint projection of queries, keys and values is.
+    """
+
+    proj: nn.Linear
+
+    def __init__(self, num_heads: int):
+        super().__init__()
+        self.num_heads = num_heads
+
+    def joint_projection(self) -> tuple[Float[Tensor, "qkv c"], Float[Tensor, " qkv"] | None]:
+        """Weight and bias whose rows give queries, keys and values, in this order."""
+        raise NotImplementedError
+
+    def prepare(
+        self, q: Tensor, k: Tensor, queries: TokenPositions, keys: TokenPositions
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Per-family treatment of (b, heads, n, d) queries and keys; also an additive bias, if there is one."""
+        del queries, keys
+        return q, k, None
+
+    def finish(self, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b n c"]:
+        """Output projection of the merged heads."""
+        return self.proj(x)
+
+    def forward(
+        self, x: Float[Tensor, "b n c"], positions: TokenPositions, query_index: Int[Tensor, "*b m"] | None
+    ) -> Float[Tensor, "b m c"]:
+        """Attend from the rows `query_index` of `x` (None: all) to all rows of `x`."""
+        weight, bias = self.joint_projection()
+        if query_index is None:
+            queries = positions
+            q, k, v = F.linear(x, weight, bias).chunk(3, dim=-1)
+        else:
+            queries = positions.select(query_index)
+            width = weight.shape[0] // 3
+            q_bias, kv_bias = (None, None) if bias is None else (bias[:width], bias[width:])
+            q = F.linear(take_tokens(x, query_index), weight[:width], q_bias)
+            k, v = F.linear(x, weight[width:], kv_bias).chunk(2, dim=-1)
+        q, k, v = self._split_heads(q), self._split_heads(k), self._split_heads(v)
+        q, k, attention_bias = self.prepare(q, k, queries, positions)
+        if attention_bias is not None:
+            attention_bias = attention_bias.to(q.dtype)
+        out = F.scaled_dot_product_attention(q, k.type_as(q), v.type_as(q), attn_mask=attention_bias)
+        return self.finish(out.transpose(1, 2).flatten(2))  # (b, m, c)
+
+    def _split_heads(self, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b heads n d"]:
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+
+class ViTAttention(SelfAttention):
+    """timm's `Attention`: AugReg, DeiT, DeiT-3, MAE, CLIP, SigLIP, DINOv2; and `AttentionRope` with its rotary table."""
+
+    def __init__(self, attn: Attention | AttentionRope):
+        super().__init__(attn.num_heads)
+        if attn.qkv is None or attn.gate is not None:
+            raise ConfigError("gated attention and separate or grouped key projections are not supported here")
+        self.qkv = attn.qkv
+        self.q_norm, self.k_norm, self.norm = attn.q_norm, attn.k_norm, attn.norm
+        self.proj = attn.proj
+        self.half_layout = isinstance(attn, AttentionRope) and attn.rotate_half
+
+    def joint_projection(self):
+        return self.qkv.weight, self.qkv.bias
+
+    def prepare(self, q, k, queries, keys):
+        q, k = self.q_norm(q), self.k_norm(k)
+        return rotate(q, queries, self.half_layout), rotate(k, keys, self.half_layout), None
+
+    def finish(self, x):
+        return self.proj(self.norm(x))
+
+
+class BeitSelfAttention(SelfAttention):
+    """BEiT and BEiT-v2: no key bias, a relative position bias in every block."""
+
+    def __init__(self, attn: BeitAttention, grid: Size):
+        super().__init__(attn.num_heads)
+        if attn.relative_position_bias_table is None or attn.q_bias is None:
+            raise ConfigError("BEiT models are supported with a query bias and a relative position bias in every block")
+        self.table_grid = grid
+        self.qkv = attn.qkv
+        self.q_bias, self.v_bias = attn.q_bias, attn.v_bias
+        self.relative_position_bias_table = attn.relative_position_bias_table
+        self.proj = attn.proj
+
+    def joint_projection(self):
+        return self.qkv.weight, torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
+
+    def prepare(self, q, k, queries, keys):
+        bias = relative_bias(self.relative_position_bias_table, self.table_grid, queries, keys)
+        return q, k, bias
+
+
+class EvaSelfAttention(SelfAttention):
+    """EVA-02 and DINOv3: rotary positions, one joint or three separate projections, no key bias."""
+
+    def __init__(self, attn: EvaAttention):
+        super().__init__(attn.num_heads)
+        if attn.gate is not None:
+            raise ConfigError("gated attention is not supported here")
+        self.half_layout = attn.rotate_half
+        self.qkv = attn.qkv
+        self.q_proj, self.k_proj, self.v_proj = attn.q_proj, attn.k_proj, attn.v_proj
+        self.q_bias, self.v_bias = attn.q_bias, attn.v_bias
+        self.q_norm, self.k_norm, self.norm = attn.q_norm, attn.k_norm, attn.norm
+        self.proj = attn.proj
+
+    def joint_projection(self):
+        if self.qkv is not None:
+            weight, q_bias, v_bias = self.qkv.weight, self.q_bias, self.v_bias
+        else:
+            weight = torch.cat([self.q_proj.weight, self.k_proj.weight, self.v_proj.weight])
+            q_bias, v_bias = self.q_proj.bias, self.v_proj.bias
+        bias = None if q_bias is None else torch.cat([q_bias, torch.zeros_like(q_bias), v_bias])
+        return weight, bias
+
+    def prepare(self, q, k, queries, keys):
+        q, k = self.q_norm(q), self.k_norm(k)
+        return rotate(q, queries, self.half_layout), rotate(k, keys, self.half_layout), None
+
+    def finish(self, x):
+        return self.proj(self.norm(x))

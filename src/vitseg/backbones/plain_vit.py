@@ -1,0 +1,170 @@
+"""The plain ViT backbone: timm's parameters and names, any image size, any subset of tokens."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from timm.layers import calculate_drop_path_rates
+from timm.models.beit import Beit
+from timm.models.deit import VisionTransformerDistilled
+from timm.models.eva import Eva
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from vitseg.backbones.blocks import TimmViT, adopt_block
+from vitseg.backbones.config import BackboneConfig
+from vitseg.backbones.positions import (
+    TokenPositions,
+    resample_pos_embed,
+    with_unrotated_prefix,
+)
+from vitseg.errors import ConfigError
+from vitseg.types import Features, Size
+
+
+class PlainViT(nn.Module):
+    """A timm `VisionTransformer`, `Beit` or `Eva` behind the `PlainBackbone` protocol.
+
+    Built by `create_backbone`. Parameter names are timm's. Images of any size are padded with zeros (the mean colour)
+    on the bottom and right to a multiple of the patch; position embeddings are resampled to the image's grid.
+
+    Attributes:
+        embed_dim: Width of the tokens.
+        patch_size: (height, width) of a patch, in pixels.
+        grid: Token grid that the stored absolute position embeddings are for.
+        num_prefix_tokens: Class and register tokens that run through the blocks (0 where dropped).
+        blocks: Up to the deepest tap; later blocks are not built.
+        norm: The final norm where `tap_norm` asks for it, else the identity.
+    """
+
+    def __init__(self, vit: TimmViT, config: BackboneConfig):
+        super().__init__()
+        self.config = config
+        self.embed_dim: int = vit.embed_dim
+        self.patch_size: Size = vit.patch_embed.patch_size
+        self.grid: Size = vit.patch_embed.grid_size
+        self.patch_embed = nn.Module()
+        self.patch_embed.proj = vit.patch_embed.proj
+        self.patch_embed.norm = vit.patch_embed.norm
+        self._adopt_embeddings(vit)
+        self._check_taps(len(vit.blocks))
+        rates = calculate_drop_path_rates(config.drop_path, len(vit.blocks))
+        self.blocks = nn.ModuleList(
+            adopt_block(block, self.grid, rate, config.name)
+            for block, rate in list(zip(vit.blocks, rates, strict=True))[: config.taps[-1] + 1]
+        )
+        self.norm = vit.norm if config.tap_norm else nn.Identity()
+
+    def _adopt_embeddings(self, vit: TimmViT) -> None:
+        is_beit, is_eva = isinstance(vit, Beit), isinstance(vit, Eva)
+        self.cls_token = vit.cls_token
+        self.dist_token = vit.dist_token if isinstance(vit, VisionTransformerDistilled) else None
+        self.reg_token = None if is_beit else vit.reg_token
+        self.pos_embed = vit.pos_embed
+        self.norm_pre = nn.Identity() if is_beit else vit.norm_pre
+        self.rope = vit.rope if is_eva else None
+        if is_eva and vit.rope_mixed:
+            raise ConfigError(
+                f"backbone {self.config.name} learns a rotary table per block, which vitseg does not "
+                "run. Choose another ViT, for example vit_base_patch16_dinov3."
+            )
+        if is_beit and vit.rel_pos_bias is not None:
+            raise ConfigError(
+                f"backbone {self.config.name} shares one relative position bias over all blocks, "
+                "which vitseg does not run. Choose another ViT, for example beitv2_base_patch16_224."
+            )
+        # Entries of pos_embed in front of the grid (DeiT-3, DINOv2 and SigLIP have none).
+        prefix_has_pos_embed = is_beit or not vit.no_embed_class
+        self._num_pos_embed_prefix = vit.num_prefix_tokens if prefix_has_pos_embed else 0
+        keep = self.config.prefix_tokens == "keep"
+        self.num_prefix_tokens: int = vit.num_prefix_tokens if keep else 0
+        if not keep:
+            # They reach no output: without this, distributed training waits for their gradients.
+            for token in self._stored_prefix_tokens():
+                token.requires_grad_(False)
+
+    def _check_taps(self, depth: int) -> None:
+        if self.config.taps[-1] >= depth:
+            raise ConfigError(
+                f"backbone.taps names block {self.config.taps[-1]}, but {self.config.name} has blocks "
+                f"0-{depth - 1}."
+            )
+
+    def resample_grid(self, image_size: Size) -> None:
+        """Store the absolute position embeddings for images of this size instead (as the papers do at load)."""
+        grid = self._grid_of(image_size)
+        if self.pos_embed is not None and grid != self.grid:
+            self.pos_embed = nn.Parameter(self._pos_embed_for(grid).detach().clone())
+        if self.pos_embed is not None:
+            self.grid = grid
+
+    def _grid_of(self, image_size: Size) -> Size:
+        return (-(-image_size[0] // self.patch_size[0]), -(-image_size[1] // self.patch_size[1]))
+
+    def _pos_embed_for(self, grid: Size) -> Float[Tensor, "1 n c"]:
+        assert self.pos_embed is not None
+        prefix, spatial = self.pos_embed.split(
+            [self._num_pos_embed_prefix, self.pos_embed.shape[1] - self._num_pos_embed_prefix], dim=1
+        )
+        spatial = resample_pos_embed(spatial, self.grid, grid, self.config.pos_embed_interpolation)
+        return torch.cat([prefix, spatial], dim=1)
+
+    def embed(
+        self, images: Float[Tensor, "b 3 H W"]
+    ) -> tuple[Float[Tensor, "b n c"], TokenPositions]:
+        """Pad, embed patches, add positions and prefix tokens: what block 0 receives."""
+        grid = self._grid_of(images.shape[-2:])
+        down = grid[0] * self.patch_size[0] - images.shape[-2]
+        right = grid[1] * self.patch_size[1] - images.shape[-1]
+        if down or right:
+            images = F.pad(images, (0, right, 0, down))
+        x = self.patch_embed.proj(images).flatten(2).transpose(1, 2)  # (b, h*w, c)
+        x = self.patch_embed.norm(x)
+        prefix = self._prefix_tokens(len(x))
+        if self.pos_embed is not None:
+            pos_embed = self._pos_embed_for(grid)
+            x = x + pos_embed[:, self._num_pos_embed_prefix :]
+            if prefix is not None and self._num_pos_embed_prefix:
+                prefix = prefix + pos_embed[:, : self._num_pos_embed_prefix]
+        if prefix is not None:
+            x = torch.cat([prefix, x], dim=1)
+        rotary = None
+        if self.rope is not None:
+            table = self.rope.get_embed(shape=list(grid)).to(x.device)
+            rotary = with_unrotated_prefix(table, self.num_prefix_tokens)
+        return self.norm_pre(x), TokenPositions(grid, self.num_prefix_tokens, rotary=rotary)
+
+    def _prefix_tokens(self, batch_size: int) -> Float[Tensor, "b n c"] | None:
+        if not self.num_prefix_tokens:
+            return None
+        return torch.cat(self._stored_prefix_tokens(), dim=1).expand(batch_size, -1, -1)
+
+    def _stored_prefix_tokens(self) -> list[nn.Parameter]:
+        tokens = (self.cls_token, self.dist_token, self.reg_token)
+        return [token for token in tokens if token is not None]
+
+    def forward(self, images: Float[Tensor, "b 3 H W"]) -> Features:
+        """Tapped block outputs as maps over the padded image, prefix tokens dropped.
+
+        Args:
+            images: Normalised images of any height and width.
+        """
+        x, positions = self.embed(images)
+        taps = []
+        for index, block in enumerate(self.blocks):
+            if self.config.gradient_checkpointing and self.training:
+                x = checkpoint(block, x, positions, use_reentrant=False)
+            else:
+                x = block(x, positions)
+            if index in self.config.taps:
+                taps.append(self.as_map(self.norm(x) if self.config.tap_norm else x, positions))
+        height, width = positions.grid
+        padded_size = (height * self.patch_size[0], width * self.patch_size[1])
+        return Features(tuple(taps), tuple(images.shape[-2:]), padded_size)
+
+    def as_map(
+        self, x: Float[Tensor, "b n c"], positions: TokenPositions
+    ) -> Float[Tensor, "b c h w"]:
+        """The grid's tokens of a full sequence as a map (a view, no copy)."""
+        return x[:, positions.num_prefix_tokens :].transpose(1, 2).unflatten(-1, positions.grid)

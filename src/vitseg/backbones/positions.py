@@ -1,0 +1,153 @@
+"""Where tokens stand, and the three ways in which ViT families use it.
+
+Absolute position embeddings are added once, resampled to the image's grid. Rotary tables and relative position biases
+enter every attention layer, so they must follow the tokens when only some of them run (Shrunk, token pruning): both are
+looked up by the tokens' coordinates here, never by their row in the sequence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from timm.layers.pos_embed_sincos import apply_rot_embed_cat
+from torch import Tensor
+
+from vitseg.backbones.config import PosEmbedInterpolation
+from vitseg.types import Size
+
+
+@dataclass(frozen=True)
+class TokenPositions:
+    """Positions of the tokens of a sequence.
+
+    Position p < num_prefix_tokens is a prefix token (class, register); the others are the grid's cells, row by row.
+
+    Attributes:
+        grid: (height, width) of the whole token grid.
+        num_prefix_tokens: Prefix tokens in front of the grid.
+        index: Position of every token, one list for the batch or one per image; None: all positions in order.
+        rotary: Concatenated sine and cosine by position, for families with rotary embeddings.
+    """
+
+    grid: Size
+    num_prefix_tokens: int
+    index: Int[Tensor, "*b n"] | None = None
+    rotary: Float[Tensor, "p d"] | None = None
+
+    def select(self, rows: Int[Tensor, "*b m"]) -> TokenPositions:
+        """The positions of some rows of this sequence."""
+        if self.index is None:
+            return replace(self, index=rows)
+        if self.index.ndim == 1:
+            return replace(self, index=self.index[rows])
+        rows = rows.expand(self.index.shape[0], -1)
+        return replace(self, index=self.index.gather(1, rows))
+
+    def rows_of(self, table: Float[Tensor, "p d"]) -> Float[Tensor, "*b n d"]:
+        """The entries of a by-position table for the tokens of this sequence."""
+        return table if self.index is None else table[self.index]
+
+    def indices(self, device: torch.device) -> Int[Tensor, "*b n"]:
+        """`index`, written out where it stands for all positions."""
+        if self.index is not None:
+            return self.index
+        height, width = self.grid
+        return torch.arange(self.num_prefix_tokens + height * width, device=device)
+
+
+def rotate(
+    x: Float[Tensor, "b heads n d"], positions: TokenPositions, half_layout: bool
+) -> Float[Tensor, "b heads n d"]:
+    """Apply the rotary embedding of the tokens' positions (prefix tokens are not rotated)."""
+    if positions.rotary is None:
+        return x
+    table = positions.rows_of(positions.rotary)  # (n, 2d) or (b, n, 2d)
+    if table.ndim == 3:
+        table = table[:, None]  # (b, 1, n, 2d)
+    return apply_rot_embed_cat(x, table, half=half_layout)
+
+
+def with_unrotated_prefix(table: Float[Tensor, "n d"], num_prefix_tokens: int) -> Float[Tensor, "p d"]:
+    """A rotary table extended in front by prefix tokens, which keep their direction (sine 0, cosine 1)."""
+    if num_prefix_tokens == 0:
+        return table
+    sine = table.new_zeros(num_prefix_tokens, table.shape[1] // 2)
+    return torch.cat([torch.cat([sine, sine + 1], dim=-1), table])
+
+
+def resample_pos_embed(
+    pos_embed: Float[Tensor, "1 n c"], old: Size, new: Size, interpolation: PosEmbedInterpolation
+) -> Float[Tensor, "1 m c"]:
+    """Absolute position embeddings of a grid, resampled to another grid (align_corners=False)."""
+    if old == new:
+        return pos_embed
+    grid = pos_embed.float().reshape(1, *old, -1).permute(0, 3, 1, 2)  # (1, c, h, w)
+    mode, _, antialias = interpolation.partition("_")
+    grid = F.interpolate(grid, size=new, mode=mode, align_corners=False, antialias=bool(antialias))
+    return grid.flatten(2).transpose(1, 2).to(pos_embed.dtype)  # (1, h*w, c)
+
+
+def relative_bias(
+    table: Float[Tensor, "entries heads"], table_grid: Size, queries: TokenPositions, keys: TokenPositions
+) -> Float[Tensor, "*b heads q n"]:
+    """BEiT's relative position bias between tokens, for any grid and any subset of it.
+
+    The table holds (2h-1)(2w-1) displacements and three entries for the class token (token to class, class to token,
+    class to class). Another grid than the table's is served by BEiT's geometric resampling of the displacements.
+    """
+    spatial, special = table[:-3], table[-3:]
+    grid = keys.grid
+    if grid != table_grid:
+        heads = table.shape[1]
+        rows = _displacement_weights(table_grid[0], grid[0]).to(table)
+        columns = _displacement_weights(table_grid[1], grid[1]).to(table)
+        spatial = spatial.reshape(2 * table_grid[0] - 1, 2 * table_grid[1] - 1, heads)
+        spatial = torch.einsum("iy,jx,yxh->ijh", rows, columns, spatial).reshape(-1, heads)
+    entries = torch.cat([spatial, special])
+    index = _displacement_index(queries.indices(table.device), keys.indices(table.device), keys)
+    return entries[index].movedim(-1, -3)
+
+
+def _displacement_index(
+    queries: Int[Tensor, "*b q"], keys: Int[Tensor, "*b n"], positions: TokenPositions
+) -> Int[Tensor, "*b q n"]:
+    height, width = positions.grid
+    prefix = positions.num_prefix_tokens
+    queries, keys = queries[..., :, None] - prefix, keys[..., None, :] - prefix
+    down = queries // width - keys // width + height - 1
+    right = queries % width - keys % width + width - 1
+    index = down * (2 * width - 1) + right
+    first_special = (2 * height - 1) * (2 * width - 1)
+    index = torch.where(queries < 0, first_special, index)  # the class token asks
+    index = torch.where(keys < 0, first_special + 1, index)  # the class token is asked
+    return torch.where((queries < 0) & (keys < 0), first_special + 2, index)
+
+
+@lru_cache(maxsize=64)
+def _displacement_weights(old: int, new: int) -> Float[Tensor, "new_displacements old_displacements"]:
+    """Linear interpolation weights from the displacements of an `old`-cell axis to those of a `new`-cell axis.
+
+    As in BEiT, the old displacements are laid out in a geometric progression that spans the new ones, so that short
+    distances keep their resolution. The interpolation is separable and linear in the table, hence a matrix per axis.
+    """
+    low, high = 1.01, 1.5
+    ratio = low
+    while high - low > 1e-6:
+        ratio = (low + high) / 2
+        if (1 - ratio ** (old - 1)) / (1 - ratio) > new - 1:
+            high = ratio
+        else:
+            low = ratio
+    reach = torch.tensor([sum(ratio**power for power in range(count)) for count in range(1, old)], dtype=torch.float64)
+    source = torch.cat([-reach.flip(0), torch.zeros(1, dtype=torch.float64), reach])
+    target = torch.arange(-(new - 1), new, dtype=torch.float64)
+    right = torch.searchsorted(source, target, right=True).clamp(1, len(source) - 1)
+    share = (target - source[right - 1]) / (source[right] - source[right - 1])
+    weights = torch.zeros(len(target), len(source), dtype=torch.float64)
+    weights.scatter_(1, right[:, None], share[:, None])
+    weights.scatter_(1, right[:, None] - 1, 1 - share[:, None])
+    return weights.float()

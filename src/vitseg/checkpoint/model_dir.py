@@ -1,0 +1,150 @@
+"""The model directory: all that is needed to predict, evaluate, export or serve a model.
+
+`config.json` holds the architecture, classes, preprocessing and inference protocol together with where the model comes
+from; `model.safetensors` the weights; `SHA256SUMS` both files' hashes (`sha256sum -c` reads it), so that a changed or
+half-copied model is noticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from vitseg.checkpoint.versions import package_versions
+from vitseg.classes import ClassTable
+from vitseg.config import parse
+from vitseg.errors import CheckpointError, ConfigError, unknown_name
+from vitseg.images.preprocess import Preprocessing
+from vitseg.methods import METHODS, SegmentationModel
+from vitseg.types import Size
+
+CONFIG, WEIGHTS, SUMS = "config.json", "model.safetensors", "SHA256SUMS"
+
+
+class ModelRecord(BaseModel):
+    """What `config.json` says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: Literal[1] = Field(1, description="layout of this file")
+    method: str = Field(description="a key of METHODS")
+    architecture: dict[str, Any] = Field(description="the method's configuration")
+    image_size: Size = Field(description="(height, width) of the training images in pixels")
+    classes: ClassTable = Field(description="names and colours, index order")
+    preprocessing: Preprocessing = Field(description="normalisation of the input")
+    inference: dict[str, Any] = Field(default_factory=dict, description="the inference protocol")
+    recipe: dict[str, Any] = Field(default_factory=dict, description="what it was trained with")
+    metrics: dict[str, Any] = Field(default_factory=dict, description="what it scored, and on what")
+    license: str | None = Field(None, description="licence of the weights, where it is known")
+    versions: dict[str, str] = Field(
+        default_factory=package_versions, description="package versions at saving"
+    )
+
+
+def save_model(path: Path, model: SegmentationModel, record: ModelRecord) -> None:
+    """Write a model directory; a directory of that name is replaced once the new one is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.writing")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir()
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    save_file(state, fresh / WEIGHTS)
+    (fresh / CONFIG).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    sums = [f"{_sha256(fresh / name)}  {name}\n" for name in (CONFIG, WEIGHTS)]
+    (fresh / SUMS).write_text("".join(sums), encoding="utf-8")
+    old = path.with_name(f".{path.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if path.exists():
+        os.replace(path, old)
+    os.replace(fresh, path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load_model(path: Path) -> tuple[SegmentationModel, ModelRecord]:
+    """Read a model directory (or the best model of a run folder), in evaluation mode.
+
+    Raises:
+        CheckpointError: No model there, a missing or changed file, or weights that do not fit.
+    """
+    path = find_model_dir(path)
+    record = read_record(path)
+    if record.method not in METHODS:
+        raise CheckpointError(f"{path / CONFIG}: {unknown_name('method', record.method, METHODS)}")
+    method = METHODS[record.method]
+    try:
+        config = parse(method.config, record.architecture, "architecture")
+    except ConfigError as error:
+        raise CheckpointError(f"{path / CONFIG}: {error}") from error
+    model = method.build(
+        config, record.classes.num_classes, record.image_size, load_pretrained=False
+    )
+    try:
+        model.load_state_dict(load_file(path / WEIGHTS))
+    except (SafetensorError, RuntimeError) as error:
+        raise CheckpointError(f"{path / WEIGHTS} does not fit its config.json: {error}") from error
+    return model.eval(), record
+
+
+def read_record(path: Path) -> ModelRecord:
+    """The verified `config.json` of a model directory.
+
+    Raises:
+        CheckpointError: A file is missing or has changed since it was saved.
+    """
+    _verify(path)
+    try:
+        return parse(ModelRecord, json.loads((path / CONFIG).read_text(encoding="utf-8")))
+    except (ConfigError, ValueError) as error:
+        raise CheckpointError(f"{path / CONFIG} cannot be read: {error}") from error
+
+
+def find_model_dir(path: Path) -> Path:
+    """The model directory meant by a path: itself, or the best (else the last) model of a run folder."""
+    if not path.exists():
+        raise CheckpointError(f"{path} does not exist: give a model directory or the --out of a training.")
+    for candidate in (path, path / "best", path / "last"):
+        if (candidate / CONFIG).exists() or (candidate / WEIGHTS).exists():
+            return candidate
+    raise CheckpointError(
+        f"{path} holds no model: a model directory has {CONFIG}, {WEIGHTS} and {SUMS}, a training's --out folder "
+        "has best/ or last/."
+    )
+
+
+def weights_hash(path: Path) -> str:
+    """SHA-256 of the weights of a model directory, as its list states it."""
+    return _listed_sums(find_model_dir(path))[WEIGHTS]
+
+
+def _listed_sums(path: Path) -> dict[str, str]:
+    lines = (path / SUMS).read_text(encoding="utf-8").splitlines()
+    return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+
+
+def _verify(path: Path) -> None:
+    missing = [name for name in (CONFIG, WEIGHTS, SUMS) if not (path / name).is_file()]
+    if missing:
+        raise CheckpointError(
+            f"{path} lacks {', '.join(missing)}: a model directory has {CONFIG}, {WEIGHTS} and {SUMS}. "
+            "Copy the whole directory again."
+        )
+    sums = _listed_sums(path)
+    changed = [name for name in (CONFIG, WEIGHTS) if sums.get(name) != _sha256(path / name)]
+    if changed:
+        raise CheckpointError(
+            f"{path}: {', '.join(changed)} changed since the model was saved ({SUMS} says so). Restore the "
+            f"directory; if the change is yours, renew the list there with: sha256sum {CONFIG} {WEIGHTS} > {SUMS}"
+        )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,56 @@
+"""The classes of a model or a data set: names and colours in index order."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+IGNORE_INDEX = -1
+"""Label of a pixel that counts nowhere. Negative, so that it collides with no class however many there are;
+loaders map a data set's own ignore value (255, CamVid's 11, ...) to it."""
+
+Channel = Annotated[int, Field(ge=0, le=255)]
+Color = tuple[Channel, Channel, Channel]
+
+
+class ClassTable(BaseModel):
+    """Names and display colours, both in class-index order."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    names: tuple[str, ...] = Field(min_length=1, description="class names, index order")
+    palette: tuple[Color, ...] = Field(description="RGB in [0, 255], one per class")
+
+    @model_validator(mode="after")
+    def _one_color_per_name(self) -> ClassTable:
+        if len(self.names) != len(self.palette):
+            raise ValueError(
+                f"names has {len(self.names)} entries but palette has {len(self.palette)}: give one colour per class"
+            )
+        twice = sorted({name for name in self.names if self.names.count(name) > 1})
+        if twice:
+            raise ValueError(f"class names must be unique, but these occur twice: {', '.join(twice)}")
+        return self
+
+    @classmethod
+    def from_names(cls, names: Sequence[str]) -> ClassTable:
+        """A table with generated colours, for data sets that name no palette."""
+        return cls(names=tuple(names), palette=generated_palette(len(names)))
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.names)
+
+
+def generated_palette(num_classes: int) -> tuple[Color, ...]:
+    """Distinct colours: hues by the golden ratio, so that neighbouring indices differ most."""
+    colors: list[Color] = []
+    for index in range(num_classes):
+        hue = (0.61803398875 * index) % 1.0
+        value = 0.95 - 0.3 * ((index // 7) % 3) / 2
+        red, green, blue = colorsys.hsv_to_rgb(hue, 0.65, value)
+        colors.append((round(red * 255), round(green * 255), round(blue * 255)))
+    return tuple(colors)

@@ -1,0 +1,114 @@
+"""YAML and dotted overrides to pydantic models, with errors in the user's words."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from vitseg.errors import ConfigError
+
+Config = TypeVar("Config", bound=BaseModel)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        ConfigError: The file is missing, not YAML, or no mapping.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path} does not exist: give the path of a recipe (.yaml).")
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} holds {type(raw).__name__}, but a recipe is a mapping of sections.")
+    return raw
+
+
+def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """`optimizer.lr=3e-5` for each override; values are read as YAML.
+
+    Raises:
+        ConfigError: An override without `=`, or one that reaches into a value that is no section.
+    """
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        keys = name.split(".")
+        if not equals or not all(keys):
+            raise ConfigError(f"{override!r} is no override: write section.field=value, as in optimizer.lr=3e-5.")
+        section = raw
+        for depth, key in enumerate(keys[:-1]):
+            section = section.setdefault(key, {})
+            if not isinstance(section, dict):
+                raise ConfigError(f"{override}: {'.'.join(keys[: depth + 1])} is a value, not a section.")
+        section[keys[-1]] = _read_value(override, text)
+    return raw
+
+
+def _read_value(override: str, text: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{override}: the value is not YAML: {' '.join(str(error).split())}") from error
+    if isinstance(value, str):
+        try:
+            return float(value)  # YAML 1.1 reads 3e-5 as text
+        except ValueError:
+            return value
+    return value
+
+
+def parse(model: type[Config], raw: Mapping[str, Any], where: str = "") -> Config:
+    """Validate a mapping.
+
+    Args:
+        model: The configuration class.
+        raw: What was read.
+        where: Dotted prefix of this section in the user's file.
+
+    Raises:
+        ConfigError: Names the first wrong field, what is allowed, and how many more there are.
+    """
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        problems = error.errors()
+        more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise ConfigError(_describe(model, problems[0], where) + more) from error
+
+
+def _describe(model: type[BaseModel], problem: Any, where: str) -> str:
+    path = [str(part) for part in problem["loc"]]
+    name = ".".join([*([where] if where else []), *path])
+    if problem["type"] == "extra_forbidden":
+        section = _section(model, path[:-1])
+        fields = list(section.model_fields)
+        near = difflib.get_close_matches(path[-1], fields, n=1)
+        prefix = ".".join([*([where] if where else []), *path[:-1], ""])
+        if near:
+            return f"{name} is not a field of {section.__name__}. Did you mean {prefix}{near[0]}?"
+        return f"{name} is not a field of {section.__name__}. Its fields: {', '.join(fields)}."
+    if problem["type"] == "missing":
+        return f"{name} is missing: {_section(model, path[:-1]).model_fields[path[-1]].description}."
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return f"{name}: {message}." if name else f"{message}."
+    return f"{name} is {problem['input']!r}: {message[0].lower()}{message[1:]}."
+
+
+def _section(model: type[BaseModel], path: Sequence[str]) -> type[BaseModel]:
+    for part in path:
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        nested = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+        if not nested:
+            return model
+        model = nested[0]
+    return model

@@ -1,0 +1,156 @@
+"""The training augmentation of the papers: resize, crop, flip, photometric distortion, normalise, pad."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64, UInt8
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from torch import Tensor
+
+from vitseg.classes import IGNORE_INDEX
+from vitseg.data.photometric import distort
+from vitseg.data.sample import Sample
+from vitseg.errors import ConfigError
+from vitseg.images.geometry import Window, keep_ratio_size, resize_image, resize_labels
+
+_CROP_RETRIES = 10
+
+
+class AugmentConfig(BaseModel):
+    """How training samples are varied. The defaults are those of the papers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    crop_size: tuple[PositiveInt, PositiveInt] = Field(
+        description="(height, width) of a training sample in pixels; smaller images are padded"
+    )
+    base_size: tuple[PositiveInt, PositiveInt] | None = Field(
+        default=None,
+        description="(long, short) side in pixels that an image is scaled to fit at ratio 1; "
+        "None: the image's own size",
+    )
+    scale_range: tuple[PositiveFloat, PositiveFloat] = Field(
+        default=(0.5, 2.0), description="lowest and highest ratio that multiplies the base size"
+    )
+    max_class_share: float = Field(
+        default=0.75,
+        gt=0,
+        le=1,
+        description="share of the labelled pixels of a crop, in (0, 1], that the commonest class "
+        "must stay below; 1: any crop is taken",
+    )
+    flip_probability: float = Field(
+        default=0.5, ge=0, le=1, description="probability of a left-right flip, in [0, 1]"
+    )
+    photometric_distortion: bool = Field(
+        default=True, description="vary brightness, contrast, saturation and hue"
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> AugmentConfig:
+        if self.scale_range[0] > self.scale_range[1]:
+            raise ValueError(
+                f"scale_range is {self.scale_range}, but its first value must not exceed its second"
+            )
+        if self.base_size is not None and self.base_size[0] < self.base_size[1]:
+            raise ValueError(f"base_size is {self.base_size}, but it is (long, short): swap them")
+        return self
+
+
+class TrainTransform:
+    """A sample to a normalised crop with its labels, every random choice drawn from the generator given.
+
+    The resized image is computed only where the crop needs it.
+
+    Args:
+        config: The augmentation.
+        mean: Of red, green and blue, in [0, 255] units.
+        std: Of red, green and blue, in [0, 255] units.
+
+    Raises:
+        ConfigError: `mean` or `std` has not three values, or `std` is not positive or in [0, 1] units.
+    """
+
+    def __init__(self, config: AugmentConfig, mean: Sequence[float], std: Sequence[float]) -> None:
+        if len(mean) != 3 or len(std) != 3:
+            raise ConfigError(f"mean and std need one value for R, G and B; {mean} and {std} came.")
+        if min(std) <= 0 or max(std) < 1:
+            raise ConfigError(
+                f"std is {tuple(std)}, but it must be positive and in [0, 255] units: "
+                "multiply mean and std by 255?"
+            )
+        self.config = config
+        self._mean = torch.tensor(mean, dtype=torch.float32)[:, None, None]
+        self._inverse_std = 1 / torch.tensor(std, dtype=torch.float32)[:, None, None]
+
+    def __call__(
+        self, sample: Sample, rng: np.random.Generator
+    ) -> tuple[Float32[Tensor, "3 h w"], Int64[Tensor, "h w"]]:
+        """One variation of the sample, of `crop_size`.
+
+        Padding, at the bottom and right, is 0 in the normalised image and IGNORE_INDEX in the labels.
+
+        Args:
+            sample: Image and labels.
+            rng: Source of all randomness: the same state gives the same result.
+        """
+        size = self._random_size(sample.label_map.shape, rng)
+        window = self._random_window(sample.label_map, size, rng)
+        image = resize_image(sample.image, size, window)
+        label_map = resize_labels(sample.label_map, size, window)
+        if rng.random() < self.config.flip_probability:
+            image = np.ascontiguousarray(image[:, ::-1])
+            label_map = np.ascontiguousarray(label_map[:, ::-1])
+        if self.config.photometric_distortion:
+            image = distort(image, rng)
+        return self._padded(image, label_map)
+
+    def _random_size(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
+        long, short = self.config.base_size or (max(size), min(size))
+        ratio = rng.uniform(*self.config.scale_range)
+        return keep_ratio_size(size, max(1, int(long * ratio)), max(1, int(short * ratio)))
+
+    def _random_window(
+        self, label_map: np.ndarray, size: tuple[int, int], rng: np.random.Generator
+    ) -> Window:
+        """The first candidate without a dominant class; after ten that have one, any eleventh."""
+        window = random_window(size, self.config.crop_size, rng)
+        if self.config.max_class_share == 1:
+            return window
+        for _ in range(_CROP_RETRIES):
+            if _is_mixed(resize_labels(label_map, size, window), self.config.max_class_share):
+                break
+            window = random_window(size, self.config.crop_size, rng)
+        return window
+
+    def _padded(
+        self, image: UInt8[np.ndarray, "_ _ 3"], label_map: Int64[np.ndarray, "_ _"]
+    ) -> tuple[Tensor, Tensor]:
+        height, width = label_map.shape
+        pixels = torch.zeros(3, *self.config.crop_size)
+        part = pixels[:, :height, :width]
+        part.copy_(torch.from_numpy(image).permute(2, 0, 1))
+        part.sub_(self._mean).mul_(self._inverse_std)
+        labels = torch.full(self.config.crop_size, IGNORE_INDEX)
+        labels[:height, :width] = torch.from_numpy(label_map)
+        return pixels, labels
+
+
+def random_window(
+    size: tuple[int, int], crop_size: tuple[int, int], rng: np.random.Generator
+) -> Window:
+    """A window of `crop_size`, or as far as the image reaches, at a uniformly random place in `size`."""
+    height, width = min(size[0], crop_size[0]), min(size[1], crop_size[1])
+    top = int(rng.integers(0, size[0] - height + 1))
+    left = int(rng.integers(0, size[1] - width + 1))
+    return Window(top, left, height, width)
+
+
+def _is_mixed(label_map: np.ndarray, max_class_share: float) -> bool:
+    """Whether there are two classes or more, none of which covers `max_class_share` of the labelled pixels."""
+    with_ignored = np.bincount(label_map.ravel() - IGNORE_INDEX)
+    counts = with_ignored[1:]
+    return np.count_nonzero(counts) > 1 and counts.max() < max_class_share * counts.sum()

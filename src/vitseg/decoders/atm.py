@@ -1,0 +1,219 @@
+"""SegViT's decoder: class queries whose attention scores are the masks.
+
+Source: SegViT (NeurIPS 2022), section 3 and figure 2; thesis chapter 4, equations 4.1-4.4 for the two-way form.
+Where the text and the published weights differ, the default is what the weights were trained with: three post-norm
+layers per stage with self-attention among the class queries, the mask of a stage is its last layer's, N + 1 classes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from vitseg.errors import ConfigError
+from vitseg.types import Features, SegOutput
+
+HEAD_DIM = 32
+"""Channels per attention head in every published model."""
+
+
+class AtmConfig(BaseModel):
+    """Configuration of `AtmDecoder`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    embed_dim: int | None = Field(
+        None, ge=1, description="width of queries and memory; half the backbone's where not given"
+    )
+    num_heads: int | None = Field(
+        None, ge=1, description="attention heads; one per 32 channels where not given"
+    )
+    num_layers: int = Field(3, ge=1, description="decoder layers per stage")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout rate in training")
+    self_attention: bool = Field(True, description="self-attention among the class queries")
+    classifier: Literal["classes", "presence"] = Field(
+        "classes",
+        description='class logits of a query: "classes" (N + 1, queries mixed by their probabilities) or '
+        '"presence" (present / absent, query k is class k: the thesis\' form)',
+    )
+    supervise: Literal["stages", "layers"] = Field(
+        "stages",
+        description='what is supervised: the last layer of each stage, masks summed over stages ("stages"), or '
+        'every layer of a single stage, masks not summed ("layers")',
+    )
+
+
+class AttentionToMask(nn.Module):
+    """Cross-attention from class queries to image tokens whose scores are also masks (SegViT eq. 1-3).
+
+    The mask logits are the mean over heads of the scaled scores before the softmax. The sum over heads of per-head
+    products is the product over all channels, so they cost one matrix product and the attention itself can run fused.
+    """
+
+    def __init__(self, embed_dim: int, num_heads: int, dropout: float):
+        super().__init__()
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.q = nn.Linear(embed_dim, embed_dim)
+        self.k = nn.Linear(embed_dim, embed_dim)
+        self.v = nn.Linear(embed_dim, embed_dim)
+        self.proj = nn.Linear(embed_dim, embed_dim)
+
+    def forward(
+        self,
+        queries: Float[Tensor, "b q c"],
+        memory: Float[Tensor, "b n c"],
+        with_mask: bool,
+    ) -> tuple[Float[Tensor, "b q c"], Float[Tensor, "b q n"] | None]:
+        """Attended queries and, if asked for, mask logits."""
+        q, k, v = self.q(queries), self.k(memory), self.v(memory)
+        mask = None
+        if with_mask:
+            head_dim = q.shape[-1] // self.num_heads
+            mask = (q * (head_dim**-0.5 / self.num_heads)) @ k.transpose(1, 2)  # (b, q, n)
+        q, k, v = (x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (q, k, v))
+        dropout = self.dropout if self.training else 0.0
+        out = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
+        return self.proj(out.transpose(1, 2).flatten(2)), mask  # (b, q, c)
+
+
+class AtmLayer(nn.Module):
+    """Post-norm decoder layer: self-attention (optional), attention-to-mask, MLP with ReLU."""
+
+    def __init__(self, embed_dim: int, num_heads: int, dropout: float, self_attention: bool):
+        super().__init__()
+        self.self_attn = None
+        if self_attention:
+            self.self_attn = nn.MultiheadAttention(
+                embed_dim, num_heads, dropout=dropout, batch_first=True
+            )
+            self.norm1 = nn.LayerNorm(embed_dim)
+        self.cross_attn = AttentionToMask(embed_dim, num_heads, dropout)
+        self.norm2 = nn.LayerNorm(embed_dim)
+        self.fc1 = nn.Linear(embed_dim, 4 * embed_dim)
+        self.fc2 = nn.Linear(4 * embed_dim, embed_dim)
+        self.norm3 = nn.LayerNorm(embed_dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, queries: Float[Tensor, "b q c"], memory: Float[Tensor, "b n c"], with_mask: bool
+    ) -> tuple[Float[Tensor, "b q c"], Float[Tensor, "b q n"] | None]:
+        """Updated queries and, if asked for, mask logits."""
+        if self.self_attn is not None:
+            attended, _ = self.self_attn(queries, queries, queries, need_weights=False)
+            queries = self.norm1(queries + self.dropout(attended))
+        attended, mask = self.cross_attn(queries, memory, with_mask)
+        queries = self.norm2(queries + self.dropout(attended))
+        hidden = self.dropout(F.relu(self.fc1(queries)))
+        return self.norm3(queries + self.dropout(self.fc2(hidden))), mask
+
+
+class AtmStage(nn.Module):
+    """One level of the cascade: the projected features and the layers that read them."""
+
+    def __init__(self, in_channels: int, embed_dim: int, num_heads: int, config: AtmConfig):
+        super().__init__()
+        self.input_proj = nn.Linear(in_channels, embed_dim)
+        self.input_norm = nn.LayerNorm(embed_dim)
+        self.layers = nn.ModuleList(
+            AtmLayer(embed_dim, num_heads, config.dropout, config.self_attention)
+            for _ in range(config.num_layers)
+        )
+
+    def forward(
+        self,
+        queries: Float[Tensor, "b q c"],
+        features: Float[Tensor, "b d h w"],
+        every_layer: bool,
+    ) -> list[tuple[Float[Tensor, "b q c"], Float[Tensor, "b q h w"]]]:
+        """Queries and mask logits after each supervised layer (the last, or every one)."""
+        memory = self.input_norm(self.input_proj(features.flatten(2).transpose(1, 2)))  # (b, h*w, c)
+        outputs = []
+        for index, layer in enumerate(self.layers):
+            supervised = every_layer or index == len(self.layers) - 1
+            queries, mask = layer(queries, memory, with_mask=supervised)
+            if mask is not None:
+                outputs.append((queries, mask.unflatten(-1, features.shape[-2:])))
+        return outputs
+
+
+class AtmDecoder(nn.Module):
+    """Cascade of attention-to-mask stages, deepest features first (SegViT figure 2).
+
+    The queries leaving a stage enter the next; the mask logits of the stages are summed. `SegOutput.aux` holds the
+    earlier stages (or layers) as "0", "1", ... for deep supervision.
+
+    Args:
+        in_channels: Width of each feature map, shallow to deep; one stage per map.
+        num_classes: N, the number of queries.
+        config: See `AtmConfig`.
+    """
+
+    def __init__(self, in_channels: tuple[int, ...], num_classes: int, config: AtmConfig):
+        super().__init__()
+        embed_dim = config.embed_dim or in_channels[-1] // 2
+        num_heads = config.num_heads or max(1, embed_dim // HEAD_DIM)
+        if embed_dim % num_heads:
+            raise ConfigError(
+                f"decoder.embed_dim {embed_dim} is not divisible by decoder.num_heads {num_heads}: "
+                "choose them so that each head gets a whole number of channels."
+            )
+        if config.supervise == "layers" and len(in_channels) != 1:
+            raise ConfigError(
+                f'decoder.supervise "layers" takes one tap, but backbone.taps has {len(in_channels)}.'
+            )
+        self.config = config
+        self.query_embed = nn.Embedding(num_classes, embed_dim)
+        self.stages = nn.ModuleList(
+            AtmStage(channels, embed_dim, num_heads, config) for channels in reversed(in_channels)
+        )
+        num_logits = 2 if config.classifier == "presence" else num_classes + 1
+        self.class_embed = nn.Linear(embed_dim, num_logits)
+        self._init_weights()
+
+    def _init_weights(self) -> None:
+        """As the published models start: linear 0.02, queries N(0, 1), layers of a stage share their first in_proj."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+        nn.init.normal_(self.query_embed.weight)
+        if self.config.self_attention:
+            for stage in self.stages:
+                first = stage.layers[0].self_attn.in_proj_weight
+                for layer in stage.layers[1:]:
+                    layer.self_attn.in_proj_weight.data.copy_(first.data)
+
+    def forward(self, features: Features) -> SegOutput:
+        """Features to masks and class logits."""
+        queries = self.query_embed.weight.expand(len(features.maps[0]), -1, -1)
+        every_layer = self.config.supervise == "layers"
+        grid = features.maps[0].shape[-2:]
+        outputs: list[SegOutput] = []
+        total: Tensor | None = None
+        for stage, feature_map in zip(self.stages, reversed(features.maps), strict=True):
+            for queries, mask in stage(queries, feature_map, every_layer):
+                if mask.shape[-2:] != grid:
+                    mask = F.interpolate(mask, grid, mode="bilinear", align_corners=False)
+                total = mask if total is None or every_layer else total + mask
+                outputs.append(self._output(total, self.class_embed(queries), features))
+        final = outputs.pop()
+        return SegOutput(
+            final.mask_logits,
+            final.class_logits,
+            final.readout,
+            final.input_size,
+            final.padded_size,
+            aux={str(index): output for index, output in enumerate(outputs)},
+        )
+
+    def _output(self, masks: Tensor, class_logits: Tensor, features: Features) -> SegOutput:
+        readout = "presence" if self.config.classifier == "presence" else "mixing"
+        return SegOutput(
+            masks, class_logits, readout, features.input_size, features.padded_size
+        )

@@ -1,0 +1,36 @@
+"""Errors that a user can cause. Each says what came, what is allowed and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class VitsegError(Exception):
+    """Base of every error that the user can cause and mend; the CLI prints it as one line and exits 2."""
+
+
+class ConfigError(VitsegError):
+    """A recipe, an override or an argument is wrong."""
+
+
+class DataError(VitsegError):
+    """An image, a mask or a data set folder is wrong."""
+
+
+class CheckpointError(VitsegError):
+    """A weight file or a model directory is missing, damaged or does not fit."""
+
+
+def unknown_name(kind: str, name: str, valid: Iterable[str]) -> str:
+    """One line for a name that is not in a table: what came, the nearest match, what is allowed.
+
+    Args:
+        kind: What is being named, in the user's words ("method", "data set").
+        name: What the user wrote.
+        valid: The allowed names.
+    """
+    valid = sorted(valid)
+    near = difflib.get_close_matches(name, valid, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"{name!r} is not a known {kind}.{hint} Known: {', '.join(valid)}."

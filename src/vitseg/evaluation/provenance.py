@@ -1,0 +1,32 @@
+"""What a result was made from: data content and code version."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from pathlib import Path
+
+from vitseg.data.sample import SegmentationDataset
+
+
+def content_hash(dataset: SegmentationDataset) -> str:
+    """SHA-256 over ids, image files and mask files of a split, in order (first 16 hex digits)."""
+    digest = hashlib.sha256()
+    for index, sample_id in enumerate(dataset.ids):
+        digest.update(sample_id.encode())
+        digest.update(dataset.image_path(index).read_bytes())
+        digest.update(dataset.mask_path(index).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def current_commit() -> str | None:
+    """Commit of the source tree this package runs from; None for an installed package."""
+    root = Path(__file__).resolve().parents[3]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,1 @@
+"""From an image file to a model input: decode, resize, normalise, pad."""

@@ -1,0 +1,269 @@
+"""Image and mask files to arrays. Whatever is wrong with a file becomes one `DataError` that names it."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.PpmImagePlugin import PpmImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from vitseg.errors import DataError
+
+MAX_PIXELS = 150_000_000
+"""Default limit of height * width of a file: about 450 MB once decoded to RGB."""
+
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".pbm", ".pnm",
+)  # fmt: skip
+"""Suffixes by which folders are searched, lower case; a file is decoded by its content."""
+
+_READERS: dict[str, type[ImageFile]] = {
+    "JPEG": JpegImageFile,
+    "PNG": PngImageFile,
+    "WEBP": WebPImageFile,
+    "BMP": BmpImageFile,
+    "TIFF": TiffImageFile,
+    "GIF": GifImageFile,
+    "PPM": PpmImageFile,
+}
+# The others would change ids: JPEG and WEBP are lossy, Pillow scales the values of a PPM.
+_MASK_FORMATS = ("PNG", "TIFF", "BMP", "GIF")
+
+# What the plugins of Pillow are seen to raise for damaged files.
+_DECODE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    OverflowError,
+    struct.error,
+    IndexError,
+    KeyError,
+    TypeError,
+)
+
+
+def decode_image(source: str | Path | bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """The image as (H, W, 3) uint8 RGB, upright: the EXIF orientation is applied.
+
+    Of an animation, the first frame. Transparency is composited over white. Grey of 16 bits is
+    divided by 257 and rounded; colour of 16 bits keeps its high byte. CMYK is converted without a
+    colour profile.
+
+    Args:
+        source: A file, or the bytes of one.
+        max_pixels: Largest height * width that is decoded, checked on the header.
+
+    Raises:
+        DataError: The file is missing, empty, damaged, too large, in another format than JPEG, PNG,
+            WEBP, BMP, TIFF, GIF and PPM, or of floating-point pixels.
+    """
+    with _opened(source, max_pixels) as image:
+        return _to_rgb(image, _name(source))
+
+
+def decode_mask(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """The ids of an index mask as (H, W) uint8, uint16 or int32, upright like its image.
+
+    Args:
+        path: A PNG, TIFF, BMP or GIF file of one channel. Of a palette file the indices are taken,
+            not the colours.
+        max_pixels: Largest height * width that is decoded, checked on the header.
+
+    Raises:
+        DataError: As for `decode_image`; or the file has several channels, or its format changes ids.
+    """
+    with _opened(path, max_pixels) as image:
+        if image.format not in _MASK_FORMATS:
+            raise DataError(
+                f"{path} is a {image.format} file, which does not keep ids exactly. "
+                f"Save masks as {_listed(_MASK_FORMATS)}."
+            )
+        if image.mode in ("L", "P"):
+            return np.array(image)
+        if image.mode == "1":
+            return np.array(image, dtype=np.uint8)
+        if image.mode.startswith("I;16"):
+            return np.array(image).astype(np.uint16, copy=False)
+        if image.mode == "I":
+            return np.array(image, dtype=np.int32)
+        if image.mode == "F":
+            raise DataError(f"{path} has floating-point pixels, but a mask holds integer ids.")
+        raise DataError(
+            f"{path} has {len(image.getbands())} channels (mode {image.mode}), but index masks are "
+            "allowed: one channel, the class id of every pixel. It looks like a colour mask: convert "
+            "it to an index mask first."
+        )
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """(height, width) of the upright image, read from the header.
+
+    Raises:
+        DataError: The file is missing, empty or in an unknown format, or its header is damaged.
+    """
+    with _file(path) as file, _header(file, str(path)) as image:
+        width, height = image.size
+        # Pillow turns the size of a TIFF itself.
+        if image.format != "TIFF" and _orientation(image, file) >= 5:
+            return width, height
+        return height, width
+
+
+@contextmanager
+def _opened(source: str | Path | bytes, max_pixels: int) -> Iterator[ImageFile]:
+    """The decoded, upright Pillow image of a file that is within the limit."""
+    name = _name(source)
+    with _file(source) as file, _header(file, name) as image:
+        width, height = image.size
+        if width * height > max_pixels:
+            raise DataError(
+                f"{name} is {width}x{height} = {width * height:,} pixels, but at most "
+                f"{max_pixels:,} are decoded. Scale it down or raise max_pixels."
+            )
+        try:
+            image.load()
+            ImageOps.exif_transpose(image, in_place=True)
+        except Image.DecompressionBombError as error:
+            raise _too_large(name, error) from error
+        except _DECODE_ERRORS as error:
+            raise DataError(f"{name} is damaged or incomplete: {error}.") from error
+        yield image
+
+
+@contextmanager
+def _header(file: BinaryIO, name: str) -> Iterator[ImageFile]:
+    """The Pillow image of an open file, its pixels not decoded yet.
+
+    The plugins are used directly, because `Image.open` applies Pillow's own pixel limits, which are global.
+    """
+    start = file.read(16)
+    file.seek(0)
+    if not start:
+        raise DataError(f"{name} is empty.")
+    file_format = _sniff(start)
+    if file_format is None:
+        raise DataError(f"{name} is not an image in a known format. Known: {_listed(_READERS)}.")
+    try:
+        image = _READERS[file_format](file, name)
+    except Image.DecompressionBombError as error:
+        raise _too_large(name, error) from error
+    except _DECODE_ERRORS as error:
+        raise DataError(f"{name} has a damaged {file_format} header: {error}.") from error
+    with image:
+        yield image
+
+
+def _file(source: str | Path | bytes) -> BinaryIO:
+    if isinstance(source, bytes):
+        return BytesIO(source)
+    path = Path(source)
+    if path.is_dir():
+        raise DataError(f"{path} is a folder, but an image file is expected.")
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist.") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _name(source: str | Path | bytes) -> str:
+    return "the image data" if isinstance(source, bytes) else str(source)
+
+
+def _too_large(name: str, error: Image.DecompressionBombError) -> DataError:
+    """For the formats of which a plugin applies Pillow's own limit: WEBP, TIFF and GIF."""
+    return DataError(f"{name} is too large for Pillow: {error} Scale it down.")
+
+
+def _listed(formats: Iterable[str]) -> str:
+    return ", ".join(formats)
+
+
+def _sniff(start: bytes) -> str | None:
+    """The format by the first bytes of a file."""
+    if start.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if start.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
+        return "WEBP"
+    if start.startswith(b"BM"):
+        return "BMP"
+    if start.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        return "TIFF"
+    if start.startswith((b"GIF87a", b"GIF89a")):
+        return "GIF"
+    if start[:1] == b"P" and start[1:2] in b"123456" and start[2:3].isspace():
+        return "PPM"
+    return None
+
+
+def _to_rgb(image: ImageFile, name: str) -> np.ndarray:
+    if image.mode == "F":
+        raise DataError(
+            f"{name} has floating-point pixels, whose range is unknown. "
+            "Convert it to 8 or 16 bits first."
+        )
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        return _grey16_to_rgb(np.array(image), name)
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return np.array(image)
+    try:
+        if image.has_transparency_data:
+            rgba = image.convert("RGBA")
+            white = Image.new("RGBA", rgba.size, "white")
+            return np.array(Image.alpha_composite(white, rgba).convert("RGB"))
+        return np.array(image.convert("RGB"))
+    except ValueError as error:
+        raise DataError(
+            f"{name} has colour mode {image.mode}, which cannot be converted to RGB."
+        ) from error
+
+
+def _grey16_to_rgb(grey: np.ndarray, name: str) -> np.ndarray:
+    low, high = int(grey.min()), int(grey.max())
+    if low < 0 or high > 65535:
+        raise DataError(
+            f"{name} has grey values from {low} to {high}, but 0-65535 are allowed. "
+            "Convert it to 8 or 16 bits first."
+        )
+    grey8 = ((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return np.repeat(grey8[:, :, None], 3, axis=2)  # (H, W, 3)
+
+
+def _orientation(image: ImageFile, file: BinaryIO) -> int:
+    """EXIF orientation, 1 to 8, of an image whose pixels may not be decoded yet; 1 if there is none."""
+    if isinstance(image, PngImageFile) and _png_has_metadata_after_pixels(file):
+        image.load()
+    # PngImageFile.getexif would decode the pixels each time, to look behind them.
+    return Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
+
+
+def _png_has_metadata_after_pixels(file: BinaryIO) -> bool:
+    """Whether a chunk that can carry EXIF follows the pixels, where Pillow has not looked yet."""
+    position = file.tell()
+    file.seek(8)
+    pixels_seen = found = False
+    while not found and len(head := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        pixels_seen = pixels_seen or kind == b"IDAT"
+        found = pixels_seen and kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
+        file.seek(length + 4, os.SEEK_CUR)  # the chunk and its checksum
+    file.seek(position)
+    return found

@@ -1,0 +1,107 @@
+"""The resize rule of the papers: which size an image gets, and how its pixels and labels are sampled."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Integer, UInt8
+
+from vitseg.errors import ConfigError
+
+
+class Window(NamedTuple):
+    """A rectangle in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def keep_ratio_size(size: tuple[int, int], long_limit: int, short_limit: int) -> tuple[int, int]:
+    """The largest (height, width) of the same shape whose sides stay within both limits, at least one pixel.
+
+    Args:
+        size: (height, width) of the image.
+        long_limit: Limit of the longer side in pixels.
+        short_limit: Limit of the shorter side in pixels.
+
+    Raises:
+        ConfigError: The limits are not positive, or `short_limit` exceeds `long_limit`.
+    """
+    if not 0 < short_limit <= long_limit:
+        raise ConfigError(
+            f"the limits of the long and the short side are {long_limit} and {short_limit}, "
+            "but they must be positive, the long one not below the short one."
+        )
+    height, width = size
+    scale = min(long_limit / max(height, width), short_limit / min(height, width))
+    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+
+
+def resize_image(
+    image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int], window: Window | None = None
+) -> UInt8[np.ndarray, "_ _ 3"]:
+    """Bilinear, half-pixel centres, no antialias, rounded: the convention of the published models.
+
+    Args:
+        image: RGB.
+        size: (height, width) of the whole resized image.
+        window: The part of the resized image to return, within `size`; only this part is computed.
+            None: all of it.
+    """
+    if window is not None:
+        return _resize_window(image, size, window)
+    if image.shape[:2] == size:
+        return image
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None]  # (1, 3, H, W)
+    planes = F.interpolate(pixels, size=size, mode="bilinear", align_corners=False)[0].numpy()
+    return np.stack([*planes], axis=-1)  # (H, W, 3); five times faster than a transposed copy
+
+
+def resize_labels(
+    label_map: Integer[np.ndarray, "H W"], size: tuple[int, int], window: Window | None = None
+) -> Integer[np.ndarray, "_ _"]:
+    """Nearest: pixel i of the result is pixel floor(i * old / new) of `label_map`.
+
+    Args:
+        label_map: Labels or ids; no new value arises.
+        size: (height, width) of the whole resized map.
+        window: The part of the resized map to return, within `size`. None: all of it.
+    """
+    if window is None:
+        window = Window(0, 0, *size)
+    rows = np.arange(window.top, window.top + window.height) * label_map.shape[0] // size[0]
+    columns = np.arange(window.left, window.left + window.width) * label_map.shape[1] // size[1]
+    return label_map[rows[:, None], columns]
+
+
+def _resize_window(image: np.ndarray, size: tuple[int, int], window: Window) -> np.ndarray:
+    row_start, row_stop, rows = _sampled(image.shape[0], size[0], window.top, window.height)
+    column_start, column_stop, columns = _sampled(
+        image.shape[1], size[1], window.left, window.width
+    )
+    part = torch.from_numpy(image[row_start:row_stop, column_start:column_stop])
+    grid = torch.stack(torch.broadcast_tensors(columns[None, :], rows[:, None]), dim=-1)
+    sampled = F.grid_sample(
+        part.permute(2, 0, 1)[None].float(),  # (1, 3, h, w)
+        grid[None].float(),
+        mode="bilinear",
+        padding_mode="border",
+        align_corners=False,
+    )
+    return sampled[0].round_().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+
+
+def _sampled(old: int, new: int, start: int, length: int) -> tuple[int, int, torch.Tensor]:
+    """Along one axis: the range of old pixels that the window needs, and where in it each new pixel lies.
+
+    Positions run from -1 to 1 between the outer edges of the range, as `grid_sample` counts them.
+    """
+    edges = (torch.arange(start, start + length, dtype=torch.float64) + 0.5) * (old / new)
+    first = max(int(edges[0] - 0.5), 0)
+    last = min(int(edges[-1] - 0.5) + 2, old)
+    return first, last, (edges - first) * 2 / (last - first) - 1

@@ -1,0 +1,1 @@
+"""Images to `Segmentation`: predictor, sliding window, views, and the way from scores to labels."""

@@ -1,0 +1,45 @@
+"""How images are run through a model at test time."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from vitseg.types import Size
+
+
+class InferenceConfig(BaseModel):
+    """The evaluation protocol; stored with the model so that predictions follow it too."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    resize: tuple[int, int] | None = Field(
+        None,
+        description="(long, short) side limits in pixels: images are scaled, keeping their ratio, to the largest "
+        "size within both; null runs images at their own size",
+    )
+    mode: Literal["whole", "slide"] = Field(
+        "whole", description="whole image at once, or a sliding window of the crop size"
+    )
+    crop_size: Size | None = Field(None, description="(height, width) of the window in pixels")
+    stride: Size | None = Field(None, description="(down, right) step of the window in pixels")
+    scales: tuple[float, ...] = Field(
+        (1.0,), min_length=1, description="ratios of the resized image whose softmaxes are averaged"
+    )
+    flip: bool = Field(False, description="average with the mirrored image as well")
+
+    @model_validator(mode="after")
+    def _window_is_complete(self) -> InferenceConfig:
+        if self.mode == "slide":
+            if self.crop_size is None or self.stride is None:
+                raise ValueError('mode "slide" needs crop_size and stride')
+            if not all(0 < s <= c for s, c in zip(self.stride, self.crop_size, strict=True)):
+                raise ValueError(
+                    f"stride {self.stride} must be from 1 to crop_size {self.crop_size}, or the windows leave gaps"
+                )
+        if any(scale <= 0 for scale in self.scales):
+            raise ValueError(f"scales must be positive, got {self.scales}")
+        if self.resize is not None and min(self.resize) < 1:
+            raise ValueError(f"resize must be positive, got {self.resize}")
+        return self

@@ -1,0 +1,99 @@
+"""Running a model over one normalised image: whole, sliding window, several views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from vitseg.inference.config import InferenceConfig
+from vitseg.inference.scores import (
+    OutputScores,
+    ScoreMap,
+    TensorScores,
+    full_scores,
+    pixel_scores,
+    resized,
+)
+from vitseg.types import SegOutput, Size
+
+Model = Callable[[Tensor], SegOutput]
+
+
+def image_scores(
+    model: Model, image: Float[Tensor, "1 3 H W"], config: InferenceConfig, size: Size
+) -> ScoreMap:
+    """Scores of one image at `size`, by the protocol of `config`.
+
+    With one view these are the model's scores. With several they are the mean of the views' softmaxes, each taken at
+    `size` (the papers' multi-scale test).
+    """
+    if len(config.scales) == 1 and config.scales[0] == 1 and not config.flip:
+        return resized(_one_view(model, image, config), size)
+    total: Tensor | None = None
+    num_views = 0
+    for scale in config.scales:
+        scaled = _scale(image, scale)
+        for flipped in (False, True) if config.flip else (False,):
+            view = scaled.flip(3) if flipped else scaled
+            probs = full_scores(resized(_one_view(model, view, config), size)).softmax(0)
+            probs = probs.flip(2) if flipped else probs
+            total = probs if total is None else total.add_(probs)
+            num_views += 1
+    assert total is not None
+    return TensorScores(total / num_views)
+
+
+def _scale(image: Tensor, scale: float) -> Tensor:
+    if scale == 1:
+        return image
+    size = [max(1, int(side * scale + 0.5)) for side in image.shape[-2:]]
+    return F.interpolate(image, size, mode="bilinear", align_corners=False)
+
+
+def _one_view(model: Model, image: Tensor, config: InferenceConfig) -> ScoreMap:
+    if config.mode == "whole":
+        return OutputScores(model(image))
+    assert config.crop_size is not None and config.stride is not None
+    return slide(model, image, config.crop_size, config.stride)
+
+
+def slide(
+    model: Model, image: Float[Tensor, "1 3 H W"], crop_size: Size, stride: Size
+) -> TensorScores:
+    """Sum of the windows' scores divided by the number of windows at each pixel.
+
+    Windows start at multiples of the stride; the last of a row or column is moved back to the border. An image smaller
+    than the window is run as it is.
+    """
+    height, width = image.shape[-2:]
+    tops = window_starts(height, crop_size[0], stride[0])
+    lefts = window_starts(width, crop_size[1], stride[1])
+    total: Tensor | None = None
+    for top in tops:
+        for left in lefts:
+            window = image[..., top : top + crop_size[0], left : left + crop_size[1]]
+            scores = pixel_scores(model(window))[0].float()
+            if total is None:
+                total = scores.new_zeros(scores.shape[0], height, width)
+            total[:, top : top + scores.shape[1], left : left + scores.shape[2]] += scores
+    assert total is not None
+    down = _visits(tops, crop_size[0], height, total.device)
+    right = _visits(lefts, crop_size[1], width, total.device)
+    return TensorScores(total.div_(down[:, None] * right[None, :]))
+
+
+def window_starts(length: int, crop: int, stride: int) -> list[int]:
+    """First pixel of every window along one axis."""
+    count = max(length - crop + stride - 1, 0) // stride + 1
+    return [max(min(index * stride, length - crop), 0) for index in range(count)]
+
+
+def _visits(starts: list[int], crop: int, length: int, device: torch.device) -> Tensor:
+    visits = torch.zeros(length, device=device)
+    for start in starts:
+        visits[start : start + crop] += 1
+    return visits

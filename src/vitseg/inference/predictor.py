@@ -1,0 +1,125 @@
+"""One call from an image file to its segmentation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vitseg.checkpoint.model_dir import ModelRecord, load_model
+from vitseg.config import parse
+from vitseg.errors import ConfigError, DataError
+from vitseg.images.decode import decode_image
+from vitseg.images.geometry import keep_ratio_size, resize_image
+from vitseg.images.preprocess import Preprocessing, to_tensor
+from vitseg.inference.config import InferenceConfig
+from vitseg.inference.modes import image_scores
+from vitseg.inference.scores import ScoreMap, label_map
+from vitseg.methods import SegmentationModel
+from vitseg.types import Segmentation
+
+ImageSource = str | Path | Image.Image | np.ndarray
+
+
+class Predictor:
+    """A model with all that is needed to run it on photos.
+
+    Args:
+        model: The model, in any mode; it is set to evaluation mode at every call.
+        record: Classes, preprocessing and inference protocol.
+        device: Where to run: "cpu", "cuda", "cuda:1", "mps".
+    """
+
+    def __init__(self, model: SegmentationModel, record: ModelRecord, device: str | torch.device):
+        self.device = torch.device(device)
+        self.model = model.to(self.device)
+        self.record = record
+        self.classes = record.classes
+        self.preprocessing: Preprocessing = record.preprocessing
+        self.inference = parse(InferenceConfig, record.inference, "inference")
+
+    def __call__(self, source: ImageSource) -> Segmentation:
+        """Segment one image.
+
+        Args:
+            source: A file, a Pillow image, or an (H, W, 3) uint8 RGB array.
+
+        Raises:
+            DataError: The file is no image that can be read, or the array has another shape or type.
+        """
+        image = as_rgb(source)
+        labels = label_map(self.scores(image))
+        path = Path(source) if isinstance(source, (str, Path)) else None
+        return Segmentation(label_map=labels, classes=self.classes, image=image, path=path)
+
+    @torch.inference_mode()
+    def scores(self, image: np.ndarray) -> ScoreMap:
+        """Class scores at the image's own size, from which labels are taken strip by strip.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+        """
+        self.model.eval()
+        size = (image.shape[0], image.shape[1])
+        tensor = self._input(image)
+        return image_scores(self.model, tensor, self.inference, size)
+
+    def _input(self, image: np.ndarray) -> Tensor:
+        if self.inference.resize is not None:
+            size = keep_ratio_size((image.shape[0], image.shape[1]), *self.inference.resize)
+            if size != image.shape[:2]:
+                image = resize_image(image, size)
+        return to_tensor(image, self.preprocessing)[None].to(self.device)  # (1, 3, H, W)
+
+
+def load(path: str | Path, device: str = "auto") -> Predictor:
+    """A predictor from a model directory or the `--out` folder of a training.
+
+    Args:
+        path: The directory.
+        device: "auto" takes a GPU where there is one.
+
+    Raises:
+        CheckpointError: No model there, or a missing or changed file.
+        ConfigError: No such device.
+    """
+    chosen = choose_device(device)
+    model, record = load_model(Path(path))
+    return Predictor(model, record, chosen)
+
+
+def choose_device(name: str) -> torch.device:
+    """A device by name; "auto" is CUDA, else MPS, else the CPU.
+
+    Raises:
+        ConfigError: The device does not exist here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"device {name!r} cannot be used here ({reason}). Allowed: auto, cpu, cuda, cuda:N, mps."
+        ) from error
+    return device
+
+
+def as_rgb(source: ImageSource) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of any image source."""
+    if isinstance(source, (str, Path)):
+        return decode_image(source)
+    if isinstance(source, Image.Image):
+        return np.asarray(source.convert("RGB"))
+    if source.ndim != 3 or source.shape[2] != 3 or source.dtype != np.uint8:
+        raise DataError(
+            f"the image array is {source.shape} {source.dtype}; allowed is (height, width, 3) uint8 RGB."
+        )
+    return source

@@ -1,0 +1,153 @@
+"""Class scores at pixel size, all at once or in row strips.
+
+A full-resolution score map has num_classes floats per pixel: 7 GB for a 4000 x 3000 photo with 150 classes. So scores
+are a source that hands out rows on demand, and labels are taken strip by strip; the result is the same.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from vitseg.types import SegOutput, Size
+
+STRIP_ELEMENTS = 4_000_000
+"""Scores (classes x pixels) per strip: 16 MB in float32, small against any model."""
+
+
+def pixel_scores(
+    output: SegOutput, size: Size | None = None, rows: tuple[int, int] | None = None
+) -> Float[Tensor, "b k R W"]:
+    """Class scores Y (see `SegOutput`) at the size of the images that went in.
+
+    Args:
+        output: Masks over the token grid and class logits.
+        size: Must equal `output.input_size` where given; a guard for callers that mean another size.
+        rows: Half-open range of pixel rows; all rows where not given.
+    """
+    height, width = output.input_size
+    assert size is None or tuple(size) == (height, width)
+    start, stop = rows or (0, height)
+    masks = upsample_rows(output.mask_logits, output.padded_size, start, stop)[..., :width]
+    masks = masks.sigmoid()
+    probs = output.class_logits.softmax(-1)
+    if output.readout == "presence":
+        return masks * probs[..., 0, None, None]
+    return torch.einsum("bqk,bqhw->bkhw", probs[..., :-1], masks)
+
+
+def upsample_rows(
+    maps: Float[Tensor, "b q h w"], size: Size, start: int, stop: int
+) -> Float[Tensor, "b q R W"]:
+    """Rows [start, stop) of the bilinear resize (align_corners=False) of `maps` to `size`."""
+    height = maps.shape[-2]
+    if (start, stop) == (0, size[0]) or height == size[0]:
+        rows = maps if height != size[0] else maps[..., start:stop, :]
+        target = (stop - start, size[1])
+        return rows if rows.shape[-2:] == target else _bilinear(rows, target)
+    position = (torch.arange(start, stop, device=maps.device) + 0.5) * (height / size[0]) - 0.5
+    position = position.clamp(min=0)
+    above = position.floor().long()
+    below = (above + 1).clamp(max=height - 1)
+    rows = torch.lerp(
+        maps[..., above, :], maps[..., below, :], (position - above).to(maps.dtype)[:, None]
+    )
+    return _bilinear(rows, (stop - start, size[1]))
+
+
+def _bilinear(maps: Tensor, size: Size) -> Tensor:
+    return F.interpolate(maps, size, mode="bilinear", align_corners=False)
+
+
+@runtime_checkable
+class ScoreMap(Protocol):
+    """Class scores of one image, row by row."""
+
+    size: Size
+    num_classes: int
+
+    def rows(self, start: int, stop: int) -> Float[Tensor, "k R W"]:
+        """Scores of the rows [start, stop)."""
+        ...
+
+
+class OutputScores:
+    """Scores of one image of a model's output."""
+
+    def __init__(self, output: SegOutput, index: int = 0):
+        self.output = SegOutput(
+            output.mask_logits[index : index + 1].float(),
+            output.class_logits[index : index + 1].float(),
+            output.readout,
+            output.input_size,
+            output.padded_size,
+        )
+        self.size = output.input_size
+        self.num_classes = output.num_classes
+
+    def rows(self, start: int, stop: int) -> Float[Tensor, "k R W"]:
+        return pixel_scores(self.output, rows=(start, stop))[0]
+
+
+class TensorScores:
+    """Scores that are already there, as of an averaged sliding window."""
+
+    def __init__(self, scores: Float[Tensor, "k H W"]):
+        self.scores = scores
+        self.size = (scores.shape[1], scores.shape[2])
+        self.num_classes = scores.shape[0]
+
+    def rows(self, start: int, stop: int) -> Float[Tensor, "k R W"]:
+        return self.scores[:, start:stop]
+
+
+class ResizedScores:
+    """Scores resized bilinearly (align_corners=False) to another size, rows on demand."""
+
+    def __init__(self, source: ScoreMap, size: Size):
+        self.source = source
+        self.size = size
+        self.num_classes = source.num_classes
+
+    def rows(self, start: int, stop: int) -> Float[Tensor, "k R W"]:
+        source_height = self.source.size[0]
+        scale = source_height / self.size[0]
+        first = max(0, int((start + 0.5) * scale - 0.5))
+        last = min(source_height - 1, int(max(0.0, (stop - 0.5) * scale - 0.5)) + 1)
+        band = self.source.rows(first, last + 1)[None]  # (1, k, rows, w)
+        position = (torch.arange(start, stop, device=band.device) + 0.5) * scale - 0.5
+        position = position.clamp(min=0)
+        above = position.floor().long().clamp(max=source_height - 1)
+        below = (above + 1).clamp(max=source_height - 1)
+        weight = (position - above).to(band.dtype)[:, None]
+        rows = torch.lerp(band[..., above - first, :], band[..., below - first, :], weight)
+        if rows.shape[-1] != self.size[1]:
+            rows = _bilinear(rows, (stop - start, self.size[1]))
+        return rows[0]
+
+
+def resized(source: ScoreMap, size: Size) -> ScoreMap:
+    """The source at another size; itself where the size is the same."""
+    return source if tuple(source.size) == tuple(size) else ResizedScores(source, size)
+
+
+def full_scores(source: ScoreMap) -> Float[Tensor, "k H W"]:
+    """All rows at once."""
+    return source.rows(0, source.size[0])
+
+
+def label_map(source: ScoreMap) -> np.ndarray:
+    """Index of the best class of every pixel, (H, W), in the smallest unsigned type that holds it."""
+    height, width = source.size
+    step = max(1, STRIP_ELEMENTS // (source.num_classes * width))
+    dtype = np.uint8 if source.num_classes <= 256 else np.uint16
+    labels = np.empty((height, width), dtype=dtype)
+    for start in range(0, height, step):
+        stop = min(start + step, height)
+        labels[start:stop] = source.rows(start, stop).argmax(0).cpu().numpy()
+    return labels

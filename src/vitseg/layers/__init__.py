@@ -1,0 +1,1 @@
+"""The bricks: layers that more than one part of the package uses."""

@@ -1,0 +1,1 @@
+"""One loss per file: `SegOutput` and labels to scalars by name."""

@@ -1,0 +1,40 @@
+"""One file per paper: its configuration and how its parts are wired."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+from torch import nn
+
+from vitseg.backbones import BackboneConfig
+from vitseg.methods import segvit
+from vitseg.methods.model import SegmentationModel
+from vitseg.types import Size
+
+__all__ = ["METHODS", "Method", "SegmentationModel"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """What the rest of the package needs to know of a method.
+
+    Attributes:
+        config: Its configuration class; the class's fields are the recipe's sections.
+        build: (config, num_classes, image_size, load_pretrained) to the model.
+        build_loss: The loss: (SegOutput, labels) to weighted terms by name.
+        backbone: Its backbone's configuration.
+    """
+
+    config: type[BaseModel]
+    build: Callable[..., SegmentationModel]
+    build_loss: Callable[..., nn.Module]
+    backbone: Callable[..., BackboneConfig]
+
+
+METHODS: dict[str, Method] = {
+    "segvit": Method(
+        segvit.SegVitConfig, segvit.build, segvit.build_loss, lambda config: config.backbone
+    ),
+}

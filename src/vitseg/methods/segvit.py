@@ -1,0 +1,45 @@
+"""SegViT: semantic segmentation with plain vision transformers (NeurIPS 2022).
+
+A plain ViT, taps at several depths, and a cascade of attention-to-mask stages that starts from the deepest tap.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from vitseg.backbones import BackboneConfig, create_backbone
+from vitseg.decoders.atm import AtmConfig, AtmDecoder
+from vitseg.losses.atm import AtmLoss, AtmLossConfig
+from vitseg.methods.model import SegmentationModel
+from vitseg.types import Size
+
+
+class SegVitConfig(BaseModel):
+    """The sections of a SegViT recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone: BackboneConfig = Field(description="the plain ViT and its taps")
+    decoder: AtmConfig = Field(AtmConfig(), description="the ATM cascade, one stage per tap")
+    loss: AtmLossConfig = Field(AtmLossConfig(), description="weights of the loss terms")
+
+
+def build(
+    config: SegVitConfig, num_classes: int, image_size: Size, load_pretrained: bool = True
+) -> SegmentationModel:
+    """The model.
+
+    Args:
+        config: Its configuration.
+        num_classes: Classes, and so queries.
+        image_size: Size of the training images in pixels.
+        load_pretrained: False builds the architecture alone, for weights from a model directory.
+    """
+    backbone = create_backbone(config.backbone, image_size, load_pretrained)
+    in_channels = (backbone.embed_dim,) * len(config.backbone.taps)
+    return SegmentationModel(backbone, AtmDecoder(in_channels, num_classes, config.decoder))
+
+
+def build_loss(config: SegVitConfig) -> AtmLoss:
+    """The loss of a model's output."""
+    return AtmLoss(config.loss)

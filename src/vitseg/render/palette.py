@@ -1,0 +1,68 @@
+"""Label maps as colours: indexed PNG files and RGB arrays."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Integer, UInt8
+from PIL import Image
+
+from vitseg.classes import IGNORE_INDEX, ClassTable
+
+MAX_INDEXED_CLASSES = 256
+"""An indexed PNG holds 8-bit indices; larger tables need 16-bit grey."""
+
+IGNORE_COLOR = (0, 0, 0)
+
+
+def save_label_png(path: Path, label_map: Integer[np.ndarray, "H W"], classes: ClassTable) -> None:
+    """Write a label map as a PNG that holds class indices and, up to 256 classes, the palette.
+
+    Above 256 classes the file is 16-bit grey without colours. The parent folder is created. The file appears whole
+    or not at all: it is written beside its place and then moved.
+
+    Args:
+        path: Where to write; an existing file is replaced.
+        label_map: Class index of every pixel; ignored pixels (IGNORE_INDEX) cannot be stored.
+        classes: Names and colours.
+    """
+    low, high = int(label_map.min()), int(label_map.max())
+    num_classes = classes.num_classes
+    assert 0 <= low <= high < num_classes, f"labels {low}..{high}, table has {num_classes} classes"
+    if num_classes <= MAX_INDEXED_CLASSES:
+        # A full palette, or Pillow packs small tables into 1, 2 or 4 bits, which some readers of masks cannot take.
+        colors = np.zeros((MAX_INDEXED_CLASSES, 3), dtype=np.uint8)
+        colors[:num_classes] = classes.palette
+        image = Image.fromarray(label_map.astype(np.uint8))
+        image.putpalette(colors.tobytes())
+        save_whole(path, image)
+    else:
+        save_whole(path, Image.fromarray(label_map.astype(np.uint16)))
+
+
+def save_whole(path: Path, image: Image.Image) -> None:
+    """Write a PNG so that no half-written file is ever seen under its name; the parent folder is created.
+
+    Args:
+        path: Where to write; an existing file is replaced.
+        image: The image.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        image.save(partial, format="PNG")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def colorize(
+    label_map: Integer[np.ndarray, "H W"], classes: ClassTable
+) -> UInt8[np.ndarray, "H W 3"]:
+    """The label map in the colours of its classes; ignored pixels are black."""
+    table = np.array([*classes.palette, IGNORE_COLOR], dtype=np.uint8)
+    # the ignored colour is the last row, which is where IGNORE_INDEX, being -1, looks it up
+    assert IGNORE_INDEX == -1
+    return table[label_map]

@@ -1,0 +1,1 @@
+"""Training: recipe, optimiser, schedule and the loop."""

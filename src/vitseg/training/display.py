@@ -1,0 +1,71 @@
+"""What a run shows on the screen."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+LINE_SECONDS = 30.0
+"""Where there is no terminal, a plain line is printed this often instead of a bar."""
+
+
+class Display:
+    """A progress bar on a terminal, plain lines in a log file, nothing when quiet."""
+
+    def __init__(self, quiet: bool = False):
+        self.console = Console(quiet=quiet, stderr=True)
+        self._bar = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[facts]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=quiet or not self.console.is_terminal,
+        )
+        self._rate: float | None = None
+        self._last_step = time.monotonic()
+        self._last_line = 0.0
+        self._iterations = 0
+
+    @contextlib.contextmanager
+    def training(self, first: int, iterations: int) -> Iterator[None]:
+        """The bar of a run from iteration `first`."""
+        self._iterations = iterations
+        self._last_step = time.monotonic()
+        with self._bar:
+            self._task = self._bar.add_task("train", total=iterations, completed=first, facts="")
+            yield
+
+    def step(self, iteration: int, loss: float, lr: float, batch_size: int) -> float:
+        """Show one iteration; returns images per second (smoothed)."""
+        now = time.monotonic()
+        rate = batch_size / max(now - self._last_step, 1e-9)
+        self._last_step = now
+        self._rate = rate if self._rate is None else 0.95 * self._rate + 0.05 * rate
+        facts = f"loss {loss:.3f}  lr {lr:.2e}  {self._rate:.1f} images/s"
+        self._bar.update(self._task, completed=iteration, facts=facts)
+        if not self.console.is_terminal and now - self._last_line > LINE_SECONDS:
+            self._last_line = now
+            left = (self._iterations - iteration) * batch_size / self._rate / 60
+            self.console.print(f"iteration {iteration}/{self._iterations}  {facts}  {left:.0f} min left")
+        return self._rate
+
+    @contextlib.contextmanager
+    def validation(self, num_images: int) -> Iterator[Callable[[], None]]:
+        """A second bar while validating; yields what to call after each image."""
+        task = self._bar.add_task("validate", total=num_images, facts="")
+        try:
+            yield lambda: self._bar.advance(task)
+        finally:
+            self._bar.remove_task(task)
+            self._last_step = time.monotonic()
+
+    def validated(self, iteration: int, miou: float, best: float | None) -> None:
+        """Report a validation."""
+        note = "  (best so far)" if best is None or miou > best else f"  (best {100 * best:.2f})"
+        self.console.print(f"iteration {iteration}: mIoU {100 * miou:.2f}{note}")

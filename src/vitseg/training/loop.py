@@ -1,0 +1,282 @@
+"""The training loop, counted in iterations."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import lightning
+import torch
+import yaml
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from vitseg.backbones.create import pretrained_mean_std
+from vitseg.checkpoint.model_dir import ModelRecord, save_model
+from vitseg.data.augment import TrainTransform
+from vitseg.data.catalog import open_dataset
+from vitseg.data.sample import SegmentationDataset
+from vitseg.errors import ConfigError, DataError, VitsegError
+from vitseg.evaluation.evaluate import Evaluation, evaluate, require_same_classes
+from vitseg.images.preprocess import Preprocessing
+from vitseg.inference.predictor import Predictor
+from vitseg.methods import METHODS, SegmentationModel
+from vitseg.training.display import Display
+from vitseg.training.log import RunLog
+from vitseg.training.optimizer import build_optimizer
+from vitseg.training.recipe import Recipe
+from vitseg.training.sampler import StreamSampler, TrainSamples
+from vitseg.training.schedule import lr_at
+from vitseg.training.state import STATE, Progress, load_state, save_state, seed_everything
+from vitseg.training.stop import StopSignals, ignore_interrupts
+
+
+class Interrupted(VitsegError):
+    """The run was stopped by a signal and its state is saved."""
+
+    def __init__(self, message: str, signal_number: int):
+        super().__init__(message)
+        self.signal_number = signal_number
+
+
+def train(recipe: Recipe, out: Path, resume: bool = False, display: Display | None = None) -> Path:
+    """Train a model.
+
+    Args:
+        recipe: The run.
+        out: Folder of the run. Afterwards it holds `best/` and `last/` (model directories), `recipe.yaml`,
+            `train.csv`, `val.csv`, `tensorboard/`, `state.ckpt` and `result.json`.
+        resume: Continue an interrupted run exactly where it was saved.
+        display: Where progress is shown; nothing is shown where not given.
+
+    Returns:
+        The folder of the best model.
+
+    Raises:
+        ConfigError: The folder holds a run already, or the recipe names no data set.
+        DataError: The data set cannot be read.
+        Interrupted: Ctrl-C or SIGTERM; the state is saved.
+    """
+    return _Run(recipe, out, resume, display or Display(quiet=True)).run()
+
+
+class LossOfModel(nn.Module):
+    """Images and labels to loss terms: one module, so that distributed training sees the whole step."""
+
+    def __init__(self, model: SegmentationModel, criterion: nn.Module):
+        super().__init__()
+        self.model = model
+        self.criterion = criterion
+
+    def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Weighted loss terms by name."""
+        return self.criterion(self.model(images), labels)
+
+
+class _Run:
+    def __init__(self, recipe: Recipe, out: Path, resume: bool, display: Display):
+        self.recipe, self.out, self.display = recipe, out, display
+        config = recipe.training
+        if recipe.data.source is None:
+            raise ConfigError("no data set: pass --data NAME:ROOT, or set data.source in the recipe.")
+        _check_out(out, resume)
+        self.train_set = open_dataset(recipe.data.source, recipe.data.train_split)
+        self.val_set = open_dataset(recipe.data.source, recipe.data.val_split)
+        for dataset in (self.train_set, self.val_set):
+            if not len(dataset):
+                raise DataError(f"split {dataset.split} of {recipe.data.source} is empty.")
+        require_same_classes(self.train_set.classes, self.val_set)
+        mean, std = pretrained_mean_std(METHODS[recipe.method].backbone(recipe.model))
+        self.preprocessing = Preprocessing(mean=mean, std=std)
+
+        self.fabric = lightning.Fabric(
+            devices=config.devices, precision=_precision(config.precision)
+        )
+        self.fabric.launch()
+        seed_everything(config.seed)
+        model = METHODS[recipe.method].build(
+            recipe.model, self.train_set.classes.num_classes, recipe.data.augment.crop_size
+        )
+        optimizer = build_optimizer(model, recipe.optimizer)
+        self.base_lrs = [group["lr"] for group in optimizer.param_groups]
+        seed_everything(config.seed + self.fabric.global_rank)
+        self.progress = Progress()
+        if resume:
+            self.progress = load_state(out, model, optimizer, recipe.to_mapping())
+        self.model = model
+        step = LossOfModel(model, METHODS[recipe.method].build_loss(recipe.model))
+        self.step, self.optimizer = self.fabric.setup(step, optimizer)
+        self.started = time.monotonic() - self.progress.minutes * 60
+
+    def run(self) -> Path:
+        iterations = self.recipe.training.iterations
+        if self.fabric.is_global_zero:
+            self.out.mkdir(parents=True, exist_ok=True)
+            text = yaml.safe_dump(self.recipe.to_mapping(), sort_keys=False)
+            (self.out / "recipe.yaml").write_text(text, encoding="utf-8")
+            self.log = RunLog(self.out, self.progress.iteration)
+        self.fabric.barrier()
+        with StopSignals() as stop, self.display.training(self.progress.iteration, iterations):
+            for images, labels in self._batches():
+                self._step(images, labels)
+                at = self.progress.iteration
+                last = at == iterations
+                if at % self.recipe.training.val_interval == 0 or last:
+                    self._validate()
+                if at % self.recipe.training.save_interval == 0 or last or stop.received:
+                    self._save_state()
+                if stop.received and not last:
+                    self._finish_log()
+                    raise Interrupted(
+                        f"stopped at iteration {at} of {iterations}; everything is saved. Continue with --resume.",
+                        stop.received,
+                    )
+        self._finish_log()
+        return self.out / "best"
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        config, data = self.recipe.training, self.recipe.data
+        mean = [value * 255 for value in self.preprocessing.mean]
+        std = [value * 255 for value in self.preprocessing.std]
+        samples = TrainSamples(
+            self.train_set, TrainTransform(data.augment, mean, std), config.seed
+        )
+        sampler = StreamSampler(
+            len(self.train_set),
+            config.batch_size // config.devices,
+            (self.progress.iteration, config.iterations),
+            config.seed,
+            self.fabric.global_rank,
+            self.fabric.world_size,
+        )
+        loader = DataLoader(
+            samples,
+            batch_sampler=sampler,
+            num_workers=data.num_workers,
+            pin_memory=self.fabric.device.type == "cuda",
+            worker_init_fn=ignore_interrupts,
+        )
+        yield from self.fabric.setup_dataloaders(loader, use_distributed_sampler=False)
+
+    def _step(self, images: Tensor, labels: Tensor) -> None:
+        recipe, at = self.recipe, self.progress.iteration
+        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+            group["lr"] = lr_at(at, base, recipe.training.iterations, recipe.schedule)
+        self.model.train()
+        terms = self.step(images, labels)
+        loss = torch.stack(list(terms.values())).sum()
+        self.fabric.backward(loss)
+        if recipe.optimizer.clip_grad_norm is not None:
+            self.fabric.clip_gradients(
+                self.step, self.optimizer, max_norm=recipe.optimizer.clip_grad_norm
+            )
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.progress.iteration += 1
+        self.progress.minutes = (time.monotonic() - self.started) / 60
+        self._report(loss.item(), terms)
+
+    def _report(self, loss: float, terms: dict[str, Tensor]) -> None:
+        at = self.progress.iteration
+        if not math.isfinite(loss):
+            raise ConfigError(
+                f"the loss is {loss} at iteration {at}: training diverged. Lower optimizer.lr, lengthen "
+                f"schedule.warmup_iterations or train with training.precision=32-true. The state saved last is in "
+                f"{self.out / STATE}."
+            )
+        lr = self.optimizer.param_groups[0]["lr"]
+        rate = self.display.step(at, loss, lr, self.recipe.training.batch_size)
+        if self.fabric.is_global_zero and (at % LOG_INTERVAL == 0 or at == 1):
+            values = {name: value.item() for name, value in terms.items()}
+            self.log.write("train", at, {"loss": loss, "lr": lr, "images_per_second": rate, **values})
+
+    def _validate(self) -> None:
+        if self.fabric.is_global_zero:
+            predictor = Predictor(self.model, self._record({}), self.fabric.device)
+            with self.display.validation(len(self.val_set)) as advance:
+                result = evaluate(predictor, self.val_set, advance)
+            at, scores = self.progress.iteration, result.scores
+            values = {
+                "miou": scores.mean_iou,
+                "macc": scores.mean_accuracy,
+                "aacc": scores.pixel_accuracy,
+            }
+            self.log.write("val", at, values)
+            self.display.validated(at, scores.mean_iou, self.progress.best_miou)
+            self._save_models(result)
+        self.fabric.barrier()
+
+    def _save_models(self, result: Evaluation) -> None:
+        miou, best = result.scores.mean_iou, self.progress.best_miou
+        metrics = {"iteration": self.progress.iteration, **result.to_json()}
+        record = self._record(metrics)
+        save_model(self.out / "last", self.model, record)
+        if best is None or miou > best or math.isnan(best):
+            self.progress.best_miou = miou
+            save_model(self.out / "best", self.model, record)
+        if self.progress.iteration == self.recipe.training.iterations:
+            self._write_result(metrics)
+
+    def _write_result(self, metrics: dict) -> None:
+        config = self.recipe.training
+        result = {
+            "recipe": self.recipe.to_mapping(),
+            "seed": config.seed,
+            "iterations": config.iterations,
+            "training_minutes": round(self.progress.minutes, 1),
+            "best_miou": self.progress.best_miou,
+            "final": metrics,
+        }
+        text = json.dumps(result, indent=2)
+        (self.out / "result.json").write_text(text + "\n", encoding="utf-8")
+
+    def _record(self, metrics: dict) -> ModelRecord:
+        mapping = self.recipe.to_mapping()
+        return ModelRecord(
+            method=self.recipe.method,
+            architecture=self.recipe.model.model_dump(mode="json"),
+            image_size=self.recipe.data.augment.crop_size,
+            classes=self.train_set.classes,
+            preprocessing=self.preprocessing,
+            inference=self.recipe.inference.model_dump(mode="json"),
+            recipe=mapping,
+            metrics=metrics,
+        )
+
+    def _save_state(self) -> None:
+        if self.fabric.is_global_zero:
+            mapping = self.recipe.to_mapping()
+            save_state(self.out, self.model, self.optimizer, self.progress, mapping)
+        self.fabric.barrier()
+
+    def _finish_log(self) -> None:
+        if self.fabric.is_global_zero:
+            self.log.close()
+
+
+LOG_INTERVAL = 10
+"""Iterations between rows of train.csv."""
+
+
+def _check_out(out: Path, resume: bool) -> None:
+    if resume or not out.exists():
+        return
+    if not out.is_dir():
+        raise ConfigError(f"--out {out} is a file: give a folder.")
+    held = sorted(path.name for path in out.iterdir())
+    if held:
+        raise ConfigError(
+            f"--out {out} is not empty ({', '.join(held[:3])}...): give a new folder, or pass --resume to continue "
+            "the run in it. Nothing was changed."
+        )
+
+
+def _precision(name: str) -> str:
+    if name != "auto":
+        return name
+    if torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+    return "32-true"

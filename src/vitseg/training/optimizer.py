@@ -1,0 +1,63 @@
+"""AdamW with the papers' parameter groups."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+from torch.optim import AdamW
+
+from vitseg.methods import SegmentationModel
+
+
+class OptimizerConfig(BaseModel):
+    """AdamW as the papers use it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    lr: float = Field(2e-5, gt=0, description="learning rate of the backbone")
+    head_lr_ratio: float = Field(10.0, gt=0, description="the decoder's learning rate over the backbone's")
+    weight_decay: float = Field(0.01, ge=0, description="decoupled weight decay")
+    betas: tuple[float, float] = Field((0.9, 0.999), description="AdamW's betas")
+    clip_grad_norm: float | None = Field(35.0, gt=0, description="largest norm of the gradient; null: any")
+
+
+def parameter_groups(model: SegmentationModel, config: OptimizerConfig) -> list[dict]:
+    """One group per learning rate and decay, each with the `names` of its parameters.
+
+    As in the published training: backbone normalisation layers do not decay, everything else in the backbone does
+    (biases, position embedding and class token too); every decoder parameter decays, its norms, biases and queries
+    included, at `head_lr_ratio` times the learning rate. Frozen parameters are left out.
+    """
+    norms = {
+        f"{prefix}.{name}"
+        for prefix, module in model.named_modules()
+        if isinstance(module, (nn.LayerNorm, nn.RMSNorm))
+        for name, _ in module.named_parameters(recurse=False)
+    }
+    groups: dict[tuple[float, float], dict] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        lr, decay = rates(name, name in norms, config)
+        group = groups.setdefault(
+            (lr, decay), {"params": [], "names": [], "lr": lr, "weight_decay": decay}
+        )
+        group["params"].append(parameter)
+        group["names"].append(name)
+    return list(groups.values())
+
+
+def rates(name: str, is_norm: bool, config: OptimizerConfig) -> tuple[float, float]:
+    """Learning rate and weight decay of one parameter."""
+    if name.startswith("decoder."):
+        return config.lr * config.head_lr_ratio, config.weight_decay
+    return config.lr, 0.0 if is_norm else config.weight_decay
+
+
+def build_optimizer(model: SegmentationModel, config: OptimizerConfig) -> AdamW:
+    """AdamW over `parameter_groups`."""
+    groups = [
+        {key: value for key, value in group.items() if key != "names"}
+        for group in parameter_groups(model, config)
+    ]
+    return AdamW(groups, betas=config.betas)

@@ -1,0 +1,145 @@
+"""A recipe: everything that one training run is made of."""
+
+from __future__ import annotations
+
+import importlib.resources
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
+
+from vitseg.config import apply_overrides, parse, read_yaml
+from vitseg.data.augment import AugmentConfig
+from vitseg.errors import ConfigError, unknown_name
+from vitseg.inference.config import InferenceConfig
+from vitseg.methods import METHODS
+from vitseg.training.optimizer import OptimizerConfig
+from vitseg.training.schedule import ScheduleConfig
+
+Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+
+
+class DataConfig(BaseModel):
+    """Which data set, which splits, and how samples are varied."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str | None = Field(None, description="NAME:ROOT of the data set; --data of the command line")
+    train_split: str = Field("train", description="split to train on")
+    val_split: str = Field("val", description="split to validate on")
+    num_workers: int = Field(2, ge=0, description="processes that load samples")
+    augment: AugmentConfig = Field(description="crop and augmentation")
+
+
+class TrainingConfig(BaseModel):
+    """The loop."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    iterations: int = Field(ge=1, description="optimiser steps")
+    batch_size: int = Field(ge=1, description="images per step over all devices")
+    val_interval: int = Field(1000, ge=1, description="steps between validations")
+    save_interval: int = Field(500, ge=1, description="steps between saves of the training state")
+    seed: int = Field(0, ge=0, description="seed of weights, data order, augmentation and dropout")
+    precision: Precision = Field(
+        "auto", description="auto: bf16 on GPUs that have it, fp16 on other GPUs, fp32 on the CPU"
+    )
+    devices: int = Field(1, ge=1, description="devices to train on; above 1 data-parallel")
+
+    @model_validator(mode="after")
+    def _even_batches(self) -> TrainingConfig:
+        if self.batch_size % self.devices:
+            raise ValueError(
+                f"batch_size {self.batch_size} is not divisible by devices {self.devices}"
+            )
+        return self
+
+
+class Recipe(BaseModel):
+    """One run. In the file, the method's sections stand beside these; here they are `model`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: str = Field(description="a key of METHODS")
+    model: SerializeAsAny[BaseModel] = Field(description="the method's configuration")
+    data: DataConfig
+    inference: InferenceConfig = Field(InferenceConfig(), description="the evaluation protocol")
+    optimizer: OptimizerConfig = Field(OptimizerConfig(), description="AdamW and its groups")
+    schedule: ScheduleConfig = Field(ScheduleConfig(), description="learning rate over time")
+    training: TrainingConfig
+
+    @model_validator(mode="after")
+    def _warmup_fits(self) -> Recipe:
+        if self.schedule.warmup_iterations >= self.training.iterations:
+            raise ValueError(
+                f"schedule.warmup_iterations {self.schedule.warmup_iterations} must be below "
+                f"training.iterations {self.training.iterations}"
+            )
+        return self
+
+    def to_mapping(self) -> dict[str, Any]:
+        """The recipe as its file has it."""
+        whole = self.model_dump(mode="json")
+        return {"method": whole.pop("method"), **whole.pop("model"), **whole}
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = (), data: str | None = None) -> Recipe:
+    """Read and validate a recipe.
+
+    Args:
+        path: A YAML file, or the name of a recipe that ships with the package (camvid/segvit-vit_tiny).
+        overrides: `section.field=value` each.
+        data: NAME:ROOT, which takes the place of `data.source`.
+
+    Raises:
+        ConfigError: A missing file, an unknown key, a wrong value, an unknown method.
+    """
+    raw = apply_overrides(read_yaml(find_recipe(Path(path))), overrides)
+    if data is not None:
+        apply_overrides(raw, [])
+        raw.setdefault("data", {})["source"] = data
+    return parse_recipe(raw)
+
+
+def parse_recipe(raw: dict[str, Any]) -> Recipe:
+    """Validate the mapping of a recipe file."""
+    raw = dict(raw)
+    name = raw.pop("method", None)
+    if name is None:
+        raise ConfigError(f"method is missing: one of {', '.join(sorted(METHODS))}.")
+    if name not in METHODS:
+        raise ConfigError(f"method: {unknown_name('method', str(name), METHODS)}")
+    config = METHODS[name].config
+    own = {field: raw.pop(field) for field in config.model_fields if field in raw}
+    _refuse_unknown_sections(raw, config)
+    model = parse(config, own)
+    return parse(Recipe, {**raw, "method": name, "model": model})
+
+
+def _refuse_unknown_sections(raw: dict[str, Any], config: type[BaseModel]) -> None:
+    sections = [*config.model_fields, *(f for f in Recipe.model_fields if f not in ("method", "model"))]
+    for name in raw:
+        if name not in sections:
+            raise ConfigError(f"recipe: {unknown_name('section', str(name), sections)}")
+
+
+def find_recipe(path: Path) -> Path:
+    """The file itself, or a shipped recipe of that name."""
+    if path.is_file():
+        return path
+    folder = shipped_recipes()
+    name = path if path.suffix else path.with_name(path.name + ".yaml")
+    parts = name.parts[1:] if name.parts[:1] == ("recipes",) else name.parts
+    shipped = folder.joinpath(*parts)
+    if shipped.is_file():
+        return shipped
+    known = [str(p.relative_to(folder).with_suffix("")) for p in sorted(folder.rglob("*.yaml"))]
+    raise ConfigError(f"no such file, and {unknown_name('shipped recipe', str(path), known)}")
+
+
+def shipped_recipes() -> Path:
+    """The folder of recipes that come with the package (in a source tree: the repository's)."""
+    package = Path(str(importlib.resources.files("vitseg")))
+    installed = package / "recipes"
+    return installed if installed.is_dir() else package.parents[1] / "recipes"

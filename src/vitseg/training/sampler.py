@@ -1,0 +1,76 @@
+"""Which sample comes when: a stream that depends on the seed alone, so that a run can be continued exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from vitseg.data.augment import TrainTransform
+from vitseg.data.sample import SegmentationDataset
+
+Position = tuple[int, int]
+"""(index of the sample, position in the stream)."""
+
+
+class StreamSampler(Sampler[list[Position]]):
+    """Batches of an endless stream of shuffled passes over the data set.
+
+    Position p of the stream is entry p mod n of the permutation number p div n; nothing depends on worker processes or
+    on where a run was interrupted.
+
+    Args:
+        num_samples: Size of the data set.
+        batch_size: Images per step on this device.
+        iterations: (first, last + 1) step.
+        seed: Seed of the permutations.
+        rank: Number of this device.
+        world_size: Number of devices.
+    """
+
+    def __init__(
+        self,
+        num_samples: int,
+        batch_size: int,
+        iterations: tuple[int, int],
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ):
+        self.num_samples = num_samples
+        self.batch_size = batch_size
+        self.iterations = range(*iterations)
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+
+    def __len__(self) -> int:
+        return len(self.iterations)
+
+    def __iter__(self) -> Iterator[list[Position]]:
+        number, permutation = -1, np.empty(0, dtype=np.int64)
+        for iteration in self.iterations:
+            first = (iteration * self.world_size + self.rank) * self.batch_size
+            batch = []
+            for position in range(first, first + self.batch_size):
+                if position // self.num_samples != number:
+                    number = position // self.num_samples
+                    permutation = np.random.default_rng((self.seed, number)).permutation(self.num_samples)
+                batch.append((int(permutation[position % self.num_samples]), position))
+            yield batch
+
+
+class TrainSamples(Dataset[tuple[Tensor, Tensor]]):
+    """Augmented samples; the variation depends on the seed and the position in the stream alone."""
+
+    def __init__(self, dataset: SegmentationDataset, transform: TrainTransform, seed: int):
+        self.dataset = dataset
+        self.transform = transform
+        self.seed = seed
+
+    def __getitem__(self, key: Position) -> tuple[Tensor, Tensor]:
+        index, position = key
+        rng = np.random.default_rng((self.seed, 1, position))
+        return self.transform(self.dataset[index], rng)

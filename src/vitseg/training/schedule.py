@@ -1,0 +1,29 @@
+"""Polynomial decay with linear warm-up."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ScheduleConfig(BaseModel):
+    """The learning rate over the iterations."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    power: float = Field(1.0, gt=0, description="exponent of the decay")
+    warmup_iterations: int = Field(1500, ge=0, description="iterations of linear warm-up")
+    warmup_ratio: float = Field(1e-6, ge=0, le=1, description="share of the learning rate at iteration 0")
+    min_lr: float = Field(0.0, ge=0, description="absolute learning rate at the end, of every group")
+
+
+def lr_at(iteration: int, base_lr: float, num_iterations: int, config: ScheduleConfig) -> float:
+    """Learning rate of a group before step `iteration` (counted from 0).
+
+    (base - min) (1 - t/T)^power + min; during warm-up multiplied by 1 - (1 - t/W)(1 - ratio).
+    """
+    decay = (1 - iteration / num_iterations) ** config.power
+    lr = (base_lr - config.min_lr) * decay + config.min_lr
+    if iteration < config.warmup_iterations:
+        remaining = 1 - iteration / config.warmup_iterations
+        lr *= 1 - remaining * (1 - config.warmup_ratio)
+    return lr

@@ -1,0 +1,106 @@
+"""The three types at which the parts meet: backbone -> Features -> decoder -> SegOutput -> Segmentation.
+
+Shape legend, used in every signature: `b` batch, `n` tokens, `q` queries, `c` channels, `k` classes, `k1` classes +
+"no object", `H W` pixels, `h w` token grid. Sizes are (height, width).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from vitseg.classes import ClassTable
+from vitseg.render.overlay import draw_overlay
+from vitseg.render.palette import save_label_png
+
+Size = tuple[int, int]
+"""(height, width)."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """Feature maps of a backbone, shallow to deep.
+
+    `maps` cover `padded_size`, which is `input_size` padded on the bottom and right to a multiple of the patch.
+    """
+
+    maps: tuple[Float[Tensor, "b c h w"], ...]
+    input_size: Size
+    padded_size: Size
+
+
+@dataclass(frozen=True)
+class SegOutput:
+    """What every decoder returns, in training and in evaluation.
+
+    A query has a mask over the token grid and class logits. `readout` says how the two give the score of a class at
+    a pixel, with M the mask logits at pixel size (bilinear, align_corners=False):
+
+    - "mixing": Y_k = sum_q softmax(class_logits_q)_k * sigmoid(M_q); the last logit is "no object" and is dropped.
+    - "presence": Y_k = softmax(class_logits_k)_0 * sigmoid(M_k); query k is class k, two logits (present, absent).
+
+    `mask_logits` cover `padded_size`; pixels beyond `input_size` are padding. `aux` holds the outputs of earlier
+    stages, by name, for deep supervision.
+    """
+
+    mask_logits: Float[Tensor, "b q h w"]
+    class_logits: Float[Tensor, "b q k1"]
+    readout: Literal["mixing", "presence"]
+    input_size: Size
+    padded_size: Size
+    aux: Mapping[str, SegOutput] = field(default_factory=dict)
+
+    @property
+    def num_classes(self) -> int:
+        if self.readout == "presence":
+            return self.class_logits.shape[1]
+        return self.class_logits.shape[2] - 1
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The segmentation of one image at the image's own size.
+
+    Attributes:
+        label_map: Class index of every pixel, (H, W).
+        classes: Names and colours of the classes.
+        image: The image itself, (H, W, 3) uint8 RGB, upright (EXIF orientation applied).
+        path: Where the image came from, if it came from a file.
+    """
+
+    label_map: np.ndarray
+    classes: ClassTable
+    image: np.ndarray
+    path: Path | None = None
+
+    @property
+    def size(self) -> Size:
+        height, width = self.label_map.shape
+        return height, width
+
+    @property
+    def class_areas(self) -> dict[str, float]:
+        """Share of the image that each class covers, in [0, 1], largest first; absent classes are left out."""
+        counts = np.bincount(self.label_map.reshape(-1), minlength=self.classes.num_classes)
+        order = [index for index in np.argsort(-counts, kind="stable") if counts[index]]
+        return {self.classes.names[index]: float(counts[index]) / self.label_map.size for index in order}
+
+    def overlay(self, opacity: float = 0.55, legend: bool = True) -> Image.Image:
+        """The image with the classes painted over it.
+
+        Args:
+            opacity: Weight of the class colour over the image, in [0, 1].
+            legend: Whether to add a legend of the classes that occur, below the image.
+        """
+        return draw_overlay(self.image, self.label_map, self.classes, opacity=opacity, legend=legend)
+
+    def save(self, path: str | Path) -> None:
+        """Write the label map as an indexed PNG with the palette (16-bit grey above 256 classes)."""
+        save_label_png(Path(path), self.label_map, self.classes)
