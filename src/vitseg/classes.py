@@ -32,7 +32,9 @@ class ClassTable(BaseModel):
             )
         twice = sorted({name for name in self.names if self.names.count(name) > 1})
         if twice:
-            raise ValueError(f"class names must be unique, but these occur twice: {', '.join(twice)}")
+            raise ValueError(
+                f"class names must be unique, but these occur twice: {', '.join(twice)}"
+            )
         return self
 
     @classmethod

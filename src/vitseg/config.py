@@ -28,7 +28,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
-        raise ConfigError(f"{path} holds {type(raw).__name__}, but a recipe is a mapping of sections.")
+        raise ConfigError(
+            f"{path} holds {type(raw).__name__}, but a recipe is a mapping of sections."
+        )
     return raw
 
 
@@ -42,12 +44,16 @@ def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, 
         name, equals, text = override.partition("=")
         keys = name.split(".")
         if not equals or not all(keys):
-            raise ConfigError(f"{override!r} is no override: write section.field=value, as in optimizer.lr=3e-5.")
+            raise ConfigError(
+                f"{override!r} is no override: write section.field=value, as in optimizer.lr=3e-5."
+            )
         section = raw
         for depth, key in enumerate(keys[:-1]):
             section = section.setdefault(key, {})
             if not isinstance(section, dict):
-                raise ConfigError(f"{override}: {'.'.join(keys[: depth + 1])} is a value, not a section.")
+                raise ConfigError(
+                    f"{override}: {'.'.join(keys[: depth + 1])} is a value, not a section."
+                )
         section[keys[-1]] = _read_value(override, text)
     return raw
 
@@ -56,7 +62,9 @@ def _read_value(override: str, text: str) -> Any:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{override}: the value is not YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(
+            f"{override}: the value is not YAML: {' '.join(str(error).split())}"
+        ) from error
     if isinstance(value, str):
         try:
             return float(value)  # YAML 1.1 reads 3e-5 as text
@@ -96,7 +104,9 @@ def _describe(model: type[BaseModel], problem: Any, where: str) -> str:
             return f"{name} is not a field of {section.__name__}. Did you mean {prefix}{near[0]}?"
         return f"{name} is not a field of {section.__name__}. Its fields: {', '.join(fields)}."
     if problem["type"] == "missing":
-        return f"{name} is missing: {_section(model, path[:-1]).model_fields[path[-1]].description}."
+        return (
+            f"{name} is missing: {_section(model, path[:-1]).model_fields[path[-1]].description}."
+        )
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return f"{name}: {message}." if name else f"{message}."

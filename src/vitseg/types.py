@@ -90,7 +90,9 @@ class Segmentation:
         """Share of the image that each class covers, in [0, 1], largest first; absent classes are left out."""
         counts = np.bincount(self.label_map.reshape(-1), minlength=self.classes.num_classes)
         order = [index for index in np.argsort(-counts, kind="stable") if counts[index]]
-        return {self.classes.names[index]: float(counts[index]) / self.label_map.size for index in order}
+        return {
+            self.classes.names[index]: float(counts[index]) / self.label_map.size for index in order
+        }
 
     def overlay(self, opacity: float = 0.55, legend: bool = True) -> Image.Image:
         """The image with the classes painted over it.
@@ -99,7 +101,9 @@ class Segmentation:
             opacity: Weight of the class colour over the image, in [0, 1].
             legend: Whether to add a legend of the classes that occur, below the image.
         """
-        return draw_overlay(self.image, self.label_map, self.classes, opacity=opacity, legend=legend)
+        return draw_overlay(
+            self.image, self.label_map, self.classes, opacity=opacity, legend=legend
+        )
 
     def save(self, path: str | Path) -> None:
         """Write the label map as an indexed PNG with the palette (16-bit grey above 256 classes)."""

@@ -30,7 +30,9 @@ def our_terms(losses: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: value for name, value in losses.items() if name.startswith("loss_")}
 
 
-def build_decoder(golden: Golden, config: AtmConfig, num_stages: int, num_classes: int = 10) -> AtmDecoder:
+def build_decoder(
+    golden: Golden, config: AtmConfig, num_stages: int, num_classes: int = 10
+) -> AtmDecoder:
     decoder = AtmDecoder((96,) * num_stages, num_classes, config)
     state = {our_name(n): v for n, v in golden.state_dict().items() if "empty_weight" not in n}
     decoder.load_state_dict(state)
@@ -107,4 +109,6 @@ def test_loss_alone(shared, case):
     expected = golden.group(f"cases/{case}/1")
     assert set(terms) == set(expected)
     for term, value in expected.items():
-        torch.testing.assert_close(terms[term], value, **TOLERANCE, msg=f"{term}: {terms[term]} {value}")
+        torch.testing.assert_close(
+            terms[term], value, **TOLERANCE, msg=f"{term}: {terms[term]} {value}"
+        )

@@ -44,7 +44,10 @@ class SelfAttention(nn.Module):
         return self.proj(x)
 
     def forward(
-        self, x: Float[Tensor, "b n c"], positions: TokenPositions, query_index: Int[Tensor, "*b m"] | None
+        self,
+        x: Float[Tensor, "b n c"],
+        positions: TokenPositions,
+        query_index: Int[Tensor, "*b m"] | None,
     ) -> Float[Tensor, "b m c"]:
         """Attend from the rows `query_index` of `x` (None: all) to all rows of `x`."""
         weight, bias = self.joint_projection()
@@ -61,7 +64,9 @@ class SelfAttention(nn.Module):
         q, k, attention_bias = self.prepare(q, k, queries, positions)
         if attention_bias is not None:
             attention_bias = attention_bias.to(q.dtype)
-        out = F.scaled_dot_product_attention(q, k.type_as(q), v.type_as(q), attn_mask=attention_bias)
+        out = F.scaled_dot_product_attention(
+            q, k.type_as(q), v.type_as(q), attn_mask=attention_bias
+        )
         return self.finish(out.transpose(1, 2).flatten(2))  # (b, m, c)
 
     def _split_heads(self, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b heads n d"]:
@@ -74,7 +79,9 @@ class ViTAttention(SelfAttention):
     def __init__(self, attn: Attention | AttentionRope):
         super().__init__(attn.num_heads)
         if attn.qkv is None or attn.gate is not None:
-            raise ConfigError("gated attention and separate or grouped key projections are not supported here")
+            raise ConfigError(
+                "gated attention and separate or grouped key projections are not supported here"
+            )
         self.qkv = attn.qkv
         self.q_norm, self.k_norm, self.norm = attn.q_norm, attn.k_norm, attn.norm
         self.proj = attn.proj
@@ -97,7 +104,9 @@ class BeitSelfAttention(SelfAttention):
     def __init__(self, attn: BeitAttention, grid: Size):
         super().__init__(attn.num_heads)
         if attn.relative_position_bias_table is None or attn.q_bias is None:
-            raise ConfigError("BEiT models are supported with a query bias and a relative position bias in every block")
+            raise ConfigError(
+                "BEiT models are supported with a query bias and a relative position bias in every block"
+            )
         self.table_grid = grid
         self.qkv = attn.qkv
         self.q_bias, self.v_bias = attn.q_bias, attn.v_bias

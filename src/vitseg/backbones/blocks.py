@@ -16,7 +16,12 @@ from timm.models.vision_transformer import Block as TimmViTBlock
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from vitseg.backbones.attention import BeitSelfAttention, EvaSelfAttention, SelfAttention, ViTAttention
+from vitseg.backbones.attention import (
+    BeitSelfAttention,
+    EvaSelfAttention,
+    SelfAttention,
+    ViTAttention,
+)
 from vitseg.backbones.positions import TokenPositions
 from vitseg.errors import ConfigError
 from vitseg.layers.tokens import take_tokens
@@ -31,7 +36,14 @@ class ViTBlock(nn.Module):
     Drop path acts on the MLP branch only, as in the published SegViT training.
     """
 
-    def __init__(self, norm1: nn.Module, attn: SelfAttention, norm2: nn.Module, mlp: nn.Module, drop_path: float):
+    def __init__(
+        self,
+        norm1: nn.Module,
+        attn: SelfAttention,
+        norm2: nn.Module,
+        mlp: nn.Module,
+        drop_path: float,
+    ):
         super().__init__()
         self.norm1 = norm1
         self.attn = attn
@@ -48,7 +60,10 @@ class ViTBlock(nn.Module):
         return x
 
     def forward(
-        self, x: Float[Tensor, "b n c"], positions: TokenPositions, query_index: Int[Tensor, "*b m"] | None = None
+        self,
+        x: Float[Tensor, "b n c"],
+        positions: TokenPositions,
+        query_index: Int[Tensor, "*b m"] | None = None,
     ) -> Float[Tensor, "b m c"]:
         """See `PlainBlock`: the rows `query_index` of `x`, updated by attention to all of `x`."""
         attended = self.scale_attention(self.attn(self.norm1(x), positions, query_index))

@@ -31,7 +31,9 @@ def create_backbone(
         ConfigError: Unknown name, or a model that is no plain ViT.
         CheckpointError: The pretrained weights cannot be had or do not fit.
     """
-    vit = _create_timm(config, download=load_pretrained and config.pretrained and not config.weights)
+    vit = _create_timm(
+        config, download=load_pretrained and config.pretrained and not config.weights
+    )
     if load_pretrained and config.weights is not None:
         load_weight_file(vit, config.weights, config.pos_embed_interpolation)
     backbone = PlainViT(vit, config)
@@ -46,7 +48,9 @@ def pretrained_mean_std(config: BackboneConfig) -> tuple[tuple[float, ...], tupl
     _check_name(config.name)
     pretrained = timm.get_pretrained_cfg(config.name)
     if pretrained is None:
-        raise ConfigError(f"timm states no mean and std for {config.name}: set backbone.mean and backbone.std.")
+        raise ConfigError(
+            f"timm states no mean and std for {config.name}: set backbone.mean and backbone.std."
+        )
     return tuple(pretrained.mean), tuple(pretrained.std)
 
 
@@ -60,7 +64,9 @@ def _check_name(name: str) -> None:
     tag = name.partition(".")[2]
     if tag and not timm.is_model_pretrained(name):
         tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{architecture}.*")]
-        raise ConfigError(f"backbone.name {unknown_name(f'weight tag of {architecture}', tag, tags)}")
+        raise ConfigError(
+            f"backbone.name {unknown_name(f'weight tag of {architecture}', tag, tags)}"
+        )
 
 
 def _create_timm(config: BackboneConfig, download: bool) -> TimmViT:
@@ -74,7 +80,9 @@ def _create_timm(config: BackboneConfig, download: bool) -> TimmViT:
     try:
         vit = timm.create_model(config.name, pretrained=download, **options)
     except TypeError as error:
-        raise ConfigError(f"backbone {config.name} is no plain ViT ({error}). {_ALLOWED}") from error
+        raise ConfigError(
+            f"backbone {config.name} is no plain ViT ({error}). {_ALLOWED}"
+        ) from error
     except (OSError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
@@ -82,8 +90,12 @@ def _create_timm(config: BackboneConfig, download: bool) -> TimmViT:
             "file with backbone.weights=FILE, or start from random weights with backbone.pretrained=false."
         ) from error
     if not isinstance(vit, (VisionTransformer, Beit, Eva)):
-        raise ConfigError(f"backbone {config.name} is a {type(vit).__name__}, no plain ViT. {_ALLOWED}")
+        raise ConfigError(
+            f"backbone {config.name} is a {type(vit).__name__}, no plain ViT. {_ALLOWED}"
+        )
     return vit
 
 
-_ALLOWED = "Allowed are timm's vit_*, deit*, beit*, eva02_* and their CLIP, SigLIP, DINOv2 and DINOv3 kin."
+_ALLOWED = (
+    "Allowed are timm's vit_*, deit*, beit*, eva02_* and their CLIP, SigLIP, DINOv2 and DINOv3 kin."
+)

@@ -105,7 +105,8 @@ class PlainViT(nn.Module):
     def _pos_embed_for(self, grid: Size) -> Float[Tensor, "1 n c"]:
         assert self.pos_embed is not None
         prefix, spatial = self.pos_embed.split(
-            [self._num_pos_embed_prefix, self.pos_embed.shape[1] - self._num_pos_embed_prefix], dim=1
+            [self._num_pos_embed_prefix, self.pos_embed.shape[1] - self._num_pos_embed_prefix],
+            dim=1,
         )
         spatial = resample_pos_embed(spatial, self.grid, grid, self.config.pos_embed_interpolation)
         return torch.cat([prefix, spatial], dim=1)

@@ -71,7 +71,9 @@ def rotate(
     return apply_rot_embed_cat(x, table, half=half_layout)
 
 
-def with_unrotated_prefix(table: Float[Tensor, "n d"], num_prefix_tokens: int) -> Float[Tensor, "p d"]:
+def with_unrotated_prefix(
+    table: Float[Tensor, "n d"], num_prefix_tokens: int
+) -> Float[Tensor, "p d"]:
     """A rotary table extended in front by prefix tokens, which keep their direction (sine 0, cosine 1)."""
     if num_prefix_tokens == 0:
         return table
@@ -92,7 +94,10 @@ def resample_pos_embed(
 
 
 def relative_bias(
-    table: Float[Tensor, "entries heads"], table_grid: Size, queries: TokenPositions, keys: TokenPositions
+    table: Float[Tensor, "entries heads"],
+    table_grid: Size,
+    queries: TokenPositions,
+    keys: TokenPositions,
 ) -> Float[Tensor, "*b heads q n"]:
     """BEiT's relative position bias between tokens, for any grid and any subset of it.
 
@@ -128,7 +133,9 @@ def _displacement_index(
 
 
 @lru_cache(maxsize=64)
-def _displacement_weights(old: int, new: int) -> Float[Tensor, "new_displacements old_displacements"]:
+def _displacement_weights(
+    old: int, new: int
+) -> Float[Tensor, "new_displacements old_displacements"]:
     """Linear interpolation weights from the displacements of an `old`-cell axis to those of a `new`-cell axis.
 
     As in BEiT, the old displacements are laid out in a geometric progression that spans the new ones, so that short
@@ -142,7 +149,10 @@ def _displacement_weights(old: int, new: int) -> Float[Tensor, "new_displacement
             high = ratio
         else:
             low = ratio
-    reach = torch.tensor([sum(ratio**power for power in range(count)) for count in range(1, old)], dtype=torch.float64)
+    reach = torch.tensor(
+        [sum(ratio**power for power in range(count)) for count in range(1, old)],
+        dtype=torch.float64,
+    )
     source = torch.cat([-reach.flip(0), torch.zeros(1, dtype=torch.float64), reach])
     target = torch.arange(-(new - 1), new, dtype=torch.float64)
     right = torch.searchsorted(source, target, right=True).clamp(1, len(source) - 1)

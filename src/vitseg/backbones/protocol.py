@@ -44,7 +44,9 @@ class PlainBackbone(Protocol):
     """Of `PlainBlock`."""
     norm: nn.Module
 
-    def embed(self, images: Float[Tensor, "b 3 H W"]) -> tuple[Float[Tensor, "b n c"], TokenPositions]:
+    def embed(
+        self, images: Float[Tensor, "b 3 H W"]
+    ) -> tuple[Float[Tensor, "b n c"], TokenPositions]:
         """Pad, embed patches, add positions and prefix tokens: what block 0 receives."""
         ...
 

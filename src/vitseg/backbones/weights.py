@@ -38,7 +38,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, EOFError, zipfile.BadZipFile, RuntimeError) as error:
-        raise CheckpointError(f"{path} is damaged or no weight file: {_first_line(error)}") from error
+        raise CheckpointError(
+            f"{path} is damaged or no weight file: {_first_line(error)}"
+        ) from error
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} holds more than tensors, and loading it would run its code: refused. Convert it to "
@@ -47,8 +49,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     for wrapper in ("state_dict", "model", "module"):
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(f"{path} holds no table of tensors (nor one under state_dict, model or module).")
+    if not isinstance(state, dict) or not all(
+        isinstance(value, Tensor) for value in state.values()
+    ):
+        raise CheckpointError(
+            f"{path} holds no table of tensors (nor one under state_dict, model or module)."
+        )
     return state
 
 
@@ -91,7 +97,9 @@ def load_weight_file(vit: TimmViT, path: Path, interpolation: PosEmbedInterpolat
         )
     if left_out:
         logger.info("%s: left out %s (classifier only)", path.name, ", ".join(sorted(left_out)))
-    vit.load_state_dict({**{n: wanted[n] for n in pooled}, **{n: state[n] for n in wanted if n in state}})
+    vit.load_state_dict(
+        {**{n: wanted[n] for n in pooled}, **{n: state[n] for n in wanted if n in state}}
+    )
 
 
 def _fit_grid(state: dict[str, Tensor], vit: TimmViT, interpolation: PosEmbedInterpolation) -> None:
@@ -106,7 +114,9 @@ def _fit_grid(state: dict[str, Tensor], vit: TimmViT, interpolation: PosEmbedInt
     prefix = vit.pos_embed.shape[1] - height * width
     side = round((pos_embed.shape[1] - prefix) ** 0.5)
     if side * side + prefix == pos_embed.shape[1]:
-        spatial = resample_pos_embed(pos_embed[:, prefix:], (side, side), (height, width), interpolation)
+        spatial = resample_pos_embed(
+            pos_embed[:, prefix:], (side, side), (height, width), interpolation
+        )
         state["pos_embed"] = torch.cat([pos_embed[:, :prefix], spatial], dim=1)
 
 

@@ -34,7 +34,7 @@ class ModelRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format_version: Literal[1] = Field(1, description="layout of this file")
+    format_version: Literal[1] = Field(default=1, description="layout of this file")
     method: str = Field(description="a key of METHODS")
     architecture: dict[str, Any] = Field(description="the method's configuration")
     image_size: Size = Field(description="(height, width) of the training images in pixels")
@@ -43,7 +43,9 @@ class ModelRecord(BaseModel):
     inference: dict[str, Any] = Field(default_factory=dict, description="the inference protocol")
     recipe: dict[str, Any] = Field(default_factory=dict, description="what it was trained with")
     metrics: dict[str, Any] = Field(default_factory=dict, description="what it scored, and on what")
-    license: str | None = Field(None, description="licence of the weights, where it is known")
+    license: str | None = Field(
+        default=None, description="licence of the weights, where it is known"
+    )
     versions: dict[str, str] = Field(
         default_factory=package_versions, description="package versions at saving"
     )
@@ -109,7 +111,9 @@ def read_record(path: Path) -> ModelRecord:
 def find_model_dir(path: Path) -> Path:
     """The model directory meant by a path: itself, or the best (else the last) model of a run folder."""
     if not path.exists():
-        raise CheckpointError(f"{path} does not exist: give a model directory or the --out of a training.")
+        raise CheckpointError(
+            f"{path} does not exist: give a model directory or the --out of a training."
+        )
     for candidate in (path, path / "best", path / "last"):
         if (candidate / CONFIG).exists() or (candidate / WEIGHTS).exists():
             return candidate

@@ -83,8 +83,8 @@ class TrainTransform:
                 "multiply mean and std by 255?"
             )
         self.config = config
-        self._mean = torch.tensor(mean, dtype=torch.float32)[:, None, None]
-        self._inverse_std = 1 / torch.tensor(std, dtype=torch.float32)[:, None, None]
+        self._mean = np.array(mean, np.float32)[:, None, None]
+        self._inverse_std = 1 / np.array(std, np.float32)[:, None, None]
 
     def __call__(
         self, sample: Sample, rng: np.random.Generator
@@ -102,8 +102,7 @@ class TrainTransform:
         image = resize_image(sample.image, size, window)
         label_map = resize_labels(sample.label_map, size, window)
         if rng.random() < self.config.flip_probability:
-            image = np.ascontiguousarray(image[:, ::-1])
-            label_map = np.ascontiguousarray(label_map[:, ::-1])
+            image, label_map = image[:, ::-1], label_map[:, ::-1]
         if self.config.photometric_distortion:
             image = distort(image, rng)
         return self._padded(image, label_map)
@@ -130,13 +129,13 @@ class TrainTransform:
         self, image: UInt8[np.ndarray, "_ _ 3"], label_map: Int64[np.ndarray, "_ _"]
     ) -> tuple[Tensor, Tensor]:
         height, width = label_map.shape
-        pixels = torch.zeros(3, *self.config.crop_size)
+        pixels = np.zeros((3, *self.config.crop_size), np.float32)
         part = pixels[:, :height, :width]
-        part.copy_(torch.from_numpy(image).permute(2, 0, 1))
-        part.sub_(self._mean).mul_(self._inverse_std)
-        labels = torch.full(self.config.crop_size, IGNORE_INDEX)
-        labels[:height, :width] = torch.from_numpy(label_map)
-        return pixels, labels
+        np.subtract(image.transpose(2, 0, 1), self._mean, out=part)
+        part *= self._inverse_std
+        labels = np.full(self.config.crop_size, IGNORE_INDEX, np.int64)
+        labels[:height, :width] = label_map
+        return torch.from_numpy(pixels), torch.from_numpy(labels)
 
 
 def random_window(
@@ -153,4 +152,4 @@ def _is_mixed(label_map: np.ndarray, max_class_share: float) -> bool:
     """Whether there are two classes or more, none of which covers `max_class_share` of the labelled pixels."""
     with_ignored = np.bincount(label_map.ravel() - IGNORE_INDEX)
     counts = with_ignored[1:]
-    return np.count_nonzero(counts) > 1 and counts.max() < max_class_share * counts.sum()
+    return bool((counts > 0).sum() > 1 and counts.max() < max_class_share * counts.sum())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -60,14 +61,15 @@ class FolderDataset:
         self.split = split
         root = Path(root)
         _check_folders(root)
-        self.classes, self.label_mapping = _read_classes(root / "classes.json")
+        self.label_mapping: Mapping[int, int]
+        self.classes, self.label_mapping = read_classes(root / "classes.json")
         self._id_table = IdTable(
             self.label_mapping,
             dataset=name,
             hint="Do the masks belong to another class list? An id that should not count is named as "
             "ignore_index in classes.json.",
         )
-        self.ids = _split_ids(root, split)
+        self.ids: Sequence[str] = _split_ids(root, split)
         self._images = _matched(self.ids, _files_by_id(root / "images", split), root / "images")
         self._masks = _matched(self.ids, _files_by_id(root / "masks", split), root / "masks")
 
@@ -101,7 +103,7 @@ def _check_folders(root: Path) -> None:
             )
 
 
-def _read_classes(path: Path) -> tuple[ClassTable, dict[int, int]]:
+def read_classes(path: Path) -> tuple[ClassTable, dict[int, int]]:
     """The classes of the model, and raw id -> class index or IGNORE_INDEX."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -198,7 +200,7 @@ def _files_below(folder: Path) -> dict[str, Path]:
     return files
 
 
-def _matched(ids: tuple[str, ...], files: dict[str, Path], folder: Path) -> tuple[Path, ...]:
+def _matched(ids: Sequence[str], files: dict[str, Path], folder: Path) -> tuple[Path, ...]:
     missing = [key for key in ids if key not in files]
     if missing:
         named = ", ".join(missing[:_MAX_NAMED]) + (", ..." if len(missing) > _MAX_NAMED else "")

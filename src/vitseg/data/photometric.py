@@ -26,24 +26,24 @@ def distort(
     contrast_first = rng.random() < 0.5
     levels = _LEVELS
     if rng.random() < 0.5:
-        levels = _to_bytes(levels + rng.uniform(-_MAX_BRIGHTNESS, _MAX_BRIGHTNESS))
+        levels = _truncated(levels + rng.uniform(-_MAX_BRIGHTNESS, _MAX_BRIGHTNESS))
     if contrast_first and rng.random() < 0.5:
-        levels = _to_bytes(levels * rng.uniform(*_FACTORS))
+        levels = _truncated(levels * rng.uniform(*_FACTORS))
     saturation = rng.uniform(*_FACTORS) if rng.random() < 0.5 else 1.0
     hue_steps = int(rng.integers(-_MAX_HUE_STEPS, _MAX_HUE_STEPS)) if rng.random() < 0.5 else 0
 
     picture = Image.fromarray(image).point(_table(levels) * 3)
     if saturation != 1.0 or hue_steps:
         hue = (np.arange(256) + round(hue_steps * 256 / 180)) % 256
-        table = _table(hue) + _table(_to_bytes(_LEVELS * saturation)) + _table(_LEVELS)
+        table = _table(hue) + _table(_truncated(_LEVELS * saturation)) + _table(_LEVELS)
         picture = picture.convert("HSV").point(table).convert("RGB")
     if not contrast_first and rng.random() < 0.5:
-        picture = picture.point(_table(_to_bytes(_LEVELS * rng.uniform(*_FACTORS))) * 3)
+        picture = picture.point(_table(_truncated(_LEVELS * rng.uniform(*_FACTORS))) * 3)
     return np.array(picture)
 
 
-def _to_bytes(levels: np.ndarray) -> np.ndarray:
-    return np.clip(levels, 0, 255).astype(np.uint8)
+def _truncated(levels: np.ndarray) -> np.ndarray:
+    return np.floor(np.clip(levels, 0, 255))
 
 
 def _table(levels: np.ndarray) -> list[int]:

@@ -43,7 +43,7 @@ def draw_scene(
         The image and its label map, of the given size.
     """
     scene = Scene(rng, (size[0] * SUPERSAMPLING, size[1] * SUPERSAMPLING))
-    has_balloon, has_buildings, has_trees = (rng.random(3) < (0.75, 0.85, 0.9)) | complete
+    has_balloon, has_buildings, has_trees = (rng.random(3) < (0.85, 0.9, 0.9)) | complete
     extra = size[1] / size[0]  # a wide picture has room for more
     num_buildings = int(has_buildings) * (1 + int(rng.random() < 0.3 * extra))
     num_trees = int(has_trees) * (1 + int(rng.random() < 0.6 * extra))
@@ -77,7 +77,7 @@ class Scene:
         self.unit = min(size) / 100
         self.image = np.zeros((*size, 3), dtype=np.float32)
         self.label_map = np.zeros(size, dtype=np.uint8)
-        self.light = rng.choice([-1, 1])
+        self.light = float(rng.choice([-1, 1]))
         self.rows, self.columns = np.mgrid[: self.height, : self.width].astype(np.float32)
         self.horizon = self._hills()
 
@@ -99,7 +99,7 @@ class Scene:
             self._noise(26, stretch=2.2) + 0.45 * self._noise(9, stretch=1.8) + 0.2 * self._noise(4)
         )
         cover = np.clip((clouds - self.rng.uniform(0.0, 0.6)) * 2.2, 0, 1)[..., None] * 0.9
-        white = np.array([1.0, 0.985, 0.96]) - 0.10 * np.clip(down, 0, 1)
+        white = np.array([1.0, 0.985, 0.96], dtype=np.float32) - 0.10 * np.clip(down, 0, 1)
         self._paint(np.ones_like(self.label_map, dtype=bool), SKY, _mix(sky, white, cover))
 
     def draw_meadow(self) -> None:
@@ -123,7 +123,7 @@ class Scene:
         """An asphalt road that winds from the lower edge towards the horizon and widens as it comes nearer."""
         top = float(self.horizon.max()) + 3 * self.unit
         near = np.clip((self.rows - top) / (self.height - top), 0, 1)
-        start, end = self.rng.uniform(0.25, 0.75, 2) * self.width
+        start, end = (self.rng.uniform(0.25, 0.75) * self.width for _ in range(2))
         bend = self.rng.uniform(-0.18, 0.18) * self.width
         middle = start + (end - start) * near + bend * np.sin(np.pi * near)
         half = self.unit * (3.5 + self.rng.uniform(16, 22) * near)
@@ -147,13 +147,13 @@ class Scene:
         Args:
             away_from: Columns that the balloon avoids if it can.
         """
-        radius = self.rng.uniform(13, 17) * self.unit
+        radius = self.rng.uniform(14, 18) * self.unit
         basket = 0.32 * radius
-        tries = self.rng.uniform(1.15 * radius, self.width - 1.15 * radius, size=4)
+        tries = [self.rng.uniform(1.15 * radius, self.width - 1.15 * radius) for _ in range(4)]
         x = max(
             tries, key=lambda place: min((abs(place - other) for other in away_from), default=0)
         )
-        lowest = self.horizon.min() - 1.75 * radius - basket
+        lowest = float(self.horizon.min()) - 1.75 * radius - basket
         y = self.rng.uniform(1.1 * radius, max(lowest, 1.1 * radius + 1))
         # the envelope: a circle that tapers below its middle
         down = (self.rows - y) / radius
@@ -166,9 +166,8 @@ class Scene:
         angle = np.arcsin(np.clip(across / np.maximum(reach, 1e-3), -1, 1)) / np.pi + 0.5
         warm, light = [
             ((0.90, 0.20, 0.22), (0.99, 0.82, 0.25)),
-            ((0.96, 0.47, 0.12), (0.99, 0.90, 0.55)),
-            ((0.80, 0.15, 0.42), (0.99, 0.76, 0.30)),
-        ][self.rng.integers(3)]
+            ((0.80, 0.15, 0.42), (0.99, 0.80, 0.28)),
+        ][self.rng.integers(2)]
         stripes = (np.floor(angle * 8) % 2)[..., None]
         cloth = _mix(_tint(self.rng, warm), _tint(self.rng, light), stripes)
         cloth = cloth * (0.86 + 0.20 * self.light * across - 0.10 * down)[..., None]
@@ -181,7 +180,7 @@ class Scene:
         self._paint(
             wicker | ropes,
             BALLOON,
-            np.ones_like(self.image) * (0.52, 0.34, 0.18) * weave[..., None],
+            np.full_like(self.image, (0.52, 0.34, 0.18)) * weave[..., None],
         )
 
     def draw_building(self, x: float) -> None:
@@ -200,16 +199,16 @@ class Scene:
             & (self.rows <= base)
         )
         shade = 1 + 0.10 * self.light * (self.columns - x) / wall_width
-        plaster = _tint(
+        brick = _tint(
             self.rng,
-            [(0.78, 0.44, 0.34), (0.84, 0.58, 0.40), (0.72, 0.36, 0.30)][self.rng.integers(3)],
+            [(0.78, 0.44, 0.34), (0.80, 0.50, 0.38), (0.72, 0.36, 0.30)][self.rng.integers(3)],
         )
         course = 2.4 * self.unit  # height of a row of bricks
         joint = ((self.rows - top) % course < course * 0.22) | (
             (self.columns + course * (np.floor((self.rows - top) / course) % 2)) % (2 * course)
             < course * 0.22
         )
-        bricks = plaster * (shade * np.where(joint, 1.10, 1 + 0.04 * self._noise(2)))[..., None]
+        bricks = brick * (shade * np.where(joint, 1.10, 1 + 0.04 * self._noise(2)))[..., None]
         self._paint(wall, BUILDING, bricks)
         self._draw_windows(left, top, wall_width, wall_height)
 
@@ -295,9 +294,8 @@ class Scene:
         """The picture at its final size, with the exposure, the white balance and the noise of a camera."""
         step = SUPERSAMPLING
         height, width = self.height // step, self.width // step
-        image = self.image.reshape(height, step, width, step, 3).mean(
-            axis=(1, 3)
-        )  # (height, width, 3)
+        blocks = self.image.reshape(height, step, width, step, 3)
+        image = blocks.mean(axis=(1, 3))  # (height, width, 3)
         exposure = self.rng.uniform(0.88, 1.12) * self.rng.uniform(0.97, 1.03, size=3)
         image = image * exposure + 0.018 * self.rng.standard_normal(image.shape, dtype=np.float32)
         label_map = self.label_map[::step, ::step].copy()
@@ -318,13 +316,11 @@ class Scene:
 
     def _hills(self) -> Float32[np.ndarray, " W"]:
         along = np.arange(self.width) / self.width
-        swell = sum(
-            self.rng.uniform(0.5, 1)
-            / wave
-            * np.sin(2 * np.pi * (wave * 0.7 * along + self.rng.random()))
-            for wave in (1, 2, 3)
-        )
-        return self.height * (self.rng.uniform(0.52, 0.62) + 0.03 * swell)
+        swell = np.zeros(self.width)
+        for wave in (1, 2, 3):
+            phase = wave * 0.7 * along + self.rng.random()
+            swell += self.rng.uniform(0.5, 1) / wave * np.sin(2 * np.pi * phase)
+        return (self.height * (self.rng.uniform(0.52, 0.62) + 0.03 * swell)).astype(np.float32)
 
     def _ground(self, x: float) -> float:
         return float(self.horizon[int(np.clip(x, 0, self.width - 1))])

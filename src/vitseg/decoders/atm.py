@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
@@ -28,21 +27,23 @@ class AtmConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     embed_dim: int | None = Field(
-        None, ge=1, description="width of queries and memory; half the backbone's where not given"
+        default=None,
+        ge=1,
+        description="width of queries and memory; half the backbone's where not given",
     )
     num_heads: int | None = Field(
-        None, ge=1, description="attention heads; one per 32 channels where not given"
+        default=None, ge=1, description="attention heads; one per 32 channels where not given"
     )
-    num_layers: int = Field(3, ge=1, description="decoder layers per stage")
-    dropout: float = Field(0.1, ge=0, lt=1, description="dropout rate in training")
-    self_attention: bool = Field(True, description="self-attention among the class queries")
+    num_layers: int = Field(default=3, ge=1, description="decoder layers per stage")
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="dropout rate in training")
+    self_attention: bool = Field(default=True, description="self-attention among the class queries")
     classifier: Literal["classes", "presence"] = Field(
-        "classes",
+        default="classes",
         description='class logits of a query: "classes" (N + 1, queries mixed by their probabilities) or '
         '"presence" (present / absent, query k is class k: the thesis\' form)',
     )
     supervise: Literal["stages", "layers"] = Field(
-        "stages",
+        default="stages",
         description='what is supervised: the last layer of each stage, masks summed over stages ("stages"), or '
         'every layer of a single stage, masks not summed ("layers")',
     )
@@ -132,7 +133,9 @@ class AtmStage(nn.Module):
         every_layer: bool,
     ) -> list[tuple[Float[Tensor, "b q c"], Float[Tensor, "b q h w"]]]:
         """Queries and mask logits after each supervised layer (the last, or every one)."""
-        memory = self.input_norm(self.input_proj(features.flatten(2).transpose(1, 2)))  # (b, h*w, c)
+        memory = self.input_norm(
+            self.input_proj(features.flatten(2).transpose(1, 2))
+        )  # (b, h*w, c)
         outputs = []
         for index, layer in enumerate(self.layers):
             supervised = every_layer or index == len(self.layers) - 1
@@ -214,6 +217,4 @@ class AtmDecoder(nn.Module):
 
     def _output(self, masks: Tensor, class_logits: Tensor, features: Features) -> SegOutput:
         readout = "presence" if self.config.classifier == "presence" else "mixing"
-        return SegOutput(
-            masks, class_logits, readout, features.input_size, features.padded_size
-        )
+        return SegOutput(masks, class_logits, readout, features.input_size, features.padded_size)

@@ -93,7 +93,9 @@ def require_same_classes(classes: ClassTable, dataset: SegmentationDataset) -> N
         difference = f"the model has {len(ours)} classes, the data set {len(theirs)}"
     else:
         index = next(i for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b)
-        difference = f"class {index} is {ours[index]!r} in the model and {theirs[index]!r} in the data set"
+        difference = (
+            f"class {index} is {ours[index]!r} in the model and {theirs[index]!r} in the data set"
+        )
     raise DataError(
         f"{dataset.name} does not have the model's classes: {difference}. Evaluate on the data set it was trained "
         "on, or on one whose classes.json lists the same names in the same order."

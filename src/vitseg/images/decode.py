@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -42,6 +41,8 @@ _READERS: dict[str, type[ImageFile]] = {
 }
 # The others would change ids: JPEG and WEBP are lossy, Pillow scales the values of a PPM.
 _MASK_FORMATS = ("PNG", "TIFF", "BMP", "GIF")
+
+_TEXTS_WITH_EXIF = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")  # keywords in PNG files
 
 # What the plugins of Pillow are seen to raise for damaged files.
 _DECODE_ERRORS = (
@@ -113,15 +114,17 @@ def decode_mask(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 def image_size(path: str | Path) -> tuple[int, int]:
     """(height, width) of the upright image, read from the header.
 
+    The rare PNG that has its orientation behind the pixels is decoded, up to `MAX_PIXELS`.
+
     Raises:
         DataError: The file is missing, empty or in an unknown format, or its header is damaged.
     """
     with _file(path) as file, _header(file, str(path)) as image:
-        width, height = image.size
-        # Pillow turns the size of a TIFF itself.
-        if image.format != "TIFF" and _orientation(image, file) >= 5:
-            return width, height
-        return height, width
+        if image.format != "PNG" or not _png_has_exif_after_pixels(file):
+            width, height = image.size
+            return (width, height) if _lies_on_its_side(image, str(path)) else (height, width)
+    with _opened(path, MAX_PIXELS) as image:
+        return image.height, image.width
 
 
 @contextmanager
@@ -247,23 +250,27 @@ def _grey16_to_rgb(grey: np.ndarray, name: str) -> np.ndarray:
     return np.repeat(grey8[:, :, None], 3, axis=2)  # (H, W, 3)
 
 
-def _orientation(image: ImageFile, file: BinaryIO) -> int:
-    """EXIF orientation, 1 to 8, of an image whose pixels may not be decoded yet; 1 if there is none."""
-    if isinstance(image, PngImageFile) and _png_has_metadata_after_pixels(file):
-        image.load()
-    # PngImageFile.getexif would decode the pixels each time, to look behind them.
-    return Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
+def _lies_on_its_side(image: ImageFile, name: str) -> bool:
+    """Whether the header says that height and width change places in the upright image."""
+    if image.format == "TIFF":
+        return False  # Pillow has exchanged them already
+    try:
+        # PngImageFile.getexif would decode the pixels, to look behind them.
+        tags = Image.Image.getexif(image)
+        return tags.get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+    except _DECODE_ERRORS as error:
+        raise DataError(f"{name} has damaged EXIF data: {error}.") from error
 
 
-def _png_has_metadata_after_pixels(file: BinaryIO) -> bool:
-    """Whether a chunk that can carry EXIF follows the pixels, where Pillow has not looked yet."""
-    position = file.tell()
+def _png_has_exif_after_pixels(file: BinaryIO) -> bool:
+    """Whether one of the chunks in which Pillow finds an orientation follows the pixels."""
     file.seek(8)
-    pixels_seen = found = False
-    while not found and len(head := file.read(8)) == 8:
+    pixels_seen = False
+    while len(head := file.read(8)) == 8:
         length, kind = struct.unpack(">I4s", head)
+        after = file.tell() + length + 4  # behind the content and its checksum
         pixels_seen = pixels_seen or kind == b"IDAT"
-        found = pixels_seen and kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
-        file.seek(length + 4, os.SEEK_CUR)  # the chunk and its checksum
-    file.seek(position)
-    return found
+        if pixels_seen and (kind == b"eXIf" or file.read(24).startswith(_TEXTS_WITH_EXIF)):
+            return True
+        file.seek(after)
+    return False

@@ -80,28 +80,37 @@ def resize_labels(
 
 
 def _resize_window(image: np.ndarray, size: tuple[int, int], window: Window) -> np.ndarray:
-    row_start, row_stop, rows = _sampled(image.shape[0], size[0], window.top, window.height)
-    column_start, column_stop, columns = _sampled(
-        image.shape[1], size[1], window.left, window.width
-    )
-    part = torch.from_numpy(image[row_start:row_stop, column_start:column_stop])
-    grid = torch.stack(torch.broadcast_tensors(columns[None, :], rows[:, None]), dim=-1)
-    sampled = F.grid_sample(
-        part.permute(2, 0, 1)[None].float(),  # (1, 3, h, w)
-        grid[None].float(),
-        mode="bilinear",
-        padding_mode="border",
-        align_corners=False,
-    )
-    return sampled[0].round_().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    """In NumPy: data loaders call this beside the training step, which has torch's threads."""
+    above, below, row_weights = _neighbours(image.shape[0], size[0], window.top, window.height)
+    left, right, column_weights = _neighbours(image.shape[1], size[1], window.left, window.width)
+    part = image[above[0] : below[-1] + 1, left[0] : right[-1] + 1].astype(np.float32)
+    rows = _blend(
+        part.take(above - above[0], axis=0),
+        part.take(below - above[0], axis=0),
+        row_weights[:, None, None],
+    )  # (h, columns of the part, 3)
+    pixels = _blend(
+        rows.take(left - left[0], axis=1),
+        rows.take(right - left[0], axis=1),
+        column_weights[:, None],
+    )  # (h, w, 3)
+    return np.rint(pixels, out=pixels).astype(np.uint8)
 
 
-def _sampled(old: int, new: int, start: int, length: int) -> tuple[int, int, torch.Tensor]:
-    """Along one axis: the range of old pixels that the window needs, and where in it each new pixel lies.
+def _neighbours(
+    old: int, new: int, start: int, length: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Along one axis: the two old pixels between which each new one lies, and the second's weight."""
+    places = (np.arange(start, start + length) + 0.5) * (old / new) - 0.5
+    places = places.clip(0, old - 1)
+    first = places.astype(np.int64)
+    second = np.minimum(first + 1, old - 1)
+    return first, second, (places - first).astype(np.float32)
 
-    Positions run from -1 to 1 between the outer edges of the range, as `grid_sample` counts them.
-    """
-    edges = (torch.arange(start, start + length, dtype=torch.float64) + 0.5) * (old / new)
-    first = max(int(edges[0] - 0.5), 0)
-    last = min(int(edges[-1] - 0.5) + 2, old)
-    return first, last, (edges - first) * 2 / (last - first) - 1
+
+def _blend(first: np.ndarray, second: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """`first` moved by `weights` towards `second`, in place of both."""
+    second -= first
+    second *= weights
+    first += second
+    return first

@@ -15,19 +15,25 @@ class InferenceConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     resize: tuple[int, int] | None = Field(
-        None,
+        default=None,
         description="(long, short) side limits in pixels: images are scaled, keeping their ratio, to the largest "
         "size within both; null runs images at their own size",
     )
     mode: Literal["whole", "slide"] = Field(
-        "whole", description="whole image at once, or a sliding window of the crop size"
+        default="whole", description="whole image at once, or a sliding window of the crop size"
     )
-    crop_size: Size | None = Field(None, description="(height, width) of the window in pixels")
-    stride: Size | None = Field(None, description="(down, right) step of the window in pixels")
+    crop_size: Size | None = Field(
+        default=None, description="(height, width) of the window in pixels"
+    )
+    stride: Size | None = Field(
+        default=None, description="(down, right) step of the window in pixels"
+    )
     scales: tuple[float, ...] = Field(
-        (1.0,), min_length=1, description="ratios of the resized image whose softmaxes are averaged"
+        default=(1.0,),
+        min_length=1,
+        description="ratios of the resized image whose softmaxes are averaged",
     )
-    flip: bool = Field(False, description="average with the mirrored image as well")
+    flip: bool = Field(default=False, description="average with the mirrored image as well")
 
     @model_validator(mode="after")
     def _window_is_complete(self) -> InferenceConfig:

@@ -23,11 +23,11 @@ class AtmLossConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    class_weight: float = Field(1.0, ge=0, description="weight of the class cross-entropy")
-    focal_weight: float = Field(20.0, ge=0, description="weight of the focal mask loss")
-    dice_weight: float = Field(1.0, ge=0, description="weight of the dice mask loss")
+    class_weight: float = Field(default=1.0, ge=0, description="weight of the class cross-entropy")
+    focal_weight: float = Field(default=20.0, ge=0, description="weight of the focal mask loss")
+    dice_weight: float = Field(default=1.0, ge=0, description="weight of the dice mask loss")
     no_object_weight: float = Field(
-        0.1, gt=0, description="weight of absent classes within the cross-entropy"
+        default=0.1, gt=0, description="weight of absent classes within the cross-entropy"
     )
 
 
@@ -61,7 +61,9 @@ class AtmLoss(nn.Module):
         for name, stage in {"": output, **{f"_{n}": s for n, s in output.aux.items()}}.items():
             logits = stage.class_logits
             terms["loss_ce" + name] = self.config.class_weight * self._class_loss(logits, present)
-            masks = upsample_masks(stage.mask_logits[image, cls], stage, labels.shape[-2:]).flatten(1)
+            masks = upsample_masks(stage.mask_logits[image, cls], stage, labels.shape[-2:]).flatten(
+                1
+            )
             probs = masks.sigmoid()
             focal = focal_loss(masks, probs, targets).sum() / num_pairs
             dice = dice_loss(probs, targets).sum() / num_pairs

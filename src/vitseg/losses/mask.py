@@ -29,9 +29,7 @@ def focal_loss(
     return (cross_entropy * (targets - probs).square() * weights).mean(-1)
 
 
-def dice_loss(
-    probs: Float[Tensor, "p n"], targets: Float[Tensor, "p n"]
-) -> Float[Tensor, " p"]:
+def dice_loss(probs: Float[Tensor, "p n"], targets: Float[Tensor, "p n"]) -> Float[Tensor, " p"]:
     """1 - (2 sum(p t) + 1) / (sum p + sum t + 1) of every mask (MaskFormer, appendix A)."""
     overlap = 2 * (probs * targets).sum(-1) + 1
     return 1 - overlap / (probs.sum(-1) + targets.sum(-1) + 1)

@@ -20,8 +20,10 @@ class SegVitConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     backbone: BackboneConfig = Field(description="the plain ViT and its taps")
-    decoder: AtmConfig = Field(AtmConfig(), description="the ATM cascade, one stage per tap")
-    loss: AtmLossConfig = Field(AtmLossConfig(), description="weights of the loss terms")
+    decoder: AtmConfig = Field(
+        default=AtmConfig(), description="the ATM cascade, one stage per tap"
+    )
+    loss: AtmLossConfig = Field(default=AtmLossConfig(), description="weights of the loss terms")
 
 
 def build(

@@ -64,12 +64,12 @@ class SegmentationScores:
 
     @property
     def mean_iou(self) -> float:
-        """mIoU over the classes that are labelled or predicted."""
+        """MIoU over the classes that are labelled or predicted."""
         return _nanmean(self.iou)
 
     @property
     def mean_accuracy(self) -> float:
-        """mAcc over the classes that are labelled."""
+        """MAcc over the classes that are labelled."""
         return _nanmean(self.accuracy)
 
 

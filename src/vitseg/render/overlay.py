@@ -97,7 +97,7 @@ def legend_entries(label_map: Integer[np.ndarray, "H W"], classes: ClassTable) -
     entries = []
     for index in np.argsort(-counts, kind="stable"):
         if counts[index]:
-            name, share = classes.names[index], counts[index] / label_map.size
+            name, share = classes.names[index], int(counts[index]) / label_map.size
             if len(name) > LONGEST_NAME:
                 name = name[: LONGEST_NAME - 1] + "…"
             entries.append(LegendEntry(classes.palette[index], f"{name} {_percent(share)}"))

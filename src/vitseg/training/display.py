@@ -52,7 +52,9 @@ class Display:
         if not self.console.is_terminal and now - self._last_line > LINE_SECONDS:
             self._last_line = now
             left = (self._iterations - iteration) * batch_size / self._rate / 60
-            self.console.print(f"iteration {iteration}/{self._iterations}  {facts}  {left:.0f} min left")
+            self.console.print(
+                f"iteration {iteration}/{self._iterations}  {facts}  {left:.0f} min left"
+            )
         return self._rate
 
     @contextlib.contextmanager

@@ -46,4 +46,6 @@ def _cut_rows(path: Path, first_iteration: int) -> None:
     with path.open(newline="", encoding="utf-8") as file:
         header, *rows = list(csv.reader(file))
     with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([header, *(row for row in rows if int(row[0]) <= first_iteration)])
+        csv.writer(file).writerows(
+            [header, *(row for row in rows if int(row[0]) <= first_iteration)]
+        )

@@ -18,7 +18,6 @@ from vitseg.backbones.create import pretrained_mean_std
 from vitseg.checkpoint.model_dir import ModelRecord, save_model
 from vitseg.data.augment import TrainTransform
 from vitseg.data.catalog import open_dataset
-from vitseg.data.sample import SegmentationDataset
 from vitseg.errors import ConfigError, DataError, VitsegError
 from vitseg.evaluation.evaluate import Evaluation, evaluate, require_same_classes
 from vitseg.images.preprocess import Preprocessing
@@ -81,7 +80,9 @@ class _Run:
         self.recipe, self.out, self.display = recipe, out, display
         config = recipe.training
         if recipe.data.source is None:
-            raise ConfigError("no data set: pass --data NAME:ROOT, or set data.source in the recipe.")
+            raise ConfigError(
+                "no data set: pass --data NAME:ROOT, or set data.source in the recipe."
+            )
         _check_out(out, resume)
         self.train_set = open_dataset(recipe.data.source, recipe.data.train_split)
         self.val_set = open_dataset(recipe.data.source, recipe.data.val_split)
@@ -141,9 +142,7 @@ class _Run:
         config, data = self.recipe.training, self.recipe.data
         mean = [value * 255 for value in self.preprocessing.mean]
         std = [value * 255 for value in self.preprocessing.std]
-        samples = TrainSamples(
-            self.train_set, TrainTransform(data.augment, mean, std), config.seed
-        )
+        samples = TrainSamples(self.train_set, TrainTransform(data.augment, mean, std), config.seed)
         sampler = StreamSampler(
             len(self.train_set),
             config.batch_size // config.devices,
@@ -191,7 +190,9 @@ class _Run:
         rate = self.display.step(at, loss, lr, self.recipe.training.batch_size)
         if self.fabric.is_global_zero and (at % LOG_INTERVAL == 0 or at == 1):
             values = {name: value.item() for name, value in terms.items()}
-            self.log.write("train", at, {"loss": loss, "lr": lr, "images_per_second": rate, **values})
+            self.log.write(
+                "train", at, {"loss": loss, "lr": lr, "images_per_second": rate, **values}
+            )
 
     def _validate(self) -> None:
         if self.fabric.is_global_zero:

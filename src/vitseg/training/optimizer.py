@@ -14,11 +14,15 @@ class OptimizerConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    lr: float = Field(2e-5, gt=0, description="learning rate of the backbone")
-    head_lr_ratio: float = Field(10.0, gt=0, description="the decoder's learning rate over the backbone's")
-    weight_decay: float = Field(0.01, ge=0, description="decoupled weight decay")
-    betas: tuple[float, float] = Field((0.9, 0.999), description="AdamW's betas")
-    clip_grad_norm: float | None = Field(35.0, gt=0, description="largest norm of the gradient; null: any")
+    lr: float = Field(default=2e-5, gt=0, description="learning rate of the backbone")
+    head_lr_ratio: float = Field(
+        default=10.0, gt=0, description="the decoder's learning rate over the backbone's"
+    )
+    weight_decay: float = Field(default=0.01, ge=0, description="decoupled weight decay")
+    betas: tuple[float, float] = Field(default=(0.9, 0.999), description="AdamW's betas")
+    clip_grad_norm: float | None = Field(
+        default=35.0, gt=0, description="largest norm of the gradient; null: any"
+    )
 
 
 def parameter_groups(model: SegmentationModel, config: OptimizerConfig) -> list[dict]:

@@ -25,10 +25,12 @@ class DataConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    source: str | None = Field(None, description="NAME:ROOT of the data set; --data of the command line")
-    train_split: str = Field("train", description="split to train on")
-    val_split: str = Field("val", description="split to validate on")
-    num_workers: int = Field(2, ge=0, description="processes that load samples")
+    source: str | None = Field(
+        default=None, description="NAME:ROOT of the data set; --data of the command line"
+    )
+    train_split: str = Field(default="train", description="split to train on")
+    val_split: str = Field(default="val", description="split to validate on")
+    num_workers: int = Field(default=2, ge=0, description="processes that load samples")
     augment: AugmentConfig = Field(description="crop and augmentation")
 
 
@@ -39,13 +41,18 @@ class TrainingConfig(BaseModel):
 
     iterations: int = Field(ge=1, description="optimiser steps")
     batch_size: int = Field(ge=1, description="images per step over all devices")
-    val_interval: int = Field(1000, ge=1, description="steps between validations")
-    save_interval: int = Field(500, ge=1, description="steps between saves of the training state")
-    seed: int = Field(0, ge=0, description="seed of weights, data order, augmentation and dropout")
-    precision: Precision = Field(
-        "auto", description="auto: bf16 on GPUs that have it, fp16 on other GPUs, fp32 on the CPU"
+    val_interval: int = Field(default=1000, ge=1, description="steps between validations")
+    save_interval: int = Field(
+        default=500, ge=1, description="steps between saves of the training state"
     )
-    devices: int = Field(1, ge=1, description="devices to train on; above 1 data-parallel")
+    seed: int = Field(
+        default=0, ge=0, description="seed of weights, data order, augmentation and dropout"
+    )
+    precision: Precision = Field(
+        default="auto",
+        description="auto: bf16 on GPUs that have it, fp16 on other GPUs, fp32 on the CPU",
+    )
+    devices: int = Field(default=1, ge=1, description="devices to train on; above 1 data-parallel")
 
     @model_validator(mode="after")
     def _even_batches(self) -> TrainingConfig:
@@ -64,9 +71,15 @@ class Recipe(BaseModel):
     method: str = Field(description="a key of METHODS")
     model: SerializeAsAny[BaseModel] = Field(description="the method's configuration")
     data: DataConfig
-    inference: InferenceConfig = Field(InferenceConfig(), description="the evaluation protocol")
-    optimizer: OptimizerConfig = Field(OptimizerConfig(), description="AdamW and its groups")
-    schedule: ScheduleConfig = Field(ScheduleConfig(), description="learning rate over time")
+    inference: InferenceConfig = Field(
+        default=InferenceConfig(), description="the evaluation protocol"
+    )
+    optimizer: OptimizerConfig = Field(
+        default=OptimizerConfig(), description="AdamW and its groups"
+    )
+    schedule: ScheduleConfig = Field(
+        default=ScheduleConfig(), description="learning rate over time"
+    )
     training: TrainingConfig
 
     @model_validator(mode="after")
@@ -118,7 +131,10 @@ def parse_recipe(raw: dict[str, Any]) -> Recipe:
 
 
 def _refuse_unknown_sections(raw: dict[str, Any], config: type[BaseModel]) -> None:
-    sections = [*config.model_fields, *(f for f in Recipe.model_fields if f not in ("method", "model"))]
+    sections = [
+        *config.model_fields,
+        *(f for f in Recipe.model_fields if f not in ("method", "model")),
+    ]
     for name in raw:
         if name not in sections:
             raise ConfigError(f"recipe: {unknown_name('section', str(name), sections)}")

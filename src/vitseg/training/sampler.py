@@ -57,7 +57,9 @@ class StreamSampler(Sampler[list[Position]]):
             for position in range(first, first + self.batch_size):
                 if position // self.num_samples != number:
                     number = position // self.num_samples
-                    permutation = np.random.default_rng((self.seed, number)).permutation(self.num_samples)
+                    permutation = np.random.default_rng((self.seed, number)).permutation(
+                        self.num_samples
+                    )
                 batch.append((int(permutation[position % self.num_samples]), position))
             yield batch
 

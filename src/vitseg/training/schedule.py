@@ -10,10 +10,14 @@ class ScheduleConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    power: float = Field(1.0, gt=0, description="exponent of the decay")
-    warmup_iterations: int = Field(1500, ge=0, description="iterations of linear warm-up")
-    warmup_ratio: float = Field(1e-6, ge=0, le=1, description="share of the learning rate at iteration 0")
-    min_lr: float = Field(0.0, ge=0, description="absolute learning rate at the end, of every group")
+    power: float = Field(default=1.0, gt=0, description="exponent of the decay")
+    warmup_iterations: int = Field(default=1500, ge=0, description="iterations of linear warm-up")
+    warmup_ratio: float = Field(
+        default=1e-6, ge=0, le=1, description="share of the learning rate at iteration 0"
+    )
+    min_lr: float = Field(
+        default=0.0, ge=0, description="absolute learning rate at the end, of every group"
+    )
 
 
 def lr_at(iteration: int, base_lr: float, num_iterations: int, config: ScheduleConfig) -> float:

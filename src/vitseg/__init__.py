@@ -1,0 +1,54 @@
+"""vitseg: semantic segmentation with vision transformers, from a folder of masks to a served model."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vitseg.classes import ClassTable
+    from vitseg.errors import CheckpointError, ConfigError, DataError, VitsegError
+    from vitseg.evaluation.evaluate import evaluate
+    from vitseg.inference.predictor import Predictor, load
+    from vitseg.training.loop import train
+    from vitseg.training.recipe import load_recipe
+    from vitseg.types import Segmentation
+
+_HOMES = {
+    "CheckpointError": "vitseg.errors",
+    "ClassTable": "vitseg.classes",
+    "ConfigError": "vitseg.errors",
+    "DataError": "vitseg.errors",
+    "Predictor": "vitseg.inference.predictor",
+    "Segmentation": "vitseg.types",
+    "VitsegError": "vitseg.errors",
+    "evaluate": "vitseg.evaluation.evaluate",
+    "load": "vitseg.inference.predictor",
+    "load_recipe": "vitseg.training.recipe",
+    "train": "vitseg.training.loop",
+}
+
+__all__ = [
+    "CheckpointError",
+    "ClassTable",
+    "ConfigError",
+    "DataError",
+    "Predictor",
+    "Segmentation",
+    "VitsegError",
+    "evaluate",
+    "load",
+    "load_recipe",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use, so that `import vitseg` loads neither torch nor training."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'vitseg' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

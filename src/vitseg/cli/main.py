@@ -1,0 +1,63 @@
+"""The `vitseg` command."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from vitseg.cli.convert import convert
+from vitseg.cli.demo import demo
+from vitseg.cli.doctor import doctor
+from vitseg.cli.evaluate import evaluate
+from vitseg.cli.predict import predict
+from vitseg.cli.train import train
+from vitseg.errors import VitsegError
+
+app = typer.Typer(
+    name="vitseg",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich's help pages take twice as long to import as to read
+    help="Semantic segmentation with vision transformers, from a folder of masks to a served model.",
+)
+for verb in (demo, train, evaluate, predict, convert, doctor):
+    app.command()(verb)
+
+_debug = False
+
+
+@app.callback()
+def options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the full traceback of an error.")
+    ] = False,
+) -> None:
+    """Options before the verb."""
+    global _debug
+    _debug = debug
+
+
+def run() -> None:
+    """Entry point: errors of the user exit with 2, ours with 1, each with one clear line."""
+    try:
+        app()
+    except VitsegError as error:
+        if _debug:
+            raise
+        _say(f"{type(error).__name__}: {error}")
+        sys.exit(2)
+    except Exception as error:
+        if _debug:
+            raise
+        reason = " ".join(str(error).split()) or "no message"
+        _say(
+            f"internal error, {type(error).__name__}: {reason}. Please report it with: vitseg --debug ..."
+        )
+        sys.exit(1)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
