@@ -24,6 +24,11 @@ Size = tuple[int, int]
 """(height, width)."""
 
 
+def spatial_size(x: Tensor) -> Size:
+    """(height, width) of the last two axes."""
+    return x.shape[-2], x.shape[-1]
+
+
 @dataclass(frozen=True)
 class Features:
     """Feature maps of a backbone, shallow to deep.

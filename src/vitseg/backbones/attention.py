@@ -19,7 +19,8 @@ from vitseg.types import Size
 class SelfAttention(nn.Module):
     """Multi-head self-attention through `scaled_dot_product_attention`.
 
-    Subclasses own timm's parameters under timm's names and say what the joint projection of queries, keys and values is.
+    Subclasses own timm's parameters under timm's names and say what the joint projection of queries, keys and values
+    is.
     """
 
     proj: nn.Linear
@@ -74,7 +75,7 @@ class SelfAttention(nn.Module):
 
 
 class ViTAttention(SelfAttention):
-    """timm's `Attention`: AugReg, DeiT, DeiT-3, MAE, CLIP, SigLIP, DINOv2; and `AttentionRope` with its rotary table."""
+    """timm's `Attention` (AugReg, DeiT, DeiT-3, MAE, CLIP, SigLIP, DINOv2) and its rotary kin, `AttentionRope`."""
 
     def __init__(self, attn: Attention | AttentionRope):
         super().__init__(attn.num_heads)
@@ -114,7 +115,7 @@ class BeitSelfAttention(SelfAttention):
         self.proj = attn.proj
 
     def joint_projection(self):
-        return self.qkv.weight, torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
+        return self.qkv.weight, without_key_bias(self.q_bias, self.v_bias)
 
     def prepare(self, q, k, queries, keys):
         bias = relative_bias(self.relative_position_bias_table, self.table_grid, queries, keys)
@@ -122,27 +123,24 @@ class BeitSelfAttention(SelfAttention):
 
 
 class EvaSelfAttention(SelfAttention):
-    """EVA-02 and DINOv3: rotary positions, one joint or three separate projections, no key bias."""
+    """EVA-02 and DINOv3: rotary positions, no key bias; the joint projection is one matrix."""
 
     def __init__(self, attn: EvaAttention):
         super().__init__(attn.num_heads)
         if attn.gate is not None:
             raise ConfigError("gated attention is not supported here")
         self.half_layout = attn.rotate_half
-        self.qkv = attn.qkv
-        self.q_proj, self.k_proj, self.v_proj = attn.q_proj, attn.k_proj, attn.v_proj
-        self.q_bias, self.v_bias = attn.q_bias, attn.v_bias
         self.q_norm, self.k_norm, self.norm = attn.q_norm, attn.k_norm, attn.norm
         self.proj = attn.proj
+        self._adopt_projection(attn)
+
+    def _adopt_projection(self, attn: EvaAttention) -> None:
+        assert attn.qkv is not None
+        self.qkv = attn.qkv
+        self.q_bias, self.v_bias = attn.q_bias, attn.v_bias
 
     def joint_projection(self):
-        if self.qkv is not None:
-            weight, q_bias, v_bias = self.qkv.weight, self.q_bias, self.v_bias
-        else:
-            weight = torch.cat([self.q_proj.weight, self.k_proj.weight, self.v_proj.weight])
-            q_bias, v_bias = self.q_proj.bias, self.v_proj.bias
-        bias = None if q_bias is None else torch.cat([q_bias, torch.zeros_like(q_bias), v_bias])
-        return weight, bias
+        return self.qkv.weight, without_key_bias(self.q_bias, self.v_bias)
 
     def prepare(self, q, k, queries, keys):
         q, k = self.q_norm(q), self.k_norm(k)
@@ -150,3 +148,22 @@ class EvaSelfAttention(SelfAttention):
 
     def finish(self, x):
         return self.proj(self.norm(x))
+
+
+class SplitEvaSelfAttention(EvaSelfAttention):
+    """EVA-02's larger models: queries, keys and values have a projection each."""
+
+    def _adopt_projection(self, attn: EvaAttention) -> None:
+        assert attn.q_proj is not None and attn.k_proj is not None and attn.v_proj is not None
+        self.q_proj, self.k_proj, self.v_proj = attn.q_proj, attn.k_proj, attn.v_proj
+
+    def joint_projection(self):
+        weight = torch.cat([self.q_proj.weight, self.k_proj.weight, self.v_proj.weight])
+        return weight, without_key_bias(self.q_proj.bias, self.v_proj.bias)
+
+
+def without_key_bias(q_bias: Tensor | None, v_bias: Tensor | None) -> Tensor | None:
+    """The bias of the joint projection for families whose keys have none."""
+    if q_bias is None or v_bias is None:
+        return None
+    return torch.cat([q_bias, torch.zeros_like(q_bias), v_bias])

@@ -20,6 +20,7 @@ from vitseg.backbones.attention import (
     BeitSelfAttention,
     EvaSelfAttention,
     SelfAttention,
+    SplitEvaSelfAttention,
     ViTAttention,
 )
 from vitseg.backbones.positions import TokenPositions
@@ -111,15 +112,17 @@ def adopt_block(block: nn.Module, grid: Size, drop_path: float, name: str) -> Vi
     Raises:
         ConfigError: The block is of a kind that we do not run (post-norm, parallel, differential, ...).
     """
-    if type(block) is TimmViTBlock and type(block.attn) in (Attention, AttentionRope):
-        return LayerScaleModuleBlock(block, ViTAttention(block.attn), drop_path)
+    attn = block.attn
+    if type(block) is TimmViTBlock and isinstance(attn, (Attention, AttentionRope)):
+        return LayerScaleModuleBlock(block, ViTAttention(attn), drop_path)
     if type(block) is TimmBeitBlock:
         return LayerScaleParameterBlock(block, BeitSelfAttention(block.attn, grid), drop_path)
-    if type(block) is EvaBlock and type(block.attn) is EvaAttention:
-        return LayerScaleParameterBlock(block, EvaSelfAttention(block.attn), drop_path)
-    if type(block) is EvaBlock and type(block.attn) is AttentionRope:
-        return LayerScaleParameterBlock(block, ViTAttention(block.attn), drop_path)
+    if type(block) is EvaBlock and isinstance(attn, EvaAttention):
+        family = SplitEvaSelfAttention if attn.qkv is None else EvaSelfAttention
+        return LayerScaleParameterBlock(block, family(attn), drop_path)
+    if type(block) is EvaBlock and isinstance(attn, AttentionRope):
+        return LayerScaleParameterBlock(block, ViTAttention(attn), drop_path)
     raise ConfigError(
         f"backbone {name} is built of {type(block).__name__} with {type(block.attn).__name__}, which vitseg does not "
-        "run. Choose a pre-norm ViT: vit_*, deit*, beit*, eva02_*, vit_*_dinov2, vit_*_dinov3, vit_*_siglip, vit_*_clip."
+        "run. Choose a pre-norm ViT: vit_*, deit*, beit*, eva02_* (DINOv2, DINOv3, SigLIP and CLIP among them)."
     )

@@ -10,7 +10,7 @@ from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 
 from vitseg.backbones.blocks import TimmViT
-from vitseg.backbones.config import BackboneConfig
+from vitseg.backbones.config import BackboneConfig, Triple
 from vitseg.backbones.plain_vit import PlainViT
 from vitseg.backbones.weights import load_weight_file
 from vitseg.errors import CheckpointError, ConfigError, unknown_name
@@ -41,7 +41,7 @@ def create_backbone(
     return backbone
 
 
-def pretrained_mean_std(config: BackboneConfig) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def pretrained_mean_std(config: BackboneConfig) -> tuple[Triple, Triple]:
     """Input mean and standard deviation in [0, 1]: the configured ones, else those of the named weights."""
     if config.mean is not None and config.std is not None:
         return config.mean, config.std
@@ -51,7 +51,9 @@ def pretrained_mean_std(config: BackboneConfig) -> tuple[tuple[float, ...], tupl
         raise ConfigError(
             f"timm states no mean and std for {config.name}: set backbone.mean and backbone.std."
         )
-    return tuple(pretrained.mean), tuple(pretrained.std)
+    red, green, blue = pretrained.mean
+    red_std, green_std, blue_std = pretrained.std
+    return (red, green, blue), (red_std, green_std, blue_std)
 
 
 def _check_name(name: str) -> None:

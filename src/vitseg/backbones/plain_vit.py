@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from timm.layers import calculate_drop_path_rates
+from timm.layers.pos_embed_sincos import RotaryEmbeddingCat, RotaryEmbeddingDinoV3
 from timm.models.beit import Beit
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.eva import Eva
@@ -20,7 +22,20 @@ from vitseg.backbones.positions import (
     with_unrotated_prefix,
 )
 from vitseg.errors import ConfigError
-from vitseg.types import Features, Size
+from vitseg.types import Features, Size, spatial_size
+
+
+class PatchEmbed(nn.Module):
+    """Patches to tokens, row by row; timm's parameters and names."""
+
+    def __init__(self, proj: nn.Module, norm: nn.Module):
+        super().__init__()
+        self.proj = proj
+        self.norm = norm
+
+    def forward(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b n c"]:
+        """Images whose sides are multiples of the patch."""
+        return self.norm(self.proj(images).flatten(2).transpose(1, 2))
 
 
 class PlainViT(nn.Module):
@@ -38,18 +53,21 @@ class PlainViT(nn.Module):
         norm: The final norm where `tap_norm` asks for it, else the identity.
     """
 
+    norm_pre: nn.Module
+    rope: RotaryEmbeddingCat | RotaryEmbeddingDinoV3 | None
+
     def __init__(self, vit: TimmViT, config: BackboneConfig):
         super().__init__()
         self.config = config
         self.embed_dim: int = vit.embed_dim
-        self.patch_size: Size = vit.patch_embed.patch_size
+        patch_height, patch_width = vit.patch_embed.patch_size
+        self.patch_size: Size = (int(patch_height), int(patch_width))
         self.grid: Size = vit.patch_embed.grid_size
-        self.patch_embed = nn.Module()
-        self.patch_embed.proj = vit.patch_embed.proj
-        self.patch_embed.norm = vit.patch_embed.norm
+        self.patch_embed = PatchEmbed(vit.patch_embed.proj, vit.patch_embed.norm)
         self._adopt_embeddings(vit)
         self._check_taps(len(vit.blocks))
-        rates = calculate_drop_path_rates(config.drop_path, len(vit.blocks))
+        last = max(1, len(vit.blocks) - 1)
+        rates = [config.drop_path * index / last for index in range(len(vit.blocks))]
         self.blocks = nn.ModuleList(
             adopt_block(block, self.grid, rate, config.name)
             for block, rate in list(zip(vit.blocks, rates, strict=True))[: config.taps[-1] + 1]
@@ -57,25 +75,26 @@ class PlainViT(nn.Module):
         self.norm = vit.norm if config.tap_norm else nn.Identity()
 
     def _adopt_embeddings(self, vit: TimmViT) -> None:
-        is_beit, is_eva = isinstance(vit, Beit), isinstance(vit, Eva)
         self.cls_token = vit.cls_token
         self.dist_token = vit.dist_token if isinstance(vit, VisionTransformerDistilled) else None
-        self.reg_token = None if is_beit else vit.reg_token
+        self.reg_token = None if isinstance(vit, Beit) else vit.reg_token
         self.pos_embed = vit.pos_embed
-        self.norm_pre = nn.Identity() if is_beit else vit.norm_pre
-        self.rope = vit.rope if is_eva else None
-        if is_eva and vit.rope_mixed:
+        self.norm_pre = nn.Identity() if isinstance(vit, Beit) else cast(nn.Module, vit.norm_pre)
+        self.rope = None
+        if isinstance(vit, Eva) and vit.rope is not None:
+            if not isinstance(vit.rope, (RotaryEmbeddingCat, RotaryEmbeddingDinoV3)):
+                raise ConfigError(
+                    f"backbone {self.config.name} has {type(vit.rope).__name__}, which vitseg does not run. Choose "
+                    "another ViT, for example vit_base_patch16_dinov3."
+                )
+            self.rope = vit.rope
+        if isinstance(vit, Beit) and vit.rel_pos_bias is not None:
             raise ConfigError(
-                f"backbone {self.config.name} learns a rotary table per block, which vitseg does not "
-                "run. Choose another ViT, for example vit_base_patch16_dinov3."
-            )
-        if is_beit and vit.rel_pos_bias is not None:
-            raise ConfigError(
-                f"backbone {self.config.name} shares one relative position bias over all blocks, "
-                "which vitseg does not run. Choose another ViT, for example beitv2_base_patch16_224."
+                f"backbone {self.config.name} shares one relative position bias over all blocks, which vitseg does "
+                "not run. Choose another ViT, for example beitv2_base_patch16_224."
             )
         # Entries of pos_embed in front of the grid (DeiT-3, DINOv2 and SigLIP have none).
-        prefix_has_pos_embed = is_beit or not vit.no_embed_class
+        prefix_has_pos_embed = isinstance(vit, Beit) or not vit.no_embed_class
         self._num_pos_embed_prefix = vit.num_prefix_tokens if prefix_has_pos_embed else 0
         keep = self.config.prefix_tokens == "keep"
         self.num_prefix_tokens: int = vit.num_prefix_tokens if keep else 0
@@ -115,13 +134,12 @@ class PlainViT(nn.Module):
         self, images: Float[Tensor, "b 3 H W"]
     ) -> tuple[Float[Tensor, "b n c"], TokenPositions]:
         """Pad, embed patches, add positions and prefix tokens: what block 0 receives."""
-        grid = self._grid_of(images.shape[-2:])
+        grid = self._grid_of(spatial_size(images))
         down = grid[0] * self.patch_size[0] - images.shape[-2]
         right = grid[1] * self.patch_size[1] - images.shape[-1]
         if down or right:
             images = F.pad(images, (0, right, 0, down))
-        x = self.patch_embed.proj(images).flatten(2).transpose(1, 2)  # (b, h*w, c)
-        x = self.patch_embed.norm(x)
+        x = self.patch_embed(images)  # (b, h*w, c)
         prefix = self._prefix_tokens(len(x))
         if self.pos_embed is not None:
             pos_embed = self._pos_embed_for(grid)
@@ -139,11 +157,11 @@ class PlainViT(nn.Module):
     def _prefix_tokens(self, batch_size: int) -> Float[Tensor, "b n c"] | None:
         if not self.num_prefix_tokens:
             return None
-        return torch.cat(self._stored_prefix_tokens(), dim=1).expand(batch_size, -1, -1)
+        return torch.cat(tuple(self._stored_prefix_tokens()), dim=1).expand(batch_size, -1, -1)
 
     def _stored_prefix_tokens(self) -> list[nn.Parameter]:
         tokens = (self.cls_token, self.dist_token, self.reg_token)
-        return [token for token in tokens if token is not None]
+        return [token for token in tokens if isinstance(token, nn.Parameter)]
 
     def forward(self, images: Float[Tensor, "b 3 H W"]) -> Features:
         """Tapped block outputs as maps over the padded image, prefix tokens dropped.
@@ -162,7 +180,7 @@ class PlainViT(nn.Module):
                 taps.append(self.as_map(self.norm(x) if self.config.tap_norm else x, positions))
         height, width = positions.grid
         padded_size = (height * self.patch_size[0], width * self.patch_size[1])
-        return Features(tuple(taps), tuple(images.shape[-2:]), padded_size)
+        return Features(tuple(taps), spatial_size(images), padded_size)
 
     def as_map(
         self, x: Float[Tensor, "b n c"], positions: TokenPositions

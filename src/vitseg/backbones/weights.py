@@ -91,8 +91,7 @@ def load_weight_file(vit: TimmViT, path: Path, interpolation: PosEmbedInterpolat
     ]
     if problems:
         raise CheckpointError(
-            f"{path.name} does not fit {type(vit).__name__} "
-            f"{vit.pretrained_cfg.get('architecture', '')}: {'; '.join(problems)}. Is backbone.name the model "
+            f"{path.name} does not fit this {type(vit).__name__}: {'; '.join(problems)}. Is backbone.name the model "
             "that these weights are of, and are they in timm's names?"
         )
     if left_out:

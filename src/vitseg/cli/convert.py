@@ -10,7 +10,8 @@ import typer
 
 def convert(
     file: Annotated[Path, typer.Argument(help="A published SegViT checkpoint (.pth).")],
-    out: Annotated[Path, typer.Option(help="The model directory to write.")] = ...,
+    *,
+    out: Annotated[Path, typer.Option(help="The model directory to write.")],
     classes: Annotated[
         Path | None, typer.Option(help="A classes.json with the names (see the data docs).")
     ] = None,

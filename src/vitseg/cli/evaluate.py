@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 def evaluate(
     model: options.Model,
-    data: options.Data = ...,
+    *,
+    data: options.Data,
     split: Annotated[str, typer.Option(help="Split of the data set.")] = "val",
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write the scores to this file.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Annotated
 
@@ -38,6 +39,10 @@ def options(
     """Options before the verb."""
     global _debug
     _debug = debug
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logging.getLogger("vitseg").addHandler(handler)
+    logging.getLogger("vitseg").setLevel(logging.INFO)
 
 
 def run() -> None:

@@ -22,7 +22,8 @@ LIST = "predictions.jsonl"
 def predict(
     model: options.Model,
     inputs: Annotated[list[str], typer.Argument(help="Images, folders or globs.")],
-    out: Annotated[Path, typer.Option(help="Folder for masks, overlays and the list.")] = ...,
+    *,
+    out: Annotated[Path, typer.Option(help="Folder for masks, overlays and the list.")],
     device: options.Device = "auto",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace predictions that are already in --out.")

@@ -13,7 +13,8 @@ def train(
     overrides: Annotated[
         list[str] | None, typer.Argument(help="section.field=value, as in optimizer.lr=3e-5")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the run.")] = ...,
+    *,
+    out: Annotated[Path, typer.Option(help="Folder of the run.")],
     data: Annotated[
         str | None, typer.Option(help="The data set, as NAME:ROOT (camvid:..., folder:...).")
     ] = None,
@@ -26,14 +27,14 @@ def train(
     Ctrl-C and SIGTERM save everything and exit with 130 and 143; --resume continues.
     """
     from vitseg.training.display import Display
-    from vitseg.training.loop import Interrupted
+    from vitseg.training.loop import InterruptedRunError
     from vitseg.training.loop import train as run_training
     from vitseg.training.recipe import load_recipe
 
     display = Display()
     try:
         best = run_training(load_recipe(recipe, overrides or [], data), out, resume, display)
-    except Interrupted as stopped:
+    except InterruptedRunError as stopped:
         typer.echo(str(stopped), err=True)
         raise typer.Exit(128 + stopped.signal_number) from stopped
     typer.echo(f"best model: {best}")

@@ -121,10 +121,19 @@ class AtmStage(nn.Module):
         super().__init__()
         self.input_proj = nn.Linear(in_channels, embed_dim)
         self.input_norm = nn.LayerNorm(embed_dim)
-        self.layers = nn.ModuleList(
+        layers = [
             AtmLayer(embed_dim, num_heads, config.dropout, config.self_attention)
             for _ in range(config.num_layers)
-        )
+        ]
+        self.layers = nn.ModuleList(layers)
+        self._share_first_in_proj(layers)
+
+    @staticmethod
+    def _share_first_in_proj(layers: list[AtmLayer]) -> None:
+        """The layers of a stage start with the same self-attention projection, as in the published training."""
+        for layer in layers[1:]:
+            if layer.self_attn is not None and layers[0].self_attn is not None:
+                layer.self_attn.in_proj_weight.data.copy_(layers[0].self_attn.in_proj_weight.data)
 
     def forward(
         self,
@@ -180,17 +189,12 @@ class AtmDecoder(nn.Module):
         self._init_weights()
 
     def _init_weights(self) -> None:
-        """As the published models start: linear 0.02, queries N(0, 1), layers of a stage share their first in_proj."""
+        """As the published models start: linear layers with a spread of 0.02, queries N(0, 1)."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
         nn.init.normal_(self.query_embed.weight)
-        if self.config.self_attention:
-            for stage in self.stages:
-                first = stage.layers[0].self_attn.in_proj_weight
-                for layer in stage.layers[1:]:
-                    layer.self_attn.in_proj_weight.data.copy_(first.data)
 
     def forward(self, features: Features) -> SegOutput:
         """Features to masks and class logits."""
@@ -200,11 +204,15 @@ class AtmDecoder(nn.Module):
         outputs: list[SegOutput] = []
         total: Tensor | None = None
         for stage, feature_map in zip(self.stages, reversed(features.maps), strict=True):
-            for queries, mask in stage(queries, feature_map, every_layer):
+            supervised = stage(queries, feature_map, every_layer)
+            for layer_queries, mask in supervised:
                 if mask.shape[-2:] != grid:
                     mask = F.interpolate(mask, grid, mode="bilinear", align_corners=False)
-                total = mask if total is None or every_layer else total + mask
-                outputs.append(self._output(total, self.class_embed(queries), features))
+                if total is not None and not every_layer:
+                    mask = total + mask
+                total = mask
+                outputs.append(self._output(mask, self.class_embed(layer_queries), features))
+            queries = supervised[-1][0]
         final = outputs.pop()
         return SegOutput(
             final.mask_logits,

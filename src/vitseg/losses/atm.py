@@ -1,6 +1,6 @@
 """SegViT's loss: every class has its own query, so nothing is matched.
 
-Source: SegViT (NeurIPS 2022), section 3.3 with the weights of thesis section 4.2.2: class cross-entropy 1 (no-object
+Source: SegViT (NeurIPS 2022), section 3.2, eq. 4, with the weights of thesis eq. 4.5: class cross-entropy 1 (no-object
 weight 0.1), focal 20, dice 1; the same for every stage.
 """
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vitseg.classes import IGNORE_INDEX
 from vitseg.losses.mask import dice_loss, focal_loss
-from vitseg.types import SegOutput, Size
+from vitseg.types import SegOutput, Size, spatial_size
 
 
 class AtmLossConfig(BaseModel):
@@ -61,9 +61,9 @@ class AtmLoss(nn.Module):
         for name, stage in {"": output, **{f"_{n}": s for n, s in output.aux.items()}}.items():
             logits = stage.class_logits
             terms["loss_ce" + name] = self.config.class_weight * self._class_loss(logits, present)
-            masks = upsample_masks(stage.mask_logits[image, cls], stage, labels.shape[-2:]).flatten(
-                1
-            )
+            masks = upsample_masks(
+                stage.mask_logits[image, cls], stage, spatial_size(labels)
+            ).flatten(1)
             probs = masks.sigmoid()
             focal = focal_loss(masks, probs, targets).sum() / num_pairs
             dice = dice_loss(probs, targets).sum() / num_pairs
@@ -98,7 +98,7 @@ def upsample_masks(
         mask_logits[:, None].float(), output.padded_size, mode="bilinear", align_corners=False
     )
     masks = masks[..., : output.input_size[0], : output.input_size[1]]
-    if output.input_size != tuple(size):
+    if output.input_size != size:
         masks = F.interpolate(masks, size, mode="bilinear", align_corners=False)
     return masks[:, 0]  # (p, H, W)
 

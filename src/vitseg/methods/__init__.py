@@ -11,7 +11,6 @@ from torch import nn
 from vitseg.backbones import BackboneConfig
 from vitseg.methods import segvit
 from vitseg.methods.model import SegmentationModel
-from vitseg.types import Size
 
 __all__ = ["METHODS", "Method", "SegmentationModel"]
 

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal, cast
 
 import lightning
 import torch
@@ -26,14 +27,14 @@ from vitseg.methods import METHODS, SegmentationModel
 from vitseg.training.display import Display
 from vitseg.training.log import RunLog
 from vitseg.training.optimizer import build_optimizer
-from vitseg.training.recipe import Recipe
+from vitseg.training.recipe import Precision, Recipe
 from vitseg.training.sampler import StreamSampler, TrainSamples
 from vitseg.training.schedule import lr_at
 from vitseg.training.state import STATE, Progress, load_state, save_state, seed_everything
 from vitseg.training.stop import StopSignals, ignore_interrupts
 
 
-class Interrupted(VitsegError):
+class InterruptedRunError(VitsegError):
     """The run was stopped by a signal and its state is saved."""
 
     def __init__(self, message: str, signal_number: int):
@@ -57,7 +58,7 @@ def train(recipe: Recipe, out: Path, resume: bool = False, display: Display | No
     Raises:
         ConfigError: The folder holds a run already, or the recipe names no data set.
         DataError: The data set cannot be read.
-        Interrupted: Ctrl-C or SIGTERM; the state is saved.
+        InterruptedRunError: Ctrl-C or SIGTERM; the state is saved.
     """
     return _Run(recipe, out, resume, display or Display(quiet=True)).run()
 
@@ -131,7 +132,7 @@ class _Run:
                     self._save_state()
                 if stop.received and not last:
                     self._finish_log()
-                    raise Interrupted(
+                    raise InterruptedRunError(
                         f"stopped at iteration {at} of {iterations}; everything is saved. Continue with --resume.",
                         stop.received,
                     )
@@ -158,7 +159,8 @@ class _Run:
             pin_memory=self.fabric.device.type == "cuda",
             worker_init_fn=ignore_interrupts,
         )
-        yield from self.fabric.setup_dataloaders(loader, use_distributed_sampler=False)
+        loader = self.fabric.setup_dataloaders(loader, use_distributed_sampler=False)
+        yield from cast(DataLoader[tuple[Tensor, Tensor]], loader)
 
     def _step(self, images: Tensor, labels: Tensor) -> None:
         recipe, at = self.recipe, self.progress.iteration
@@ -275,7 +277,7 @@ def _check_out(out: Path, resume: bool) -> None:
         )
 
 
-def _precision(name: str) -> str:
+def _precision(name: Precision) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
     if name != "auto":
         return name
     if torch.cuda.is_available():
