@@ -104,9 +104,9 @@ def _describe(model: type[BaseModel], problem: Any, where: str) -> str:
             return f"{name} is not a field of {section.__name__}. Did you mean {prefix}{near[0]}?"
         return f"{name} is not a field of {section.__name__}. Its fields: {', '.join(fields)}."
     if problem["type"] == "missing":
-        return (
-            f"{name} is missing: {_section(model, path[:-1]).model_fields[path[-1]].description}."
-        )
+        field = _section(model, path[:-1]).model_fields.get(path[-1])
+        about = field.description if field is not None else None  # None: a missing entry of a list
+        return f"{name} is missing" + (f": {about}." if about else ".")
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return f"{name}: {message}." if name else f"{message}."

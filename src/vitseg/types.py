@@ -36,7 +36,7 @@ class Features:
     `maps` cover `padded_size`, which is `input_size` padded on the bottom and right to a multiple of the patch.
     """
 
-    maps: tuple[Float[Tensor, "b c h w"], ...]
+    maps: tuple[Float[Tensor, "b _ _ _"], ...]
     input_size: Size
     padded_size: Size
 

@@ -98,7 +98,7 @@ def relative_bias(
     table_grid: Size,
     queries: TokenPositions,
     keys: TokenPositions,
-) -> Float[Tensor, "*b heads q n"]:
+) -> Float[Tensor, "... heads q n"]:
     """BEiT's relative position bias between tokens, for any grid and any subset of it.
 
     The table holds (2h-1)(2w-1) displacements and three entries for the class token (token to class, class to token,
@@ -118,8 +118,8 @@ def relative_bias(
 
 
 def _displacement_index(
-    queries: Int[Tensor, "*b q"], keys: Int[Tensor, "*b n"], positions: TokenPositions
-) -> Int[Tensor, "*b q n"]:
+    queries: Int[Tensor, "... q"], keys: Int[Tensor, "... n"], positions: TokenPositions
+) -> Int[Tensor, "... q n"]:
     height, width = positions.grid
     prefix = positions.num_prefix_tokens
     queries, keys = queries[..., :, None] - prefix, keys[..., None, :] - prefix

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vitseg.backbones import BackboneConfig
 from vitseg.backbones.weights import read_tensors
-from vitseg.checkpoint.model_dir import ModelRecord
+from vitseg.checkpoint.model_dir import ModelRecord, fill
 from vitseg.checkpoint.segvit_reference import convert_segvit
 from vitseg.classes import ClassTable
 from vitseg.decoders.atm import AtmConfig
@@ -64,12 +64,7 @@ def convert_checkpoint(
             "the data set that it was trained on."
         )
     model = segvit.build(config, num_classes, (crop, crop), load_pretrained=False)
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"{path.name} does not fit {config.backbone.name}: {error}"
-        ) from error
+    fill(model, state, f"{path.name} does not fit {config.backbone.name}")
     stride = STRIDES.get(crop, 2 * crop // 3)
     record = ModelRecord(
         method="segvit",
@@ -92,7 +87,9 @@ def convert_checkpoint(
 
 def _architecture(state: Mapping[str, Tensor]) -> tuple[SegVitConfig, int]:
     """Configuration and crop side (pixels) by the shapes of the parameters."""
-    embed_dim = state["backbone.pos_embed"].shape[2]
+    if "backbone.pos_embed" not in state:
+        raise CheckpointError("the checkpoint has no backbone.pos_embed, so it is no plain ViT.")
+    num_tokens, embed_dim = state["backbone.pos_embed"].shape[-2:]
     depth = 1 + _largest(state, r"backbone\.blocks\.(\d+)\.")
     num_stages = 1 + _largest(state, r"decoder\.stages\.(\d+)\.")
     num_layers = 1 + _largest(state, r"decoder\.stages\.0\.layers\.(\d+)\.")
@@ -112,9 +109,10 @@ def _architecture(state: Mapping[str, Tensor]) -> tuple[SegVitConfig, int]:
     decoder = AtmConfig(
         embed_dim=state["decoder.query_embed.weight"].shape[1], num_layers=num_layers
     )
-    side = round((state["backbone.pos_embed"].shape[1] - 1) ** 0.5)
+    side = round((num_tokens - 1) ** 0.5)
     return SegVitConfig(backbone=backbone, decoder=decoder), 16 * side
 
 
 def _largest(state: Mapping[str, Tensor], pattern: str) -> int:
-    return max(int(m.group(1)) for name in state if (m := re.match(pattern, name)))
+    numbers = (int(m.group(1)) for name in state if (m := re.match(pattern, name)))
+    return max(numbers, default=-1)

@@ -11,12 +11,14 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from vitseg.checkpoint.versions import package_versions
 from vitseg.classes import ClassTable
@@ -27,6 +29,9 @@ from vitseg.methods import METHODS, SegmentationModel
 from vitseg.types import Size
 
 CONFIG, WEIGHTS, SUMS = "config.json", "model.safetensors", "SHA256SUMS"
+
+LONGEST_REASON = 300
+"""Characters of torch's list of parameters that do not fit; it has one entry per parameter."""
 
 
 class ModelRecord(BaseModel):
@@ -83,16 +88,31 @@ def load_model(path: Path) -> tuple[SegmentationModel, ModelRecord]:
     method = METHODS[record.method]
     try:
         config = parse(method.config, record.architecture, "architecture")
+        model = method.build(
+            config, record.classes.num_classes, record.image_size, load_pretrained=False
+        )
     except ConfigError as error:
         raise CheckpointError(f"{path / CONFIG}: {error}") from error
-    model = method.build(
-        config, record.classes.num_classes, record.image_size, load_pretrained=False
-    )
     try:
-        model.load_state_dict(load_file(path / WEIGHTS))
-    except (SafetensorError, RuntimeError) as error:
-        raise CheckpointError(f"{path / WEIGHTS} does not fit its config.json: {error}") from error
+        state = load_file(path / WEIGHTS)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path / WEIGHTS} is damaged: {error}") from error
+    fill(model, state, f"{path / WEIGHTS} does not fit its {CONFIG}")
     return model.eval(), record
+
+
+def fill(model: SegmentationModel, state: Mapping[str, Tensor], complaint: str) -> None:
+    """Load all parameters of a model.
+
+    Raises:
+        CheckpointError: The complaint, and what is missing, unknown or of another shape, in one line.
+    """
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        reason = " ".join(str(error).partition(":")[2].split())
+        short = reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]} ..."
+        raise CheckpointError(f"{complaint}: {short}") from error
 
 
 def read_record(path: Path) -> ModelRecord:
@@ -129,7 +149,7 @@ def weights_hash(path: Path) -> str:
 
 
 def _listed_sums(path: Path) -> dict[str, str]:
-    lines = (path / SUMS).read_text(encoding="utf-8").splitlines()
+    lines = (path / SUMS).read_text(encoding="utf-8", errors="replace").splitlines()
     return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
 
 

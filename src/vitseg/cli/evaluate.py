@@ -35,7 +35,11 @@ def evaluate(
     from vitseg.inference.predictor import load
 
     if json_file is not None and not json_file.absolute().parent.is_dir():
-        raise ConfigError(f"--json {json_file}: the folder does not exist.")
+        raise ConfigError(
+            f"--json {json_file}: the folder {json_file.absolute().parent} does not exist."
+        )
+    if json_file is not None and json_file.is_dir():
+        raise ConfigError(f"--json {json_file} is a folder: give the file to write.")
     dataset = open_dataset(data, split)
     predictor = load(model, device)
     with Progress(console=Console(stderr=True), transient=True) as progress:

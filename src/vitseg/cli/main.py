@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 from typing import Annotated
@@ -27,6 +28,11 @@ app = typer.Typer(
 for verb in (demo, train, evaluate, predict, convert, doctor):
     app.command()(verb)
 
+PLACE_ERRORS = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR, errno.ENAMETOOLONG,
+}  # fmt: skip
+"""Errors of the operating system that the user mends by another path or more room."""
+
 _debug = False
 
 
@@ -41,7 +47,7 @@ def options(
     _debug = debug
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
-    logging.getLogger("vitseg").addHandler(handler)
+    logging.getLogger("vitseg").handlers = [handler]  # one, however often a process calls this
     logging.getLogger("vitseg").setLevel(logging.INFO)
 
 
@@ -57,6 +63,11 @@ def run() -> None:
     except Exception as error:
         if _debug:
             raise
+        if isinstance(error, OSError) and error.errno in PLACE_ERRORS:
+            _say(
+                f"{error.strerror}: {error.filename or 'the output'}. Give a place that can be read and written."
+            )
+            sys.exit(2)
         reason = " ".join(str(error).split()) or "no message"
         _say(
             f"internal error, {type(error).__name__}: {reason}. Please report it with: vitseg --debug ..."

@@ -16,7 +16,7 @@ from vitseg.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from vitseg.types import Segmentation
 
-LIST = "predictions.jsonl"
+LIST, MASKS, OVERLAYS = "predictions.jsonl", "masks", "overlays"
 
 
 def predict(
@@ -39,10 +39,7 @@ def predict(
     from vitseg.inference.predictor import load
 
     targets = find_inputs(inputs)
-    if (out / LIST).exists() and not overwrite:
-        raise ConfigError(
-            f"--out {out} holds predictions already ({LIST}): give a new folder, or pass --overwrite."
-        )
+    _check_out(out, overwrite)
     predictor = load(model, device)
     out.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True)
@@ -55,7 +52,8 @@ def predict(
                 entry = _write(predictor(path), out, name)
             except DataError as error:
                 failures += 1
-                console.print(f"DataError: {error}", style="red", highlight=False, soft_wrap=True)
+                line = f"DataError: {error}"
+                console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
                 entry = {"error": str(error)}
             seconds = round(time.perf_counter() - start, 3)
             lines.write(json.dumps({"image": str(path), **entry, "seconds": seconds}) + "\n")
@@ -66,8 +64,26 @@ def predict(
         raise typer.Exit(2)
 
 
+def _check_out(out: Path, overwrite: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out} is a file: give a folder.")
+    if (out / LIST).exists():
+        if not overwrite:
+            raise ConfigError(
+                f"--out {out} holds predictions already ({LIST}): give a new folder, or pass --overwrite. "
+                "Nothing was changed."
+            )
+        return
+    held = [name for name in (MASKS, OVERLAYS) if (out / name).exists()]
+    if held:  # as in a data set folder, whose masks must not be replaced by predictions
+        raise ConfigError(
+            f"--out {out} has {' and '.join(held)} that no prediction wrote (there is no {LIST}): give a new folder. "
+            "Nothing was changed."
+        )
+
+
 def _write(segmentation: Segmentation, out: Path, name: str) -> dict[str, Any]:
-    mask, overlay = out / "masks" / f"{name}.png", out / "overlays" / f"{name}.jpg"
+    mask, overlay = out / MASKS / f"{name}.png", out / OVERLAYS / f"{name}.jpg"
     segmentation.save(mask)
     overlay.parent.mkdir(parents=True, exist_ok=True)
     segmentation.overlay().save(overlay, quality=92)
@@ -94,7 +110,7 @@ def find_inputs(inputs: list[str]) -> list[tuple[Path, str]]:
     for text in inputs:
         path = Path(text)
         if path.is_dir():
-            images = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES]
+            images = [p for p in sorted(path.rglob("*")) if _is_image(p, IMAGE_SUFFIXES)]
             if not images:
                 raise DataError(f"{path} holds no image ({', '.join(IMAGE_SUFFIXES)}).")
             found.update({image: image.relative_to(path) for image in images})
@@ -102,10 +118,15 @@ def find_inputs(inputs: list[str]) -> list[tuple[Path, str]]:
             found[path] = Path(path.name)
         else:
             matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
-            if not matches:
-                raise DataError(f"{text} is no file, no folder, and matches nothing as a pattern.")
-            found.update({match: Path(match.name) for match in matches if match.is_file()})
+            files = [match for match in matches if match.is_file()]
+            if not files:
+                raise DataError(f"{text} is no file, no folder, and matches no file as a pattern.")
+            found.update({file: Path(file.name) for file in files})
     return _named(found)
+
+
+def _is_image(path: Path, suffixes: tuple[str, ...]) -> bool:
+    return path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
 
 
 def _named(found: dict[Path, Path]) -> list[tuple[Path, str]]:

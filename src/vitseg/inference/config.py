@@ -46,6 +46,8 @@ class InferenceConfig(BaseModel):
                 )
         if any(scale <= 0 for scale in self.scales):
             raise ValueError(f"scales must be positive, got {self.scales}")
-        if self.resize is not None and min(self.resize) < 1:
-            raise ValueError(f"resize must be positive, got {self.resize}")
+        if self.resize is not None and not 0 < self.resize[1] <= self.resize[0]:
+            raise ValueError(
+                f"resize {self.resize} must be (long, short) in pixels, both positive, the long one not below the short"
+            )
         return self

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from vitseg.checkpoint.model_dir import ModelRecord, load_model
@@ -45,10 +45,10 @@ class Predictor:
         """Segment one image.
 
         Args:
-            source: A file, a Pillow image, or an (H, W, 3) uint8 RGB array.
+            source: A file, a Pillow image (turned upright by its EXIF orientation), or an (H, W, 3) uint8 RGB array.
 
         Raises:
-            DataError: The file is no image that can be read, or the array has another shape or type.
+            DataError: The file is no image that can be read, or the array has another shape or type or is empty.
         """
         image = as_rgb(source)
         labels = label_map(self.scores(image))
@@ -117,8 +117,8 @@ def as_rgb(source: ImageSource) -> np.ndarray:
     if isinstance(source, (str, Path)):
         return decode_image(source)
     if isinstance(source, Image.Image):
-        return np.asarray(source.convert("RGB"))
-    if source.ndim != 3 or source.shape[2] != 3 or source.dtype != np.uint8:
+        return np.asarray(ImageOps.exif_transpose(source).convert("RGB"))
+    if source.ndim != 3 or source.shape[2] != 3 or source.dtype != np.uint8 or not source.size:
         raise DataError(
             f"the image array is {source.shape} {source.dtype}; allowed is (height, width, 3) uint8 RGB."
         )

@@ -122,9 +122,10 @@ class ResizedScores:
         band = self.source.rows(first, last + 1)[None]  # (1, k, rows, w)
         position = (torch.arange(start, stop, device=band.device) + 0.5) * scale - 0.5
         position = position.clamp(min=0)
-        above = position.floor().long().clamp(max=source_height - 1)
-        below = (above + 1).clamp(max=source_height - 1)
-        weight = (position - above).to(band.dtype)[:, None]
+        # In float32 a position may round to the other side of a row that lies outside the band.
+        above = position.floor().long().clamp(first, last)
+        below = (above + 1).clamp(max=last)
+        weight = (position - above).clamp(0, 1).to(band.dtype)[:, None]
         rows = torch.lerp(band[..., above - first, :], band[..., below - first, :], weight)
         if rows.shape[-1] != self.size[1]:
             rows = _bilinear(rows, (stop - start, self.size[1]))

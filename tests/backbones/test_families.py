@@ -1,0 +1,161 @@
+"""Every ViT family against timm, at any size, with fewer queries than keys and on subsets of tokens."""
+
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+from timm.models.beit import Beit
+from torch import Tensor, nn
+
+from vitseg.backbones import BackboneConfig, PlainBackbone, PlainViT
+from vitseg.backbones.protocol import PlainBlock
+
+FAMILIES = {
+    "AugReg": "vit_tiny_patch16_224",
+    "DeiT distilled": "deit_tiny_distilled_patch16_224",
+    "DeiT-3": "deit3_small_patch16_224",
+    "MAE": "vit_base_patch16_224.mae",
+    "CLIP": "vit_base_patch16_clip_224",
+    "SigLIP": "vit_base_patch16_siglip_224",
+    "DINOv2 with registers": "vit_small_patch14_reg4_dinov2",
+    "BEiT": "beit_base_patch16_224",
+    "BEiT-v2": "beitv2_base_patch16_224",
+    "EVA-02": "eva02_tiny_patch14_224",
+    "EVA-02, split projections": "eva02_base_patch14_224",
+    "DINOv3": "vit_small_patch16_dinov3",
+}
+DEPTH = 3
+
+
+def build_timm(name: str) -> nn.Module:
+    """A shallow model of the family with weights in which every term matters."""
+    torch.manual_seed(0)
+    options = {"depth": DEPTH, "num_classes": 0}
+    module = timm.models.model_entrypoint(name.partition(".")[0]).__module__
+    if not module.endswith("beit"):
+        options["dynamic_img_size"] = True
+    vit = timm.create_model(name, pretrained=False, **options).eval()
+    with torch.no_grad():
+        for parameter in vit.parameters():
+            center = parameter if parameter.ndim == 1 else 0
+            parameter.copy_(center + 0.05 * torch.randn_like(parameter))
+    return vit
+
+
+def build(name: str, **options) -> PlainViT:
+    config = BackboneConfig(name=name, pretrained=False, taps=(0, DEPTH - 1), **options)
+    return PlainViT(build_timm(name), config).eval()
+
+
+@pytest.fixture(scope="module", params=list(FAMILIES), ids=list(FAMILIES))
+def name(request) -> str:
+    return FAMILIES[request.param]
+
+
+def image(backbone: PlainViT, grid: tuple[int, int]) -> Tensor:
+    size = [cells * side for cells, side in zip(grid, backbone.patch_size, strict=True)]
+    return torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(1))
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("grid", [(16, 16), (9, 17)], ids=["square", "non-square"])
+def test_taps_equal_timm(name, grid):
+    backbone = build(name)
+    images = image(backbone, grid)
+    vit = build_timm(name)
+    if isinstance(vit, Beit):
+        vit.set_input_size(images.shape[-2:])
+    expected = vit.forward_intermediates(images, indices=[0, DEPTH - 1], intermediates_only=True)
+    features = backbone(images)
+    assert features.input_size == features.padded_size == tuple(images.shape[-2:])
+    for ours, reference in zip(features.maps, expected, strict=True):
+        torch.testing.assert_close(ours, reference, atol=1e-5, rtol=1e-5)
+
+
+def test_parameter_names_are_timms(name):
+    ours = build(name, tap_norm=True).state_dict()
+    theirs = build_timm(name).state_dict()
+    assert ours.keys() <= theirs.keys()
+    classifier = ("head", "fc_norm", "attn_pool")
+    assert all(key.startswith(classifier) for key in theirs.keys() - ours.keys())
+
+
+@torch.inference_mode()
+def test_fewer_queries_give_their_rows_of_the_full_result(name):
+    backbone = build(name)
+    x, positions = backbone.embed(image(backbone, (6, 9)))
+    block = backbone.blocks[1]
+    full = block(x, positions)
+    rows = torch.tensor([0, 3, 17, 40, x.shape[1] - 1])
+    torch.testing.assert_close(block(x, positions, rows), full[:, rows], atol=1e-5, rtol=1e-5)
+    per_image = torch.stack([rows, rows.flip(0) - torch.tensor([1, 0, 0, 0, 0])])
+    expected = torch.stack([full[index, per_image[index]] for index in range(2)])
+    torch.testing.assert_close(block(x, positions, per_image), expected, atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
+def test_a_subset_of_tokens_keeps_its_coordinates(name):
+    """Two blocks on some tokens equal the same blocks on all tokens with the others masked out as keys."""
+    backbone = build(name)
+    x, positions = backbone.embed(image(backbone, (6, 9)))
+    generator = torch.Generator().manual_seed(2)
+    num_grid = 6 * 9
+    prefix = torch.arange(backbone.num_prefix_tokens)
+    kept = []
+    for _ in range(2):
+        cells = torch.randperm(num_grid, generator=generator)[:20].sort().values
+        kept.append(torch.cat([prefix, cells + backbone.num_prefix_tokens]))
+    rows = torch.stack(kept)
+    subset = x.gather(1, rows[..., None].expand(-1, -1, x.shape[-1]))
+    selected = positions.select(rows)
+    for block in backbone.blocks[:2]:
+        subset = block(subset, selected)
+    for index in range(2):
+        alone, where = x[index : index + 1, rows[index]], positions.select(rows[index])
+        for block in backbone.blocks[:2]:
+            alone = block(alone, where)
+        torch.testing.assert_close(subset[index : index + 1], alone, atol=1e-5, rtol=1e-5)
+    mask = torch.full((2, 1, 1, x.shape[1]), float("-inf"))
+    for index in range(2):
+        mask[index, ..., rows[index]] = 0
+    masked = _run_with_key_mask(backbone, x, positions, mask)
+    expected = masked.gather(1, rows[..., None].expand(-1, -1, x.shape[-1]))
+    torch.testing.assert_close(subset, expected, atol=1e-4, rtol=1e-4)
+
+
+def _run_with_key_mask(backbone: PlainViT, x: Tensor, positions, mask: Tensor) -> Tensor:
+    for block in backbone.blocks[:2]:
+        attention = block.attn
+        plain = attention.prepare
+
+        def prepare(q, k, queries, keys, plain=plain):
+            q, k, bias = plain(q, k, queries, keys)
+            return q, k, mask if bias is None else bias + mask
+
+        attention.prepare = prepare
+        x = block(x, positions)
+        attention.prepare = plain
+    return x
+
+
+@torch.inference_mode()
+def test_prefix_tokens_can_be_dropped(name):
+    kept, dropped = build(name), build(name, prefix_tokens="drop")
+    images = image(kept, (4, 5))
+    x, positions = dropped.embed(images)
+    assert dropped.num_prefix_tokens == 0
+    assert x.shape[1] == 20
+    with_prefix, _ = kept.embed(images)
+    torch.testing.assert_close(x, with_prefix[:, kept.num_prefix_tokens :])
+    assert dropped(images).maps[0].shape[-2:] == (4, 5)
+    assert not any(token.requires_grad for token in dropped._stored_prefix_tokens())
+    full = dropped.blocks[0](x, positions)
+    rows = torch.tensor([1, 7, 19])
+    torch.testing.assert_close(dropped.blocks[0](x, positions, rows), full[:, rows], atol=1e-5, rtol=1e-5)
+
+
+def test_the_protocol_is_met(name):
+    backbone = build(name)
+    assert isinstance(backbone, PlainBackbone)
+    assert all(isinstance(block, PlainBlock) for block in backbone.blocks)

@@ -1,0 +1,171 @@
+"""What every method must do, whatever its paper: one test class over the table of methods."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vitseg.checkpoint.model_dir import ModelRecord, load_model, save_model
+from vitseg.classes import IGNORE_INDEX, ClassTable
+from vitseg.images.preprocess import Preprocessing
+from vitseg.inference.scores import OutputScores, label_map, pixel_scores
+from vitseg.methods import METHODS, SegmentationModel
+from vitseg.types import SegOutput
+
+NUM_CLASSES = 5
+IMAGE_SIZE = (64, 96)
+BACKBONE = {"name": "test_vit", "pretrained": False, "taps": [1, 3, 5]}
+CONFIGS = {
+    "segvit": {"backbone": BACKBONE},
+    "segvit, one level": {"backbone": {**BACKBONE, "taps": [5]}},
+    "segvit, presence": {
+        "backbone": {**BACKBONE, "taps": [5], "prefix_tokens": "drop"},
+        "decoder": {"classifier": "presence", "self_attention": False, "supervise": "layers"},
+    },
+}
+
+
+@pytest.fixture(params=list(CONFIGS), ids=list(CONFIGS))
+def case(request):
+    name = request.param.partition(",")[0]
+    config = METHODS[name].config.model_validate(CONFIGS[request.param])
+    torch.manual_seed(0)
+    model = METHODS[name].build(config, NUM_CLASSES, IMAGE_SIZE)
+    return name, config, model
+
+
+def images_of(size: tuple[int, int], batch: int = 2) -> Tensor:
+    return torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(1))
+
+
+def labels_of(size: tuple[int, int], batch: int = 2) -> Tensor:
+    labels = torch.randint(0, NUM_CLASSES, (batch, *size), generator=torch.Generator().manual_seed(2))
+    labels[0, : size[0] // 2] = IGNORE_INDEX
+    return labels
+
+
+def test_every_method_is_covered():
+    assert {name.partition(",")[0] for name in CONFIGS} == set(METHODS)
+
+
+@pytest.mark.parametrize("size", [(64, 96), (96, 64), (50, 71), (16, 16), (1, 40)])
+def test_forward_and_backward_at_any_size(case, size):
+    name, config, model = case
+    output = model.train()(images_of(size))
+    assert isinstance(output, SegOutput)
+    assert output.num_classes == NUM_CLASSES
+    assert output.input_size == size
+    terms = METHODS[name].build_loss(config)(output, labels_of(size))
+    assert all(term.ndim == 0 for term in terms.values())
+    sum(terms.values()).backward()
+    for parameter_name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, parameter_name
+            assert parameter.grad.isfinite().all(), parameter_name
+
+
+def test_the_loss_falls(case):
+    name, config, model = case
+    images, labels = images_of((64, 64)), labels_of((4, 4)).repeat_interleave(16, 1)
+    labels = labels.repeat_interleave(16, 2)
+    criterion = METHODS[name].build_loss(config)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(12):
+        loss = sum(criterion(model(images), labels).values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_an_image_without_labels_is_safe(case):
+    name, config, model = case
+    labels = torch.full((2, 64, 64), IGNORE_INDEX)
+    terms = METHODS[name].build_loss(config)(model(images_of((64, 64))), labels)
+    total = sum(terms.values())
+    total.backward()
+    assert total.isfinite()
+
+
+def test_the_same_type_in_training_and_evaluation(case):
+    _, _, model = case
+    trained, evaluated = (m(images_of((64, 64))) for m in (model.train(), model.eval()))
+    assert type(trained) is type(evaluated)
+    assert trained.aux.keys() == evaluated.aux.keys()
+    assert trained.mask_logits.shape == evaluated.mask_logits.shape
+
+
+@torch.inference_mode()
+def test_a_batch_equals_its_images(case):
+    model = case[2].eval()
+    images = images_of((48, 80), batch=3)
+    together = pixel_scores(model(images))
+    alone = torch.cat([pixel_scores(model(image[None])) for image in images])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
+def test_padding_is_cut_off(case):
+    """An image that is no multiple of the patch equals the same image padded, on its own pixels."""
+    model = case[2].eval()
+    images = images_of((50, 71))
+    padded = torch.zeros(2, 3, 64, 80)
+    padded[..., :50, :71] = images
+    torch.testing.assert_close(
+        pixel_scores(model(images)), pixel_scores(model(padded))[..., :50, :71]
+    )
+
+
+def test_save_and_load(case, tmp_path: Path):
+    name, config, model = case
+    record = ModelRecord(
+        method=name,
+        architecture=config.model_dump(mode="json"),
+        image_size=IMAGE_SIZE,
+        classes=ClassTable.from_names([f"class {index}" for index in range(NUM_CLASSES)]),
+        preprocessing=Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
+    )
+    save_model(tmp_path / "model", model, record)
+    loaded, read = load_model(tmp_path / "model")
+    assert read == record
+    images = images_of((64, 96))
+    with torch.inference_mode():
+        expected, found = model.eval()(images), loaded(images)
+    torch.testing.assert_close(found.mask_logits, expected.mask_logits, atol=0, rtol=0)
+    torch.testing.assert_close(found.class_logits, expected.class_logits, atol=0, rtol=0)
+
+
+class Scores(nn.Module):
+    """What an export returns: tensors alone."""
+
+    def __init__(self, model: SegmentationModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        return pixel_scores(self.model(images))
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_compiled_and_exported_models_compute_the_same(case):
+    scores = Scores(case[2].eval())
+    images = images_of((64, 96))
+    expected = scores(images)
+    exported = torch.export.export(scores, (images,), strict=False).module()
+    torch.testing.assert_close(exported(images), expected, atol=1e-5, rtol=1e-5)
+    compiled = torch.compile(scores)
+    torch.testing.assert_close(compiled(images), expected, atol=1e-4, rtol=1e-4)
+
+
+@torch.inference_mode()
+def test_labels_by_strips_equal_the_direct_form(case, monkeypatch):
+    output = case[2].eval()(images_of((50, 71)))
+    direct = pixel_scores(output)[0].argmax(0).numpy()
+    monkeypatch.setattr("vitseg.inference.scores.STRIP_ELEMENTS", 3 * NUM_CLASSES * 71)
+    assert (label_map(OutputScores(output)) == direct).all()

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import vitseg
+from tests.tiny import make_predictor, photo, write_model
+from vitseg.classes import ClassTable
+from vitseg.errors import CheckpointError, ConfigError, DataError
+from vitseg.inference.predictor import Predictor, choose_device
+from vitseg.types import Segmentation
+
+ORIENTATION = 0x0112
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return make_predictor()
+
+
+def test_path_picture_and_array_give_the_same(tmp_path, predictor):
+    pixels = photo(70, 90)
+    path = tmp_path / "photo.png"
+    Image.fromarray(pixels).save(path)
+    by_path = predictor(path)
+    assert len(np.unique(by_path.label_map)) > 1
+    for source in (str(path), Image.open(path), pixels):
+        found = predictor(source)
+        np.testing.assert_array_equal(found.label_map, by_path.label_map)
+        np.testing.assert_array_equal(found.image, pixels)
+    assert by_path.path == path
+    assert predictor(pixels).path is None
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_a_photo_is_segmented_upright(tmp_path, predictor, orientation):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    path = tmp_path / "photo.png"
+    Image.fromarray(photo(50, 80)).save(path, exif=exif)
+    upright = np.rot90(photo(50, 80), {1: 0, 3: 2, 6: 3, 8: 1}[orientation])
+    for source in (path, Image.open(path)):
+        found = predictor(source)
+        assert found.size == upright.shape[:2]
+        np.testing.assert_array_equal(found.image, upright)
+        np.testing.assert_array_equal(found.label_map, predictor(upright).label_map)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "L", "LA", "P", "1", "CMYK", "I;16"])
+def test_pictures_of_every_mode_run(tmp_path, predictor, mode):
+    picture = Image.fromarray(photo(40, 60))
+    if mode == "I;16":
+        grey = np.asarray(picture.convert("L")).astype(np.uint16)
+        picture = Image.fromarray(grey * 257)
+    else:
+        picture = picture.convert(mode)
+    assert picture.mode == mode
+    path = tmp_path / ("photo.tif" if mode == "CMYK" else "photo.png")
+    picture.save(path)
+    assert predictor(path).size == (40, 60)
+    assert predictor(picture).size == (40, 60)
+
+
+def test_16_bit_grey_is_the_same_as_its_8_bit_version(tmp_path, predictor):
+    grey = np.asarray(Image.fromarray(photo(40, 60)).convert("L"))
+    Image.fromarray(grey).save(tmp_path / "8.png")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "16.png")
+    labels = [predictor(tmp_path / name).label_map for name in ("8.png", "16.png")]
+    np.testing.assert_array_equal(*labels)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((4, 5), np.uint8),
+        np.zeros((4, 5, 4), np.uint8),
+        np.zeros((3, 4, 5), np.uint8),
+        np.zeros((4, 5, 3), np.float32),
+        np.zeros((0, 5, 3), np.uint8),
+    ],
+)
+def test_other_arrays_are_refused(predictor, array):
+    with pytest.raises(DataError, match=r"allowed is \(height, width, 3\) uint8 RGB"):
+        predictor(array)
+
+
+def test_a_file_that_is_no_image_is_refused(tmp_path, predictor):
+    path = tmp_path / "photo.png"
+    path.write_text("no picture")
+    with pytest.raises(DataError, match=r"photo\.png is not an image in a known format"):
+        predictor(path)
+    with pytest.raises(DataError, match="does not exist"):
+        predictor(tmp_path / "none.png")
+
+
+def test_resize_brings_large_photos_to_its_limits():
+    """The model sees 64 x 96 of a photo of 200 x 300; the label map has the photo's size."""
+    predictor = make_predictor(resize=(120, 64))
+    sizes = []
+    predictor.model.register_forward_pre_hook(lambda _, args: sizes.append(tuple(args[0].shape)))
+    assert predictor(photo(200, 300)).size == (200, 300)
+    assert sizes == [(1, 3, 64, 96)]
+
+
+def test_the_model_runs_in_evaluation_mode_without_gradients(predictor):
+    before = predictor(photo(64, 64)).label_map
+    predictor.model.train()
+    scores = predictor.scores(photo(64, 64))
+    assert not predictor.model.training
+    assert not scores.rows(0, 1).requires_grad
+    np.testing.assert_array_equal(predictor(photo(64, 64)).label_map, before)
+
+
+def test_load_reads_model_directories(tmp_path):
+    write_model(tmp_path / "model", inference={"flip": True})
+    predictor = vitseg.load(tmp_path / "model")
+    assert predictor.inference.flip
+    assert predictor(photo(40, 50)).size == (40, 50)
+    with pytest.raises(CheckpointError, match="does not exist"):
+        vitseg.load(str(tmp_path / "none"))
+
+
+def test_a_wrong_protocol_in_the_model_is_named(tmp_path):
+    write_model(tmp_path / "model", inference={"mode": "slide"})
+    with pytest.raises(ConfigError, match="inference: mode \"slide\" needs crop_size"):
+        vitseg.load(tmp_path / "model", "cpu")
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "gpu", "tpu", ""])
+def test_devices_that_are_not_here_are_refused(name):
+    with pytest.raises(ConfigError, match="Allowed: auto, cpu, cuda, cuda:N, mps"):
+        choose_device(name)
+
+
+def test_auto_is_a_device():
+    assert choose_device("auto").type in {"cpu", "cuda", "mps"}
+    assert choose_device("cpu") == torch.device("cpu")
+
+
+@pytest.fixture
+def segmentation() -> Segmentation:
+    """4 x 5 pixels: 12 of class 2, 8 of class 0, none of class 1."""
+    labels = np.full((4, 5), 2, np.uint8)
+    labels[:2, :4] = 0
+    classes = ClassTable(names=("sky", "road", "tree"), palette=((1, 2, 3), (4, 5, 6), (7, 8, 9)))
+    return Segmentation(labels, classes, np.full((4, 5, 3), 100, np.uint8))
+
+
+def test_class_areas_are_shares_largest_first(segmentation):
+    assert list(segmentation.class_areas.items()) == [("tree", 0.6), ("sky", 0.4)]
+    assert segmentation.size == (4, 5)
+
+
+def test_overlay_paints_the_classes(segmentation):
+    plain = segmentation.overlay(legend=False)
+    assert plain.size == (5, 4)
+    assert np.array_equal(segmentation.overlay(opacity=0, legend=False), segmentation.image)
+    assert plain.getpixel((0, 0)) == (46, 46, 47)  # 0.45 * 100 + 0.55 * (1, 2, 3)
+    legend = segmentation.overlay()
+    assert legend.height > plain.height
+
+
+def test_save_writes_indices_and_palette(tmp_path, segmentation):
+    path = tmp_path / "new" / "mask.png"
+    segmentation.save(str(path))
+    with Image.open(path) as image:
+        assert image.mode == "P"
+        assert image.getpalette()[:9] == [1, 2, 3, 4, 5, 6, 7, 8, 9]
+        np.testing.assert_array_equal(np.array(image), segmentation.label_map)
+
+
+def test_save_keeps_the_indices_of_many_classes(tmp_path):
+    classes = ClassTable.from_names([f"class {index}" for index in range(300)])
+    labels = np.array([[0, 299], [256, 1]], np.uint16)
+    found = Segmentation(labels, classes, np.zeros((2, 2, 3), np.uint8), Path("photo.jpg"))
+    found.save(tmp_path / "mask.png")
+    with Image.open(tmp_path / "mask.png") as image:
+        np.testing.assert_array_equal(np.array(image), labels)
+    assert found.class_areas["class 299"] == 0.25

@@ -1,0 +1,86 @@
+"""The loss against hand numbers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from vitseg.classes import IGNORE_INDEX
+from vitseg.losses.atm import AtmLoss, AtmLossConfig, present_classes
+from vitseg.losses.mask import dice_loss, focal_loss
+from vitseg.types import SegOutput
+
+
+def test_focal_by_hand():
+    logits = torch.tensor([[0.0, math.log(3.0)]])
+    targets = torch.tensor([[1.0, 0.0]])
+    # p = 1/2 and 3/4: 0.25 (1/2)^2 log 2 and 0.75 (3/4)^2 log 4, averaged
+    expected = (0.25 * 0.25 * math.log(2) + 0.75 * 0.5625 * math.log(4)) / 2
+    assert focal_loss(logits, logits.sigmoid(), targets).item() == pytest.approx(expected)
+
+
+def test_dice_by_hand():
+    probs, targets = torch.tensor([[0.5, 0.75]]), torch.tensor([[1.0, 0.0]])
+    assert dice_loss(probs, targets).item() == pytest.approx(1 - (2 * 0.5 + 1) / (1.25 + 1 + 1))
+
+
+def test_present_classes():
+    labels = torch.tensor([[[0, 2], [2, IGNORE_INDEX]], [[IGNORE_INDEX] * 2] * 2])
+    assert present_classes(labels, 3).tolist() == [[True, False, True], [False] * 3]
+
+
+def output_of(mask_logits, class_logits, readout="mixing", size=(2, 2)) -> SegOutput:
+    return SegOutput(mask_logits, class_logits, readout, size, size)
+
+
+def test_one_image_by_hand():
+    """Two classes, class 0 everywhere but in one ignored pixel, which is a negative of its mask."""
+    labels = torch.tensor([[[0, 0], [0, IGNORE_INDEX]]])
+    output = output_of(torch.zeros(1, 2, 2, 2), torch.zeros(1, 2, 3))
+    terms = AtmLoss(AtmLossConfig())(output, labels)
+    assert terms["loss_ce"].item() == pytest.approx(math.log(3))
+    focal = (3 * 0.25 + 0.75) / 4 * 0.25 * math.log(2)
+    assert terms["loss_mask"].item() == pytest.approx(20 * focal)
+    assert terms["loss_dice"].item() == pytest.approx(1 - (2 * 1.5 + 1) / (2 + 3 + 1))
+
+
+def test_absent_classes_weigh_a_tenth():
+    labels = torch.zeros(1, 2, 2, dtype=torch.long)
+    logits = torch.tensor([[[2.0, 0.0, 0.0], [0.0, 0.0, 3.0]]])
+    terms = AtmLoss(AtmLossConfig())(output_of(torch.zeros(1, 2, 2, 2), logits), labels)
+    present = -math.log(math.exp(2) / (math.exp(2) + 2))
+    absent = -math.log(math.exp(3) / (math.exp(3) + 2))
+    assert terms["loss_ce"].item() == pytest.approx((present + 0.1 * absent) / 1.1)
+
+
+def test_presence_has_two_logits_per_query():
+    labels = torch.zeros(1, 2, 2, dtype=torch.long)
+    logits = torch.tensor([[[1.0, 0.0], [0.0, 2.0], [0.0, 2.0]]])
+    output = output_of(torch.zeros(1, 3, 2, 2), logits, "presence")
+    present = -math.log(math.e / (math.e + 1))
+    absent = -math.log(math.exp(2) / (math.exp(2) + 1))
+    terms = AtmLoss(AtmLossConfig())(output, labels)
+    assert terms["loss_ce"].item() == pytest.approx((present + 0.2 * absent) / 1.2)
+
+
+def test_padding_does_not_count():
+    """Masks cover 4 x 4 pixels, of which the image has 2 x 3."""
+    labels = torch.zeros(1, 2, 3, dtype=torch.long)
+    masks = torch.full((1, 1, 4, 4), -9.0)
+    masks[..., :2, :3] = 9.0
+    output = SegOutput(masks, torch.zeros(1, 1, 2), "mixing", (2, 3), (4, 4))
+    assert AtmLoss(AtmLossConfig())(output, labels)["loss_dice"].item() < 1e-3
+
+
+def test_every_stage_is_supervised_with_its_own_names():
+    labels = torch.zeros(1, 2, 2, dtype=torch.long)
+    early = output_of(torch.zeros(1, 2, 1, 1), torch.zeros(1, 2, 3))
+    output = SegOutput(
+        torch.ones(1, 2, 2, 2), torch.ones(1, 2, 3), "mixing", (2, 2), (2, 2), {"0": early}
+    )
+    terms = AtmLoss(AtmLossConfig(focal_weight=0))(output, labels)
+    assert set(terms) == {f"loss_{t}{s}" for t in ("ce", "mask", "dice") for s in ("", "_0")}
+    assert terms["loss_mask"] == 0
+    assert terms["loss_dice"] != terms["loss_dice_0"]

@@ -1,0 +1,69 @@
+"""Schedule, parameter groups, logs and signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+import torch
+
+from vitseg.methods import METHODS
+from vitseg.training.log import RunLog
+from vitseg.training.optimizer import OptimizerConfig, build_optimizer, parameter_groups
+from vitseg.training.schedule import ScheduleConfig, lr_at
+from vitseg.training.stop import StopSignals
+
+
+@pytest.mark.parametrize("iteration", [0, 1, 5, 9, 10, 11, 99])
+def test_schedule_is_its_formula(iteration):
+    config = ScheduleConfig(power=0.9, warmup_iterations=10, warmup_ratio=0.1, min_lr=1e-4)
+    expected = (0.01 - 1e-4) * (1 - iteration / 100) ** 0.9 + 1e-4
+    if iteration < 10:
+        expected *= 1 - (1 - iteration / 10) * 0.9
+    assert lr_at(iteration, 0.01, 100, config) == pytest.approx(expected)
+
+
+def test_groups_by_part_and_kind():
+    config = METHODS["segvit"].config.model_validate(
+        {"backbone": {"name": "test_vit", "pretrained": False, "taps": [1], "prefix_tokens": "keep"}}
+    )
+    model = METHODS["segvit"].build(config, 3, (32, 32))
+    optimizer = OptimizerConfig(lr=1e-4, weight_decay=0.05, head_lr_ratio=4)
+    groups = {
+        name: (group["lr"], group["weight_decay"])
+        for group in parameter_groups(model, optimizer)
+        for name in group["names"]
+    }
+    assert groups.keys() == {name for name, _ in model.named_parameters()}
+    assert groups["backbone.blocks.0.norm1.bias"] == (1e-4, 0.0)
+    assert groups["backbone.blocks.0.attn.qkv.bias"] == (1e-4, 0.05)
+    assert groups["backbone.cls_token"] == (1e-4, 0.05)
+    assert groups["decoder.stages.0.input_norm.weight"] == (pytest.approx(4e-4), 0.05)
+    assert groups["decoder.query_embed.weight"] == (pytest.approx(4e-4), 0.05)
+    built = build_optimizer(model, optimizer)
+    assert isinstance(built, torch.optim.AdamW)
+    assert sum(len(group["params"]) for group in built.param_groups) == len(groups)
+
+
+def test_log_of_a_continued_run_has_no_row_twice(tmp_path):
+    log = RunLog(tmp_path, 0)
+    for iteration in (10, 20, 30):
+        log.write("train", iteration, {"loss": iteration / 10})
+    log.close()
+    log = RunLog(tmp_path, 20)
+    log.write("train", 30, {"loss": 9.0})
+    log.close()
+    rows = (tmp_path / "train.csv").read_text().split()
+    assert rows == ["iteration,loss", "10,1", "20,2", "30,9"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_is_noted_and_the_handlers_come_back(number):
+    before = signal.getsignal(number)
+    with StopSignals() as stop:
+        assert stop.received is None
+        os.kill(os.getpid(), number)
+        assert stop.received == number
+        assert signal.getsignal(number) == before
+    assert signal.getsignal(number) == before
