@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -29,22 +30,20 @@ ARCHITECTURE: dict[str, Any] = {
         "taps": [1, 3],
         "prefix_tokens": "drop",
     },
-    "decoder": {"num_layers": 1},
+    # Of random weights, this head gives label maps with several classes.
+    "decoder": {"num_layers": 1, "classifier": "presence"},
 }
 
 
-def make_model(num_classes: int = 3, seed: int = 0, classifier: str = "classes", **backbone: Any):
-    """A SegViT whose scores differ from pixel to pixel, in evaluation mode."""
-    raw = {
-        "backbone": ARCHITECTURE["backbone"] | backbone,
-        "decoder": ARCHITECTURE["decoder"] | {"classifier": classifier},
-    }
-    config = SegVitConfig.model_validate(raw)
+def make_model(num_classes: int = 3, seed: int = 0) -> SegmentationModel:
+    """A SegViT whose labels differ from pixel to pixel, in evaluation mode."""
+    config = SegVitConfig.model_validate(ARCHITECTURE)
     torch.manual_seed(seed)
     model = segvit.build(config, num_classes, CROP)
     with torch.no_grad():
         for parameter in model.decoder.parameters():  # the published start gives nearly flat masks
-            parameter.add_(0.2 * torch.randn_like(parameter))
+            scale = 0.5 if parameter.ndim > 1 else 0.05
+            parameter.add_(scale * torch.randn_like(parameter))
     return model.eval()
 
 
@@ -101,7 +100,8 @@ def tiny_recipe(**training: Any) -> dict[str, Any]:
     """A recipe of a few iterations, as its file would hold it."""
     return {
         "method": "segvit",
-        **ARCHITECTURE,
+        "backbone": copy.deepcopy(ARCHITECTURE["backbone"]),
+        "decoder": {"num_layers": 1},
         "data": {"num_workers": 0, "augment": {"crop_size": list(CROP), "max_class_share": 1.0}},
         "optimizer": {"lr": 1e-3, "head_lr_ratio": 1},
         "schedule": {"warmup_iterations": 1},

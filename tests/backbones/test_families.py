@@ -152,7 +152,9 @@ def test_prefix_tokens_can_be_dropped(name):
     assert not any(token.requires_grad for token in dropped._stored_prefix_tokens())
     full = dropped.blocks[0](x, positions)
     rows = torch.tensor([1, 7, 19])
-    torch.testing.assert_close(dropped.blocks[0](x, positions, rows), full[:, rows], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        dropped.blocks[0](x, positions, rows), full[:, rows], atol=1e-5, rtol=1e-5
+    )
 
 
 def test_the_protocol_is_met(name):

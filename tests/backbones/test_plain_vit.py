@@ -191,7 +191,9 @@ def _jax_layout(model) -> dict[str, np.ndarray]:
         for part, weight, bias in zip(("query", "key", "value"), weights, biases, strict=True):
             arrays[f"{attention}{part}/kernel"] = weight.T.reshape(dim, heads, -1)
             arrays[f"{attention}{part}/bias"] = bias.reshape(heads, -1)
-        arrays[attention + "out/kernel"] = state[ours + "attn.proj.weight"].T.reshape(heads, -1, dim)
+        arrays[attention + "out/kernel"] = state[ours + "attn.proj.weight"].T.reshape(
+            heads, -1, dim
+        )
         arrays[attention + "out/bias"] = state[ours + "attn.proj.bias"]
         for number, layer in ((0, "fc1"), (1, "fc2")):
             mlp = f"{theirs}MlpBlock_3/Dense_{number}/"

@@ -42,7 +42,9 @@ def images_of(size: tuple[int, int], batch: int = 2) -> Tensor:
 
 
 def labels_of(size: tuple[int, int], batch: int = 2) -> Tensor:
-    labels = torch.randint(0, NUM_CLASSES, (batch, *size), generator=torch.Generator().manual_seed(2))
+    labels = torch.randint(
+        0, NUM_CLASSES, (batch, *size), generator=torch.Generator().manual_seed(2)
+    )
     labels[0, : size[0] // 2] = IGNORE_INDEX
     return labels
 

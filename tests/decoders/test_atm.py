@@ -20,7 +20,7 @@ def test_masks_are_the_mean_of_the_heads_scores():
     torch.manual_seed(0)
     layer = AttentionToMask(32, 4, dropout=0.0)
     queries, memory = torch.randn(2, 5, 32), torch.randn(2, 12, 32)
-    _, mask = layer(queries, memory, with_mask=True)
+    _, mask = layer(queries, layer.k(memory), layer.v(memory), with_mask=True)
     q = layer.q(queries).unflatten(-1, (4, 8)).transpose(1, 2)
     k = layer.k(memory).unflatten(-1, (4, 8)).transpose(1, 2)
     scores = q @ k.transpose(-1, -2) * 8**-0.5

@@ -85,9 +85,7 @@ def test_other_classes_are_refused_before_any_image_is_read(root, names, message
 
 
 def test_colours_may_differ(root):
-    record = make_record(
-        classes=ClassTable(names=NAMES, palette=((1, 1, 1), (2, 2, 2), (3, 3, 3)))
-    )
+    record = make_record(classes=ClassTable(names=NAMES, palette=((1, 1, 1), (2, 2, 2), (3, 3, 3))))
     predictor = Predictor(make_predictor().model, record, "cpu")
     vitseg.evaluate(predictor, FolderDataset(root, "val"))
 

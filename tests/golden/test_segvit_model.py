@@ -118,9 +118,9 @@ def test_weights_start_as_the_reference(shared):
         seen += 1
     assert seen == len(list(decoder.parameters()))
     for stage in decoder.stages:
-        first = stage.layers[0].self_attn.in_proj_weight
-        assert all(torch.equal(first, layer.self_attn.in_proj_weight) for layer in stage.layers)
-    in_projs = [stage.layers[0].self_attn.in_proj_weight for stage in decoder.stages]
+        first = stage.layers[0].self_attn.in_proj.weight
+        assert all(torch.equal(first, layer.self_attn.in_proj.weight) for layer in stage.layers)
+    in_projs = [stage.layers[0].self_attn.in_proj.weight for stage in decoder.stages]
     assert not torch.equal(in_projs[0], in_projs[1])
 
 

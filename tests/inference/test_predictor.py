@@ -126,7 +126,7 @@ def test_load_reads_model_directories(tmp_path):
 
 def test_a_wrong_protocol_in_the_model_is_named(tmp_path):
     write_model(tmp_path / "model", inference={"mode": "slide"})
-    with pytest.raises(ConfigError, match="inference: mode \"slide\" needs crop_size"):
+    with pytest.raises(ConfigError, match='inference: mode "slide" needs crop_size'):
         vitseg.load(tmp_path / "model", "cpu")
 
 
@@ -158,8 +158,10 @@ def test_class_areas_are_shares_largest_first(segmentation):
 def test_overlay_paints_the_classes(segmentation):
     plain = segmentation.overlay(legend=False)
     assert plain.size == (5, 4)
-    assert np.array_equal(segmentation.overlay(opacity=0, legend=False), segmentation.image)
-    assert plain.getpixel((0, 0)) == (46, 46, 47)  # 0.45 * 100 + 0.55 * (1, 2, 3)
+    assert np.array_equal(segmentation.overlay(opacity=0.0, legend=False), segmentation.image)
+    assert plain.getpixel((0, 0)) == pytest.approx(
+        (45.55, 46.1, 46.65), abs=1
+    )  # 45 + 0.55 * (1, 2, 3)
     legend = segmentation.overlay()
     assert legend.height > plain.height
 

@@ -26,7 +26,14 @@ def test_schedule_is_its_formula(iteration):
 
 def test_groups_by_part_and_kind():
     config = METHODS["segvit"].config.model_validate(
-        {"backbone": {"name": "test_vit", "pretrained": False, "taps": [1], "prefix_tokens": "keep"}}
+        {
+            "backbone": {
+                "name": "test_vit",
+                "pretrained": False,
+                "taps": [1],
+                "prefix_tokens": "keep",
+            }
+        }
     )
     model = METHODS["segvit"].build(config, 3, (32, 32))
     optimizer = OptimizerConfig(lr=1e-4, weight_decay=0.05, head_lr_ratio=4)

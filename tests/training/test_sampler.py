@@ -40,9 +40,10 @@ def test_another_seed_is_another_order():
 class Noise:
     """A data set of noise."""
 
-    name, split, ids = "noise", "train", ("a", "b")
-    classes = ClassTable.from_names(["x", "y"])
-    label_mapping = {0: 0, 1: 1}
+    def __init__(self) -> None:
+        self.name, self.split, self.ids = "noise", "train", ("a", "b")
+        self.classes = ClassTable.from_names(["x", "y"])
+        self.label_mapping = {0: 0, 1: 1}
 
     def __len__(self) -> int:
         return 2

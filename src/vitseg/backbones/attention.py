@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vitseg.backbones.positions import TokenPositions, relative_bias, rotate
 from vitseg.errors import ConfigError
+from vitseg.layers.attention import merge_heads, split_heads
 from vitseg.layers.tokens import take_tokens
 from vitseg.types import Size
 
@@ -61,17 +62,14 @@ class SelfAttention(nn.Module):
             q_bias, kv_bias = (None, None) if bias is None else (bias[:width], bias[width:])
             q = F.linear(take_tokens(x, query_index), weight[:width], q_bias)
             k, v = F.linear(x, weight[width:], kv_bias).chunk(2, dim=-1)
-        q, k, v = self._split_heads(q), self._split_heads(k), self._split_heads(v)
+        q, k, v = (split_heads(part, self.num_heads) for part in (q, k, v))
         q, k, attention_bias = self.prepare(q, k, queries, positions)
         if attention_bias is not None:
             attention_bias = attention_bias.to(q.dtype)
         out = F.scaled_dot_product_attention(
             q, k.type_as(q), v.type_as(q), attn_mask=attention_bias
         )
-        return self.finish(out.transpose(1, 2).flatten(2))  # (b, m, c)
-
-    def _split_heads(self, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b heads n d"]:
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        return self.finish(merge_heads(out))
 
 
 class ViTAttention(SelfAttention):

@@ -25,7 +25,12 @@ _RENAMES = (
 )
 _UNCHANGED = ("backbone.cls_token", "backbone.pos_embed")
 _STAGE = re.compile(r"^decode_head\.(input_proj|proj_norm|decoder)_(\d+)\.(.+)$")
-_LAYER_RENAMES = (("multihead_attn.", "cross_attn."), ("linear1.", "fc1."), ("linear2.", "fc2."))
+_LAYER_RENAMES = (
+    ("self_attn.in_proj_", "self_attn.in_proj."),
+    ("multihead_attn.", "cross_attn."),
+    ("linear1.", "fc1."),
+    ("linear2.", "fc2."),
+)
 
 LEFT_OUT = re.compile(r"(^|\.)loss_decode\.criterion\.empty_weight$")
 """Entries that are no parameters: the class weights of the loss, stored as a buffer."""

@@ -54,7 +54,7 @@ def options(
 def run() -> None:
     """Entry point: errors of the user exit with 2, ours with 1, each with one clear line."""
     try:
-        app()
+        app(prog_name="vitseg")
     except VitsegError as error:
         if _debug:
             raise

@@ -7,14 +7,16 @@ layers per stage with self-attention among the class queries, the mask of a stag
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from vitseg.errors import ConfigError
+from vitseg.layers.attention import attend
 from vitseg.types import Features, SegOutput
 
 HEAD_DIM = 32
@@ -68,19 +70,42 @@ class AttentionToMask(nn.Module):
     def forward(
         self,
         queries: Float[Tensor, "b q c"],
-        memory: Float[Tensor, "b n c"],
+        keys: Float[Tensor, "b n c"],
+        values: Float[Tensor, "b n c"],
         with_mask: bool,
     ) -> tuple[Float[Tensor, "b q c"], Float[Tensor, "b q n"] | None]:
-        """Attended queries and, if asked for, mask logits."""
-        q, k, v = self.q(queries), self.k(memory), self.v(memory)
+        """Attended queries and, if asked for, mask logits.
+
+        Args:
+            queries: The class queries.
+            keys: The memory, projected by `k`.
+            values: The memory, projected by `v`.
+            with_mask: Whether the mask logits are wanted.
+        """
+        queries = self.q(queries)
         mask = None
         if with_mask:
-            head_dim = q.shape[-1] // self.num_heads
-            mask = (q * (head_dim**-0.5 / self.num_heads)) @ k.transpose(1, 2)  # (b, q, n)
-        q, k, v = (x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (q, k, v))
+            head_dim = queries.shape[-1] // self.num_heads
+            mask = (queries * (head_dim**-0.5 / self.num_heads)) @ keys.transpose(1, 2)  # (b, q, n)
         dropout = self.dropout if self.training else 0.0
-        out = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
-        return self.proj(out.transpose(1, 2).flatten(2)), mask  # (b, q, c)
+        return self.proj(attend(queries, keys, values, self.num_heads, dropout)), mask
+
+
+class QuerySelfAttention(nn.Module):
+    """Self-attention among the class queries."""
+
+    def __init__(self, embed_dim: int, num_heads: int, dropout: float):
+        super().__init__()
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.in_proj = nn.Linear(embed_dim, 3 * embed_dim)
+        self.out_proj = nn.Linear(embed_dim, embed_dim)
+
+    def forward(self, queries: Float[Tensor, "b q c"]) -> Float[Tensor, "b q c"]:
+        """Every query attends to every query."""
+        q, k, v = self.in_proj(queries).chunk(3, dim=-1)
+        dropout = self.dropout if self.training else 0.0
+        return self.out_proj(attend(q, k, v, self.num_heads, dropout))
 
 
 class AtmLayer(nn.Module):
@@ -90,9 +115,7 @@ class AtmLayer(nn.Module):
         super().__init__()
         self.self_attn = None
         if self_attention:
-            self.self_attn = nn.MultiheadAttention(
-                embed_dim, num_heads, dropout=dropout, batch_first=True
-            )
+            self.self_attn = QuerySelfAttention(embed_dim, num_heads, dropout)
             self.norm1 = nn.LayerNorm(embed_dim)
         self.cross_attn = AttentionToMask(embed_dim, num_heads, dropout)
         self.norm2 = nn.LayerNorm(embed_dim)
@@ -102,13 +125,16 @@ class AtmLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, queries: Float[Tensor, "b q c"], memory: Float[Tensor, "b n c"], with_mask: bool
+        self,
+        queries: Float[Tensor, "b q c"],
+        keys: Float[Tensor, "b n c"],
+        values: Float[Tensor, "b n c"],
+        with_mask: bool,
     ) -> tuple[Float[Tensor, "b q c"], Float[Tensor, "b q n"] | None]:
         """Updated queries and, if asked for, mask logits."""
         if self.self_attn is not None:
-            attended, _ = self.self_attn(queries, queries, queries, need_weights=False)
-            queries = self.norm1(queries + self.dropout(attended))
-        attended, mask = self.cross_attn(queries, memory, with_mask)
+            queries = self.norm1(queries + self.dropout(self.self_attn(queries)))
+        attended, mask = self.cross_attn(queries, keys, values, with_mask)
         queries = self.norm2(queries + self.dropout(attended))
         hidden = self.dropout(F.relu(self.fc1(queries)))
         return self.norm3(queries + self.dropout(self.fc2(hidden))), mask
@@ -126,14 +152,19 @@ class AtmStage(nn.Module):
             for _ in range(config.num_layers)
         ]
         self.layers = nn.ModuleList(layers)
-        self._share_first_in_proj(layers)
+        self._init_weights(layers)
 
-    @staticmethod
-    def _share_first_in_proj(layers: list[AtmLayer]) -> None:
-        """The layers of a stage start with the same self-attention projection, as in the published training."""
-        for layer in layers[1:]:
-            if layer.self_attn is not None and layers[0].self_attn is not None:
-                layer.self_attn.in_proj_weight.data.copy_(layers[0].self_attn.in_proj_weight.data)
+    def _init_weights(self, layers: list[AtmLayer]) -> None:
+        """Linear layers with a spread of 0.02; self-attention starts Xavier-uniform, the same in every layer."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+        attentions = [layer.self_attn for layer in layers if layer.self_attn is not None]
+        for attention in attentions[:1]:
+            nn.init.xavier_uniform_(attention.in_proj.weight)
+        for attention in attentions[1:]:
+            attention.in_proj.weight.data.copy_(attentions[0].in_proj.weight.data)
 
     def forward(
         self,
@@ -145,13 +176,23 @@ class AtmStage(nn.Module):
         memory = self.input_norm(
             self.input_proj(features.flatten(2).transpose(1, 2))
         )  # (b, h*w, c)
+        keys_values = self._project(memory)
         outputs = []
         for index, layer in enumerate(self.layers):
             supervised = every_layer or index == len(self.layers) - 1
-            queries, mask = layer(queries, memory, with_mask=supervised)
+            keys, values = keys_values[2 * index : 2 * index + 2]
+            queries, mask = layer(queries, keys, values, with_mask=supervised)
             if mask is not None:
                 outputs.append((queries, mask.unflatten(-1, features.shape[-2:])))
         return outputs
+
+    def _project(self, memory: Float[Tensor, "b n c"]) -> tuple[Tensor, ...]:
+        """Keys and values of every layer: the memory is the same for all, so one matrix product serves them."""
+        attentions = [cast(AtmLayer, layer).cross_attn for layer in self.layers]
+        parts = [part for attention in attentions for part in (attention.k, attention.v)]
+        weight = torch.cat([part.weight for part in parts])
+        bias = torch.cat([part.bias for part in parts])
+        return F.linear(memory, weight, bias).chunk(len(parts), dim=-1)
 
 
 class AtmDecoder(nn.Module):
@@ -189,11 +230,9 @@ class AtmDecoder(nn.Module):
         self._init_weights()
 
     def _init_weights(self) -> None:
-        """As the published models start: linear layers with a spread of 0.02, queries N(0, 1)."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                nn.init.zeros_(module.bias)
+        """As the published models start: queries N(0, 1), linear layers with a spread of 0.02."""
+        nn.init.trunc_normal_(self.class_embed.weight, std=0.02)
+        nn.init.zeros_(self.class_embed.bias)
         nn.init.normal_(self.query_embed.weight)
 
     def forward(self, features: Features) -> SegOutput:

@@ -117,7 +117,7 @@ def as_rgb(source: ImageSource) -> np.ndarray:
     if isinstance(source, (str, Path)):
         return decode_image(source)
     if isinstance(source, Image.Image):
-        return np.asarray(ImageOps.exif_transpose(source).convert("RGB"))
+        return np.array(ImageOps.exif_transpose(source).convert("RGB"))
     if source.ndim != 3 or source.shape[2] != 3 or source.dtype != np.uint8 or not source.size:
         raise DataError(
             f"the image array is {source.shape} {source.dtype}; allowed is (height, width, 3) uint8 RGB."

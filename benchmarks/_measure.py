@@ -1,0 +1,62 @@
+"""Measuring: alternating times as ratios, peak memory of a fresh process."""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+
+def alternating_medians(
+    partners: dict[str, Callable[[], object]], rounds: int = 10, warmups: int = 3
+) -> dict[str, float]:
+    """Median seconds of each partner, all run in turn within every round."""
+    times: dict[str, list[float]] = {name: [] for name in partners}
+    for number in range(warmups + rounds):
+        for name, run in partners.items():
+            start = time.perf_counter()
+            run()
+            if number >= warmups:
+                times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def peak_above(prepare: Callable[[], Callable[[], object]]) -> tuple[float, float]:
+    """MiB before and at the peak of a run, in a fresh process.
+
+    Args:
+        prepare: Builds everything that does not count (weights, input) and returns what is measured. Importable.
+    """
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(_peak, (prepare,))
+
+
+def _peak(prepare: Callable[[], Callable[[], object]]) -> tuple[float, float]:
+    run = prepare()
+    before = _resident()
+    run()
+    return before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _resident() -> float:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize() / 2**20
+
+
+def print_table(title: str, header: list[str], rows: list[list[str]]) -> None:
+    """A table with the circumstances below it."""
+    threads = torch.get_num_threads()
+    caption = f"torch {torch.__version__}, cpu, float32, {threads} threads"
+    table = Table(title=title, caption=caption)
+    for index, name in enumerate(header):
+        table.add_column(name, justify="left" if index == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    Console(width=110).print(table)

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from vitseg.cli import main
+from vitseg.cli.doctor import missing_by_extra
+from vitseg.errors import ConfigError
+
+VERBS = ["demo", "train", "evaluate", "predict", "convert", "doctor"]
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; sys.argv = ['vitseg', '--help']\n"
+        "from vitseg.cli.main import run\n"
+        "try:\n    run()\n"
+        "finally:\n"
+        "    heavy = {'torch', 'torchvision', 'timm', 'lightning', 'numpy', 'PIL', 'pydantic'}\n"
+        "    print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    done = python(code)
+    assert done.returncode == 0
+    assert done.stderr.strip() == "[]"
+    assert all(verb in done.stdout for verb in VERBS)
+
+
+def test_the_package_imports_no_torch_before_it_is_used():
+    done = python("import sys, vitseg; print('torch' in sys.modules, vitseg.__all__)")
+    assert done.stdout.startswith("False ['CheckpointError'")
+
+
+def test_the_installed_command_runs():
+    done = python("import sys; from importlib.metadata import entry_points as e\n"
+                  "(found,) = e(group='console_scripts', name='vitseg'); print(found.value)")  # fmt: skip
+    assert done.stdout.strip() == "vitseg.cli.main:run"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(vitseg, verb):
+    result = vitseg(verb, "--help")
+    assert result.code == 0
+    assert result.out.startswith(f"Usage: vitseg {verb}")
+    assert not result.err
+
+
+def test_without_arguments_the_help_is_shown(vitseg):
+    result = vitseg()
+    assert "Usage: vitseg" in result.out + result.err
+
+
+def test_a_misspelt_verb_gets_a_hint(vitseg):
+    result = vitseg("trian")
+    assert result.code == 2
+    assert "Did you mean 'train'" in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["train", "recipe.yaml"], "--out"),
+        (["train"], "recipe"),
+        (["evaluate", "model"], "--data"),
+        (["predict", "model", "photo.jpg"], "--out"),
+        (["predict", "model", "--out", "x"], "inputs"),
+        (["convert", "file.pth"], "--out"),
+        (["train", "recipe.yaml", "--output", "x"], "--output"),
+    ],
+)
+def test_missing_and_unknown_options_are_named(vitseg, arguments, named):
+    result = vitseg(*arguments)
+    assert result.code == 2
+    assert named.lower() in result.err.lower()
+
+
+def test_doctor_prints_versions_devices_and_extras(vitseg):
+    result = vitseg("doctor")
+    assert result.code == 0
+    for word in ("python", "torch", "timm", "cores", "memory", "cuda", "[serve]", "[export]"):
+        assert word in result.out
+
+
+def test_extras_list_what_is_missing():
+    missing = missing_by_extra()
+    assert {"serve", "export", "dev"} <= missing.keys()
+    assert "pytest" not in missing["dev"]
+
+
+def test_an_error_of_ours_is_one_line_and_exits_1(vitseg, monkeypatch, model, data):
+    def fail(*arguments):
+        raise RuntimeError("first line\nsecond line")
+
+    monkeypatch.setattr("vitseg.inference.predictor.load", fail)
+    result = vitseg("evaluate", model, "--data", f"folder:{data}")
+    assert result.code == 1
+    (line,) = result.messages
+    assert "internal error, RuntimeError: first line second line. Please report it" in line
+
+
+def test_debug_raises_the_error_itself(tmp_path, monkeypatch):
+    command = ["vitseg", "--debug", "train", "none.yaml", "--out", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(ConfigError, match="no such file"):
+        main.run()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_is_the_users(refused, tmp_path, model, data):
+    (tmp_path / "file").write_text("text")
+    image = data / "images" / "val_0.png"
+    line = refused("predict", model, image, "--out", tmp_path / "file" / "out")
+    assert str(tmp_path / "file") in line
+    assert (tmp_path / "file").read_text() == "text"
