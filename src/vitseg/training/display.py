@@ -27,6 +27,7 @@ class Display:
             console=self.console,
             disable=quiet or not self.console.is_terminal,
         )
+        self._task = self._bar.add_task("train", total=None, facts="")
         self._rate: float | None = None
         self._last_step = time.monotonic()
         self._last_line = 0.0
@@ -37,8 +38,8 @@ class Display:
         """The bar of a run from iteration `first`."""
         self._iterations = iterations
         self._last_step = time.monotonic()
+        self._bar.update(self._task, total=iterations, completed=first)
         with self._bar:
-            self._task = self._bar.add_task("train", total=iterations, completed=first, facts="")
             yield
 
     def step(self, iteration: int, loss: float, lr: float, batch_size: int) -> float:

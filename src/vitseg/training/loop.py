@@ -98,6 +98,8 @@ class _Run:
             devices=config.devices, precision=_precision(config.precision)
         )
         self.fabric.launch()
+        if not self.fabric.is_global_zero:
+            self.display = Display(quiet=True)
         seed_everything(config.seed)
         model = METHODS[recipe.method].build(
             recipe.model, self.train_set.classes.num_classes, recipe.data.augment.crop_size
@@ -126,18 +128,26 @@ class _Run:
                 self._step(images, labels)
                 at = self.progress.iteration
                 last = at == iterations
+                signal_number = self._agreed_signal(stop)
                 if at % self.recipe.training.val_interval == 0 or last:
                     self._validate()
-                if at % self.recipe.training.save_interval == 0 or last or stop.received:
+                if at % self.recipe.training.save_interval == 0 or last or signal_number:
                     self._save_state()
-                if stop.received and not last:
+                if signal_number and not last:
                     self._finish_log()
                     raise InterruptedRunError(
                         f"stopped at iteration {at} of {iterations}; everything is saved. Continue with --resume.",
-                        stop.received,
+                        signal_number,
                     )
         self._finish_log()
         return self.out / "best"
+
+    def _agreed_signal(self, stop: StopSignals) -> int:
+        """The signal that any process received, 0 for none: all processes must stop at the same iteration."""
+        if self.fabric.world_size == 1:
+            return stop.received
+        received = torch.tensor(stop.received, device=self.fabric.device)
+        return int(cast(Tensor, self.fabric.all_reduce(received, reduce_op="max")))
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         config, data = self.recipe.training, self.recipe.data
@@ -226,7 +236,7 @@ class _Run:
     def _write_result(self, metrics: dict) -> None:
         config = self.recipe.training
         result = {
-            "recipe": self.recipe.to_mapping(),
+            "recipe": self.recipe.without_paths().to_mapping(),
             "seed": config.seed,
             "iterations": config.iterations,
             "training_minutes": round(self.progress.minutes, 1),
@@ -237,15 +247,15 @@ class _Run:
         (self.out / "result.json").write_text(text + "\n", encoding="utf-8")
 
     def _record(self, metrics: dict) -> ModelRecord:
-        mapping = self.recipe.to_mapping()
+        public = self.recipe.without_paths()
         return ModelRecord(
-            method=self.recipe.method,
-            architecture=self.recipe.model.model_dump(mode="json"),
-            image_size=self.recipe.data.augment.crop_size,
+            method=public.method,
+            architecture=public.model.model_dump(mode="json"),
+            image_size=public.data.augment.crop_size,
             classes=self.train_set.classes,
             preprocessing=self.preprocessing,
-            inference=self.recipe.inference.model_dump(mode="json"),
-            recipe=mapping,
+            inference=public.inference.model_dump(mode="json"),
+            recipe=public.to_mapping(),
             metrics=metrics,
         )
 

@@ -96,6 +96,18 @@ class Recipe(BaseModel):
         whole = self.model_dump(mode="json")
         return {"method": whole.pop("method"), **whole.pop("model"), **whole}
 
+    def without_paths(self) -> Recipe:
+        """The recipe as it may leave this machine: the data set and the weight file by name, without their folders."""
+        changes: dict[str, Any] = {}
+        if self.data.source is not None:
+            source = self.data.source.partition(":")[0]
+            changes["data"] = self.data.model_copy(update={"source": source})
+        backbone = METHODS[self.method].backbone(self.model)
+        if backbone.weights is not None:
+            named = backbone.model_copy(update={"weights": Path(backbone.weights.name)})
+            changes["model"] = self.model.model_copy(update={"backbone": named})
+        return self.model_copy(update=changes)
+
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = (), data: str | None = None) -> Recipe:
     """Read and validate a recipe.
@@ -110,8 +122,8 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = (), data: str | Non
     """
     raw = apply_overrides(read_yaml(find_recipe(Path(path))), overrides)
     if data is not None:
-        apply_overrides(raw, [])
-        raw.setdefault("data", {})["source"] = data
+        apply_overrides(raw, ["data.source="])
+        raw["data"]["source"] = data
     return parse_recipe(raw)
 
 

@@ -7,10 +7,14 @@ from types import FrameType
 
 
 class StopSignals:
-    """Within the `with` block the first SIGINT or SIGTERM is noted instead of raised; the second acts as usual."""
+    """Within the `with` block the first SIGINT or SIGTERM is noted instead of raised; the second acts as usual.
+
+    Attributes:
+        received: Number of the signal, 0 for none.
+    """
 
     def __init__(self) -> None:
-        self.received: int | None = None
+        self.received = 0
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> StopSignals:
