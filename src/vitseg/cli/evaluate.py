@@ -42,7 +42,8 @@ def evaluate(
         raise ConfigError(f"--json {json_file} is a folder: give the file to write.")
     dataset = open_dataset(data, split)
     predictor = load(model, device)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("evaluate", total=len(dataset))
         result = run_evaluation(predictor, dataset, lambda: progress.advance(task))
     Console().print(score_table(result))

@@ -33,8 +33,7 @@ def train(
 
     display = Display()
     try:
-        best = run_training(load_recipe(recipe, overrides or [], data), out, resume, display)
+        run_training(load_recipe(recipe, overrides or [], data), out, resume, display)
     except InterruptedRunError as stopped:
         typer.echo(str(stopped), err=True)
         raise typer.Exit(128 + stopped.signal_number) from stopped
-    typer.echo(f"best model: {best}")

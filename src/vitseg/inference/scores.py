@@ -21,17 +21,15 @@ STRIP_ELEMENTS = 600_000
 
 
 def pixel_scores(
-    output: SegOutput, size: Size | None = None, rows: tuple[int, int] | None = None
+    output: SegOutput, rows: tuple[int, int] | None = None
 ) -> Float[Tensor, "b k R W"]:
     """Class scores Y (see `SegOutput`) at the size of the images that went in.
 
     Args:
         output: Masks over the token grid and class logits.
-        size: Must equal `output.input_size` where given; a guard for callers that mean another size.
         rows: Half-open range of pixel rows; all rows where not given.
     """
     height, width = output.input_size
-    assert size is None or tuple(size) == (height, width)
     start, stop = rows or (0, height)
     masks = upsample_rows(output.mask_logits, output.padded_size, start, stop)[..., :width]
     masks = masks.sigmoid()
@@ -60,9 +58,7 @@ def upsample_rows(
         maps[..., above, :], maps[..., below, :], (position - above).to(maps.dtype)[:, None]
     )
     if maps.is_contiguous(memory_format=torch.channels_last):
-        rows = rows.contiguous(
-            memory_format=torch.channels_last
-        )  # indexing does not keep the layout
+        rows = rows.contiguous(memory_format=torch.channels_last)  # indexing has changed the layout
     return _bilinear(rows, (stop - start, size[1]))
 
 
@@ -72,10 +68,17 @@ def _bilinear(maps: Tensor, size: Size) -> Tensor:
 
 @runtime_checkable
 class ScoreMap(Protocol):
-    """Class scores of one image, row by row."""
+    """Class scores of one image, row by row.
+
+    Attributes:
+        size: (height, width) in pixels.
+        num_classes: Classes.
+        min_rows: Rows to ask for at a time at least, lest neighbouring strips compute much twice.
+    """
 
     size: Size
     num_classes: int
+    min_rows: int
 
     def rows(self, start: int, stop: int) -> Float[Tensor, "k R W"]:
         """Scores of the rows [start, stop)."""
@@ -98,6 +101,7 @@ class OutputScores:
         )
         self.size = output.input_size
         self.num_classes = output.num_classes
+        self.min_rows = 1
 
     def rows(self, start: int, stop: int) -> Float[Tensor, "k R W"]:
         return pixel_scores(self.output, rows=(start, stop))[0]
@@ -110,6 +114,7 @@ class TensorScores:
         self.scores = scores
         self.size = (scores.shape[1], scores.shape[2])
         self.num_classes = scores.shape[0]
+        self.min_rows = 1
 
     def rows(self, start: int, stop: int) -> Float[Tensor, "k R W"]:
         return self.scores[:, start:stop]
@@ -122,6 +127,8 @@ class ResizedScores:
         self.source = source
         self.size = size
         self.num_classes = source.num_classes
+        # Every strip needs a source row more than its share: with four rows or more the waste is small.
+        self.min_rows = min(64, max(1, round(4 * size[0] / source.size[0])))
 
     def rows(self, start: int, stop: int) -> Float[Tensor, "k R W"]:
         source_height = self.source.size[0]
@@ -154,7 +161,7 @@ def full_scores(source: ScoreMap) -> Float[Tensor, "k H W"]:
 def label_map(source: ScoreMap) -> np.ndarray:
     """Index of the best class of every pixel, (H, W), in the smallest unsigned type that holds it."""
     height, width = source.size
-    step = max(1, STRIP_ELEMENTS // (source.num_classes * width))
+    step = max(source.min_rows, STRIP_ELEMENTS // (source.num_classes * width))
     dtype = np.uint8 if source.num_classes <= 256 else np.uint16
     labels = np.empty((height, width), dtype=dtype)
     for start in range(0, height, step):

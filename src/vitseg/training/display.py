@@ -72,3 +72,7 @@ class Display:
         """Report a validation."""
         note = "  (best so far)" if best is None or miou > best else f"  (best {100 * best:.2f})"
         self.console.print(f"iteration {iteration}: mIoU {100 * miou:.2f}{note}")
+
+    def finished(self, best: object) -> None:
+        """Say where the best model is."""
+        self.console.print(f"best model: {best}", soft_wrap=True, highlight=False)

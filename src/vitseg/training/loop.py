@@ -140,6 +140,7 @@ class _Run:
                         signal_number,
                     )
         self._finish_log()
+        self.display.finished(self.out / "best")
         return self.out / "best"
 
     def _agreed_signal(self, stop: StopSignals) -> int:
