@@ -23,7 +23,6 @@ from vitseg.training.recipe import load_recipe
 
 ITERATIONS = 60
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
-COMMAND = "import sys; from vitseg.cli.main import run; sys.argv[0] = 'vitseg'; run()"
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +118,7 @@ def test_a_stopped_run_resumes_to_the_weights_of_an_unstopped_one(
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
 def test_a_process_of_its_own_is_stopped_and_resumed(folder, whole, number, code):
     out = folder / f"process-{number.name}"
-    command = [sys.executable, "-c", COMMAND, *arguments(folder, out)]
+    command = [sys.executable, "-m", "vitseg.cli", *arguments(folder, out)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, env=environment, **pipes) as process:
