@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from vitseg.classes import ClassTable
+from vitseg.errors import ConfigError
 from vitseg.render.overlay import draw_overlay
 from vitseg.render.palette import save_label_png
 
@@ -111,5 +112,13 @@ class Segmentation:
         )
 
     def save(self, path: str | Path) -> None:
-        """Write the label map as an indexed PNG with the palette (16-bit grey above 256 classes)."""
+        """Write the label map as an indexed PNG with the palette (16-bit grey above 256 classes).
+
+        Raises:
+            ConfigError: The name does not end in .png: other formats would change the indices.
+        """
+        if Path(path).suffix.lower() != ".png":
+            raise ConfigError(
+                f"{path}: label maps are saved as .png, since other formats would change the indices."
+            )
         save_label_png(Path(path), self.label_map, self.classes)

@@ -13,7 +13,9 @@ import torch
 from tests.tiny import write_dataset, write_model
 from vitseg.cli import main
 
-PROGRESS = re.compile(r"[━╸╺]|\bimages/s\b|^iteration \d+: mIoU ")
+PROGRESS = re.compile(
+    r"[━╸╺]|\bimages/s\b|^iteration \d+: mIoU |: \d+ training and \d+ validation images, "
+)
 
 
 @dataclass(frozen=True)

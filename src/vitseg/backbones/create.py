@@ -11,6 +11,7 @@ from timm.models.vision_transformer import VisionTransformer
 
 from vitseg.backbones.blocks import TimmViT
 from vitseg.backbones.config import BackboneConfig, Triple
+from vitseg.backbones.hub import offline_if_unreachable
 from vitseg.backbones.plain_vit import PlainViT
 from vitseg.backbones.weights import load_weight_file
 from vitseg.errors import CheckpointError, ConfigError, unknown_name
@@ -80,7 +81,8 @@ def _create_timm(config: BackboneConfig, download: bool) -> TimmViT:
     if timm.models.model_entrypoint(architecture).__module__.rpartition(".")[2] != "beit":
         options["dynamic_img_size"] = True  # BEiT has no such switch; ours takes any size anyway
     try:
-        vit = timm.create_model(config.name, pretrained=download, **options)
+        with offline_if_unreachable():
+            vit = timm.create_model(config.name, pretrained=download, **options)
     except TypeError as error:
         raise ConfigError(
             f"backbone {config.name} is no plain ViT ({error}). {_ALLOWED}"

@@ -37,7 +37,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, EOFError, zipfile.BadZipFile, RuntimeError) as error:
+    except (SafetensorError, EOFError, OSError, zipfile.BadZipFile, RuntimeError) as error:
         raise CheckpointError(
             f"{path} is damaged or no weight file: {_first_line(error)}"
         ) from error

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+from functools import lru_cache
 from pathlib import Path
 
 from vitseg.data.sample import SegmentationDataset
 
 
+@lru_cache(maxsize=4)
 def content_hash(dataset: SegmentationDataset) -> str:
-    """SHA-256 over ids, image files and mask files of a split, in order (first 16 hex digits)."""
+    """SHA-256 over ids, image files and mask files of a split, in order; its first 16 hex digits."""
     digest = hashlib.sha256()
     for index, sample_id in enumerate(dataset.ids):
         digest.update(sample_id.encode())

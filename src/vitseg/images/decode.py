@@ -74,7 +74,7 @@ def decode_image(source: str | Path | bytes, max_pixels: int = MAX_PIXELS) -> np
             WEBP, BMP, TIFF, GIF and PPM, or of floating-point pixels.
     """
     with _opened(source, max_pixels) as image:
-        return _to_rgb(image, _name(source))
+        return to_rgb(image, _name(source))
 
 
 def decode_mask(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -217,7 +217,18 @@ def _sniff(start: bytes) -> str | None:
     return None
 
 
-def _to_rgb(image: ImageFile, name: str) -> np.ndarray:
+def to_rgb(image: Image.Image, name: str) -> np.ndarray:
+    """The pixels of an upright picture of any mode as (H, W, 3) uint8 RGB.
+
+    Transparent pixels are laid over white; 16-bit grey is scaled to 8 bits.
+
+    Args:
+        image: The picture.
+        name: What the error calls it.
+
+    Raises:
+        DataError: Floating-point pixels, or grey values beyond 16 bits.
+    """
     if image.mode == "F":
         raise DataError(
             f"{name} has floating-point pixels, whose range is unknown. "

@@ -44,6 +44,10 @@ class InferenceConfig(BaseModel):
                 raise ValueError(
                     f"stride {self.stride} must be from 1 to crop_size {self.crop_size}, or the windows leave gaps"
                 )
+        elif self.crop_size is not None or self.stride is not None:
+            raise ValueError(
+                'crop_size and stride belong to mode "slide": set it, or leave them out'
+            )
         if any(scale <= 0 for scale in self.scales):
             raise ValueError(f"scales must be positive, got {self.scales}")
         if self.resize is not None and not 0 < self.resize[1] <= self.resize[0]:

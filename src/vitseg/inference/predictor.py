@@ -12,7 +12,7 @@ from torch import Tensor
 from vitseg.checkpoint.model_dir import ModelRecord, load_model
 from vitseg.config import parse
 from vitseg.errors import ConfigError, DataError
-from vitseg.images.decode import decode_image
+from vitseg.images.decode import decode_image, to_rgb
 from vitseg.images.geometry import keep_ratio_size, resize_image
 from vitseg.images.preprocess import Preprocessing, to_tensor
 from vitseg.inference.config import InferenceConfig
@@ -117,7 +117,7 @@ def as_rgb(source: ImageSource) -> np.ndarray:
     if isinstance(source, (str, Path)):
         return decode_image(source)
     if isinstance(source, Image.Image):
-        return np.array(ImageOps.exif_transpose(source).convert("RGB"))
+        return to_rgb(ImageOps.exif_transpose(source), "the picture")
     if source.ndim != 3 or source.shape[2] != 3 or source.dtype != np.uint8 or not source.size:
         raise DataError(
             f"the image array is {source.shape} {source.dtype}; allowed is (height, width, 3) uint8 RGB."

@@ -33,6 +33,10 @@ class Display:
         self._last_line = 0.0
         self._iterations = 0
 
+    def started(self, facts: str) -> None:
+        """Say what is trained on what."""
+        self.console.print(facts, soft_wrap=True, highlight=False, markup=False)
+
     @contextlib.contextmanager
     def training(self, first: int, iterations: int) -> Iterator[None]:
         """The bar of a run from iteration `first`."""
@@ -75,4 +79,4 @@ class Display:
 
     def finished(self, best: object) -> None:
         """Say where the best model is."""
-        self.console.print(f"best model: {best}", soft_wrap=True, highlight=False)
+        self.console.print(f"best model: {best}", soft_wrap=True, highlight=False, markup=False)

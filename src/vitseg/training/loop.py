@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, cast
 
@@ -28,7 +28,7 @@ from vitseg.training.display import Display
 from vitseg.training.log import RunLog
 from vitseg.training.optimizer import build_optimizer
 from vitseg.training.recipe import Precision, Recipe
-from vitseg.training.sampler import StreamSampler, TrainSamples
+from vitseg.training.sampler import StreamSampler, TrainSamples, collate
 from vitseg.training.schedule import lr_at
 from vitseg.training.state import STATE, Progress, load_state, save_state, seed_everything
 from vitseg.training.stop import StopSignals, ignore_interrupts
@@ -122,6 +122,11 @@ class _Run:
             text = yaml.safe_dump(self.recipe.to_mapping(), sort_keys=False)
             (self.out / "recipe.yaml").write_text(text, encoding="utf-8")
             self.log = RunLog(self.out, self.progress.iteration)
+        self.display.started(
+            f"{self.recipe.method} on {self.recipe.data.source}: {len(self.train_set)} training and "
+            f"{len(self.val_set)} validation images, {self.train_set.classes.num_classes} classes, "
+            f"{self.fabric.world_size} x {self.fabric.device.type}"
+        )
         self.fabric.barrier()
         with StopSignals() as stop, self.display.training(self.progress.iteration, iterations):
             for images, labels in self._batches():
@@ -169,9 +174,14 @@ class _Run:
             num_workers=data.num_workers,
             pin_memory=self.fabric.device.type == "cuda",
             worker_init_fn=ignore_interrupts,
+            collate_fn=collate,
+            generator=torch.Generator(),  # the loader draws a number that must not shift dropout on a resume
         )
         loader = self.fabric.setup_dataloaders(loader, use_distributed_sampler=False)
-        yield from cast(DataLoader[tuple[Tensor, Tensor]], loader)
+        for batch in cast(Iterable[tuple[Tensor, Tensor] | VitsegError], loader):
+            if isinstance(batch, VitsegError):
+                raise batch
+            yield batch
 
     def _step(self, images: Tensor, labels: Tensor) -> None:
         recipe, at = self.recipe, self.progress.iteration
@@ -271,6 +281,9 @@ class _Run:
             self.log.close()
 
 
+FAILED_START = {"recipe.yaml", "tensorboard"}
+"""What a run leaves that failed before its first iteration; the next one may go over it."""
+
 LOG_INTERVAL = 10
 """Iterations between rows of train.csv."""
 
@@ -280,7 +293,7 @@ def _check_out(out: Path, resume: bool) -> None:
         return
     if not out.is_dir():
         raise ConfigError(f"--out {out} is a file: give a folder.")
-    held = sorted(path.name for path in out.iterdir())
+    held = sorted({path.name for path in out.iterdir()} - FAILED_START)
     if held:
         raise ConfigError(
             f"--out {out} is not empty ({', '.join(held[:3])}...): give a new folder, or pass --resume to continue "

@@ -70,7 +70,7 @@ class Recipe(BaseModel):
 
     method: str = Field(description="a key of METHODS")
     model: SerializeAsAny[BaseModel] = Field(description="the method's configuration")
-    data: DataConfig
+    data: DataConfig = Field(description="data set, splits and augmentation")
     inference: InferenceConfig = Field(
         default=InferenceConfig(), description="the evaluation protocol"
     )
@@ -80,7 +80,7 @@ class Recipe(BaseModel):
     schedule: ScheduleConfig = Field(
         default=ScheduleConfig(), description="learning rate over time"
     )
-    training: TrainingConfig
+    training: TrainingConfig = Field(description="the loop")
 
     @model_validator(mode="after")
     def _warmup_fits(self) -> Recipe:

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, Sampler, default_collate
 
 from vitseg.data.augment import TrainTransform
 from vitseg.data.sample import SegmentationDataset
+from vitseg.errors import VitsegError
 
 Position = tuple[int, int]
 """(index of the sample, position in the stream)."""
@@ -64,15 +65,34 @@ class StreamSampler(Sampler[list[Position]]):
             yield batch
 
 
-class TrainSamples(Dataset[tuple[Tensor, Tensor]]):
-    """Augmented samples; the variation depends on the seed and the position in the stream alone."""
+class TrainSamples(Dataset[tuple[Tensor, Tensor] | VitsegError]):
+    """Augmented samples; the variation depends on the seed and the position in the stream alone.
+
+    A sample that cannot be read comes as its error, which a loader process can hand over whole; raised there, it
+    would reach the user as a traceback. `collate` passes it on, and the loop raises it.
+    """
 
     def __init__(self, dataset: SegmentationDataset, transform: TrainTransform, seed: int):
         self.dataset = dataset
         self.transform = transform
         self.seed = seed
 
-    def __getitem__(self, key: Position) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, key: Position) -> tuple[Tensor, Tensor] | VitsegError:
         index, position = key
         rng = np.random.default_rng((self.seed, 1, position))
-        return self.transform(self.dataset[index], rng)
+        try:
+            return self.transform(self.dataset[index], rng)
+        except VitsegError as error:
+            return error
+
+
+def collate(
+    samples: list[tuple[Tensor, Tensor] | VitsegError],
+) -> tuple[Tensor, Tensor] | VitsegError:
+    """A batch of images and labels, or the first error among the samples."""
+    good = []
+    for sample in samples:
+        if isinstance(sample, VitsegError):
+            return sample
+        good.append(sample)
+    return default_collate(good)

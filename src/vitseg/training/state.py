@@ -54,7 +54,8 @@ def load_state(
     path = out / STATE
     if not path.is_file():
         raise CheckpointError(
-            f"{out} has no {STATE} to resume from: leave --resume out, or give the --out of an interrupted run."
+            f"{out} has no {STATE} to resume from: give the --out of an interrupted run, or train into a new folder "
+            "without --resume."
         )
     state = torch.load(path, map_location="cpu", weights_only=True)
     changed = sorted(_changed_fields(state["recipe"], recipe))
