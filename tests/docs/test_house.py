@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -14,17 +15,6 @@ VERBS = {"demo", "train", "evaluate", "predict", "convert", "doctor"}
 MAKE_TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 LARGEST_FILE = 1_000_000
 LOCK_FILES = {"uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock", "pylock.toml"}
-NOT_OURS = {
-    ".git",
-    ".venv",
-    "build",
-    "dist",
-    "runs",
-    "__pycache__",
-    ".pytest_cache",
-    ".ruff_cache",
-    "node_modules",
-}
 
 
 def name_of(path: Path) -> str:
@@ -41,16 +31,19 @@ def commands(document: Path) -> list[str]:
 
 
 def repository_files() -> list[Path]:
-    """Files of the repository; folders that tools make are passed over."""
-    found, folders = [], [ROOT]
-    while folders:
-        for path in folders.pop().iterdir():
-            if path.is_dir() and not path.is_symlink():
-                if path.name not in NOT_OURS:
-                    folders.append(path)
-            elif path.name not in NOT_OURS:  # in a linked worktree .git is a file
-                found.append(path)
-    return found
+    """Files that git tracks, or that it would: what .gitignore names stays out."""
+    command = [
+        "git",
+        "-C",
+        str(ROOT),
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    ]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [path for name in listed.split("\0") if name and (path := ROOT / name).is_file()]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
