@@ -13,6 +13,8 @@ from vitseg.inference.scores import pixel_scores
 from vitseg.losses.atm import AtmLoss, AtmLossConfig
 from vitseg.types import Features, SegOutput
 
+pytestmark = pytest.mark.golden
+
 TOLERANCE = {"atol": 1e-5, "rtol": 1e-5}
 
 

@@ -26,6 +26,8 @@ from vitseg.metrics.confusion import ConfusionMatrix
 from vitseg.training.optimizer import OptimizerConfig, parameter_groups, rates
 from vitseg.training.schedule import ScheduleConfig, lr_at
 
+pytestmark = pytest.mark.golden
+
 TOLERANCE = {"atol": 1e-5, "rtol": 1e-5}
 
 
