@@ -111,7 +111,9 @@ class _Run:
         step = LossOfModel(model, METHODS[recipe.method].build_loss(recipe.model))
         self.step, self.optimizer = self.fabric.setup(step, optimizer)
         self.progress = Progress()
-        if resume:  # after the set-up, so that the optimiser's state lands on the device of its parameters
+        if (
+            resume
+        ):  # after the set-up, so that the optimiser's state lands on the device of its parameters
             self.progress = load_state(out, model, optimizer, recipe.to_mapping())
             if not self.fabric.is_global_zero:  # the stored random state is the first process's
                 seed_everything(config.seed + self.fabric.global_rank + self.progress.iteration)
