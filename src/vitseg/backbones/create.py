@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import timm
@@ -81,7 +82,7 @@ def _create_timm(config: BackboneConfig, download: bool) -> TimmViT:
     if timm.models.model_entrypoint(architecture).__module__.rpartition(".")[2] != "beit":
         options["dynamic_img_size"] = True  # BEiT has no such switch; ours takes any size anyway
     try:
-        with offline_if_unreachable():
+        with offline_if_unreachable() if download else nullcontext():
             vit = timm.create_model(config.name, pretrained=download, **options)
     except TypeError as error:
         raise ConfigError(
