@@ -13,7 +13,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from vitseg.data.augment import AugmentConfig, TrainTransform
-from vitseg.data.folder import FolderDataset
+from vitseg.data.catalog import open_dataset
 from vitseg.data.scenes import write_scenes
 from vitseg.methods import METHODS
 from vitseg.training.sampler import StreamSampler, TrainSamples
@@ -28,7 +28,7 @@ def main() -> None:
         for path in (root / "images").glob("*.png"):  # photos come as JPEG
             Image.fromarray(np.asarray(Image.open(path))).save(path.with_suffix(".jpg"), quality=92)
             path.unlink()
-        dataset = FolderDataset(root, "train")
+        dataset = open_dataset(f"folder:{root}", "train")
         transform = TrainTransform(AugmentConfig(crop_size=CROP), (127.5,) * 3, (127.5,) * 3)
         samples = TrainSamples(dataset, transform, seed=0)
         rows = []

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from vitseg.data.class_files import read_labels
 
 import vitseg
 from tests.golden.reference import recipe_weight
@@ -16,7 +17,6 @@ from vitseg.backbones import BackboneConfig
 from vitseg.checkpoint.convert import convert_checkpoint
 from vitseg.checkpoint.model_dir import ModelRecord, save_model
 from vitseg.classes import ClassTable
-from vitseg.data.folder import read_classes
 from vitseg.decoders.atm import AtmConfig
 from vitseg.errors import CheckpointError
 from vitseg.inference.scores import pixel_scores
@@ -143,7 +143,7 @@ def test_classes_are_named_by_the_list_given(tmp_path, write):
     file = tmp_path / "classes.json"
     names = ["sky", "road", "tree", "car", "sign"]
     file.write_text(json.dumps({"classes": [*names, "void"], "ignore_index": 5}))
-    _, record = convert_checkpoint(write(), read_classes(file)[0])
+    _, record = convert_checkpoint(write(), read_labels(file).classes)
     assert record.classes.names == tuple(names)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vitseg.data.folder import FolderDataset
+from vitseg.data.catalog import open_dataset
 from vitseg.data.scene_painter import SCENE_CLASSES, draw_scene
 from vitseg.data.scenes import write_scenes
 from vitseg.errors import DataError
@@ -41,7 +41,7 @@ def test_more_scenes_leave_the_others_as_they_are(tmp_path):
 def test_it_is_a_folder_data_set(tmp_path):
     write_scenes(tmp_path, num_train=3, num_val=2, size=(72, 96), seed=0)
     for split, count in (("train", 3), ("val", 2)):
-        dataset = FolderDataset(tmp_path, split)
+        dataset = open_dataset(f"folder:{tmp_path}", split)
         assert len(dataset) == count
         assert dataset.classes == SCENE_CLASSES
         for index in range(count):

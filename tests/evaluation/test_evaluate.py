@@ -9,7 +9,7 @@ from PIL import Image
 import vitseg
 from tests.tiny import NAMES, make_predictor, make_record, write_dataset
 from vitseg.classes import IGNORE_INDEX, ClassTable
-from vitseg.data.folder import FolderDataset
+from vitseg.data.catalog import open_dataset
 from vitseg.errors import DataError
 from vitseg.evaluation.provenance import content_hash
 from vitseg.inference.predictor import Predictor
@@ -26,7 +26,7 @@ def write_classes(root, names) -> None:
 
 
 def test_scores_are_those_of_the_label_maps(root):
-    predictor, dataset = make_predictor(), FolderDataset(root, "train")
+    predictor, dataset = make_predictor(), open_dataset(f"folder:{root}", "train")
     seen = []
     result = vitseg.evaluate(predictor, dataset, lambda: seen.append(1))
     confusion = ConfusionMatrix(3)
@@ -40,7 +40,7 @@ def test_scores_are_those_of_the_label_maps(root):
 
 
 def test_json_has_the_scores_and_how_they_were_made(root):
-    predictor, dataset = make_predictor(flip=True), FolderDataset(root, "val")
+    predictor, dataset = make_predictor(flip=True), open_dataset(f"folder:{root}", "val")
     result = vitseg.evaluate(predictor, dataset)
     scores = json.loads(json.dumps(result.to_json(), allow_nan=False))
     assert scores["miou"] == pytest.approx(result.scores.mean_iou)
@@ -61,7 +61,7 @@ def test_what_is_undefined_is_null(root):
     """Everything is ignored, so no score is defined but the IoU 0 of nothing."""
     for path in (root / "masks").iterdir():
         Image.fromarray(np.full((64, 80), 255, np.uint8)).save(path)
-    dataset = FolderDataset(root, "val")
+    dataset = open_dataset(f"folder:{root}", "val")
     assert (dataset[0].label_map == IGNORE_INDEX).all()
     scores = vitseg.evaluate(make_predictor(), dataset).to_json()
     assert scores["miou"] is scores["macc"] is scores["aacc"] is None
@@ -81,18 +81,18 @@ def test_other_classes_are_refused_before_any_image_is_read(root, names, message
     for path in (root / "images").iterdir():
         path.write_text("no image")
     with pytest.raises(DataError, match=message):
-        vitseg.evaluate(make_predictor(), FolderDataset(root, "val"))
+        vitseg.evaluate(make_predictor(), open_dataset(f"folder:{root}", "val"))
 
 
 def test_colours_may_differ(root):
     record = make_record(classes=ClassTable(names=NAMES, palette=((1, 1, 1), (2, 2, 2), (3, 3, 3))))
     predictor = Predictor(make_predictor().model, record, "cpu")
-    vitseg.evaluate(predictor, FolderDataset(root, "val"))
+    vitseg.evaluate(predictor, open_dataset(f"folder:{root}", "val"))
 
 
 def test_content_hash_changes_with_any_file(root):
     def current() -> str:
-        return content_hash(FolderDataset(root, "val"))
+        return content_hash(open_dataset(f"folder:{root}", "val"))
 
     first = current()
     assert first == current()

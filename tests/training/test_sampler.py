@@ -48,7 +48,9 @@ class Noise:
     def __len__(self) -> int:
         return 2
 
-    def __getitem__(self, index: int) -> Sample:
+    def sample(self, index: int, at_least=None) -> Sample:
+        if at_least is not None:
+            at_least((40, 60))
         rng = np.random.default_rng(index)
         image = rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)
         return Sample(self.ids[index], image, rng.integers(0, 2, (40, 60)))

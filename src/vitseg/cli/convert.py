@@ -19,12 +19,12 @@ def convert(
     """Turn a published checkpoint into a model directory."""
     from vitseg.checkpoint.convert import convert_checkpoint
     from vitseg.checkpoint.model_dir import save_model
-    from vitseg.data.folder import read_classes
+    from vitseg.data.class_files import read_labels
     from vitseg.errors import ConfigError
 
     if out.exists():
         raise ConfigError(f"--out {out} exists already: give a new folder. Nothing was changed.")
-    table = read_classes(classes)[0] if classes is not None else None
+    table = read_labels(classes).classes if classes is not None else None
     model, record = convert_checkpoint(file, table)
     save_model(out, model, record)
     num_classes = record.classes.num_classes

@@ -12,7 +12,7 @@ from vitseg.errors import ConfigError
 if TYPE_CHECKING:
     from PIL import Image
 
-    from vitseg.data.sample import SegmentationDataset
+    from vitseg.data.dataset import SegmentationDataset
     from vitseg.evaluation.evaluate import Evaluation
     from vitseg.inference.predictor import Predictor
 
@@ -72,7 +72,7 @@ def _predict(
 
     rows = []
     for index in range(min(NUM_SHOWN, len(dataset))):
-        sample, found = dataset[index], predictor(dataset.image_path(index))
+        sample, found = dataset[index], predictor(dataset.image_source(index))
         found.save(folder / f"{sample.id}.png")
         found.overlay().save(folder / f"{sample.id}_overlay.png")
         truth = colorize(sample.label_map, dataset.classes)

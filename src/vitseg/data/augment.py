@@ -87,17 +87,18 @@ class TrainTransform:
         self._inverse_std = 1 / np.array(std, np.float32)[:, None, None]
 
     def __call__(
-        self, sample: Sample, rng: np.random.Generator
+        self, sample: Sample, rng: np.random.Generator, size: tuple[int, int] | None = None
     ) -> tuple[Float32[Tensor, "3 h w"], Int64[Tensor, "h w"]]:
         """One variation of the sample, of `crop_size`.
 
         Padding, at the bottom and right, is 0 in the normalised image and IGNORE_INDEX in the labels.
 
         Args:
-            sample: Image and labels.
+            sample: Image and labels; the image may have been decoded at a reduced size.
             rng: Source of all randomness: the same state gives the same result.
+            size: What `random_size` has drawn for this sample. None: it is drawn here.
         """
-        size = self._random_size(sample.label_map.shape, rng)
+        size = size or self.random_size(sample.label_map.shape, rng)
         window = self._random_window(sample.label_map, size, rng)
         image = resize_image(sample.image, size, window)
         label_map = resize_labels(sample.label_map, size, window)
@@ -107,7 +108,8 @@ class TrainTransform:
             image = distort(image, rng)
         return self._padded(image, label_map)
 
-    def _random_size(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
+    def random_size(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
+        """The (height, width) that a sample of this (height, width) is scaled to, the first thing to be drawn."""
         long, short = self.config.base_size or (max(size), min(size))
         ratio = rng.uniform(*self.config.scale_range)
         return keep_ratio_size(size, max(1, int(long * ratio)), max(1, int(short * ratio)))

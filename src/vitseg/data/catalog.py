@@ -2,29 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from vitseg.data.camvid import camvid
-from vitseg.data.folder import FolderDataset
-from vitseg.data.sample import SegmentationDataset
-from vitseg.errors import ConfigError, unknown_name
+from vitseg.data.dataset import SegmentationDataset
+from vitseg.data.formats.detect import folder_splits, open_folder
+from vitseg.data.formats.files import file_splits, open_color, open_index
+from vitseg.data.official.camvid import camvid_splits, open_camvid
+from vitseg.errors import ConfigError, DataError, unknown_name
 
-DATASETS: dict[str, Callable[[Path, str], SegmentationDataset]] = {
-    "camvid": camvid,
-    "folder": FolderDataset,
+
+class DatasetKind(NamedTuple):
+    """How a kind of data set is opened. Neither raises for single files: those become the data set's findings.
+
+    Attributes:
+        summary: What it is, in a few words.
+        open: From root and split to the data set.
+        splits: Names of the splits below a root.
+    """
+
+    summary: str
+    open: Callable[[Path, str], SegmentationDataset]
+    splits: Callable[[Path], tuple[str, ...]]
+
+
+DATASETS: dict[str, DatasetKind] = {
+    "camvid": DatasetKind("CamVid, 11 classes", open_camvid, camvid_splits),
+    "color": DatasetKind("your images and colour masks", open_color, file_splits),
+    "folder": DatasetKind("your images and masks, format detected", open_folder, folder_splits),
+    "index": DatasetKind("your images and index masks", open_index, file_splits),
 }
 
 
-def open_dataset(spec: str, split: str) -> SegmentationDataset:
-    """The split of the data set that `NAME:ROOT` names.
+def open_dataset(
+    spec: str,
+    split: str,
+    merge: Mapping[str, Sequence[str]] | None = None,
+    ignore: Sequence[str] = (),
+) -> SegmentationDataset:
+    """The split of the data set that `NAME:ROOT` names, sound enough to train on.
+
+    Args:
+        spec: `NAME:ROOT`.
+        split: Name of a split.
+        merge: Joint class -> classes that it joins, see `LabelTable.merged`.
+        ignore: Classes whose pixels count nowhere.
 
     Raises:
-        ConfigError: As for `parse_data_spec`.
-        DataError: The folder is not such a data set or has no such split.
+        ConfigError: As for `parse_data_spec`; or `merge` or `ignore` does not fit the classes.
+        DataError: The folder is not such a data set or has no such split, or files lack their partner.
     """
+    dataset = open_unchecked(spec, split, merge, ignore)
+    for finding in dataset.findings:
+        if finding.severity == "error":
+            raise DataError(f"{finding.message} {finding.fix}")
+    return dataset
+
+
+def open_unchecked(
+    spec: str,
+    split: str,
+    merge: Mapping[str, Sequence[str]] | None = None,
+    ignore: Sequence[str] = (),
+) -> SegmentationDataset:
+    """As `open_dataset`, but what is wrong with single files is left in the data set's `findings`."""
     name, root = parse_data_spec(spec)
-    return DATASETS[name](root, split)
+    dataset = DATASETS[name].open(root, split)
+    dataset.name = name
+    if merge or ignore:
+        dataset = dataset.with_labels(dataset.labels.merged(merge, ignore))
+    return dataset
+
+
+def list_splits(spec: str) -> tuple[str, ...]:
+    """Names of the splits of the data set that `NAME:ROOT` names; errors as for `open_dataset`."""
+    name, root = parse_data_spec(spec)
+    return DATASETS[name].splits(root)
 
 
 def parse_data_spec(spec: str) -> tuple[str, Path]:

@@ -1,68 +1,178 @@
-"""From the ids of a mask file to class indices."""
+"""What the values of a mask mean: raw id -> name -> class index, as one explicit table."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int64, Integer
 
-from vitseg.classes import IGNORE_INDEX
-from vitseg.errors import DataError
+from vitseg.classes import IGNORE_INDEX, ClassTable
+from vitseg.errors import ConfigError, DataError, unknown_name
 
-_MAX_ID = 65535
+MAX_ID = 65535
+"""Largest raw id of an index mask."""
+
+MAX_COLOR = 0xFFFFFF
+"""Largest raw id of a colour mask, whose raw ids are 0xRRGGBB."""
+
 _UNKNOWN = IGNORE_INDEX - 1
 _MAX_NAMED = 5
 
 
-class IdTable:
-    """Raw mask id -> class index or IGNORE_INDEX, as a look-up table.
+@dataclass(frozen=True)
+class LabelTable:
+    """Raw mask id -> class index, with the names on both sides.
 
-    Args:
-        mapping: Every id that a mask may hold, in [0, 65535].
-        dataset: Name of the data set, for errors.
-        hint: What to do about an id that is not in `mapping`, for errors.
+    Attributes:
+        classes: The classes of the model.
+        mapping: Every raw id that a mask may hold -> class index or IGNORE_INDEX.
+        raw_names: Names of the raw ids as the data set has them ("void" and the members of a merged class, too).
+        colors: Whether raw ids are colours, 0xRRGGBB, rather than ids.
+        hint: What to do about a raw id that is not in `mapping`, for errors.
     """
 
-    def __init__(self, mapping: Mapping[int, int], dataset: str, hint: str) -> None:
-        self._mapping = mapping
-        self._dataset = dataset
-        self._hint = hint
-        # One entry for each id of a 16-bit mask, and a last one for whatever a 32-bit mask has beyond.
-        self._lut = np.full(_MAX_ID + 2, _UNKNOWN, dtype=np.int64)
-        self._lut[list(mapping)] = list(mapping.values())
+    classes: ClassTable
+    mapping: Mapping[int, int]
+    raw_names: Mapping[int, str]
+    colors: bool = False
+    hint: str = "Do the masks belong to another class list?"
 
-    def label_map(self, ids: Integer[np.ndarray, "H W"], path: Path) -> Int64[np.ndarray, "H W"]:
-        """Class indices of the ids of the mask file `path`.
+    def rows(self) -> list[tuple[str, str, str]]:
+        """(raw id, its name, class index and name or "ignored") for people, in the order of raw ids."""
+        rows = []
+        for raw in sorted(self.mapping):
+            index = self.mapping[raw]
+            to = "ignored" if index == IGNORE_INDEX else f"{index} {self.classes.names[index]}"
+            rows.append((self.raw_text(raw), self.raw_names.get(raw, "-"), to))
+        return rows
+
+    def raw_text(self, raw: int) -> str:
+        """A raw id as people know it: `12`, or `#804080`."""
+        return f"#{raw:06x}" if self.colors else str(raw)
+
+    def merged(
+        self, merge: Mapping[str, Sequence[str]] | None = None, ignore: Sequence[str] = ()
+    ) -> LabelTable:
+        """The table with classes joined or left out, by name.
+
+        Args:
+            merge: Name of the joint class -> names of its members. It takes the place and the colour of the first
+                of its members in class order; the name may be that of a member.
+            ignore: Classes whose pixels count nowhere.
 
         Raises:
-            DataError: Some ids are not in the mapping.
+            ConfigError: A name is not a class, a class is named twice, a joint class has the name of a class that is
+                not its member, or no class is left.
         """
-        if ids.dtype not in (np.uint8, np.uint16):
-            ids = np.where((ids < 0) | (ids > _MAX_ID), _MAX_ID + 1, ids)
-        label_map = self._lut[ids]
-        if label_map.min() == _UNKNOWN:
-            raise DataError(self._unknown_ids(path, ids[label_map == _UNKNOWN]))
-        return label_map
-
-    def _unknown_ids(self, path: Path, ids: np.ndarray) -> str:
-        values, counts = np.unique(ids, return_counts=True)
-        named = [
-            f"{'negative or above 65535' if value > _MAX_ID else value} ({count} pixels)"
-            for value, count in zip(values[:_MAX_NAMED], counts, strict=False)
-        ]
-        more = f" and {len(values) - _MAX_NAMED} more" if len(values) > _MAX_NAMED else ""
-        classes = _ranges(raw for raw, index in self._mapping.items() if index != IGNORE_INDEX)
-        ignored = _ranges(raw for raw, index in self._mapping.items() if index == IGNORE_INDEX)
-        allowed = f"{classes} and {ignored} (ignore)" if ignored else classes
-        return (
-            f"{path} has ids outside the class table: {', '.join(named)}{more}, "
-            f"but {self._dataset} allows {allowed}. {self._hint}"
+        merge = merge or {}
+        names = self.classes.names
+        joint_of = self._joint_names(merge, ignore)
+        order: dict[str, int] = {}  # joint name -> first member
+        for index, name in enumerate(names):
+            if name not in ignore:
+                order.setdefault(joint_of.get(name, name), index)
+        if not order:
+            raise ConfigError("every class is ignored: keep at least one.")
+        position = {name: number for number, name in enumerate(order)}
+        new_index = {
+            index: IGNORE_INDEX if name in ignore else position[joint_of.get(name, name)]
+            for index, name in enumerate(names)
+        }
+        return LabelTable(
+            ClassTable(
+                names=tuple(order),
+                palette=tuple(self.classes.palette[first] for first in order.values()),
+            ),
+            {raw: new_index.get(index, IGNORE_INDEX) for raw, index in self.mapping.items()},
+            self.raw_names,
+            self.colors,
+            self.hint,
         )
 
+    def _joint_names(
+        self, merge: Mapping[str, Sequence[str]], ignore: Sequence[str]
+    ) -> dict[str, str]:
+        joint_of: dict[str, str] = {}
+        for place, members in [*((f"merge.{n}", m) for n, m in merge.items()), ("ignore", ignore)]:
+            if not members:
+                if place != "ignore":
+                    raise ConfigError(f"{place} is empty: name the classes that it joins.")
+                continue
+            for name in members:
+                if name not in self.classes.names:
+                    raise ConfigError(f"{place}: {unknown_name('class', name, self.classes.names)}")
+                if name in joint_of:
+                    raise ConfigError(f"{place} names {name!r}, which another entry names already.")
+                joint_of[name] = place.removeprefix("merge.")
+        for joint in merge:
+            if joint in self.classes.names and joint_of.get(joint) != joint:
+                raise ConfigError(
+                    f"merge.{joint} has the name of a class that is not its member: add {joint!r} to "
+                    "its list, or choose another name."
+                )
+        return joint_of
 
-def _ranges(numbers: Iterable[int]) -> str:
+
+class IdLookup:
+    """A `LabelTable` as a look-up table, fast enough for every pixel of every image."""
+
+    def __init__(self, table: LabelTable, dataset: str) -> None:
+        self._table = table
+        self._dataset = dataset
+        last = MAX_COLOR if table.colors else MAX_ID
+        small = table.classes.num_classes < 2**15
+        # The entry behind the last stands for whatever a 32-bit mask has beyond.
+        self._lut = np.full(last + 2, _UNKNOWN, np.int16 if small else np.int32)
+        self._lut[list(table.mapping)] = list(table.mapping.values())
+
+    def label_map(
+        self, raw_ids: Integer[np.ndarray, "H W"], where: str
+    ) -> Int64[np.ndarray, "H W"]:
+        """Class indices of the raw ids.
+
+        Args:
+            raw_ids: As the mask holds them.
+            where: Which mask, for the error.
+
+        Raises:
+            DataError: Some ids are not in the table.
+        """
+        last = len(self._lut) - 2
+        if raw_ids.dtype not in (np.uint8, np.uint16):
+            raw_ids = np.where((raw_ids < 0) | (raw_ids > last), last + 1, raw_ids)
+        label_map = self._lut[raw_ids]
+        if label_map.min() == _UNKNOWN:
+            raise DataError(self._unknown(where, raw_ids[label_map == _UNKNOWN]))
+        return label_map.astype(np.int64)
+
+    def _unknown(self, where: str, raw_ids: np.ndarray) -> str:
+        table, last = self._table, len(self._lut) - 2
+        values, counts = np.unique(raw_ids, return_counts=True)
+        named = [
+            f"{f'negative or above {last}' if value > last else table.raw_text(value)} ({count} pixels)"
+            for value, count in zip(values[:_MAX_NAMED].tolist(), counts, strict=False)
+        ]
+        more = f" and {len(values) - _MAX_NAMED} more" if len(values) > _MAX_NAMED else ""
+        what = "colours" if table.colors else "ids"
+        return (
+            f"{where} has {what} outside the class table: {', '.join(named)}{more}, "
+            f"but {self._dataset} allows {self.allowed()}. {table.hint}"
+        )
+
+    def allowed(self) -> str:
+        """The raw ids in words, as `0-10 and 11, 255 (ignore)`."""
+        mapping = self._table.mapping
+        used = [raw for raw, index in mapping.items() if index != IGNORE_INDEX]
+        ignored = [raw for raw, index in mapping.items() if index == IGNORE_INDEX]
+        if self._table.colors:
+            shown = ", ".join(self._table.raw_text(raw) for raw in sorted(used)[:_MAX_NAMED])
+            return f"the {len(used)} colours of its classes ({shown}{', ...' if len(used) > _MAX_NAMED else ''})"
+        return f"{ranges(used)} and {ranges(ignored)} (ignore)" if ignored else ranges(used)
+
+
+def ranges(numbers: Iterable[int]) -> str:
     """Sorted numbers in words, as `0-10, 12`."""
     runs: list[list[int]] = []
     for number in sorted(numbers):

@@ -12,7 +12,7 @@ import torch
 
 from vitseg.checkpoint.versions import package_versions
 from vitseg.classes import ClassTable
-from vitseg.data.sample import SegmentationDataset
+from vitseg.data.dataset import SegmentationDataset
 from vitseg.errors import DataError
 from vitseg.evaluation.provenance import content_hash, current_commit
 from vitseg.inference.predictor import Predictor

@@ -7,17 +7,26 @@ import subprocess
 from functools import lru_cache
 from pathlib import Path
 
-from vitseg.data.sample import SegmentationDataset
+from vitseg.data.dataset import SegmentationDataset
+from vitseg.images.decode import IMAGE_SUFFIXES
 
 
 @lru_cache(maxsize=4)
 def content_hash(dataset: SegmentationDataset) -> str:
-    """SHA-256 over ids, image files and mask files of a split, in order; its first 16 hex digits."""
+    """SHA-256 over ids, images and masks of a split, in order; its first 16 hex digits.
+
+    Of an image or mask that is a file, the file is hashed; of another mask, its raw ids as 32-bit little-endian.
+    """
     digest = hashlib.sha256()
     for index, sample_id in enumerate(dataset.ids):
         digest.update(sample_id.encode())
-        digest.update(dataset.image_path(index).read_bytes())
-        digest.update(dataset.mask_path(index).read_bytes())
+        image = dataset.image_source(index)
+        digest.update(image if isinstance(image, bytes) else image.read_bytes())
+        masks = dataset.mask_files(index)
+        if len(masks) == 1 and masks[0].suffix.lower() in IMAGE_SUFFIXES:
+            digest.update(masks[0].read_bytes())
+        else:
+            digest.update(dataset.raw_ids(index).astype("<i4").tobytes())
     return digest.hexdigest()[:16]
 
 

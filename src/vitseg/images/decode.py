@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
@@ -73,8 +73,30 @@ def decode_image(source: str | Path | bytes, max_pixels: int = MAX_PIXELS) -> np
         DataError: The file is missing, empty, damaged, too large, in another format than JPEG, PNG,
             WEBP, BMP, TIFF, GIF and PPM, or of floating-point pixels.
     """
-    with _opened(source, max_pixels) as image:
-        return to_rgb(image, _name(source))
+    return read_image(source, max_pixels=max_pixels)[0]
+
+
+def read_image(
+    source: str | Path | bytes,
+    at_least: tuple[int, int] | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """The image as `decode_image` gives it, or a smaller version, and the (height, width) of the whole.
+
+    A JPEG can be decoded at a half, a quarter or an eighth of its size in a fraction of the time. Each pixel is then
+    the mean of a block.
+
+    Args:
+        source: A file, or the bytes of one.
+        at_least: (height, width) that the result may not fall below; other formats
+            come at their own size. None: the whole image.
+        max_pixels: Largest height * width of the whole image, checked on the header.
+
+    Raises:
+        DataError: As for `decode_image`.
+    """
+    with _opened(source, max_pixels, at_least) as (image, size):
+        return to_rgb(image, _name(source)), size
 
 
 def decode_mask(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -88,12 +110,8 @@ def decode_mask(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     Raises:
         DataError: As for `decode_image`; or the file has several channels, or its format changes ids.
     """
-    with _opened(path, max_pixels) as image:
-        if image.format not in _MASK_FORMATS:
-            raise DataError(
-                f"{path} is a {image.format} file, which does not keep ids exactly. "
-                f"Save masks as {_listed(_MASK_FORMATS)}."
-            )
+    with _opened(path, max_pixels) as (image, _):
+        _require_exact(image, path)
         if image.mode in ("L", "P"):
             return np.array(image)
         if image.mode == "1":
@@ -106,30 +124,78 @@ def decode_mask(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
             raise DataError(f"{path} has floating-point pixels, but a mask holds integer ids.")
         raise DataError(
             f"{path} has {len(image.getbands())} channels (mode {image.mode}), but index masks are "
-            "allowed: one channel, the class id of every pixel. It looks like a colour mask: convert "
-            "it to an index mask first."
+            "allowed: one channel, the class id of every pixel. Are these colour masks? Then name the data "
+            "set color:FOLDER and give every class its colour (palette in classes.json)."
         )
 
 
-def image_size(path: str | Path) -> tuple[int, int]:
-    """(height, width) of the upright image, read from the header.
+def decode_color_mask(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """The colours of a colour mask as (H, W) int32, each 0xRRGGBB, upright like its image.
+
+    Args:
+        path: A PNG, TIFF, BMP or GIF file; of one with a palette or grey levels, the colours that it shows.
+        max_pixels: Largest height * width that is decoded, checked on the header.
+
+    Raises:
+        DataError: As for `decode_image`; or the file has 16-bit channels, or its format changes colours.
+    """
+    with _opened(path, max_pixels) as (image, _):
+        _require_exact(image, path)
+        if image.mode not in ("RGB", "RGBA", "P", "PA", "L", "LA", "1"):
+            raise DataError(
+                f"{path} has colour mode {image.mode}, but colour masks have 8-bit RGB."
+            )
+        red, green, blue = (np.asarray(band, np.int32) for band in image.convert("RGB").split())
+        return red << 16 | green << 8 | blue  # (H, W)
+
+
+def _require_exact(image: ImageFile, path: str | Path) -> None:
+    if image.format not in _MASK_FORMATS:
+        raise DataError(
+            f"{path} is a {image.format} file, which does not keep ids exactly. "
+            f"Save masks as {_listed(_MASK_FORMATS)}."
+        )
+
+
+class Header(NamedTuple):
+    """What the header of an image file says: its format ("PNG"), its Pillow mode ("P") and its upright size."""
+
+    format: str
+    mode: str
+    size: tuple[int, int]
+
+
+def read_header(source: str | Path | bytes) -> Header:
+    """Format, mode and (height, width) of an image file, no pixel decoded.
 
     The rare PNG that has its orientation behind the pixels is decoded, up to `MAX_PIXELS`.
 
     Raises:
         DataError: The file is missing, empty or in an unknown format, or its header is damaged.
     """
-    with _file(path) as file, _header(file, str(path)) as image:
+    name = _name(source)
+    with _file(source) as file, _header(file, name) as image:
+        header = Header(str(image.format), image.mode, (image.height, image.width))
         if image.format != "PNG" or not _png_has_exif_after_pixels(file):
-            width, height = image.size
-            return (width, height) if _lies_on_its_side(image, str(path)) else (height, width)
-    with _opened(path, MAX_PIXELS) as image:
-        return image.height, image.width
+            return (
+                header._replace(size=header.size[::-1])
+                if _lies_on_its_side(image, name)
+                else header
+            )
+    with _opened(source, MAX_PIXELS) as (image, size):
+        return header._replace(size=size)
+
+
+def image_size(source: str | Path | bytes) -> tuple[int, int]:
+    """(height, width) of the upright image, as `read_header` reads it."""
+    return read_header(source).size
 
 
 @contextmanager
-def _opened(source: str | Path | bytes, max_pixels: int) -> Iterator[ImageFile]:
-    """The decoded, upright Pillow image of a file that is within the limit."""
+def _opened(
+    source: str | Path | bytes, max_pixels: int, at_least: tuple[int, int] | None = None
+) -> Iterator[tuple[ImageFile, tuple[int, int]]]:
+    """The decoded, upright Pillow image of a file that is within the limit, and the (height, width) of the whole."""
     name = _name(source)
     with _file(source) as file, _header(file, name) as image:
         width, height = image.size
@@ -138,14 +204,22 @@ def _opened(source: str | Path | bytes, max_pixels: int) -> Iterator[ImageFile]:
                 f"{name} is {width}x{height} = {width * height:,} pixels, but at most "
                 f"{max_pixels:,} are decoded. Scale it down or raise max_pixels."
             )
+        on_its_side = False
         try:
+            if at_least is not None and isinstance(image, JpegImageFile):
+                on_its_side = _lies_on_its_side(image, name)
+                image.draft(None, at_least if on_its_side else at_least[::-1])
+            drafted = image.size != (width, height)
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
         except Image.DecompressionBombError as error:
             raise _too_large(name, error) from error
         except _DECODE_ERRORS as error:
             raise DataError(f"{name} is damaged or incomplete: {error}.") from error
-        yield image
+        if drafted:
+            yield image, (width, height) if on_its_side else (height, width)
+        else:
+            yield image, (image.height, image.width)
 
 
 @contextmanager

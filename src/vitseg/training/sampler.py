@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler, default_collate
 
 from vitseg.data.augment import TrainTransform
-from vitseg.data.sample import SegmentationDataset
+from vitseg.data.dataset import SegmentationDataset
 from vitseg.errors import VitsegError
+from vitseg.types import Size
 
 Position = tuple[int, int]
 """(index of the sample, position in the stream)."""
@@ -80,8 +81,16 @@ class TrainSamples(Dataset[tuple[Tensor, Tensor] | VitsegError]):
     def __getitem__(self, key: Position) -> tuple[Tensor, Tensor] | VitsegError:
         index, position = key
         rng = np.random.default_rng((self.seed, 1, position))
+        drawn: list[Size] = []
+
+        def at_least(size: Size) -> Size:
+            """Twice the size that the image is scaled to, so that scaling still picks from finer pixels."""
+            drawn.append(self.transform.random_size(size, rng))
+            return 2 * drawn[0][0], 2 * drawn[0][1]
+
         try:
-            return self.transform(self.dataset[index], rng)
+            sample = self.dataset.sample(index, at_least)
+            return self.transform(sample, rng, *drawn)
         except VitsegError as error:
             return error
 

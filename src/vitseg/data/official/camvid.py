@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from vitseg.classes import IGNORE_INDEX
-from vitseg.data.folder import FolderDataset
+from vitseg.data.dataset import SegmentationDataset
+from vitseg.data.formats.files import file_splits, open_index
 from vitseg.errors import DataError
 
 CLASS_NAMES = (
@@ -15,7 +16,7 @@ CLASS_NAMES = (
 VOID_ID = 11
 
 
-def camvid(root: str | Path, split: str) -> FolderDataset:
+def open_camvid(root: Path, split: str) -> SegmentationDataset:
     """A folder data set whose classes are those of CamVid; pixels of the id 11 (void) are ignored.
 
     Args:
@@ -23,9 +24,9 @@ def camvid(root: str | Path, split: str) -> FolderDataset:
         split: "train", "val" or "test".
 
     Raises:
-        DataError: As for `FolderDataset`, or the classes are not CamVid's.
+        DataError: As for `open_index`, or the classes are not CamVid's.
     """
-    dataset = FolderDataset(root, split, name="camvid")
+    dataset = open_index(root, split)
     if dataset.classes.names != CLASS_NAMES:
         raise DataError(
             f"{root} has the classes {', '.join(dataset.classes.names)}, but camvid has "
@@ -37,3 +38,6 @@ def camvid(root: str | Path, split: str) -> FolderDataset:
             "classes.json."
         )
     return dataset
+
+
+camvid_splits = file_splits

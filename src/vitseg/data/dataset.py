@@ -1,0 +1,152 @@
+"""One split of a data set: images, the raw ids of their masks, and the table that says what these mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Int64, Integer
+
+from vitseg.classes import ClassTable
+from vitseg.data.finding import Finding
+from vitseg.data.labels import IdLookup, LabelTable
+from vitseg.data.sample import Sample
+from vitseg.errors import DataError
+from vitseg.images.decode import IMAGE_SUFFIXES, image_size, read_image
+from vitseg.types import Size
+
+
+class Masks(Protocol):
+    """The raw ids of the images of one split, whatever file format they come from."""
+
+    def read(self, index: int, size: Callable[[], Size]) -> Integer[np.ndarray, "H W"]:
+        """Raw ids of image `index`; for a colour table, 0xRRGGBB.
+
+        Args:
+            index: Position in the split.
+            size: Reads the (height, width) of the image, for formats that do not store it.
+
+        Raises:
+            DataError: A file is missing or damaged.
+        """
+        ...
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """The files in which they stand; empty if they stand in none."""
+        ...
+
+
+class SegmentationDataset:
+    """One split of a data set: a sequence of samples.
+
+    Args:
+        name: Name of the data set, as in `NAME:ROOT`.
+        split: Name of the split.
+        labels: What raw ids mean.
+        ids: Names of the samples, without suffix.
+        images: Image files, or their content, in the order of `ids`.
+        masks: The raw ids, in the order of `ids`.
+        source: In words: which format was found where.
+        findings: What is wrong with the listing: files without partner, broken annotations, ...
+    """
+
+    def __init__(
+        self,
+        name: str,
+        split: str,
+        labels: LabelTable,
+        ids: Sequence[str],
+        images: Sequence[Path | bytes],
+        masks: Masks,
+        source: str,
+        findings: Sequence[Finding] = (),
+    ) -> None:
+        assert len(ids) == len(images), f"{len(ids)} ids, {len(images)} images"
+        self.name = name
+        self.split = split
+        self.labels = labels
+        self.ids = ids
+        self.source = source
+        self.findings = tuple(findings)
+        self._images = images
+        self._masks = masks
+
+    @property
+    def classes(self) -> ClassTable:
+        return self.labels.classes
+
+    @property
+    def label_mapping(self) -> Mapping[int, int]:
+        return self.labels.mapping
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Decode one sample; errors as for `sample`."""
+        return self.sample(index)
+
+    def sample(self, index: int, at_least: Callable[[Size], Size] | None = None) -> Sample:
+        """Decode one sample.
+
+        Args:
+            index: Position in the split.
+            at_least: From the (height, width) of the image to the smallest size that will do; a large JPEG may then be
+                decoded at a half, a quarter or an eighth of its size. None: the whole image.
+
+        Raises:
+            DataError: A file is damaged, the two sizes differ, or the mask has an id that `label_mapping` lacks.
+        """
+        label_map = self.label_map(index)
+        wanted = None if at_least is None else at_least((label_map.shape[0], label_map.shape[1]))
+        image, size = read_image(self._images[index], wanted)
+        if size != label_map.shape:
+            raise DataError(
+                f"{self.mask_name(index)} is {label_map.shape[1]}x{label_map.shape[0]} pixels, but its image "
+                f"{self.image_name(index)} is {size[1]}x{size[0]}: a mask must have the size of its image."
+            )
+        return Sample(id=self.ids[index], image=image, label_map=label_map)
+
+    def label_map(self, index: int) -> Int64[np.ndarray, "H W"]:
+        """Class indices alone; errors as for `sample`."""
+        return self._lookup.label_map(self.raw_ids(index), self.mask_name(index))
+
+    def raw_ids(self, index: int) -> Integer[np.ndarray, "H W"]:
+        """What the mask holds, before the table is applied."""
+        return self._masks.read(index, lambda: image_size(self._images[index]))
+
+    def image_source(self, index: int) -> Path | bytes:
+        """The image file, or its content where it is not a file."""
+        return self._images[index]
+
+    def image_name(self, index: int) -> str:
+        """The image for messages."""
+        source = self._images[index]
+        return self.ids[index] if isinstance(source, bytes) else str(source)
+
+    def mask_files(self, index: int) -> tuple[Path, ...]:
+        """The files in which the mask stands; several images may share one."""
+        return self._masks.files(index)
+
+    def mask_name(self, index: int) -> str:
+        """The mask for messages: its file, or the image that it belongs to where one file is not one mask."""
+        files = self.mask_files(index)
+        if len(files) == 1 and files[0].suffix.lower() in IMAGE_SUFFIXES:
+            return str(files[0])
+        return f"the mask of {self.image_name(index)}"
+
+    def with_labels(self, labels: LabelTable) -> SegmentationDataset:
+        """The same images under another label table."""
+        parts = (self.ids, self._images, self._masks, self.source, self.findings)
+        return SegmentationDataset(self.name, self.split, labels, *parts)
+
+    @cached_property
+    def _lookup(self) -> IdLookup:
+        return IdLookup(self.labels, self.name)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Without the look-up table, which a loader process builds anew rather than receives."""
+        return {key: value for key, value in self.__dict__.items() if key != "_lookup"}
