@@ -58,14 +58,14 @@ SPOILT = {
     "empty folder": (empty_folder, ["images is not a folder"]),
     "no images": (
         empty_images,
-        ["ids have no file in", "images: ", "remove the ids or add the files"],
+        ["ids have no image file in", "images: ", "remove the ids or add the files"],
     ),
     "missing classes": (lambda d: (d / "classes.json").unlink(), ["classes.json does not exist"]),
     "broken classes": (lambda d: (d / "classes.json").write_text("{"), ["not a readable JSON"]),
     "missing split": (lambda d: (d / "val.txt").unlink(), ["'val' is not a split", "train"]),
     "image without mask": (
         lambda d: (d / "masks" / "val_1.png").unlink(),
-        ["1 of 2 ids have no file in", "masks: val_1"],
+        ["1 of 2 ids have no mask file in", "masks: val_1"],
     ),
     "sizes differ": (
         lambda d: save_mask(d / "masks" / "val_1.png", 0, (64, 79)),
@@ -169,7 +169,7 @@ def test_predict_on_what_is_no_image(refused, tmp_path, model, kind):
         ("backbone.weights=none.pth", ["weights names a file but pretrained is false"]),
         ("training.iterations", ["is no override", "section.field=value"]),
         ("data.train_split=trian", ["'trian' is not a split", "train, val"]),
-        ("data.source=streets:x", ["'streets' is not a known data set", "camvid, folder"]),
+        ("data.source=streets:x", ["'streets' is not a known data set", "folder, "]),
     ],
 )
 def test_train_with_a_wrong_recipe(refused, tmp_path, data, override, named):

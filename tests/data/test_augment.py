@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from tests.golden.reference import load_golden
 from vitseg.classes import IGNORE_INDEX
-from vitseg.data.augment import AugmentConfig, TrainTransform, random_window
+from vitseg.data.augment import AugmentConfig, TrainTransform, random_window, window_around
+from vitseg.data.balance import RareClassCrops
 from vitseg.data.sample import Sample
 from vitseg.errors import ConfigError
 from vitseg.images.geometry import Window
@@ -255,3 +256,44 @@ def test_contradictions_are_errors(settings, message):
 def test_mean_and_std_are_checked(mean, std, message):
     with pytest.raises(ConfigError, match=message):
         TrainTransform(AugmentConfig(crop_size=(8, 8)), mean=mean, std=std)
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [((50, 80), (42, 70)), ((0, 0), (0, 0)), ((99, 159), (80, 140)), ((10, 80), (2, 70))],
+)
+def test_window_around_a_pixel(place, expected):
+    window = window_around(place, (100, 160), (100, 160), (20, 20))
+    assert (window.height, window.width) == (20, 20)
+    # The middle of an even window is between two pixels; the border moves it.
+    assert abs(window.top - (expected[0] if place[0] in (0, 99) else place[0] - 10)) <= 1
+    assert abs(window.left - (expected[1] if place[1] in (0, 159) else place[1] - 10)) <= 1
+
+
+def test_window_around_a_pixel_of_the_unscaled_image():
+    window = window_around((50, 80), (100, 160), (200, 320), (21, 21))
+    assert window.top <= 101 <= window.top + 20
+    assert window.left <= 161 <= window.left + 20
+    assert window_around((3, 3), (10, 10), (10, 10), (64, 64)) == Window(0, 0, 10, 10)
+
+
+def test_crops_on_rare_classes_show_them():
+    """One pixel of class 1 in a corner of a large image."""
+    image = np.zeros((300, 300, 3), np.uint8)
+    label_map = np.zeros((300, 300), np.int64)
+    label_map[290, 7] = 1
+    config = AugmentConfig(crop_size=(32, 32), **PLAIN)
+    counts = np.array([90_000 - 1, 1])
+    rare = TrainTransform(config, MEAN, STD, RareClassCrops(1.0, 0.01, counts))
+    anywhere = TrainTransform(config, MEAN, STD)
+    sample = Sample("corner", image, label_map)
+    assert all((rare(sample, rng(seed))[1] == 1).any() for seed in range(20))
+    assert not all((anywhere(sample, rng(seed))[1] == 1).any() for seed in range(20))
+
+
+def test_ratios_may_be_a_choice():
+    chosen = transform(crop_size=(8, 8), scale_choices=(0.5, 1.0, 1.75))
+    sizes = {chosen.random_size((100, 200), rng(seed)) for seed in range(40)}
+    assert sizes == {(50, 100), (100, 200), (175, 350)}
+    with pytest.raises(ValidationError, match="leave one of them out"):
+        AugmentConfig(crop_size=(8, 8), scale_choices=(0.5,), scale_range=(0.5, 1.0))

@@ -223,12 +223,12 @@ def test_sizes_that_differ(root):
 def test_ids_outside_the_class_table(root):
     write_classes(root, ignore_index=2)
     add(root, "a", np.array([[0, 3, 3, 150]], np.uint8))
-    dataset = open_dataset(f"folder:{root}", "all", name="streets")
+    dataset = open_dataset(f"folder:{root}", "all")
     with pytest.raises(DataError) as caught:
         dataset[0]
     message = str(caught.value)
     assert message.startswith(f"{root / 'masks' / 'a.png'} has ids outside the class table: ")
-    assert "3 (2 pixels), 150 (1 pixels), but streets allows 0-1 and 2, 255 (ignore)." in message
+    assert "3 (2 pixels), 150 (1 pixels), but folder allows 0-1 and 2, 255 (ignore)." in message
     assert "classes.json" in message
 
 

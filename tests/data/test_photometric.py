@@ -5,6 +5,7 @@ import colorsys
 import numpy as np
 import pytest
 
+from tests.golden.reference import load_golden
 from vitseg.data.photometric import distort
 
 
@@ -77,7 +78,7 @@ def test_saturation_and_hue(image, saturation, steps):
         hue, chroma, value = colorsys.rgb_to_hsv(*(image[place] / 255))
         turned = colorsys.hsv_to_rgb((hue + steps / 180) % 1, min(chroma * saturation, 1), value)
         expected[place] = np.round(np.array(turned) * 255)
-    # Hue has 256 levels, six of which span the range of a channel.
+    # Hue has 180 levels, 30 of which span the range of a channel; two conversions truncate.
     assert np.abs(result.astype(int) - expected).max() <= 12
     assert np.abs(result.astype(int) - expected).mean() < 2
 
@@ -100,3 +101,35 @@ def test_the_image_itself_is_not_changed(image):
     for _ in range(10):
         distort(image, rng)
     assert np.array_equal(image, before)
+
+
+def published_choices(seed: int) -> list[float]:
+    """What the published pipeline draws from NumPy's old generator, in the order in which `distort` asks."""
+    random = np.random.RandomState(seed)
+
+    def chosen(draw) -> list[float]:
+        return [YES, draw()] if random.randint(2) else [NO]
+
+    def contrast() -> list[float]:
+        return chosen(lambda: random.uniform(0.5, 1.5))
+
+    brightness = chosen(lambda: random.uniform(-32, 32))
+    contrast_first = random.randint(2) == 1
+    early = contrast() if contrast_first else []
+    saturation = chosen(lambda: random.uniform(0.5, 1.5))
+    hue = chosen(lambda: random.randint(-18, 18))
+    late = [] if contrast_first else contrast()
+    return [FIRST if contrast_first else LAST, *brightness, *early, *saturation, *hue, *late]
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize(("seed", "largest"), [(0, 3), (1, 3), (2, 1), (3, 1)])
+def test_same_colours_as_the_published_pipeline(shared, seed, largest):
+    """To the rounding of a conversion, which the published pipeline does in another way in the last 31 columns."""
+    golden = load_golden(shared, "setr_mmseg_pipeline")
+    image = golden["input_bgr"].numpy()[..., ::-1]
+    expected = golden[f"photometric_seed{seed}"].numpy()[..., ::-1].astype(int)
+    difference = np.abs(scripted(image, *published_choices(seed)) - expected)
+    assert difference.max() <= largest
+    assert (difference[:, :96] == 0).mean() > 0.8
+    assert difference.mean() < 0.3

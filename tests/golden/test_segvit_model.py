@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 
 from tests.golden.reference import Golden, load_golden
@@ -88,7 +89,11 @@ def test_average_of_views(golden, model):
         mode="slide", crop_size=(128, 128), stride=(85, 85), scales=(1.0, 1.25), flip=True
     )
     assert golden.scalars["aug_inputs"][2] == "interp(188,250)"
-    scores = image_scores(model.eval(), golden["big"], config, (120, 161))
+    images = [
+        golden["big"],
+        F.interpolate(golden["big"], (188, 250), mode="bilinear", align_corners=False),
+    ]
+    scores = image_scores(model.eval(), images, config, (120, 161))
     np.testing.assert_array_equal(label_map(scores), golden["aug_argmax/0"].numpy())
 
 

@@ -10,7 +10,14 @@ import pytest
 from PIL import Image, ImageOps
 
 from vitseg.errors import DataError
-from vitseg.images.decode import decode_image, decode_mask, image_size
+from vitseg.images.decode import (
+    decode_color_mask,
+    decode_image,
+    decode_mask,
+    image_size,
+    read_header,
+    read_image,
+)
 
 ORIENTATION = 0x0112
 
@@ -320,3 +327,55 @@ def test_real_photos_decode(shared):
     assert photos
     for path in photos:
         assert decode_image(path).shape[:2] == image_size(path)
+
+
+def test_a_jpeg_may_be_decoded_at_a_part_of_its_size(tmp_path):
+    path = tmp_path / "big.jpg"
+    smooth = np.linspace(0, 255, 640).astype(np.uint8)
+    Image.fromarray(np.broadcast_to(smooth[None, :, None], (480, 640, 3)).copy()).save(
+        path, quality=95
+    )
+    image, size = read_image(path, at_least=(100, 130))
+    assert size == (480, 640)
+    assert image.shape == (120, 160, 3)
+    means = decode_image(path).reshape(120, 4, 160, 4, 3).mean((1, 3))
+    assert np.abs(image - means).max() <= 3
+    assert read_image(path, at_least=(121, 10))[0].shape == (240, 320, 3)
+    assert read_image(path, at_least=(1, 1))[0].shape == (60, 80, 3)
+    assert read_image(path, at_least=(479, 639))[0].shape == (480, 640, 3)
+
+
+def test_a_part_of_a_picture_on_its_side(tmp_path):
+    path = tmp_path / "turned.jpg"
+    Image.fromarray(np.zeros((480, 640, 3), np.uint8)).save(path, exif=exif(6))
+    image, size = read_image(path, at_least=(300, 100))
+    assert size == (640, 480) == image_size(path)
+    assert image.shape == (320, 240, 3)
+
+
+def test_other_formats_come_whole(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(path)
+    assert read_image(path, at_least=(4, 4))[0].shape == (48, 64, 3)
+
+
+def test_header(tmp_path):
+    for mode, name in (("P", "a.png"), ("L", "b.bmp"), ("RGB", "c.jpg"), ("I;16", "d.png")):
+        Image.new(mode, (7, 5)).save(tmp_path / name)
+        header = read_header(tmp_path / name)
+        assert (header.mode, header.size) == (mode, (5, 7))
+        assert header.format == {".png": "PNG", ".bmp": "BMP", ".jpg": "JPEG"}[name[1:]]
+
+
+def test_colours_of_a_mask(tmp_path):
+    colors = np.array([[[0, 0, 0], [255, 128, 1]]], np.uint8)
+    for name, picture in (
+        ("rgb.png", Image.fromarray(colors)),
+        ("rgba.png", Image.fromarray(colors).convert("RGBA")),
+        ("palette.png", Image.fromarray(colors).quantize(2)),
+    ):
+        picture.save(tmp_path / name)
+        assert decode_color_mask(tmp_path / name).tolist() == [[0, 0xFF8001]]
+    Image.fromarray(colors).save(tmp_path / "c.jpg")
+    with pytest.raises(DataError, match="JPEG file, which does not keep ids exactly"):
+        decode_color_mask(tmp_path / "c.jpg")

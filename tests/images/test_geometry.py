@@ -47,6 +47,23 @@ def test_keep_ratio_size(size, limits, expected):
     assert keep_ratio_size(size, *limits) == expected
 
 
+@pytest.mark.parametrize(
+    ("size", "limits", "min_short", "expected"),
+    [
+        (
+            (375, 500),
+            (520, 520),
+            480,
+            (520, 693),
+        ),  # the short side follows the limit above the least
+        ((375, 500), (260, 260), 480, (480, 640)),  # and is the least below it
+        ((300, 1500), (2048, 512), 512, (512, 2560)),  # whatever the long side becomes
+    ],
+)
+def test_least_short_side(size, limits, min_short, expected):
+    assert keep_ratio_size(size, *limits, min_short=min_short) == expected
+
+
 @pytest.mark.parametrize("limits", [(512, 2048), (0, 0), (10, -1)])
 def test_contradicting_limits_are_errors(limits):
     with pytest.raises(ConfigError, match="must be positive"):
@@ -97,9 +114,9 @@ def test_sizes_pixels_and_labels_are_those_of_mmsegmentation(shared):
         turned = name.endswith("_portrait")
         resized = golden[f"{name}/resized_bgr"].numpy()
         source = image.transpose(1, 0, 2) if turned else image
-        # What the multi-scale rule, which keeps the short side at the crop size, made of scale_in.
-        long, short = sorted(golden.scalars[f"{name}/scale_used"], reverse=True)
-        size = keep_ratio_size(source.shape[:2], long, short)
+        long, short = golden.scalars[f"{name}/scale_in"]
+        crop = 128 if name.startswith("setr_ms") else None
+        size = keep_ratio_size(source.shape[:2], long, short, min_short=crop)
         assert size == resized.shape[:2]
         ours = resize_image(np.ascontiguousarray(source), size)
         assert np.abs(ours.astype(int) - resized).max() <= 1
@@ -109,9 +126,15 @@ def test_sizes_pixels_and_labels_are_those_of_mmsegmentation(shared):
 
 @pytest.mark.golden
 def test_sizes_are_those_of_segvit(shared):
-    limits = {"ade512": (2048, 512), "ade640": (2048, 640), "ade512_r0.5": (1024, 256)}
+    limits = {
+        "ade512": (2048, 512),
+        "ade640": (2048, 640),
+        "ade512_r0.5": (1024, 256),
+        "coco512min": (2048, 512, 512),
+        "pc480min": (520, 520, 480),
+        "pc_r0.5min": (260, 260, 480),
+    }
     rows = json.loads((shared / "golden" / "segvit_resize_geometry.json").read_text())
-    checked = [row for row in rows if row[0] in limits]
-    assert len(checked) > 20
-    for name, size, expected in checked:
+    assert {row[0] for row in rows} == set(limits)
+    for name, size, expected in rows:
         assert keep_ratio_size(tuple(size), *limits[name]) == tuple(expected)

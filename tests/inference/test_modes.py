@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from tests.tiny import make_model, make_predictor, photo
 from vitseg.config import parse
@@ -25,8 +26,13 @@ def image() -> torch.Tensor:
 
 
 def run(model, image: torch.Tensor, size=SIZE, **config) -> torch.Tensor:
+    protocol = InferenceConfig(**config)
+    images = [
+        F.interpolate(image, protocol.input_size(SIZE, scale), mode="bilinear")
+        for scale in protocol.scales
+    ]
     with torch.inference_mode():
-        return full_scores(image_scores(model, image, InferenceConfig(**config), size))
+        return full_scores(image_scores(model, images, protocol, size))
 
 
 def test_scores_differ_from_pixel_to_pixel(model, image):
@@ -97,6 +103,20 @@ def test_views_of_several_scales_meet_at_the_size_asked_for(model, image):
     torch.testing.assert_close(scores.sum(0), torch.ones(size))
 
 
+def test_views_are_ratios_of_the_base_size_not_of_the_image():
+    base = InferenceConfig(resize=(2048, 512))
+    assert base.input_size((375, 500)) == (512, 683)
+    assert base.input_size((375, 500), 0.5) == (256, 341)
+    assert InferenceConfig().input_size((375, 501), 0.5) == (188, 251)
+
+
+def test_setrs_views_do_not_fall_below_the_crop():
+    """So that of the ADE20K ratios 0.5, 0.75 and 1 are the same view (facts of the reference)."""
+    protocol = InferenceConfig(resize=(2048, 512), min_short=512)
+    sizes = [protocol.input_size((375, 500), scale) for scale in (0.5, 0.75, 1.0, 1.25)]
+    assert sizes == [(512, 683)] * 3 + [(640, 853)]
+
+
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
@@ -111,6 +131,7 @@ def test_views_of_several_scales_meet_at_the_size_asked_for(model, image):
         ({"scales": ()}, "scales"),
         ({"resize": (0, 0)}, "resize"),
         ({"resize": (360, 960)}, r"resize \(360, 960\) must be \(long, short\)"),
+        ({"min_short": 512}, "min_short changes the rule of resize"),
         ({"mode": "windows"}, "mode is 'windows'"),
         ({"crop": (64, 64)}, "Did you mean crop_size"),
     ],

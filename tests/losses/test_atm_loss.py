@@ -84,3 +84,35 @@ def test_every_stage_is_supervised_with_its_own_names():
     assert set(terms) == {f"loss_{t}{s}" for t in ("ce", "mask", "dice") for s in ("", "_0")}
     assert terms["loss_mask"] == 0
     assert terms["loss_dice"] != terms["loss_dice_0"]
+
+
+def test_equal_class_weights_change_nothing():
+    labels = torch.randint(-1, 3, (2, 8, 8), generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    output = output_of(torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4), size=(8, 8))
+    plain = AtmLoss(AtmLossConfig())(output, labels)
+    weighted = AtmLoss(AtmLossConfig(), torch.ones(3))(output, labels)
+    assert {name: value.item() for name, value in plain.items()} == pytest.approx(
+        {name: value.item() for name, value in weighted.items()}
+    )
+
+
+@pytest.mark.parametrize("readout", ["mixing", "presence"])
+def test_class_weights_are_weighted_means(readout):
+    """Two classes are there, the third is not; a mean of their terms weighted 3 : 1."""
+    labels = torch.tensor([[[0, 0], [1, 1]]])
+    torch.manual_seed(0)
+    num_logits = 4 if readout == "mixing" else 2
+    masks, classes = torch.randn(1, 3, 2, 2), torch.randn(1, 3, num_logits)
+    weights = torch.tensor([3.0, 1.0, 5.0])
+    terms = AtmLoss(AtmLossConfig(), weights)(output_of(masks, classes, readout), labels)
+
+    flat = masks[0].flatten(1)
+    targets = torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]])
+    focal = focal_loss(flat[:2], flat[:2].sigmoid(), targets)
+    assert terms["loss_mask"].item() == pytest.approx(20 * (3 * focal[0] + focal[1]).item() / 4)
+    log_probs = classes[0].log_softmax(-1)
+    present = [0, 1] if readout == "mixing" else [0, 0]
+    cross_entropy = [-log_probs[0, present[0]], -log_probs[1, present[1]], -log_probs[2, -1]]
+    expected = (3 * cross_entropy[0] + cross_entropy[1] + 0.1 * cross_entropy[2]) / 4.1
+    assert terms["loss_ce"].item() == pytest.approx(expected.item())

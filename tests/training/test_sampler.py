@@ -37,6 +37,20 @@ def test_another_seed_is_another_order():
     assert batches(seed=4) != batches()
 
 
+def test_repeated_samples_come_as_often_as_their_factor():
+    repeats = np.array([1.0, 1.5, 3.25, 1.0])
+    stream = StreamSampler(4, 4, (0, 700), 0, repeats=repeats)
+    assert stream.pass_length == 7  # round(6.75)
+    indices = [index for batch in stream for index, _ in batch]
+    passes = np.array([np.bincount(indices[at : at + 7], minlength=4) for at in range(0, 2800, 7)])
+    exact = repeats * 7 / 6.75
+    assert (passes >= np.floor(exact)).all()
+    assert (passes <= np.ceil(exact)).all()
+    np.testing.assert_allclose(passes.mean(0), exact, atol=0.08)
+    later = StreamSampler(4, 4, (600, 700), 0, repeats=repeats)
+    assert list(later) == list(stream)[600:]
+
+
 class Noise:
     """A data set of noise."""
 

@@ -42,6 +42,10 @@ def evaluate(
         raise ConfigError(f"--json {json_file} is a folder: give the file to write.")
     dataset = open_dataset(data, split)
     predictor = load(model, device)
+    trained = predictor.record.recipe.get("data", {})
+    joint, ignored = trained.get("merge"), trained.get("ignore", ())
+    if dataset.classes.names != predictor.classes.names and (joint or ignored):
+        dataset = open_dataset(data, split, joint, ignored)  # classes joined as in the training
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("evaluate", total=len(dataset))

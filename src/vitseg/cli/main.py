@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from vitseg.cli.convert import convert
+from vitseg.cli.data import data_app
 from vitseg.cli.demo import demo
 from vitseg.cli.doctor import doctor
 from vitseg.cli.evaluate import evaluate
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 for verb in (demo, train, evaluate, predict, convert, doctor):
     app.command()(verb)
+app.add_typer(data_app)
 
 PLACE_ERRORS = {
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR, errno.ENAMETOOLONG,

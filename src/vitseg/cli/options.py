@@ -7,8 +7,41 @@ from typing import Annotated
 
 import typer
 
+from vitseg.errors import ConfigError
+
 Model = Annotated[
     Path, typer.Argument(help="A model directory, or the --out folder of a training.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Data = Annotated[str, typer.Option(help="The data set, as NAME:ROOT (camvid:..., folder:...).")]
+DataArgument = Annotated[
+    str, typer.Argument(metavar="NAME:ROOT", help="The data set (camvid:..., folder:...).")
+]
+Merge = Annotated[
+    list[str] | None,
+    typer.Option(help='Join classes: "vehicle=car,bus". Repeatable.', metavar="NAME=CLASS,..."),
+]
+Ignore = Annotated[
+    list[str] | None,
+    typer.Option(help="A class whose pixels count nowhere. Repeatable.", metavar="CLASS"),
+]
+
+
+def parse_merge(merge: list[str] | None) -> dict[str, tuple[str, ...]]:
+    """The joint classes of `--merge`.
+
+    Raises:
+        ConfigError: An entry is not written NAME=CLASS,CLASS, or a name comes twice.
+    """
+    joint: dict[str, tuple[str, ...]] = {}
+    for entry in merge or []:
+        name, equals, members = entry.partition("=")
+        name, names = name.strip(), tuple(part.strip() for part in members.split(","))
+        if not equals or not name or not all(names):
+            raise ConfigError(
+                f"--merge {entry!r} is not written NAME=CLASS,CLASS: for example vehicle=car,bus."
+            )
+        if name in joint:
+            raise ConfigError(f"--merge names {name!r} twice: list all its classes in one.")
+        joint[name] = names
+    return joint

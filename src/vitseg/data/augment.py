@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, m
 from torch import Tensor
 
 from vitseg.classes import IGNORE_INDEX
+from vitseg.data.balance import RareClassCrops
 from vitseg.data.photometric import distort
 from vitseg.data.sample import Sample
 from vitseg.errors import ConfigError
@@ -35,6 +36,11 @@ class AugmentConfig(BaseModel):
     scale_range: tuple[PositiveFloat, PositiveFloat] = Field(
         default=(0.5, 2.0), description="lowest and highest ratio that multiplies the base size"
     )
+    scale_choices: tuple[PositiveFloat, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="ratios of which one is drawn, in place of scale_range (the SeMask recipes)",
+    )
     max_class_share: float = Field(
         default=0.75,
         gt=0,
@@ -55,6 +61,8 @@ class AugmentConfig(BaseModel):
             raise ValueError(
                 f"scale_range is {self.scale_range}, but its first value must not exceed its second"
             )
+        if self.scale_choices is not None and "scale_range" in self.model_fields_set:
+            raise ValueError("scale_choices stands in place of scale_range: leave one of them out")
         if self.base_size is not None and self.base_size[0] < self.base_size[1]:
             raise ValueError(f"base_size is {self.base_size}, but it is (long, short): swap them")
         return self
@@ -69,12 +77,19 @@ class TrainTransform:
         config: The augmentation.
         mean: Of red, green and blue, in [0, 255] units.
         std: Of red, green and blue, in [0, 255] units.
+        rare_crops: Places some of the crops on rare classes. None: on none.
 
     Raises:
         ConfigError: `mean` or `std` has not three values, or `std` is not positive or in [0, 1] units.
     """
 
-    def __init__(self, config: AugmentConfig, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self,
+        config: AugmentConfig,
+        mean: Sequence[float],
+        std: Sequence[float],
+        rare_crops: RareClassCrops | None = None,
+    ) -> None:
         if len(mean) != 3 or len(std) != 3:
             raise ConfigError(f"mean and std need one value for R, G and B; {mean} and {std} came.")
         if min(std) <= 0 or max(std) < 1:
@@ -83,6 +98,7 @@ class TrainTransform:
                 "multiply mean and std by 255?"
             )
         self.config = config
+        self._rare_crops = rare_crops
         self._mean = np.array(mean, np.float32)[:, None, None]
         self._inverse_std = 1 / np.array(std, np.float32)[:, None, None]
 
@@ -111,13 +127,21 @@ class TrainTransform:
     def random_size(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
         """The (height, width) that a sample of this (height, width) is scaled to, the first thing to be drawn."""
         long, short = self.config.base_size or (max(size), min(size))
-        ratio = rng.uniform(*self.config.scale_range)
+        choices = self.config.scale_choices
+        if choices is not None:
+            ratio = choices[rng.integers(len(choices))]
+        else:
+            ratio = rng.uniform(*self.config.scale_range)
         return keep_ratio_size(size, max(1, int(long * ratio)), max(1, int(short * ratio)))
 
     def _random_window(
         self, label_map: np.ndarray, size: tuple[int, int], rng: np.random.Generator
     ) -> Window:
-        """The first candidate without a dominant class; after ten that have one, any eleventh."""
+        """Around a pixel of a rare class; or the first candidate without a dominant class, after ten any eleventh."""
+        if self._rare_crops is not None:
+            place = self._rare_crops.draw(label_map, rng)
+            if place is not None:
+                return window_around(place, label_map.shape, size, self.config.crop_size)
         window = random_window(size, self.config.crop_size, rng)
         if self.config.max_class_share == 1:
             return window
@@ -148,6 +172,29 @@ def random_window(
     top = int(rng.integers(0, size[0] - height + 1))
     left = int(rng.integers(0, size[1] - width + 1))
     return Window(top, left, height, width)
+
+
+def window_around(
+    place: tuple[int, int],
+    old_size: tuple[int, int],
+    size: tuple[int, int],
+    crop_size: tuple[int, int],
+) -> Window:
+    """The window of `crop_size`, or as far as the image reaches, whose middle is nearest to a pixel.
+
+    Args:
+        place: (row, column) of the pixel in an image of `old_size`.
+        old_size: (height, width) before scaling.
+        size: (height, width) after scaling, in which the window lies.
+        crop_size: (height, width) of the window.
+    """
+    starts, lengths = [], []
+    for at, old, new, crop in zip(place, old_size, size, crop_size, strict=True):
+        length = min(new, crop)
+        middle = (2 * at + 1) * new // (2 * old)
+        starts.append(min(max(middle - length // 2, 0), new - length))
+        lengths.append(length)
+    return Window(starts[0], starts[1], lengths[0], lengths[1])
 
 
 def _is_mixed(label_map: np.ndarray, max_class_share: float) -> bool:

@@ -9,7 +9,21 @@ from typing import NamedTuple
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.formats.detect import folder_splits, open_folder
 from vitseg.data.formats.files import file_splits, open_color, open_index
+from vitseg.data.official.ade20k import ade20k_splits, open_ade20k
 from vitseg.data.official.camvid import camvid_splits, open_camvid
+from vitseg.data.official.cityscapes import cityscapes_splits, open_cityscapes
+from vitseg.data.official.coco_stuff import (
+    coco_stuff_10k_splits,
+    coco_stuff_164k_splits,
+    open_coco_stuff_10k,
+    open_coco_stuff_164k,
+)
+from vitseg.data.official.pascal_context import (
+    open_pascal_context_59,
+    open_pascal_context_60,
+    pascal_context_splits,
+)
+from vitseg.data.official.voc import open_voc2012, voc2012_splits
 from vitseg.errors import ConfigError, DataError, unknown_name
 
 
@@ -28,10 +42,27 @@ class DatasetKind(NamedTuple):
 
 
 DATASETS: dict[str, DatasetKind] = {
+    "ade20k": DatasetKind("ADE20K (SceneParse150), 150 classes", open_ade20k, ade20k_splits),
     "camvid": DatasetKind("CamVid, 11 classes", open_camvid, camvid_splits),
+    "cityscapes": DatasetKind("Cityscapes, 19 classes", open_cityscapes, cityscapes_splits),
+    "coco_stuff_10k": DatasetKind(
+        "COCO-Stuff-10k, 171 classes", open_coco_stuff_10k, coco_stuff_10k_splits
+    ),
+    "coco_stuff_164k": DatasetKind(
+        "COCO-Stuff on COCO 2017, 171 classes", open_coco_stuff_164k, coco_stuff_164k_splits
+    ),
     "color": DatasetKind("your images and colour masks", open_color, file_splits),
     "folder": DatasetKind("your images and masks, format detected", open_folder, folder_splits),
     "index": DatasetKind("your images and index masks", open_index, file_splits),
+    "pascal_context_59": DatasetKind(
+        "PASCAL-Context without background, 59 classes",
+        open_pascal_context_59,
+        pascal_context_splits,
+    ),
+    "pascal_context_60": DatasetKind(
+        "PASCAL-Context with background, 60 classes", open_pascal_context_60, pascal_context_splits
+    ),
+    "voc2012": DatasetKind("Pascal VOC 2012, 21 classes", open_voc2012, voc2012_splits),
 }
 
 

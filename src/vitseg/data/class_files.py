@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ _MAX_NAMED = 3
 
 _HINT = (
     "Do the masks belong to another class list? An id that should not count is named as ignore_index in "
-    "the class file. `vitseg data check` lists every file with such ids."
+    "classes.json. `vitseg data check` lists every file with such ids."
 )
 _COLOR_HINT = (
     "Are the masks blurred (JPEG, resizing), or is a class missing from the class file? A colour that "
@@ -264,6 +265,29 @@ def _one_line(error: ValidationError) -> str:
     return "; ".join(faults[:_MAX_NAMED])
 
 
+def read_labels_with_rest(path: Path) -> tuple[LabelTable, int]:
+    """The label table of a class file whose annotations leave pixels out, and the raw id of such pixels.
+
+    They are the class "background" as for `names_to_labels`; a colour of its own, in the palette, it has only if the
+    file lists it.
+
+    Raises:
+        DataError: The file is missing or malformed.
+    """
+    file = read_class_file(path)
+    try:
+        colors = file.colors() if file.palette else {}
+        table, rest = names_to_labels(file.classes)
+        palette = [colors.get(raw, (0, 0, 0)) for raw in table.mapping]
+        if colors:
+            classes = ClassTable(names=table.classes.names, palette=tuple(palette))
+            table = replace(table, classes=classes)
+        ignored = {file.classes[file.ignore_index]} if file.ignore_index in file.classes else set()
+        return table.merged(file.merge, tuple({*file.ignore, *ignored})), rest
+    except (ValueError, DataError, ConfigError) as error:
+        raise DataError(f"{path}: {error}") from error
+
+
 def names_to_labels(
     names: Mapping[int, str], unlabelled: str = "background"
 ) -> tuple[LabelTable, int]:
@@ -276,7 +300,7 @@ def names_to_labels(
         unlabelled: Name of the class of pixels without annotation.
 
     Raises:
-        DataError: Two classes have the same name.
+        DataError: Two classes have the same name, or a raw id is out of range.
     """
     listed = list(names.values())
     twice = sorted({name for name in listed if listed.count(name) > 1})
@@ -289,6 +313,11 @@ def names_to_labels(
     else:
         rest = 0 if 0 not in names else max(names) + 1
         full = {rest: unlabelled, **full}
+    wrong = [raw for raw in full if not 0 <= raw <= MAX_ID]
+    if wrong:
+        raise DataError(
+            f"class ids must be from 0 to {MAX_ID}, but {wrong[0]} came: number the classes anew."
+        )
     mapping = {raw: index for index, raw in enumerate(full)}
     classes = ClassTable.from_names(tuple(full.values()))
     return LabelTable(classes, mapping, full, hint="Is the annotation file complete?"), rest

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
+
+from vitseg.data.hsv import NUM_HUES, hsv_to_rgb, rgb_to_hsv
 
 _MAX_BRIGHTNESS = 32.0  # grey levels of [0, 255]
 _FACTORS = (0.5, 1.5)  # of contrast and of saturation
@@ -20,8 +21,7 @@ def distort(
 
     The constants of the published models, in their order: brightness plus [-32, 32] grey levels;
     contrast times [0.5, 1.5], here or last by a coin; saturation times [0.5, 1.5]; hue by -36 to 34
-    degrees in steps of 2. Values are clipped and truncated to 8 bits after each change. The published
-    models count 180 levels of hue and Pillow 256, so that colours differ from theirs by rounding.
+    degrees in steps of 2. Values are clipped and truncated to 8 bits after each change.
     """
     contrast_first = rng.random() < 0.5
     levels = _LEVELS
@@ -29,22 +29,29 @@ def distort(
         levels = _truncated(levels + rng.uniform(-_MAX_BRIGHTNESS, _MAX_BRIGHTNESS))
     if contrast_first and rng.random() < 0.5:
         levels = _truncated(levels * rng.uniform(*_FACTORS))
-    saturation = rng.uniform(*_FACTORS) if rng.random() < 0.5 else 1.0
-    hue_steps = int(rng.integers(-_MAX_HUE_STEPS, _MAX_HUE_STEPS)) if rng.random() < 0.5 else 0
-
-    picture = Image.fromarray(image).point(_table(levels) * 3)
-    if saturation != 1.0 or hue_steps:
-        hue = (np.arange(256) + round(hue_steps * 256 / 180)) % 256
-        table = _table(hue) + _table(_truncated(_LEVELS * saturation)) + _table(_LEVELS)
-        picture = picture.convert("HSV").point(table).convert("RGB")
+    if levels is not _LEVELS:
+        image = levels.astype(np.uint8)[image]
+    saturation = rng.uniform(*_FACTORS) if rng.random() < 0.5 else None
+    hue_steps = int(rng.integers(-_MAX_HUE_STEPS, _MAX_HUE_STEPS)) if rng.random() < 0.5 else None
+    # One after the other as published: each goes to HSV and back, and rounds.
+    if saturation is not None:
+        hue, chroma, value = rgb_to_hsv(image)
+        table = _truncated(_LEVELS * saturation).astype(np.uint8)
+        image = hsv_to_rgb(hue, table[chroma], value)
+    if hue_steps is not None:
+        hue, chroma, value = rgb_to_hsv(image)
+        image = hsv_to_rgb(_TURNED[hue_steps][hue], chroma, value)
     if not contrast_first and rng.random() < 0.5:
-        picture = picture.point(_table(_truncated(_LEVELS * rng.uniform(*_FACTORS))) * 3)
-    return np.array(picture)
+        image = _truncated(_LEVELS * rng.uniform(*_FACTORS)).astype(np.uint8)[image]
+    return image
 
 
 def _truncated(levels: np.ndarray) -> np.ndarray:
     return np.floor(np.clip(levels, 0, 255))
 
 
-def _table(levels: np.ndarray) -> list[int]:
-    return levels.astype(int).tolist()
+_TURNED = {
+    steps: ((np.arange(256) + steps) % NUM_HUES).astype(np.uint8)
+    for steps in range(-_MAX_HUE_STEPS, _MAX_HUE_STEPS)
+}
+"""The hue that each hue becomes, by the number of steps."""

@@ -208,7 +208,8 @@ def _opened(
         try:
             if at_least is not None and isinstance(image, JpegImageFile):
                 on_its_side = _lies_on_its_side(image, name)
-                image.draft(None, at_least if on_its_side else at_least[::-1])
+                rows, columns = at_least
+                image.draft(None, (rows, columns) if on_its_side else (columns, rows))
             drafted = image.size != (width, height)
             image.load()
             ImageOps.exif_transpose(image, in_place=True)

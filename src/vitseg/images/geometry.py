@@ -21,13 +21,20 @@ class Window(NamedTuple):
     width: int
 
 
-def keep_ratio_size(size: tuple[int, int], long_limit: int, short_limit: int) -> tuple[int, int]:
+def keep_ratio_size(
+    size: tuple[int, int], long_limit: int, short_limit: int, min_short: int | None = None
+) -> tuple[int, int]:
     """The largest (height, width) of the same shape whose sides stay within both limits, at least one pixel.
+
+    With `min_short` the rule is another: the short side becomes `short_limit`, but at least `min_short`, and the long
+    side whatever the shape asks. This is SegViT's min-size rule (COCO-Stuff, PASCAL-Context) and SETR's multi-scale
+    rule, in both of which no image may be smaller than the crop.
 
     Args:
         size: (height, width) of the image.
         long_limit: Limit of the longer side in pixels.
         short_limit: Limit of the shorter side in pixels.
+        min_short: Least length of the shorter side in pixels; the longer side has no limit then.
 
     Raises:
         ConfigError: The limits are not positive, or `short_limit` exceeds `long_limit`.
@@ -38,7 +45,10 @@ def keep_ratio_size(size: tuple[int, int], long_limit: int, short_limit: int) ->
             "but they must be positive, the long one not below the short one."
         )
     height, width = size
-    scale = min(long_limit / max(height, width), short_limit / min(height, width))
+    if min_short is not None:
+        scale = max(short_limit, min_short) / min(height, width)
+    else:
+        scale = min(long_limit / max(height, width), short_limit / min(height, width))
     return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from vitseg.images.geometry import keep_ratio_size
 from vitseg.types import Size
 
 
@@ -19,6 +20,12 @@ class InferenceConfig(BaseModel):
         description="(long, short) side limits in pixels: images are scaled, keeping their ratio, to the largest "
         "size within both; null runs images at their own size",
     )
+    min_short: int | None = Field(
+        default=None,
+        gt=0,
+        description="least short side in pixels; with it the short side becomes that of `resize`, but at least this, "
+        "and the long side has no limit (SegViT's min-size rule; SETR's multi-scale rule with the crop's side)",
+    )
     mode: Literal["whole", "slide"] = Field(
         default="whole", description="whole image at once, or a sliding window of the crop size"
     )
@@ -31,7 +38,7 @@ class InferenceConfig(BaseModel):
     scales: tuple[float, ...] = Field(
         default=(1.0,),
         min_length=1,
-        description="ratios of the resized image whose softmaxes are averaged",
+        description="ratios that multiply `resize` (or the image's own size): the views whose softmaxes are averaged",
     )
     flip: bool = Field(default=False, description="average with the mirrored image as well")
 
@@ -50,8 +57,24 @@ class InferenceConfig(BaseModel):
             )
         if any(scale <= 0 for scale in self.scales):
             raise ValueError(f"scales must be positive, got {self.scales}")
+        if self.min_short is not None and self.resize is None:
+            raise ValueError(
+                "min_short changes the rule of resize: set resize too, or leave min_short out"
+            )
         if self.resize is not None and not 0 < self.resize[1] <= self.resize[0]:
             raise ValueError(
                 f"resize {self.resize} must be (long, short) in pixels, both positive, the long one not below the short"
             )
         return self
+
+    def input_size(self, size: Size, scale: float = 1.0) -> Size:
+        """The (height, width) at which an image is run.
+
+        Args:
+            size: Its own (height, width).
+            scale: Ratio of the view, one of `scales`.
+        """
+        if self.resize is None:
+            return max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5))
+        long, short = (max(1, int(side * scale)) for side in self.resize)
+        return keep_ratio_size(size, long, short, self.min_short)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -24,19 +23,25 @@ Model = Callable[[Tensor], SegOutput]
 
 
 def image_scores(
-    model: Model, image: Float[Tensor, "1 3 H W"], config: InferenceConfig, size: Size
+    model: Model, images: Iterable[Tensor], config: InferenceConfig, size: Size
 ) -> ScoreMap:
     """Scores of one image at `size`, by the protocol of `config`.
 
     With one view these are the model's scores. With several they are the mean of the views' softmaxes, each taken at
     `size` (the papers' multi-scale test).
+
+    Args:
+        model: Normalised images to output.
+        images: The image as (1, 3, H, W), once at each of `config.scales`.
+        config: Mode, window and whether mirrored images are views, too.
+        size: (height, width) of the scores.
     """
-    if len(config.scales) == 1 and config.scales[0] == 1 and not config.flip:
+    if len(config.scales) == 1 and not config.flip:
+        (image,) = images
         return resized(_one_view(model, image, config), size)
     total: Tensor | None = None
     num_views = 0
-    for scale in config.scales:
-        scaled = _scale(image, scale)
+    for scaled in images:
         for flipped in (False, True) if config.flip else (False,):
             view = scaled.flip(3) if flipped else scaled
             probs = full_scores(resized(_one_view(model, view, config), size)).softmax(0)
@@ -45,13 +50,6 @@ def image_scores(
             num_views += 1
     assert total is not None
     return TensorScores(total / num_views)
-
-
-def _scale(image: Tensor, scale: float) -> Tensor:
-    if scale == 1:
-        return image
-    size = [max(1, int(side * scale + 0.5)) for side in image.shape[-2:]]
-    return F.interpolate(image, size, mode="bilinear", align_corners=False)
 
 
 def _one_view(model: Model, image: Tensor, config: InferenceConfig) -> ScoreMap:

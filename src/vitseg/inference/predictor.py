@@ -13,13 +13,13 @@ from vitseg.checkpoint.model_dir import ModelRecord, load_model
 from vitseg.config import parse
 from vitseg.errors import ConfigError, DataError
 from vitseg.images.decode import decode_image, to_rgb
-from vitseg.images.geometry import keep_ratio_size, resize_image
+from vitseg.images.geometry import resize_image
 from vitseg.images.preprocess import Preprocessing, to_tensor
 from vitseg.inference.config import InferenceConfig
 from vitseg.inference.modes import image_scores
 from vitseg.inference.scores import ScoreMap, label_map
 from vitseg.methods import SegmentationModel
-from vitseg.types import Segmentation
+from vitseg.types import Segmentation, Size
 
 ImageSource = str | Path | Image.Image | np.ndarray
 
@@ -64,14 +64,14 @@ class Predictor:
         """
         self.model.eval()
         size = (image.shape[0], image.shape[1])
-        tensor = self._input(image)
-        return image_scores(self.model, tensor, self.inference, size)
+        images = (
+            self._input(image, self.inference.input_size(size, scale))
+            for scale in self.inference.scales
+        )
+        return image_scores(self.model, images, self.inference, size)
 
-    def _input(self, image: np.ndarray) -> Tensor:
-        if self.inference.resize is not None:
-            size = keep_ratio_size((image.shape[0], image.shape[1]), *self.inference.resize)
-            if size != image.shape[:2]:
-                image = resize_image(image, size)
+    def _input(self, image: np.ndarray, size: Size) -> Tensor:
+        image = resize_image(image, size)
         return to_tensor(image, self.preprocessing)[None].to(self.device)  # (1, 3, H, W)
 
 

@@ -36,11 +36,18 @@ class AtmLoss(nn.Module):
 
     Only classes that occur in an image have a mask loss there. Pixels with the ignore label are negatives of every
     mask: the reference does not leave them out, and the published weights were trained so.
+
+    Args:
+        config: Weights of the terms.
+        class_weights: (k,) weight of every class in all terms, which become weighted means; None: all 1, as in the
+            paper.
     """
 
-    def __init__(self, config: AtmLossConfig):
+    def __init__(self, config: AtmLossConfig, class_weights: Tensor | None = None):
         super().__init__()
         self.config = config
+        self.class_weights: Tensor | None
+        self.register_buffer("class_weights", class_weights, persistent=False)
 
     def forward(self, output: SegOutput, labels: Int[Tensor, "b H W"]) -> dict[str, Tensor]:
         """Weighted terms by name; their sum is the loss.
@@ -54,33 +61,50 @@ class AtmLoss(nn.Module):
             name appended.
         """
         present = present_classes(labels, output.num_classes)  # (b, k)
-        num_pairs = _mean_over_processes(present.sum()).clamp(min=1)
+        weights = self._weights(
+            present
+        )  # (b, k), of which absent classes count in the class loss alone
+        total = _mean_over_processes((weights * present).sum()).clamp(min=1)
         image, cls = present.nonzero(as_tuple=True)
+        pair_weights = weights[image, cls]  # (pairs,)
         targets = (labels[image] == cls[:, None, None]).flatten(1).float()  # (pairs, H*W)
         terms: dict[str, Tensor] = {}
         for name, stage in {"": output, **{f"_{n}": s for n, s in output.aux.items()}}.items():
             logits = stage.class_logits
-            terms["loss_ce" + name] = self.config.class_weight * self._class_loss(logits, present)
+            terms["loss_ce" + name] = self.config.class_weight * self._class_loss(
+                logits, present, weights
+            )
             masks = upsample_masks(
                 stage.mask_logits[image, cls], stage, spatial_size(labels)
             ).flatten(1)
             probs = masks.sigmoid()
-            focal = focal_loss(masks, probs, targets).sum() / num_pairs
-            dice = dice_loss(probs, targets).sum() / num_pairs
+            focal = (focal_loss(masks, probs, targets) * pair_weights).sum() / total
+            dice = (dice_loss(probs, targets) * pair_weights).sum() / total
             terms["loss_mask" + name] = self.config.focal_weight * focal
             terms["loss_dice" + name] = self.config.dice_weight * dice
         return terms
 
     def _class_loss(
-        self, class_logits: Float[Tensor, "b q k1"], present: Bool[Tensor, "b k"]
+        self,
+        class_logits: Float[Tensor, "b q k1"],
+        present: Bool[Tensor, "b k"],
+        weights: Float[Tensor, "b k"],
     ) -> Float[Tensor, ""]:
+        """The mean of the queries' cross-entropies, weighted by the classes that are their targets."""
         num_logits = class_logits.shape[-1]
         index = torch.arange(present.shape[1], device=present.device)
         here = torch.zeros_like(index) if num_logits == 2 else index
         targets = torch.where(present, here, num_logits - 1)  # (b, q)
-        weights = class_logits.new_ones(num_logits)
-        weights[-1] = self.config.no_object_weight
-        return F.cross_entropy(class_logits.float().flatten(0, 1), targets.flatten(), weights)
+        terms = F.cross_entropy(
+            class_logits.float().flatten(0, 1), targets.flatten(), reduction="none"
+        )
+        weights = torch.where(present, weights, self.config.no_object_weight).flatten()  # (b*q,)
+        return (terms * weights).sum() / weights.sum()
+
+    def _weights(self, present: Bool[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+        if self.class_weights is None:
+            return torch.ones(present.shape, device=present.device)
+        return self.class_weights.float().expand(present.shape)
 
 
 def present_classes(labels: Int[Tensor, "b H W"], num_classes: int) -> Bool[Tensor, "b k"]:

@@ -22,7 +22,8 @@ class Method:
     Attributes:
         config: Its configuration class; the class's fields are the recipe's sections.
         build: (config, num_classes, image_size, load_pretrained) to the model.
-        build_loss: The loss: (SegOutput, labels) to weighted terms by name.
+        build_loss: (config, class_weights) to the loss: (SegOutput, labels) to weighted terms by name. The weights are
+            (k,), or None for all alike.
         backbone: Its backbone's configuration.
     """
 

@@ -6,6 +6,7 @@ A plain ViT, taps at several depths, and a cascade of attention-to-mask stages t
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
 
 from vitseg.backbones import BackboneConfig, create_backbone
 from vitseg.decoders.atm import AtmConfig, AtmDecoder
@@ -42,6 +43,6 @@ def build(
     return SegmentationModel(backbone, AtmDecoder(in_channels, num_classes, config.decoder))
 
 
-def build_loss(config: SegVitConfig) -> AtmLoss:
-    """The loss of a model's output."""
-    return AtmLoss(config.loss)
+def build_loss(config: SegVitConfig, class_weights: Tensor | None = None) -> AtmLoss:
+    """The loss of a model's output; `class_weights` (k,) favours rare classes, None: all alike."""
+    return AtmLoss(config.loss, class_weights)

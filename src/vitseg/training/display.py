@@ -63,6 +63,15 @@ class Display:
         return self._rate
 
     @contextlib.contextmanager
+    def counting(self, num_images: int) -> Iterator[Callable[[], None]]:
+        """A bar while the classes of the training masks are counted; yields what to call after each mask."""
+        self.started(f"counting the classes of {num_images} masks")
+        console = self.console
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+            task = bar.add_task("count classes", total=num_images)
+            yield lambda: bar.advance(task)
+
+    @contextlib.contextmanager
     def validation(self, num_images: int) -> Iterator[Callable[[], None]]:
         """A second bar while validating; yields what to call after each image."""
         task = self._bar.add_task("validate", total=num_images, facts="")

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from vitseg.backbones.create import pretrained_mean_std
 from vitseg.checkpoint.model_dir import ModelRecord, save_model
 from vitseg.data.augment import TrainTransform
+from vitseg.data.balance import Balance, measure_balance
 from vitseg.data.catalog import open_dataset
 from vitseg.errors import ConfigError, DataError, VitsegError
 from vitseg.evaluation.evaluate import Evaluation, evaluate, require_same_classes
@@ -85,12 +86,16 @@ class _Run:
                 "no data set: pass --data NAME:ROOT, or set data.source in the recipe."
             )
         _check_out(out, resume)
-        self.train_set = open_dataset(recipe.data.source, recipe.data.train_split)
-        self.val_set = open_dataset(recipe.data.source, recipe.data.val_split)
+        data = recipe.data
+        self.train_set, self.val_set = (
+            open_dataset(recipe.data.source, split, data.merge, data.ignore)
+            for split in (data.train_split, data.val_split)
+        )
         for dataset in (self.train_set, self.val_set):
             if not len(dataset):
                 raise DataError(f"split {dataset.split} of {recipe.data.source} is empty.")
         require_same_classes(self.train_set.classes, self.val_set)
+        self.balance = self._measure_balance()
         mean, std = pretrained_mean_std(METHODS[recipe.method].backbone(recipe.model))
         self.preprocessing = Preprocessing(mean=mean, std=std)
 
@@ -108,7 +113,11 @@ class _Run:
         self.base_lrs = [group["lr"] for group in optimizer.param_groups]
         seed_everything(config.seed + self.fabric.global_rank)
         self.model = model
-        step = LossOfModel(model, METHODS[recipe.method].build_loss(recipe.model))
+        weights = self.balance.class_weights
+        criterion = METHODS[recipe.method].build_loss(
+            recipe.model, None if weights is None else torch.from_numpy(weights).float()
+        )
+        step = LossOfModel(model, criterion)
         self.step, self.optimizer = self.fabric.setup(step, optimizer)
         self.progress = Progress()
         if (
@@ -118,6 +127,13 @@ class _Run:
             if not self.fabric.is_global_zero:  # the stored random state is the first process's
                 seed_everything(config.seed + self.fabric.global_rank + self.progress.iteration)
         self.started = time.monotonic() - self.progress.minutes * 60
+
+    def _measure_balance(self) -> Balance:
+        config, workers = self.recipe.data.balance, self.recipe.data.num_workers
+        if not config.needs_statistics:
+            return Balance()
+        with self.display.counting(len(self.train_set)) as advance:
+            return measure_balance(config, self.train_set, workers, advance)
 
     def run(self) -> Path:
         iterations = self.recipe.training.iterations
@@ -129,7 +145,7 @@ class _Run:
         self.display.started(
             f"{self.recipe.method} on {self.recipe.data.source}: {len(self.train_set)} training and "
             f"{len(self.val_set)} validation images, {self.train_set.classes.num_classes} classes, "
-            f"{self.fabric.world_size} x {self.fabric.device.type}"
+            f"{self.fabric.world_size} x {self.fabric.device.type}; {self.train_set.source}"
         )
         self.fabric.barrier()
         with StopSignals() as stop, self.display.training(self.progress.iteration, iterations):
@@ -163,7 +179,8 @@ class _Run:
         config, data = self.recipe.training, self.recipe.data
         mean = [value * 255 for value in self.preprocessing.mean]
         std = [value * 255 for value in self.preprocessing.std]
-        samples = TrainSamples(self.train_set, TrainTransform(data.augment, mean, std), config.seed)
+        transform = TrainTransform(data.augment, mean, std, self.balance.crops)
+        samples = TrainSamples(self.train_set, transform, config.seed)
         sampler = StreamSampler(
             len(self.train_set),
             config.batch_size // config.devices,
@@ -171,6 +188,7 @@ class _Run:
             config.seed,
             self.fabric.global_rank,
             self.fabric.world_size,
+            self.balance.repeats,
         )
         loader = DataLoader(
             samples,

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validat
 
 from vitseg.config import apply_overrides, parse, read_yaml
 from vitseg.data.augment import AugmentConfig
+from vitseg.data.balance import BalanceConfig
 from vitseg.errors import ConfigError, unknown_name
 from vitseg.inference.config import InferenceConfig
 from vitseg.methods import METHODS
@@ -30,7 +31,16 @@ class DataConfig(BaseModel):
     )
     train_split: str = Field(default="train", description="split to train on")
     val_split: str = Field(default="val", description="split to validate on")
+    merge: dict[str, tuple[str, ...]] = Field(
+        default={}, description="name of a joint class -> names of the classes that it joins"
+    )
+    ignore: tuple[str, ...] = Field(
+        default=(), description="names of classes whose pixels count nowhere"
+    )
     num_workers: int = Field(default=2, ge=0, description="processes that load samples")
+    balance: BalanceConfig = Field(
+        default=BalanceConfig(), description="how rare classes are favoured; off by default"
+    )
     augment: AugmentConfig = Field(description="crop and augmentation")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from jaxtyping import Float64
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler, default_collate
 
@@ -20,8 +21,9 @@ Position = tuple[int, int]
 class StreamSampler(Sampler[list[Position]]):
     """Batches of an endless stream of shuffled passes over the data set.
 
-    Position p of the stream is entry p mod n of the permutation number p div n; nothing depends on worker processes or
-    on where a run was interrupted.
+    Position p of the stream is entry p mod n of pass number p div n; nothing depends on worker processes or on where a
+    run was interrupted. With repeat factors r a pass is round(sum(r)) long, and each has image i floor(r_i) or
+    ceil(r_i) times, r_i times on average, up to the rounding of the sum.
 
     Args:
         num_samples: Size of the data set.
@@ -30,6 +32,7 @@ class StreamSampler(Sampler[list[Position]]):
         seed: Seed of the permutations.
         rank: Number of this device.
         world_size: Number of devices.
+        repeats: How often every sample is shown per pass, at least once; None: once.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class StreamSampler(Sampler[list[Position]]):
         seed: int,
         rank: int = 0,
         world_size: int = 1,
+        repeats: Float64[np.ndarray, " n"] | None = None,
     ):
         self.num_samples = num_samples
         self.batch_size = batch_size
@@ -47,23 +51,30 @@ class StreamSampler(Sampler[list[Position]]):
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
+        self._ends = None if repeats is None else repeats.cumsum()
+        self.pass_length = num_samples if self._ends is None else round(self._ends[-1])
 
     def __len__(self) -> int:
         return len(self.iterations)
 
     def __iter__(self) -> Iterator[list[Position]]:
-        number, permutation = -1, np.empty(0, dtype=np.int64)
+        number, order = -1, np.empty(0, dtype=np.int64)
         for iteration in self.iterations:
             first = (iteration * self.world_size + self.rank) * self.batch_size
             batch = []
             for position in range(first, first + self.batch_size):
-                if position // self.num_samples != number:
-                    number = position // self.num_samples
-                    permutation = np.random.default_rng((self.seed, number)).permutation(
-                        self.num_samples
-                    )
-                batch.append((int(permutation[position % self.num_samples]), position))
+                if position // self.pass_length != number:
+                    number = position // self.pass_length
+                    order = self._order(np.random.default_rng((self.seed, number)))
+                batch.append((int(order[position % self.pass_length]), position))
             yield batch
+
+    def _order(self, rng: np.random.Generator) -> np.ndarray:
+        """The samples of one pass: shuffled, each as often as its repeat factor says (systematic sampling)."""
+        if self._ends is None:
+            return rng.permutation(self.num_samples)
+        places = (np.arange(self.pass_length) + rng.random()) * (self._ends[-1] / self.pass_length)
+        return rng.permutation(np.searchsorted(self._ends, places, side="right"))
 
 
 class TrainSamples(Dataset[tuple[Tensor, Tensor] | VitsegError]):
