@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -30,7 +31,7 @@ class ClassTable(BaseModel):
             raise ValueError(
                 f"names has {len(self.names)} entries but palette has {len(self.palette)}: give one colour per class"
             )
-        twice = sorted({name for name in self.names if self.names.count(name) > 1})
+        twice = sorted(name for name, count in Counter(self.names).items() if count > 1)
         if twice:
             raise ValueError(
                 f"class names must be unique, but these occur twice: {', '.join(twice)}"

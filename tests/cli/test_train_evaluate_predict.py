@@ -76,6 +76,38 @@ def test_train_evaluate_predict(vitseg, root, tmp_path, trained):
             assert overlay.height > 64
 
 
+def test_joined_classes_are_joined_again_in_evaluation(vitseg, root, tmp_path):
+    recipe = write_recipe(tmp_path / "tiny.yaml", iterations=2, val_interval=2)
+    joined = "data.merge={ground: [road, tree]}"
+    source = ("--data", f"folder:{root}")
+    result = vitseg("train", recipe, joined, *source, "--out", tmp_path / "run")
+    assert result.code == 0, result
+    result = vitseg("evaluate", tmp_path / "run", *source, "--json", tmp_path / "scores.json")
+    assert result.code == 0, result
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert list(scores["per_class"]) == ["sky", "ground"]
+    assert scores["per_class"]["ground"]["pixels"] > 0
+
+
+def test_rare_classes_can_be_favoured_in_every_way(vitseg, root, tmp_path):
+    recipe = write_recipe(tmp_path / "tiny.yaml", iterations=2, val_interval=2)
+    favour = ["class_weights=effective", "rare_class_crops=0.5", "repeat_threshold=0.9"]
+    overrides = [f"data.balance.{each}" for each in favour]
+    out = tmp_path / "run"
+    result = vitseg("train", recipe, *overrides, "--data", f"folder:{root}", "--out", out)
+    assert result.code == 0, result
+    kept = yaml.safe_load((out / "recipe.yaml").read_text())["data"]["balance"]
+    assert kept["repeat_threshold"] == 0.9
+
+    plain = write_recipe(tmp_path / "plain.yaml", iterations=2, val_interval=2)
+    result = vitseg("train", plain, "--data", f"folder:{root}", "--out", tmp_path / "plain")
+    losses = []
+    for run in (out, tmp_path / "plain"):
+        with (run / "train.csv").open() as file:
+            losses.append(float(next(csv.DictReader(file))["loss"]))
+    assert losses[0] != losses[1]
+
+
 def test_a_recipe_names_its_data_set(vitseg, root, tmp_path):
     recipe = write_recipe(tmp_path / "tiny.yaml", iterations=2, val_interval=2)
     source = f"data.source=folder:{root}"

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vitseg.classes import IGNORE_INDEX
 from tests.tiny import write_dataset
+from vitseg.classes import IGNORE_INDEX
 from vitseg.data.balance import (
     Balance,
     BalanceConfig,

@@ -11,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
-VERBS = {"demo", "train", "evaluate", "predict", "convert", "doctor"}
+VERBS = {"demo", "data", "train", "evaluate", "predict", "convert", "doctor"}
+DATA_VERBS = {"show", "check", "preview", "prepare"}
 MAKE_TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 LARGEST_FILE = 1_000_000
 LOCK_FILES = {"uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock", "pylock.toml"}
@@ -52,6 +53,7 @@ def test_shell_blocks_use_commands_that_exist(document):
         words = command.split()
         if words[0] == "vitseg":
             assert words[1] in VERBS, command
+            assert words[1] != "data" or words[2] in DATA_VERBS, command
         elif words[0] == "make":
             assert words[1] in MAKE_TARGETS, command
         else:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from vitseg.cli.data_check import check
+from vitseg.cli.data_prepare import prepare
 from vitseg.cli.data_preview import preview
 from vitseg.cli.data_show import show
 
@@ -13,5 +15,5 @@ data_app = typer.Typer(
     rich_markup_mode=None,
     help="Show, check, preview and prepare data sets.",
 )
-for verb in (show, preview):
+for verb in (show, check, prepare, preview):
     data_app.command()(verb)

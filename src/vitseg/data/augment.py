@@ -127,11 +127,8 @@ class TrainTransform:
     def random_size(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
         """The (height, width) that a sample of this (height, width) is scaled to, the first thing to be drawn."""
         long, short = self.config.base_size or (max(size), min(size))
-        choices = self.config.scale_choices
-        if choices is not None:
-            ratio = choices[rng.integers(len(choices))]
-        else:
-            ratio = rng.uniform(*self.config.scale_range)
+        choices, bounds = self.config.scale_choices, self.config.scale_range
+        ratio = rng.uniform(*bounds) if choices is None else choices[rng.integers(len(choices))]
         return keep_ratio_size(size, max(1, int(long * ratio)), max(1, int(short * ratio)))
 
     def _random_window(

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from vitseg.data.dataset import SegmentationDataset
+from vitseg.data.formats.binary import binary_splits, open_binary
+from vitseg.data.formats.coco import coco_splits, open_coco
 from vitseg.data.formats.detect import folder_splits, open_folder
 from vitseg.data.formats.files import file_splits, open_color, open_index
+from vitseg.data.formats.huggingface import huggingface_splits, open_huggingface, parse_hub_root
+from vitseg.data.formats.yolo import open_yolo, yolo_splits
 from vitseg.data.official.ade20k import ade20k_splits, open_ade20k
 from vitseg.data.official.camvid import camvid_splits, open_camvid
 from vitseg.data.official.cityscapes import cityscapes_splits, open_cityscapes
@@ -34,17 +38,21 @@ class DatasetKind(NamedTuple):
         summary: What it is, in a few words.
         open: From root and split to the data set.
         splits: Names of the splits below a root.
+        root: From the text behind the colon to the root that the two take: a folder, unless said otherwise.
     """
 
     summary: str
-    open: Callable[[Path, str], SegmentationDataset]
-    splits: Callable[[Path], tuple[str, ...]]
+    open: Callable[[Any, str], SegmentationDataset]
+    splits: Callable[[Any], tuple[str, ...]]
+    root: Callable[[str], Any] = Path
 
 
 DATASETS: dict[str, DatasetKind] = {
     "ade20k": DatasetKind("ADE20K (SceneParse150), 150 classes", open_ade20k, ade20k_splits),
+    "binary": DatasetKind("your images and a binary mask per class", open_binary, binary_splits),
     "camvid": DatasetKind("CamVid, 11 classes", open_camvid, camvid_splits),
     "cityscapes": DatasetKind("Cityscapes, 19 classes", open_cityscapes, cityscapes_splits),
+    "coco": DatasetKind("your images and COCO json annotations", open_coco, coco_splits),
     "coco_stuff_10k": DatasetKind(
         "COCO-Stuff-10k, 171 classes", open_coco_stuff_10k, coco_stuff_10k_splits
     ),
@@ -53,6 +61,12 @@ DATASETS: dict[str, DatasetKind] = {
     ),
     "color": DatasetKind("your images and colour masks", open_color, file_splits),
     "folder": DatasetKind("your images and masks, format detected", open_folder, folder_splits),
+    "huggingface": DatasetKind(
+        "a Hugging Face data set with image and label columns",
+        open_huggingface,
+        huggingface_splits,
+        parse_hub_root,
+    ),
     "index": DatasetKind("your images and index masks", open_index, file_splits),
     "pascal_context_59": DatasetKind(
         "PASCAL-Context without background, 59 classes",
@@ -63,6 +77,7 @@ DATASETS: dict[str, DatasetKind] = {
         "PASCAL-Context with background, 60 classes", open_pascal_context_60, pascal_context_splits
     ),
     "voc2012": DatasetKind("Pascal VOC 2012, 21 classes", open_voc2012, voc2012_splits),
+    "yolo": DatasetKind("your images and YOLO polygons", open_yolo, yolo_splits),
 }
 
 
@@ -112,8 +127,11 @@ def list_splits(spec: str) -> tuple[str, ...]:
     return DATASETS[name].splits(root)
 
 
-def parse_data_spec(spec: str) -> tuple[str, Path]:
+def parse_data_spec(spec: str) -> tuple[str, Any]:
     """Split `NAME:ROOT` at its first colon.
+
+    Returns:
+        The name, and the root as that kind of data set takes it: a folder, unless `DatasetKind.root` says otherwise.
 
     Raises:
         ConfigError: There is no colon, no root, or the name is not in `DATASETS`.
@@ -129,4 +147,4 @@ def parse_data_spec(spec: str) -> tuple[str, Path]:
             f"{unknown_name('data set', name, DATASETS)} "
             f"A data set is written NAME:FOLDER; {spec!r} came."
         )
-    return name, Path(root)
+    return name, DATASETS[name].root(root)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -164,7 +165,7 @@ def labels_of(file: ClassFile, path: Path, colors: bool = False) -> LabelTable:
     else:
         if USUAL_IGNORE_ID not in index_of:
             index_of[USUAL_IGNORE_ID] = IGNORE_INDEX
-            raw_names[USUAL_IGNORE_ID] = "ignored by custom"
+            raw_names[USUAL_IGNORE_ID] = "usual ignore value"
         labels = LabelTable(classes, index_of, raw_names, hint=_HINT)
     try:
         return labels.merged(file.merge, file.ignore)
@@ -302,8 +303,7 @@ def names_to_labels(
     Raises:
         DataError: Two classes have the same name, or a raw id is out of range.
     """
-    listed = list(names.values())
-    twice = sorted({name for name in listed if listed.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names.values()).items() if count > 1)
     if twice:
         raise DataError(f"class names must be unique, but these occur twice: {', '.join(twice)}.")
     taken = {name.lower(): raw for raw, name in names.items()}

@@ -102,13 +102,22 @@ class SegmentationDataset:
         """
         label_map = self.label_map(index)
         wanted = None if at_least is None else at_least((label_map.shape[0], label_map.shape[1]))
-        image, size = read_image(self._images[index], wanted)
+        image, size = self._read_image(index, wanted)
         if size != label_map.shape:
             raise DataError(
                 f"{self.mask_name(index)} is {label_map.shape[1]}x{label_map.shape[0]} pixels, but its image "
                 f"{self.image_name(index)} is {size[1]}x{size[0]}: a mask must have the size of its image."
             )
         return Sample(id=self.ids[index], image=image, label_map=label_map)
+
+    def _read_image(self, index: int, at_least: Size | None) -> tuple[np.ndarray, Size]:
+        source = self._images[index]
+        try:
+            return read_image(source, at_least)
+        except DataError as error:
+            if isinstance(source, bytes):  # of which the error has no name
+                raise DataError(f"{self.image_name(index)}: {error}") from error
+            raise
 
     def label_map(self, index: int) -> Int64[np.ndarray, "H W"]:
         """Class indices alone; errors as for `sample`."""

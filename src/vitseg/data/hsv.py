@@ -16,7 +16,7 @@ _HALF = 1 << (_BITS - 1)
 
 
 def _fractions(numerator: float) -> np.ndarray:
-    """numerator / i in fixed point for i = 0, ..., 255; 0 for i = 0."""
+    """Numerator / i in fixed point for i = 0, ..., 255; 0 for i = 0."""
     table = np.zeros(256, np.int32)
     table[1:] = np.rint(numerator * (1 << _BITS) / np.arange(1, 256))
     return table

@@ -97,10 +97,7 @@ def choose_split(split: str, known: Sequence[str], where: object) -> str:
     alike = [name for name in known if re.fullmatch(_ALIASES.get(split, "(?!)"), name)]
     if len(alike) == 1:
         return alike[0]
-    raise DataError(
-        f"{split!r} is not a split of {where}. Valid: {', '.join(sorted(known))}. A split is a file {split}.txt or a "
-        f"pair of folders images/{split} and masks/{split}."
-    )
+    raise DataError(f"{split!r} is not a split of {where}. Valid: {', '.join(sorted(known))}.")
 
 
 _ALIASES = {"train": r"train(ing)?\d*", "val": r"val(id(ation)?)?\d*", "test": r"test(ing)?\d*"}

@@ -52,7 +52,7 @@ def map_in_order(
             yield from waiting.popleft().result()
     except BrokenProcessPool as error:
         raise DataError(
-            f"one of {num_workers} worker processes was killed, perhaps for want of memory: use fewer workers."
+            f"a worker process was killed, perhaps for want of memory: use fewer than {num_workers}, or 0 for none."
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

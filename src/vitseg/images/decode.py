@@ -99,19 +99,20 @@ def read_image(
         return to_rgb(image, _name(source)), size
 
 
-def decode_mask(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def decode_mask(source: str | Path | bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """The ids of an index mask as (H, W) uint8, uint16 or int32, upright like its image.
 
     Args:
-        path: A PNG, TIFF, BMP or GIF file of one channel. Of a palette file the indices are taken,
+        source: A PNG, TIFF, BMP or GIF file of one channel. Of a palette file the indices are taken,
             not the colours.
         max_pixels: Largest height * width that is decoded, checked on the header.
 
     Raises:
         DataError: As for `decode_image`; or the file has several channels, or its format changes ids.
     """
-    with _opened(path, max_pixels) as (image, _):
-        _require_exact(image, path)
+    name = _name(source)
+    with _opened(source, max_pixels) as (image, _):
+        _require_exact(image, name)
         if image.mode in ("L", "P"):
             return np.array(image)
         if image.mode == "1":
@@ -121,38 +122,39 @@ def decode_mask(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         if image.mode == "I":
             return np.array(image, dtype=np.int32)
         if image.mode == "F":
-            raise DataError(f"{path} has floating-point pixels, but a mask holds integer ids.")
+            raise DataError(f"{name} has floating-point pixels, but a mask holds integer ids.")
         raise DataError(
-            f"{path} has {len(image.getbands())} channels (mode {image.mode}), but index masks are "
+            f"{name} has {len(image.getbands())} channels (mode {image.mode}), but index masks are "
             "allowed: one channel, the class id of every pixel. Are these colour masks? Then name the data "
             "set color:FOLDER and give every class its colour (palette in classes.json)."
         )
 
 
-def decode_color_mask(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def decode_color_mask(source: str | Path | bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """The colours of a colour mask as (H, W) int32, each 0xRRGGBB, upright like its image.
 
     Args:
-        path: A PNG, TIFF, BMP or GIF file; of one with a palette or grey levels, the colours that it shows.
+        source: A PNG, TIFF, BMP or GIF file; of one with a palette or grey levels, the colours that it shows.
         max_pixels: Largest height * width that is decoded, checked on the header.
 
     Raises:
         DataError: As for `decode_image`; or the file has 16-bit channels, or its format changes colours.
     """
-    with _opened(path, max_pixels) as (image, _):
-        _require_exact(image, path)
+    name = _name(source)
+    with _opened(source, max_pixels) as (image, _):
+        _require_exact(image, name)
         if image.mode not in ("RGB", "RGBA", "P", "PA", "L", "LA", "1"):
             raise DataError(
-                f"{path} has colour mode {image.mode}, but colour masks have 8-bit RGB."
+                f"{name} has colour mode {image.mode}, but colour masks have 8-bit RGB."
             )
         red, green, blue = (np.asarray(band, np.int32) for band in image.convert("RGB").split())
         return red << 16 | green << 8 | blue  # (H, W)
 
 
-def _require_exact(image: ImageFile, path: str | Path) -> None:
+def _require_exact(image: ImageFile, name: str) -> None:
     if image.format not in _MASK_FORMATS:
         raise DataError(
-            f"{path} is a {image.format} file, which does not keep ids exactly. "
+            f"{name} is a {image.format} file, which does not keep ids exactly. "
             f"Save masks as {_listed(_MASK_FORMATS)}."
         )
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -13,44 +11,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from vitseg.classes import Color
-
-LARGEST_PNG = 300_000
-"""Bytes of an inlined PNG; larger pictures are inlined as JPEG."""
-
-STYLE = """
-:root { color-scheme: light dark; --paper: #fbfbf9; --card: #ffffff; --ink: #1f2328; --soft: #636a72;
-  --line: #e2e2de; --accent: #1f6feb; }
-@media (prefers-color-scheme: dark) { :root { --paper: #15171a; --card: #1d2024; --ink: #e8e9ea; --soft: #9aa1a9;
-  --line: #33373d; --accent: #6cb0ff; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
-main { max-width: 62rem; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
-h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 1.5rem; }
-h2 { font-size: 1.15rem; margin: 2.5rem 0 .75rem; }
-dl.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(12rem, 1fr)); gap: .75rem; margin: 0; }
-dl.facts div { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; padding: .7rem .9rem; }
-dl.facts dt { color: var(--soft); font-size: .85rem; }
-dl.facts dd { margin: 0; font-size: 1.15rem; font-weight: 600; overflow-wrap: anywhere; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; background: var(--card); border: 1px solid var(--line); }
-th, td { padding: .45rem .8rem; text-align: left; border-top: 1px solid var(--line); }
-thead th { color: var(--soft); font-size: .85rem; border-top: 0; }
-tbody th { font-weight: 500; }
-.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-.bar { width: 45%; }
-.bar svg, .swatch { display: block; }
-.swatch { display: inline-block; width: .9em; height: .9em; border-radius: .2em; border: 1px solid var(--line);
-  margin-right: .55em; vertical-align: -.08em; }
-figure { margin: 0 0 1.5rem; }
-figure img { display: block; max-width: 100%; height: auto; border: 1px solid var(--line); border-radius: .4rem; }
-figcaption { color: var(--soft); font-size: .9rem; margin-top: .4rem; }
-.curve { width: 100%; max-width: 46rem; height: auto; background: var(--card); border: 1px solid var(--line);
-  border-radius: .6rem; }
-.curve text { fill: var(--soft); font-size: 13px; font-family: inherit; }
-.curve .grid { stroke: var(--line); }
-.curve .line { fill: none; stroke: var(--accent); stroke-width: 2.5; stroke-linejoin: round; }
-.curve circle { fill: var(--accent); }
-"""
+from vitseg.render.page_parts import bar_cell, fact_cards, figure, swatch, table, write_page
 
 
 class ClassRow(NamedTuple):
@@ -80,72 +41,31 @@ def write_summary_page(
         images: (caption, picture); the caption is also the text for readers who do not see the picture.
         curve: (iteration, mIoU in [0, 1]) of each validation, in order.
     """
-    sections = [f"<h1>{escape(title)}</h1>", _facts(facts)]
+    sections = [fact_cards(facts)]
     if images:
         sections += [
             "<h2>Pictures</h2>",
-            *(_figure(caption, picture) for caption, picture in images),
+            *(figure(caption, picture) for caption, picture in images),
         ]
     if class_rows:
         sections += ["<h2>Classes</h2>", _class_table(class_rows)]
     if curve:
         sections += ["<h2>Validation during training</h2>", _curve(curve)]
-    body = "\n".join(sections)
-    page = (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n"
-        f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
-
-
-def _facts(facts: Mapping[str, str]) -> str:
-    cards = "\n".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
-        for name, value in facts.items()
-    )
-    return f'<dl class="facts">\n{cards}\n</dl>'
-
-
-def _figure(caption: str, picture: Image.Image) -> str:
-    text = escape(caption)
-    return (
-        f'<figure><img src="{_data_uri(picture)}" width="{picture.width}" height="{picture.height}" alt="{text}">'
-        f"<figcaption>{text}</figcaption></figure>"
-    )
-
-
-def _data_uri(picture: Image.Image) -> str:
-    picture = picture.convert("RGB")
-    kind, buffer = "png", io.BytesIO()
-    picture.save(buffer, format="PNG", optimize=True)
-    if buffer.tell() > LARGEST_PNG:
-        kind, buffer = "jpeg", io.BytesIO()
-        picture.save(buffer, format="JPEG", quality=90)
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+    write_page(path, title, sections)
 
 
 def _class_table(rows: Sequence[ClassRow]) -> str:
-    lines = []
-    for row in rows:
-        swatch = ""
-        if row.color is not None:
-            swatch = f'<span class="swatch" style="background: rgb{tuple(row.color)}"></span>'
-        share = 0.0 if math.isnan(row.iou) else row.iou
-        lines.append(
-            f'<tr><th scope="row">{swatch}{escape(row.name)}</th>'
-            f'<td class="number">{_percent(row.iou)}</td><td class="number">{_percent(row.acc)}</td>'
-            f'<td class="bar"><svg width="100%" height="10" aria-hidden="true">'
-            f'<rect width="100%" height="10" rx="3" fill="var(--line)"/>'
-            f'<rect width="{100 * share:.1f}%" height="10" rx="3" fill="var(--accent)"/></svg></td></tr>'
-        )
-    return (
-        '<div class="scroll"><table><thead><tr><th scope="col">Class</th><th scope="col" class="number">IoU</th>'
-        '<th scope="col" class="number">Accuracy</th><td></td></tr></thead>\n'
-        "<tbody>\n" + "\n".join(lines) + "\n</tbody></table></div>"
+    lines = [
+        f'<th scope="row">{swatch(row.color)}{escape(row.name)}</th>'
+        f'<td class="number">{_percent(row.iou)}</td><td class="number">{_percent(row.acc)}</td>'
+        f"{bar_cell(0.0 if math.isnan(row.iou) else row.iou)}"
+        for row in rows
+    ]
+    head = (
+        '<th scope="col">Class</th><th scope="col" class="number">IoU</th>'
+        '<th scope="col" class="number">Accuracy</th><td></td>'
     )
+    return table(head, lines)
 
 
 def _curve(points: Sequence[tuple[int, float]]) -> str:

@@ -20,6 +20,9 @@ from vitseg.checkpoint.model_dir import ModelRecord, save_model
 from vitseg.data.augment import TrainTransform
 from vitseg.data.balance import Balance, measure_balance
 from vitseg.data.catalog import open_dataset
+from vitseg.data.check.fast import fast_findings
+from vitseg.data.dataset import SegmentationDataset
+from vitseg.data.finding import Finding
 from vitseg.errors import ConfigError, DataError, VitsegError
 from vitseg.evaluation.evaluate import Evaluation, evaluate, require_same_classes
 from vitseg.images.preprocess import Preprocessing
@@ -95,6 +98,7 @@ class _Run:
             if not len(dataset):
                 raise DataError(f"split {dataset.split} of {recipe.data.source} is empty.")
         require_same_classes(self.train_set.classes, self.val_set)
+        self.warnings = check_before_training(self.train_set, self.val_set)
         self.balance = self._measure_balance()
         mean, std = pretrained_mean_std(METHODS[recipe.method].backbone(recipe.model))
         self.preprocessing = Preprocessing(mean=mean, std=std)
@@ -147,6 +151,8 @@ class _Run:
             f"{len(self.val_set)} validation images, {self.train_set.classes.num_classes} classes, "
             f"{self.fabric.world_size} x {self.fabric.device.type}; {self.train_set.source}"
         )
+        for warning in self.warnings:
+            self.display.started(f"warning: {warning.message} {warning.fix}")
         self.fabric.barrier()
         with StopSignals() as stop, self.display.training(self.progress.iteration, iterations):
             for images, labels in self._batches():
@@ -301,6 +307,25 @@ class _Run:
     def _finish_log(self) -> None:
         if self.fabric.is_global_zero:
             self.log.close()
+
+
+def check_before_training(
+    train_set: SegmentationDataset, val_set: SegmentationDataset
+) -> list[Finding]:
+    """Run the fast part of `vitseg data check`; returns its warnings.
+
+    Raises:
+        DataError: It found errors.
+    """
+    findings = fast_findings(train_set, val_set)
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if errors:
+        worst = errors[0]
+        more = (
+            f" Errors in all: {len(errors)}; `vitseg data check` lists them." if errors[1:] else ""
+        )
+        raise DataError(f"{worst.message} {worst.fix}{more}")
+    return findings
 
 
 FAILED_START = {"recipe.yaml", "tensorboard"}

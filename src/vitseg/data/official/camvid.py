@@ -1,4 +1,8 @@
-"""CamVid: 701 street scenes of 11 classes, in the SegNet split (train 367, val 101, test 233)."""
+"""CamVid: 701 street scenes of 11 classes, in the SegNet split (train 367, val 101, test 233).
+
+Source: Brostow et al., "Semantic Object Classes in Video: A High-Definition Ground Truth Database", Pattern Recognition
+Letters 2009; classes and split of Badrinarayanan et al., "SegNet", TPAMI 2017.
+"""
 
 from __future__ import annotations
 
@@ -7,30 +11,39 @@ from pathlib import Path
 from vitseg.classes import IGNORE_INDEX
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.formats.files import file_splits, open_index
+from vitseg.data.official.layout import dataset_of, pick_split
+from vitseg.data.official.tables import read_table
+from vitseg.data.pairs import Folders, list_pairs
 from vitseg.errors import DataError
 
-CLASS_NAMES = (
-    "sky", "building", "pole", "road", "pavement", "tree", "sign_symbol", "fence", "car",
-    "pedestrian", "bicyclist",
-)  # fmt: skip
 VOID_ID = 11
+
+_HINT = "CamVid masks hold 0-10 and 11 (void). Are these the 32 classes of the original release?"
 
 
 def open_camvid(root: Path, split: str) -> SegmentationDataset:
-    """A folder data set whose classes are those of CamVid; pixels of the id 11 (void) are ignored.
+    """A split of CamVid in one of its two usual layouts; pixels of the id 11 (void) are ignored.
 
     Args:
-        root: Folder with `images/`, `masks/`, `classes.json` and `train.txt`, `val.txt`, `test.txt`.
+        root: Folder with `train/` and `trainannot/`, `val/` and `valannot/`, `test/` and `testannot/`, as the SegNet
+            tutorial has it, or the one above it; or a folder with `images/`, `masks/`, `classes.json` and `train.txt`,
+            `val.txt`, `test.txt`, whose classes are those of CamVid.
         split: "train", "val" or "test".
 
     Raises:
-        DataError: As for `open_index`, or the classes are not CamVid's.
+        DataError: The folder is in neither layout, has no such split, or its classes are not CamVid's.
     """
+    labels = read_table("camvid", _HINT)
+    splits = _segnet_splits(root)
+    if splits:
+        split, folders = pick_split(splits, split, root)
+        return dataset_of("camvid", split, labels, folders, list_pairs(folders))
+    camvid_splits(root)  # its error names both layouts
     dataset = open_index(root, split)
-    if dataset.classes.names != CLASS_NAMES:
+    if dataset.classes.names != labels.classes.names:
         raise DataError(
             f"{root} has the classes {', '.join(dataset.classes.names)}, but camvid has "
-            f"{', '.join(CLASS_NAMES)}. For another class list use folder:{root}."
+            f"{', '.join(labels.classes.names)}. For another class list use folder:{root}."
         )
     if dataset.label_mapping.get(VOID_ID) != IGNORE_INDEX:
         raise DataError(
@@ -40,4 +53,26 @@ def open_camvid(root: Path, split: str) -> SegmentationDataset:
     return dataset
 
 
-camvid_splits = file_splits
+def camvid_splits(root: Path) -> tuple[str, ...]:
+    """Names of the splits that are there.
+
+    Raises:
+        DataError: The folder is in neither layout.
+    """
+    splits = _segnet_splits(root)
+    if splits:
+        return tuple(splits)
+    try:
+        return file_splits(root)
+    except DataError as error:
+        tutorial = "camvid is also read as the SegNet tutorial has it: train/ and trainannot/, ..."
+        raise DataError(f"{error} {tutorial}") from error
+
+
+def _segnet_splits(root: Path) -> dict[str, Folders]:
+    home = root / "CamVid" if (root / "CamVid").is_dir() else root
+    return {
+        name: Folders(home / name, home / f"{name}annot", None, "")
+        for name in ("train", "val", "test")
+        if (home / name).is_dir() and (home / f"{name}annot").is_dir()
+    }

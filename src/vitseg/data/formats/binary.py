@@ -1,0 +1,193 @@
+"""A binary mask per class and image: masks/CLASS/STEM.png or masks/STEM/CLASS.png."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt16
+
+from vitseg.data.class_files import (
+    find_class_file,
+    names_to_labels,
+    read_class_file,
+    read_labels_with_rest,
+)
+from vitseg.data.dataset import SegmentationDataset
+from vitseg.data.formats.faults import FaultKind, Faults
+from vitseg.data.formats.listing import images_below, read_lines
+from vitseg.data.labels import LabelTable
+from vitseg.data.pairs import Folders, choose_split, find_splits
+from vitseg.errors import DataError
+from vitseg.images.decode import decode_color_mask, decode_mask, read_header
+from vitseg.types import Size
+
+FAULTS: dict[str, FaultKind] = {
+    "id-without-image": FaultKind(
+        "error", "Listed ids have no image file", "Add the images, or remove the ids."
+    ),
+    "mask-of-unknown-class": FaultKind(
+        "error",
+        "Binary masks are of a class that the class file does not list",
+        "Add the class to the class file (to leave it out, name it under ignore as well), or remove the masks.",
+    ),
+    "mask-without-image": FaultKind(
+        "warning",
+        "Binary masks have no image of the same name",
+        "Add the images, or remove the masks: they are not used.",
+    ),
+    "image-without-annotation": FaultKind(
+        "info",
+        "Images have no mask of any class: every pixel is background",
+        "If objects are to be seen in them, add their masks or leave the images out.",
+    ),
+}
+
+
+class BinaryMasks:
+    """Binary masks of the images of one split: not zero is inside.
+
+    Args:
+        masks: For every image (raw id, file) each, in the order of painting.
+        rest: Raw id of pixels that no mask covers.
+    """
+
+    def __init__(self, masks: Sequence[Sequence[tuple[int, Path]]], rest: int) -> None:
+        self._masks = masks
+        self._rest = rest
+
+    def read(self, index: int, size: Callable[[], Size]) -> UInt16[np.ndarray, "H W"]:
+        """The raw ids; where masks overlap, that of the later class."""
+        masks = self._masks[index]
+        raw_ids = None
+        for raw, path in masks:
+            inside = _decode(path)
+            if raw_ids is None:
+                raw_ids = np.full(inside.shape, self._rest, np.uint16)
+            if inside.shape != raw_ids.shape:
+                came, other = ("x".join(map(str, array.shape[::-1])) for array in (inside, raw_ids))
+                raise DataError(
+                    f"{path} is {came} pixels, but {masks[0][1]} is {other}: all masks of an image have its size."
+                )
+            raw_ids[inside] = raw
+        return np.full(size(), self._rest, np.uint16) if raw_ids is None else raw_ids
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        return tuple(path for _, path in self._masks[index])
+
+
+def _decode(path: Path) -> np.ndarray:
+    """Where a binary mask is not zero, (H, W) bool; of one in colour, not black."""
+    in_color = read_header(path).mode in ("RGB", "RGBA", "LA", "PA")
+    return (decode_color_mask(path) if in_color else decode_mask(path)) != 0
+
+
+class _Listing(NamedTuple):
+    """The files of one split: images by id, and masks by class and id."""
+
+    ids: tuple[str, ...]
+    images: Mapping[str, Path]
+    masks: Mapping[tuple[str, str], Path]
+    layout: str
+    folder: Path
+    image_folder: Path
+
+
+def open_binary(root: Path, split: str) -> SegmentationDataset:
+    """A binary mask per class and image, in `masks/CLASS/STEM.png` or `masks/STEM/CLASS.png`.
+
+    Folders and splits are those of `open_index`. Class names are those of the folders (files) over all splits, by
+    name, or those of the class file, in its order. Where masks overlap, the later class wins. Pixels that no mask
+    covers are the class "background", which is class 0 unless a class has that name.
+
+    Raises:
+        DataError: The folders, the class file or the split are missing or malformed, or the masks are in neither
+            layout.
+    """
+    splits = find_splits(root)
+    split = choose_split(split, tuple(splits), root)
+    found = {split: _list(splits[split])}
+    class_file = find_class_file(root)
+    if class_file is None:
+        found = {name: found.get(name) or _list(folders) for name, folders in splits.items()}
+        names = sorted({name for listing in found.values() for name, _ in listing.masks})
+        raw_of = {name: number for number, name in enumerate(names, start=1)}
+        labels, rest = names_to_labels({number: name for name, number in raw_of.items()})
+    else:
+        raw_of = {name: raw for raw, name in read_class_file(class_file).classes.items()}
+        labels, rest = read_labels_with_rest(class_file)
+    return _dataset(found[split], split, raw_of, labels, rest)
+
+
+def binary_splits(root: Path) -> tuple[str, ...]:
+    """Names of the splits of a folder of binary masks."""
+    return tuple(find_splits(root))
+
+
+def _dataset(
+    listing: _Listing, split: str, raw_of: Mapping[str, int], labels: LabelTable, rest: int
+) -> SegmentationDataset:
+    faults = Faults(FAULTS)
+    own: dict[str, list[tuple[int, Path]]] = {}
+    for key in listing.ids:
+        if key in listing.images:
+            own[key] = []
+        else:
+            faults.add("id-without-image", key)
+    for (name, key), path in listing.masks.items():
+        if name not in raw_of:
+            faults.add("mask-of-unknown-class", str(path))
+        elif key in own:
+            own[key].append((raw_of[name], path))
+        elif key not in listing.images:
+            faults.add("mask-without-image", str(path))
+    for key, masks in own.items():
+        if not masks:
+            faults.add("image-without-annotation", str(listing.images[key]))
+    masks = BinaryMasks([tuple(sorted(masks)) for masks in own.values()], rest)
+    ids, images = tuple(own), tuple(listing.images[key] for key in own)
+    source = f"binary masks {listing.folder / listing.layout}, images in {listing.image_folder}"
+    return SegmentationDataset(
+        "binary", split, labels, ids, images, masks, source, faults.findings()
+    )
+
+
+def _list(folders: Folders) -> _Listing:
+    image_folder = folders.images / folders.inside
+    images = images_below(image_folder)
+    folder = folders.masks / folders.inside
+    masks = list_binary_masks(folder, images)
+    if masks is None:
+        raise DataError(
+            f"{folder} holds no binary masks: write CLASS/STEM.png or STEM/CLASS.png, STEM being that of an image in "
+            f"{image_folder}."
+        )
+    ids = tuple(sorted(images)) if folders.listed is None else tuple(read_lines(folders.listed))
+    return _Listing(ids, images, masks[1], masks[0], folder, image_folder)
+
+
+def list_binary_masks(
+    folder: Path, images: Mapping[str, Path]
+) -> tuple[str, dict[tuple[str, str], Path]] | None:
+    """The layout and the masks by (class, image id), or None if the files are in neither of the two layouts.
+
+    Args:
+        folder: The folder of masks.
+        images: The images by id.
+    """
+    by_class: dict[tuple[str, str], Path] = {}
+    by_image: dict[tuple[str, str], Path] = {}
+    for key, path in images_below(folder).items():
+        first, _, below = key.partition("/")
+        above, _, last = key.rpartition("/")
+        if below:
+            by_class[first, below] = path
+            by_image[last, above] = path
+    # Which of the two is meant shows in what names an image.
+    of_class = sum(key in images for _, key in by_class)
+    of_image = sum(key in images for _, key in by_image)
+    if of_class == of_image:
+        return None
+    return ("CLASS/STEM", by_class) if of_class > of_image else ("STEM/CLASS", by_image)

@@ -1,0 +1,262 @@
+"""COCO annotation files: polygons and run lengths of objects, crowds included."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vitseg.data.class_files import names_to_labels
+from vitseg.data.dataset import SegmentationDataset
+from vitseg.data.formats.coco_layout import ImageFolder, find_annotations, find_images
+from vitseg.data.formats.coco_shapes import read_shape
+from vitseg.data.formats.faults import FaultKind, Faults
+from vitseg.data.formats.shapes import RunLengths, ShapeMasks
+from vitseg.data.pairs import choose_split
+from vitseg.errors import DataError
+from vitseg.images.decode import IMAGE_SUFFIXES, MAX_PIXELS, image_size
+from vitseg.types import Size
+
+_KEYS = ("images", "annotations", "categories")
+_LEFT_OUT = "It is left out, so that its pixels count as background: mend it, or remove it."
+
+FAULTS: dict[str, FaultKind] = {
+    "image-entry-malformed": FaultKind(
+        "error",
+        "Image entries lack an id or a file_name, or their width and height are no possible size",
+        "They are left out: write the annotation file anew with the tool that made it.",
+    ),
+    "duplicate-image-id": FaultKind(
+        "error",
+        "Images have the id of another image",
+        "Which image the annotations belong to is not clear: give every image its own id.",
+    ),
+    "id-without-image": FaultKind(
+        "error",
+        "Images of the annotation file do not exist",
+        "Add the files below the image folder, or remove the entries.",
+    ),
+    "annotation-unknown-image": FaultKind(
+        "error",
+        "Annotations name an image_id that is not listed",
+        "List the images, or remove the annotations: they are not used.",
+    ),
+    "annotation-unknown-category": FaultKind(
+        "error", "Annotations name a category_id that is not listed", _LEFT_OUT
+    ),
+    "annotation-without-shape": FaultKind(
+        "error",
+        "Annotations have no segmentation, perhaps only a box",
+        _LEFT_OUT,
+    ),
+    "polygon-too-few-points": FaultKind(
+        "error", "Annotations have a polygon of fewer than three points", _LEFT_OUT
+    ),
+    "annotation-malformed": FaultKind(
+        "error",
+        "Annotations have a segmentation that is neither polygons [[x, y, ...]] within reach of the image nor run "
+        "lengths that fill it",
+        _LEFT_OUT,
+    ),
+    "polygon-outside-image": FaultKind(
+        "warning",
+        "Annotations have a polygon that leaves its image",
+        "It is cut off at the border. Many of them: the images were scaled and the annotations not.",
+    ),
+    "group-category": FaultKind(
+        "info",
+        "Categories are the headings that Roboflow puts above the others, and no classes",
+        "Nothing is to be done.",
+    ),
+    "image-without-annotation": FaultKind(
+        "info",
+        "Images have no sound annotation: every pixel is background",
+        "If objects are to be seen in them, annotate them or leave the images out.",
+    ),
+    "image-not-listed": FaultKind(
+        "warning",
+        "Image files are not in the annotation file, and not used",
+        "Annotate them, or move them elsewhere.",
+    ),
+}
+
+
+class _Image(NamedTuple):
+    key: str
+    path: Path
+    size: Size
+
+
+def open_coco(root: Path, split: str) -> SegmentationDataset:
+    """A COCO annotation file and its images; layouts as for `coco_layout.find_annotations`.
+
+    Classes are the categories by ascending id, the id being the raw id. Pixels without annotation are the class
+    "background", which is class 0 unless a category has that name. Where annotations overlap, the one of fewer
+    pixels is seen; a crowd (`iscrowd`) counts as its class. Format: cocodataset.org, "Data format".
+
+    Raises:
+        DataError: There is no annotation file or no such split; or the file is no JSON, lacks a key, or its
+            categories are malformed. What is wrong with a single image or annotation becomes a finding.
+    """
+    splits = find_annotations(root)
+    split = choose_split(split, tuple(splits), root)
+    path = splits[split]
+    content = _read(path)
+    faults = Faults(FAULTS)
+    names = _names(content["categories"], path, faults)
+    try:
+        labels, rest = names_to_labels(names)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    entries = [entry for entry in content["images"] if isinstance(entry, dict)]
+    folder = find_images(root, path, split, [str(entry.get("file_name")) for entry in entries])
+    images = _images(content["images"], folder, faults)
+    listed = {entry.get("id") for entry in entries if _hashable(entry.get("id"))}
+    shapes = _shapes(content["annotations"], images, listed, names, faults)
+    masks = ShapeMasks((path,), rest)
+    for image_id, image in images.items():
+        own = shapes.pop(image_id, [])
+        if not own:
+            faults.add("image-without-annotation", str(image.path))
+        masks.add_image(own, image.size)
+    source = f"COCO annotations {path}, images in {folder.path}"
+    ids = tuple(image.key for image in images.values())
+    paths = tuple(image.path for image in images.values())
+    return SegmentationDataset("coco", split, labels, ids, paths, masks, source, faults.findings())
+
+
+def coco_splits(root: Path) -> tuple[str, ...]:
+    """Names of the splits of a COCO data set."""
+    return tuple(find_annotations(root))
+
+
+def _read(path: Path) -> dict[str, list]:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not a readable JSON file: {error}.") from error
+    for key in _KEYS:
+        value = content.get(key) if isinstance(content, dict) else None
+        if not isinstance(value, list):
+            raise DataError(
+                f"{path} has no list {key!r}. A COCO annotation file is an object with the lists {', '.join(_KEYS)}."
+            )
+    return content
+
+
+def _names(categories: list, path: Path, faults: Faults) -> dict[int, str]:
+    """Category id -> name."""
+    names: dict[int, str] = {}
+    for category in categories:
+        number = category.get("id") if isinstance(category, dict) else None
+        name = category.get("name") if isinstance(category, dict) else None
+        if type(number) is not int or not isinstance(name, str) or number in names:
+            raise DataError(
+                f"{path} has the category {str(category)[:80]}, but each needs a name and an integer id of its own."
+            )
+        if _is_heading(category, categories):
+            faults.add("group-category", f"{number} {name}")
+            continue
+        names[number] = name
+    if not names:
+        raise DataError(f"{path} lists no categories: they name the classes.")
+    return names
+
+
+def _is_heading(category: Mapping[str, Any], categories: list) -> bool:
+    """Whether it is the category 0 that Roboflow adds as the supercategory of all others; it may have a name twice."""
+    others = [other for other in categories if other is not category]
+    return (
+        category["id"] == 0
+        and category.get("supercategory") == "none"
+        and bool(others)
+        and all(
+            isinstance(other, dict) and other.get("supercategory") == category["name"]
+            for other in others
+        )
+    )
+
+
+def _images(entries: list, folder: ImageFolder, faults: Faults) -> dict[Any, _Image]:
+    """The usable images by id, in the order of the file."""
+    images: dict[Any, _Image] = {}
+    seen: set = set()
+    used: set[Path] = set()
+    for number, entry in enumerate(entries):
+        image_id = entry.get("id") if isinstance(entry, dict) else None
+        name = entry.get("file_name") if isinstance(entry, dict) else None
+        if image_id is None or not _hashable(image_id) or not isinstance(name, str) or not name:
+            faults.add("image-entry-malformed", f"images[{number}]")
+            continue
+        if image_id in seen:
+            faults.add("duplicate-image-id", f"image {image_id} ({name})")
+            continue
+        seen.add(image_id)
+        path = folder.find(name)
+        if path is None:
+            faults.add("id-without-image", str(folder.path / name))
+            continue
+        used.add(path)
+        size = _size(entry, path)
+        if size is None:
+            faults.add("image-entry-malformed", f"image {image_id} ({name})")
+            continue
+        key = path.relative_to(folder.path).with_suffix("").as_posix()
+        images[image_id] = _Image(key, path, size)
+    if folder.own:
+        for file in sorted(folder.files):
+            path = folder.path / file
+            if path.suffix.lower() in IMAGE_SUFFIXES and path not in used:
+                faults.add("image-not-listed", str(path))
+    return images
+
+
+def _size(entry: Mapping[str, Any], path: Path) -> Size | None:
+    """(height, width) by the entry, else by the file; None if it cannot be."""
+    height, width = entry.get("height"), entry.get("width")
+    if height is None and width is None:
+        try:
+            height, width = image_size(path)
+        except DataError:
+            return None
+    if type(height) is not int or type(width) is not int or height < 1 or width < 1:
+        return None
+    return (height, width) if height * width <= MAX_PIXELS else None
+
+
+def _shapes(
+    annotations: list,
+    images: Mapping[Any, _Image],
+    listed: set,
+    names: Mapping[int, str],
+    faults: Faults,
+) -> dict[Any, list[tuple[int, RunLengths | list[np.ndarray]]]]:
+    """The sound shapes by image id."""
+    shapes: dict[Any, list[tuple[int, RunLengths | list[np.ndarray]]]] = {}
+    for number, annotation in enumerate(annotations):
+        if not isinstance(annotation, dict):
+            faults.add("annotation-malformed", f"annotations[{number}]")
+            continue
+        place = f"annotation {annotation['id']}" if "id" in annotation else f"annotations[{number}]"
+        image_id, category = annotation.get("image_id"), annotation.get("category_id")
+        if not _hashable(image_id) or image_id not in images:
+            if not _hashable(image_id) or image_id not in listed:
+                faults.add("annotation-unknown-image", f"{place} (image_id {image_id})")
+            continue
+        if type(category) is not int or category not in names:
+            faults.add("annotation-unknown-category", f"{place} (category_id {category})")
+            continue
+        # popped, so that the parsed file, many times as large, goes as its arrays come
+        shape = read_shape(
+            annotation.pop("segmentation", None), images[image_id].size, place, faults
+        )
+        if shape is not None:
+            shapes.setdefault(image_id, []).append((category, shape))
+    return shapes
+
+
+def _hashable(value: object) -> bool:
+    return isinstance(value, int | str)

@@ -1,0 +1,142 @@
+"""Where COCO annotation files and their images lie, in the layouts that labelling tools export."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from vitseg.data.class_files import CLASS_FILES
+from vitseg.data.formats.listing import files_below
+from vitseg.data.pairs import IMAGE_FOLDERS
+from vitseg.errors import DataError
+
+ROBOFLOW_FILE = "_annotations.coco.json"
+
+_OTHER_TASKS = ("captions_", "person_keypoints_", "panoptic_", "image_info_")
+_PREFIXES = ("instances_", "stuff_")
+_SPLIT = re.compile(r"(train|val|test)")
+_SNIFFED = 65536  # bytes
+_TRIED = 20  # images by which the folder is found
+
+
+class ImageFolder(NamedTuple):
+    """A folder of images and the files below it.
+
+    Attributes:
+        path: The folder.
+        files: Every file below it, by its path with forward slashes.
+        own: Whether only this split's images are in it.
+    """
+
+    path: Path
+    files: frozenset[str]
+    own: bool
+
+    def find(self, file_name: str) -> Path | None:
+        """The file of a `file_name`: that path below the folder, else (other folders left out) its last part alone."""
+        return next((self.path / key for key in _keys(file_name) if key in self.files), None)
+
+
+def find_annotations(root: Path) -> dict[str, Path]:
+    """The annotation file of every split.
+
+    Of `annotations/` and the folder itself, the files `instances_SPLIT.json`; without such, every COCO file
+    (`train.json`). Else `SPLIT/_annotations.coco.json`, as Roboflow writes it. A single file whose name says nothing
+    is the split `all`. COCO's files of other tasks (captions, keypoints, panoptic) are passed over.
+
+    Raises:
+        DataError: There is no such file, or two for one split.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder. {_LAYOUTS}")
+    inside = [path for path in sorted((root / "annotations").glob("*.json")) if _may_be_coco(path)]
+    files = [*inside, *(path for path in sorted(root.glob("*.json")) if _may_be_coco(path))]
+    files = [path for path in files if looks_like_coco(path)] or inside
+    files = [path for path in files if path.name.startswith(_PREFIXES[0])] or files
+    named = [(_split_name(path), path) for path in files]
+    named += [(path.parent.name, path) for path in sorted(root.glob(f"*/{ROBOFLOW_FILE}"))]
+    if not named:
+        raise DataError(f"{root} holds no COCO annotation file. {_LAYOUTS}")
+    if len(named) == 1 and not _SPLIT.match(named[0][0]):
+        return {"all": named[0][1]}
+    splits: dict[str, Path] = {}
+    for name, path in named:
+        if name in splits:
+            raise DataError(
+                f"{splits[name]} and {path} are both annotations of the split {name}: keep one."
+            )
+        splits[name] = path
+    return splits
+
+
+_LAYOUTS = (
+    "A COCO data set holds annotations/instances_SPLIT.json or SPLIT.json with the images in SPLIT/, images/SPLIT/ "
+    f"or images/, or SPLIT/{ROBOFLOW_FILE} beside its images."
+)
+
+
+def looks_like_coco(path: Path) -> bool:
+    """Whether the beginning of a file has a key of COCO's images or annotations; the whole may be a gigabyte."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(_SNIFFED)
+    except OSError:
+        return False
+    return any(key in start for key in (b'"file_name"', b'"image_id"', b'"category_id"'))
+
+
+def find_images(
+    root: Path, annotations: Path, split: str, file_names: Sequence[str]
+) -> ImageFolder:
+    """The folder that holds most of the images of a split.
+
+    Args:
+        root: Folder of the data set.
+        annotations: The split's annotation file.
+        split: Name of the split.
+        file_names: `file_name` of its images.
+    """
+    if annotations.name == ROBOFLOW_FILE:
+        return _listing(annotations.parent, annotations.parent != root)
+    own = [root / split, *(root / name / split for name in IMAGE_FOLDERS)]
+    own += [root / split / name for name in IMAGE_FOLDERS]
+    candidates = [(path, True) for path in own]
+    candidates += [(root / name, False) for name in IMAGE_FOLDERS]
+    candidates += [(root, False)]
+    tried = file_names[:: max(1, len(file_names) // _TRIED)]
+    best, most = None, 0
+    for path, is_own in candidates:
+        if not path.is_dir():
+            continue
+        hits = sum(any((path / key).is_file() for key in _keys(name)) for name in tried)
+        if best is None or hits > most:
+            best, most = (path, is_own), hits
+    assert best is not None, "root itself is a folder"
+    return _listing(*best)
+
+
+def _keys(file_name: str) -> tuple[str, ...]:
+    """Where below the folder of images a file may be; never outside it."""
+    name = PurePosixPath(file_name.replace("\\", "/"))
+    if name.is_absolute() or ".." in name.parts:
+        return (name.name,)
+    return (str(name), name.name)
+
+
+def _listing(folder: Path, own: bool) -> ImageFolder:
+    return ImageFolder(folder, frozenset(files_below(folder)), own)
+
+
+def _may_be_coco(path: Path) -> bool:
+    return path.name not in CLASS_FILES and not path.name.startswith(_OTHER_TASKS)
+
+
+def _split_name(path: Path) -> str:
+    if path.name == ROBOFLOW_FILE:
+        return "all"
+    for prefix in _PREFIXES:
+        if path.stem.startswith(prefix):
+            return path.stem.removeprefix(prefix)
+    return path.stem

@@ -1,0 +1,41 @@
+"""Files below a folder, for the formats that do not pair images with masks one to one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from vitseg.errors import DataError
+from vitseg.images.decode import IMAGE_SUFFIXES
+
+
+def files_below(folder: Path) -> list[str]:
+    """Every file that is not hidden, by its path below `folder` with forward slashes, sorted."""
+    files: list[str] = []
+    for parent, _, names in os.walk(folder, followlinks=True):
+        below = Path(parent).relative_to(folder).as_posix()
+        prefix = "" if below == "." else f"{below}/"
+        files += [prefix + name for name in names if name[0] != "."]
+    return sorted(files)
+
+
+def images_below(folder: Path) -> dict[str, Path]:
+    """Image files by their path below `folder` without suffix; of two with one stem, the later by name."""
+    return {
+        os.path.splitext(name)[0]: folder / name
+        for name in files_below(folder)
+        if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+    }
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file that are not blank.
+
+    Raises:
+        DataError: It is no readable text.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not a readable text file: {error}.") from error
+    return [line.strip() for line in lines if line.strip()]

@@ -1,0 +1,103 @@
+"""YOLO segmentation data sets: text files of normalised polygons."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from vitseg.data.class_files import (
+    CLASS_FILES,
+    names_to_labels,
+    read_class_file,
+    read_labels_with_rest,
+)
+from vitseg.data.dataset import SegmentationDataset
+from vitseg.data.formats import yolo_labels
+from vitseg.data.formats.faults import FaultKind, Faults
+from vitseg.data.formats.shapes import ShapeMasks
+from vitseg.data.formats.yolo_labels import read_label_file
+from vitseg.data.formats.yolo_layout import YoloLayout, find_yolo, label_file, list_images
+from vitseg.data.labels import LabelTable
+from vitseg.data.pairs import choose_split
+from vitseg.errors import DataError
+
+FAULTS: dict[str, FaultKind] = {
+    "id-without-image": FaultKind(
+        "error",
+        "Listed images do not exist",
+        "Add the files, or remove them from the list.",
+    ),
+    **yolo_labels.FAULTS,
+}
+
+
+def open_yolo(root: Path, split: str) -> SegmentationDataset:
+    """A YOLO segmentation data set; layouts as for `yolo_layout.find_yolo`.
+
+    Classes are the names in the order of their numbers, which are the raw ids. Pixels outside all polygons are the
+    class "background", which is class 0 unless a class has that name. Where polygons overlap, the one of fewer pixels
+    is seen, as for COCO. Format: docs.ultralytics.com, "Instance Segmentation Datasets Overview".
+
+    Raises:
+        DataError: There is no such data set or split, or the file that describes it is malformed. What is wrong with
+            a single line becomes a finding.
+    """
+    layout = find_yolo(root)
+    split = choose_split(split, tuple(layout.splits), root)
+    sources = layout.splits[split]
+    known, labels, rest = _labels(layout)
+    faults = Faults(FAULTS)
+    images = list_images(sources)
+    for key in [key for key, path in images.items() if not path.is_file()]:
+        faults.add("id-without-image", str(images.pop(key)))
+    if not images and not faults.findings():
+        raise DataError(f"{', '.join(map(str, sources))} holds no images.")
+    files = [label_file(path) for path in images.values()]
+    if files and not any(path.is_file() for path in files):
+        raise DataError(
+            f"none of the {len(files)} images of {split} has a label file: {files[0]} and so on do not exist. Labels "
+            "lie in labels/ where the images lie in images/, or beside them."
+        )
+    masks = ShapeMasks(files, rest)
+    for image, file in zip(images.values(), files, strict=True):
+        shapes = read_label_file(file, known, faults)
+        if not shapes:
+            faults.add("image-without-annotation", str(image))
+        masks.add_image(shapes, None)
+    _find_lonely_labels(files, faults)
+    source = f"YOLO polygons in {files[0].parent if files else root}, images in {', '.join(map(str, sources))}"
+    return SegmentationDataset(
+        "yolo",
+        split,
+        labels,
+        tuple(images),
+        tuple(images.values()),
+        masks,
+        source,
+        faults.findings(),
+    )
+
+
+def yolo_splits(root: Path) -> tuple[str, ...]:
+    """Names of the splits of a YOLO data set."""
+    return tuple(find_yolo(root).splits)
+
+
+def _labels(layout: YoloLayout) -> tuple[set[int], LabelTable, int]:
+    """The class numbers that have a name, the label table, and the raw id of pixels outside all polygons."""
+    if layout.names is None:
+        numbers = set(read_class_file(layout.described).classes)
+        return numbers, *read_labels_with_rest(layout.described)
+    try:
+        return set(layout.names), *names_to_labels(layout.names)
+    except DataError as error:
+        raise DataError(f"{layout.described}: {error}") from error
+
+
+def _find_lonely_labels(files: list[Path], faults: Faults) -> None:
+    """Label files beside those of the split that belong to none of its images."""
+    known = {os.path.normpath(file) for file in files}
+    for folder in sorted({file.parent for file in files}):
+        for path in sorted(folder.glob("*.txt")):
+            if os.path.normpath(path) not in known and path.name not in CLASS_FILES:
+                faults.add("mask-without-image", str(path))

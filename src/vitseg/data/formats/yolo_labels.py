@@ -1,0 +1,116 @@
+"""The label files of YOLO segmentation: `class x1 y1 x2 y2 ...` a line, coordinates as fractions of the image."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+
+from vitseg.data.formats.faults import FaultKind, Faults
+
+_LEFT_OUT = (
+    "The object is left out, so that its pixels count as background: mend the line, or remove it."
+)
+
+FAULTS: dict[str, FaultKind] = {
+    "label-file-unreadable": FaultKind(
+        "error", "Label files are no readable text", "Write them anew with the labelling tool."
+    ),
+    "label-detection-line": FaultKind(
+        "error",
+        "Label lines are boxes of object detection (class, x, y, width, height) rather than polygons",
+        "Export the labels as segmentation (class x1 y1 x2 y2 x3 y3 ...).",
+    ),
+    "label-odd-coordinates": FaultKind(
+        "error", "Label lines have an odd number of coordinates", _LEFT_OUT
+    ),
+    "polygon-too-few-points": FaultKind(
+        "error", "Label lines have fewer than three points", _LEFT_OUT
+    ),
+    "label-unreadable-number": FaultKind(
+        "error", "Label lines have something that is no number", _LEFT_OUT
+    ),
+    "label-unknown-class": FaultKind(
+        "error",
+        "Label lines have a class number that is not in the list of names",
+        "Add the class to the names (they count from 0), or mend the line: the object is left out.",
+    ),
+    "label-not-normalised": FaultKind(
+        "error",
+        "Label lines have coordinates far outside [0, 1], perhaps pixels",
+        "Divide x by the width and y by the height of the image.",
+    ),
+    "polygon-outside-image": FaultKind(
+        "warning",
+        "Label lines have coordinates outside [0, 1]",
+        "The polygon is cut off at the border of the image.",
+    ),
+    "image-without-annotation": FaultKind(
+        "info",
+        "Images have no sound label line, or no label file: every pixel is background",
+        "If objects are to be seen in them, label them or leave the images out.",
+    ),
+    "mask-without-image": FaultKind(
+        "warning",
+        "Label files have no image of the same name",
+        "Add the images, or remove the label files: they are not used.",
+    ),
+}
+
+
+def read_label_file(
+    path: Path, known: Collection[int], faults: Faults
+) -> list[tuple[int, list[np.ndarray]]]:
+    """The polygons of a label file, (class number, [polygon]) each; one that does not exist has none.
+
+    Args:
+        path: The file.
+        known: Class numbers that have a name.
+        faults: Takes what is wrong, with file and line.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError):
+        faults.add("label-file-unreadable", str(path))
+        return []
+    shapes = []
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            shape = _read_line(line, f"{path}:{number}", known, faults)
+            if shape is not None:
+                shapes.append(shape)
+    return shapes
+
+
+def _read_line(
+    line: str, place: str, known: Collection[int], faults: Faults
+) -> tuple[int, list[np.ndarray]] | None:
+    words = line.split()
+    try:
+        values = np.array(words, np.float64)
+    except ValueError:
+        values = np.array([np.nan])
+    if not np.isfinite(values).all() or values[0] != int(values[0]):
+        faults.add("label-unreadable-number", place)
+        return None
+    polygon = values[1:]
+    fault = None
+    if int(values[0]) not in known:
+        fault = "label-unknown-class"
+    elif len(polygon) == 4:
+        fault = "label-detection-line"
+    elif len(polygon) % 2:
+        fault = "label-odd-coordinates"
+    elif len(polygon) < 6:
+        fault = "polygon-too-few-points"
+    elif polygon.min() < -1 or polygon.max() > 2:
+        fault = "label-not-normalised"
+    if fault is not None:
+        faults.add(fault, place)
+        return None
+    if polygon.min() < 0 or polygon.max() > 1:
+        faults.add("polygon-outside-image", place)
+    return int(values[0]), [polygon]

@@ -1,0 +1,176 @@
+"""Where YOLO data sets keep their images, labels and class names."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from vitseg.data.class_files import find_class_file
+from vitseg.data.formats.listing import images_below, read_lines
+from vitseg.errors import DataError
+
+DATA_FILES = ("data.yaml", "dataset.yaml", "data.yml", "dataset.yml")
+"""Names of the file that describes a data set, the usual one first."""
+
+_SPLITS = ("train", "val", "test")
+
+
+class YoloLayout(NamedTuple):
+    """A data set as it was found.
+
+    Attributes:
+        names: Class number -> name; None where a class file gives them.
+        described: The file that describes the data set, or the class file.
+        splits: Split -> folders of images, or text files that list images.
+    """
+
+    names: Mapping[int, str] | None
+    described: Path
+    splits: Mapping[str, tuple[Path, ...]]
+
+
+def find_yolo(root: Path) -> YoloLayout:
+    """The splits and names of a data set.
+
+    By `data.yaml` (or `dataset.yaml`) with `names` and the entries `train`, `val`, `test`, relative to its `path` or to
+    the file itself; or by a class file (`classes.txt`, one name a line) beside `images/SPLIT` and `labels/SPLIT`,
+    `SPLIT/images` and `SPLIT/labels`, or `images` and `labels`.
+
+    Raises:
+        DataError: Neither is there, or the file is malformed or names images that do not exist.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder. {_LAYOUTS}")
+    data_file = find_data_file(root)
+    if data_file is not None:
+        return _described(data_file)
+    candidates = [find_class_file(root), root / "labels" / "classes.txt"]
+    class_file = next((path for path in candidates if path is not None and path.is_file()), None)
+    if class_file is None:
+        raise DataError(f"{root} has neither data.yaml nor a class file. {_LAYOUTS}")
+    return YoloLayout(None, class_file, _split_folders(root))
+
+
+_LAYOUTS = "A YOLO data set holds data.yaml (names, train, val), or classes.txt, images/SPLIT and labels/SPLIT."
+
+
+def find_data_file(root: Path) -> Path | None:
+    """The file that describes a data set: the first of `DATA_FILES` that has a line `names`."""
+    for path in (root / name for name in DATA_FILES):
+        try:
+            if re.search(rb"^\s*[\"']?names[\"']?\s*:", path.read_bytes(), re.MULTILINE):
+                return path
+        except OSError:
+            continue
+    return None
+
+
+def _split_folders(root: Path) -> dict[str, tuple[Path, ...]]:
+    images, labels = root / "images", root / "labels"
+    if images.is_dir() and labels.is_dir():
+        inside = _sub_folders(images) & _sub_folders(labels)
+        return {name: (images / name,) for name in sorted(inside)} or {"all": (images,)}
+    nested = {
+        name: (root / name / "images",)
+        for name in sorted(_sub_folders(root))
+        if (root / name / "images").is_dir() and (root / name / "labels").is_dir()
+    }
+    if not nested:
+        raise DataError(f"{root} has no images/ and labels/. {_LAYOUTS}")
+    return nested
+
+
+def _sub_folders(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if path.is_dir() and path.name[0] != "."}
+
+
+def list_images(sources: tuple[Path, ...]) -> dict[str, Path]:
+    """Images of the folders and text files of a split, by their path below their folder, without suffix.
+
+    Raises:
+        DataError: A text file is unreadable.
+    """
+    images: dict[str, Path] = {}
+    for source in sources:
+        found = _listed(source) if source.is_file() else images_below(source)
+        for key, path in found.items():
+            images[key if key not in images else path.with_suffix("").as_posix()] = path
+    return images
+
+
+def _listed(path: Path) -> dict[str, Path]:
+    """The images that a text file lists, relative to its folder."""
+    names = [os.path.normpath(line) for line in read_lines(path)]
+    return {Path(name).with_suffix("").as_posix(): path.parent / name for name in names}
+
+
+def label_file(image: Path) -> Path:
+    """The label file of an image: the last folder `images` of its path becomes `labels`; else it lies beside it."""
+    parts = list(image.parts)
+    places = [place for place, part in enumerate(parts[:-1]) if part == "images"]
+    if places:
+        parts[places[-1]] = "labels"
+    return Path(*parts).with_suffix(".txt")
+
+
+def _described(path: Path) -> YoloLayout:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise DataError(
+            f"{path} is not a readable YAML file: {' '.join(str(error).split())}."
+        ) from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path} is malformed: it must have names, train and val.")
+    splits = {
+        name: tuple(_source(path, content.get("path"), entry) for entry in _as_list(content[name]))
+        for name in _SPLITS
+        if content.get(name)
+    }
+    if not splits:
+        raise DataError(f"{path} names no images: it needs train, val or test.")
+    return YoloLayout(_names(content.get("names"), path), path, splits)
+
+
+def _names(names: Any, path: Path) -> dict[int, str]:
+    if isinstance(names, list):
+        names = dict(enumerate(names))
+    try:
+        # str: YAML reads names such as 1 or `no` as numbers and truth values
+        numbered = {int(number): str(name) for number, name in names.items()}
+    except (AttributeError, TypeError, ValueError):
+        numbered = {}
+    if not numbered:
+        raise DataError(
+            f"{path} has no usable names: a list of class names, or a mapping of class number to name."
+        )
+    return numbered
+
+
+def _source(data_file: Path, path: Any, entry: Any) -> Path:
+    """The folder or text file that an entry means.
+
+    Relative to `path`, which is relative to the data file; or to the data file, for a `path` on another machine.
+    Roboflow writes `../train/images` for what lies in `train/images`.
+    """
+    here = data_file.parent
+    bases = [here / str(path), here] if path else [here]
+    tried = [base / str(entry) for base in bases]
+    if str(entry).startswith("../"):
+        tried.append(here / str(entry).removeprefix("../"))
+    for candidate in tried:
+        if candidate.exists():
+            return candidate
+    raise DataError(
+        f"{data_file} names {entry}, but {' and '.join(str(place) for place in tried)} do not exist: mend the "
+        "entry, or path."
+    )
+
+
+def _as_list(value: Any) -> list:
+    return value if isinstance(value, list) else [value]

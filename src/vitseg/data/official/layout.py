@@ -1,0 +1,134 @@
+"""Where a published data set lies below the folder that a user names, and which of its splits are there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from vitseg.data.dataset import SegmentationDataset
+from vitseg.data.formats.files import IndexMasks
+from vitseg.data.labels import LabelTable
+from vitseg.data.pairs import Folders, Pairs, choose_split
+from vitseg.errors import DataError
+
+_MAX_NAMED = 8
+
+
+def find_home(
+    root: Path,
+    name: str,
+    needed: Sequence[str],
+    inner: Sequence[str] = (),
+    converted: Sequence[str] = (),
+    prepared_as: str = "",
+) -> Path:
+    """The folder that holds the sub-folders of a data set: the one that the user names, or a usual one inside it.
+
+    Args:
+        root: The folder that the user names.
+        name: Name of the data set.
+        needed: Sub-folders that it must hold.
+        inner: Folders below `root` in which the sub-folders are looked for, too ("VOCdevkit/VOC2012").
+        converted: Those of `needed` that no download holds, but `vitseg data prepare` writes.
+        prepared_as: Name of the data set in that command.
+
+    Raises:
+        DataError: None of these places holds all that is needed.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder. {name} needs one that holds {_listed(needed)}.")
+    places = [root, *(root / folder for folder in inner)]
+    missing = {place: [f for f in needed if not (place / f).is_dir()] for place in places}
+    home = min(places, key=lambda place: len(missing[place]))
+    lacking = missing[home]
+    if not lacking:
+        return home
+    message = (
+        f"{home} is not in the layout of {name}: expected are the folders {_listed(needed)}, but "
+        f"{_listed(lacking)} {'is' if len(lacking) == 1 else 'are'} missing. "
+        f"There: {_listed(sub_folders(home)) or 'no folder'}."
+    )
+    if set(lacking) <= set(converted):
+        message += f" {prepare_advice(prepared_as)}"
+    elif inner:
+        message += (
+            f" They may also lie in {' or '.join(f'{folder}/' for folder in inner)} below it."
+        )
+    raise DataError(message)
+
+
+def splits_by_folder(images: Path, masks: Path, names: Sequence[str]) -> dict[str, Folders]:
+    """The splits of which `images/NAME` and `masks/NAME` are there."""
+    return {
+        name: Folders(images / name, masks / name, None, "")
+        for name in names
+        if (images / name).is_dir() and (masks / name).is_dir()
+    }
+
+
+def splits_by_list(
+    images: Path, masks: Path, lists: Path, names: Sequence[str]
+) -> dict[str, Folders]:
+    """The splits whose ids a text file `lists/NAME.txt` holds."""
+    return {
+        name: Folders(images, masks, lists / f"{name}.txt", "")
+        for name in names
+        if (lists / f"{name}.txt").is_file()
+    }
+
+
+def require_splits(
+    splits: Mapping[str, Folders], name: str, expected: str, advice: str = ""
+) -> None:
+    """Refuse a data set without any split.
+
+    Args:
+        splits: Those that were found.
+        name: Name of the data set.
+        expected: What is missing, in words.
+        advice: What else to do, a whole sentence.
+
+    Raises:
+        DataError: There are none.
+    """
+    if not splits:
+        raise DataError(f"{name} has no split here: expected {expected}. {advice}".rstrip())
+
+
+def pick_split(splits: Mapping[str, Folders], split: str, root: Path) -> tuple[str, Folders]:
+    """The split that is meant, by its own name or an alias ("val" for "validation"), and where it is.
+
+    Raises:
+        DataError: There is no such split.
+    """
+    name = choose_split(split, tuple(splits), root)
+    return name, splits[name]
+
+
+def prepare_advice(name: str) -> str:
+    """The sentence that names the command which converts a download."""
+    return (
+        f"The download has to be converted once: vitseg data prepare {name} --source DIR --out DIR."
+    )
+
+
+def sub_folders(folder: Path) -> list[str]:
+    """Names of the folders in a folder, without hidden ones."""
+    return sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
+
+
+def dataset_of(
+    name: str, split: str, labels: LabelTable, folders: Folders, pairs: Pairs, kind: str = "index"
+) -> SegmentationDataset:
+    """The split as a data set of index masks; `kind` says which masks, for `source`."""
+    ids = f", ids of {folders.listed}" if folders.listed else ""
+    source = f"{kind} masks in {folders.masks}, images in {folders.images}{ids}"
+    masks = IndexMasks(pairs.masks)
+    return SegmentationDataset(
+        name, split, labels, pairs.ids, pairs.images, masks, source, pairs.findings
+    )
+
+
+def _listed(folders: Sequence[str]) -> str:
+    shown = ", ".join(f"{folder}/" for folder in folders[:_MAX_NAMED])
+    return f"{shown}, ..." if len(folders) > _MAX_NAMED else shown

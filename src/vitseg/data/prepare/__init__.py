@@ -1,0 +1,1 @@
+"""From what the official pages offer to what the loaders read: downloads, archives, conversions, counts."""

@@ -1,0 +1,299 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.data.formats.content import NAMES, SIZE, boxes, coco, ids, photo, polygon, save
+from vitseg.data.catalog import list_splits, open_dataset, open_unchecked
+from vitseg.errors import DataError
+
+SQUARE = [[2, 2, 12, 2, 12, 12, 2, 12]]
+
+
+def write(path: Path, content: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def one_image(*annotations: dict, **changes) -> dict:
+    """One image of 64x48 with these annotations, numbered from 1."""
+    return {
+        "images": [{"id": 7, "file_name": "0.png", "height": SIZE[0], "width": SIZE[1]}],
+        "annotations": [
+            {"id": number, "image_id": 7, "category_id": 1, "segmentation": SQUARE, **annotation}
+            for number, annotation in enumerate(annotations, start=1)
+        ],
+        "categories": [{"id": 1, "name": "car"}, {"id": 2, "name": "tree"}],
+        **changes,
+    }
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A folder with the image of `one_image`."""
+    save(tmp_path / "images" / "0.png", photo("train", 0))
+    return tmp_path
+
+
+def opened(root: Path, content: dict):
+    write(root / "annotations" / "annotations.json", content)
+    return open_unchecked(f"coco:{root}", "all")
+
+
+def codes(dataset) -> dict[str, tuple[str, int, tuple[str, ...]]]:
+    return {
+        finding.code: (finding.severity, finding.count, finding.files)
+        for finding in dataset.findings
+    }
+
+
+LAYOUTS = {
+    "coco": ("annotations/instances_{}2017.json", "{}2017", "2017"),
+    "images-by-split": ("annotations/{}.json", "images/{}", ""),
+    "roboflow": ("{}/_annotations.coco.json", "{}", ""),
+    "files-at-the-root": ("{}.json", "images", ""),
+    "split-folder-with-images": ("annotations/{}.json", "{}/images", ""),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts(tmp_path, layout):
+    annotations, images, ending = LAYOUTS[layout]
+    for split in ("train", "val"):
+        # one image each, of a name of its own, because some layouts share a folder
+        content = coco(split, lambda split, number, name: [polygon(boxes(split, number)[name])])
+        content["images"] = [{**content["images"][0], "file_name": f"{split}.png"}]
+        content["annotations"] = [a for a in content["annotations"] if a["image_id"] == 1]
+        write(tmp_path / annotations.format(split), content)
+        save(tmp_path / images.format(split) / f"{split}.png", photo(split, 0))
+    write(tmp_path / "annotations" / "captions_train2017.json", {})
+    assert set(list_splits(f"coco:{tmp_path}")) == {f"train{ending}", f"val{ending}"}
+    dataset = open_dataset(f"coco:{tmp_path}", "val")
+    assert dataset.ids == ("val",)
+    assert dataset.findings == ()
+    np.testing.assert_array_equal(dataset[0].label_map, ids("val", 0))
+
+
+def test_file_names_may_have_folders_of_another_machine(root):
+    for name in ("some/where/0.png", r"C:\data\0.png", "/abs/0.png", "../../0.png"):
+        content = one_image({})
+        content["images"][0]["file_name"] = name
+        assert opened(root, content).image_source(0) == root / "images" / "0.png"
+
+
+def test_categories_go_by_ascending_id_and_background_comes_first(root):
+    categories = [{"id": 30, "name": "tree"}, {"id": 4, "name": "car"}, {"id": 5, "name": "bus"}]
+    dataset = opened(root, one_image({"category_id": 5}, categories=categories))
+    assert dataset.classes.names == ("background", "car", "bus", "tree")
+    assert dataset.label_mapping == {0: 0, 4: 1, 5: 2, 30: 3}
+    assert dataset[0].label_map[5, 5] == 2
+
+
+def test_a_category_may_be_the_background(root):
+    categories = [{"id": 0, "name": "car"}, {"id": 1, "name": "Background"}]
+    dataset = opened(root, one_image({"category_id": 0}, categories=categories))
+    assert dataset.classes.names == ("car", "Background")
+    assert dataset[0].label_map[5, 5] == 0
+    assert dataset[0].label_map[0, 0] == 1
+
+
+def test_a_crowd_counts_as_its_class_and_objects_stay_visible_on_it(root):
+    whole = {"size": list(SIZE), "counts": [0, SIZE[0] * SIZE[1]]}
+    crowd = {"iscrowd": 1, "category_id": 2, "segmentation": whole}
+    for order in (({}, crowd), (crowd, {})):
+        label_map = opened(root, one_image(*order))[0].label_map
+        assert (label_map == NAMES.index("car")).sum() == 100
+        assert (label_map == NAMES.index("tree")).sum() == SIZE[0] * SIZE[1] - 100
+
+
+def test_roboflow_headings_are_no_classes(root):
+    categories = [
+        {"id": 0, "name": "car", "supercategory": "none"},
+        {"id": 1, "name": "car", "supercategory": "car"},
+        {"id": 2, "name": "tree", "supercategory": "car"},
+    ]
+    dataset = opened(root, one_image({}, categories=categories))
+    assert dataset.classes.names == NAMES
+    assert codes(dataset)["group-category"] == ("info", 1, ("0 car",))
+
+
+def full(value: int) -> dict:
+    return {"size": list(SIZE), "counts": [0, value]}
+
+
+FAULTY = {
+    "unknown category": (
+        {"category_id": 9},
+        "annotation-unknown-category",
+        "annotation 1 (category_id 9)",
+    ),
+    "background is no category": (
+        {"category_id": 0},
+        "annotation-unknown-category",
+        "annotation 1 (category_id 0)",
+    ),
+    "unknown image": ({"image_id": 8}, "annotation-unknown-image", "annotation 1 (image_id 8)"),
+    "two points": ({"segmentation": [[1, 1, 5, 5]]}, "polygon-too-few-points", "annotation 1"),
+    "one part of two points": (
+        {"segmentation": [*SQUARE, [1, 1, 5, 5]]},
+        "polygon-too-few-points",
+        "annotation 1",
+    ),
+    "only a box": (
+        {"segmentation": [], "bbox": [1, 2, 3, 4]},
+        "annotation-without-shape",
+        "annotation 1",
+    ),
+    "odd": ({"segmentation": [[1, 1, 5, 5, 1, 5, 3]]}, "annotation-malformed", "annotation 1"),
+    "words": ({"segmentation": [["a"] * 6]}, "annotation-malformed", "annotation 1"),
+    "flat": ({"segmentation": [1, 1, 5, 5, 1, 5]}, "annotation-malformed", "annotation 1"),
+    "number": ({"segmentation": 5}, "annotation-malformed", "annotation 1"),
+    "not a number": (
+        {"segmentation": [[1, 1, 5, 5, 1, float("nan")]]},
+        "annotation-malformed",
+        "annotation 1",
+    ),
+    "other planet": (
+        {"segmentation": [[1, 1, 1e9, 5, 1, 1e9]]},
+        "annotation-malformed",
+        "annotation 1",
+    ),
+    "short runs": ({"segmentation": full(5)}, "annotation-malformed", "annotation 1"),
+    "long runs": ({"segmentation": full(10**9)}, "annotation-malformed", "annotation 1"),
+    "runs of another size": (
+        {"segmentation": {"size": [64, 48], "counts": [0, 64 * 48]}},
+        "annotation-malformed",
+        "annotation 1",
+    ),
+    "damaged runs": (
+        {"segmentation": {"size": list(SIZE), "counts": "zzz"}},
+        "annotation-malformed",
+        "annotation 1",
+    ),
+    "runs without counts": (
+        {"segmentation": {"size": list(SIZE)}},
+        "annotation-malformed",
+        "annotation 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAULTY)
+def test_planted_faults_leave_the_annotation_out(root, name):
+    annotation, code, place = FAULTY[name]
+    dataset = opened(root, one_image(annotation))
+    assert codes(dataset)[code] == ("error", 1, (place,))
+    assert (dataset[0].label_map == 0).all()
+    with pytest.raises(DataError, match=rf"^Annotations .*: {place.split(' (')[0]}.*\. [A-Z]"):
+        open_dataset(f"coco:{root}", "all")
+
+
+@pytest.mark.parametrize(
+    "outside", [[50, 2, 70, 2, 70, 12, 50, 12], [-9, 2, 14, 2, 14, 12, -9, 12]]
+)
+def test_a_polygon_that_leaves_its_image_is_cut_off(root, outside):
+    dataset = opened(root, one_image({"segmentation": [outside]}))
+    assert codes(dataset) == {"polygon-outside-image": ("warning", 1, ("annotation 1",))}
+    assert (dataset[0].label_map == 1).sum() == 14 * 10
+    assert len(open_dataset(f"coco:{root}", "all")) == 1
+
+
+def test_duplicate_image_ids(root):
+    content = one_image({})
+    save(root / "images" / "1.png", photo("train", 1))
+    content["images"].append({**content["images"][0], "file_name": "1.png"})
+    dataset = opened(root, content)
+    assert codes(dataset)["duplicate-image-id"] == ("error", 1, ("image 7 (1.png)",))
+    assert dataset.ids == ("0",)
+
+
+def test_missing_image_files(root):
+    content = one_image({}, {"image_id": 8})
+    content["images"].append({**content["images"][0], "id": 8, "file_name": "x.png"})
+    dataset = opened(root, content)
+    assert codes(dataset) == {
+        "id-without-image": ("error", 1, (str(root / "images" / "x.png"),))
+    }  # and not an unknown image
+    assert dataset.ids == ("0",)
+
+
+def test_images_without_annotation_and_files_that_are_not_listed(root):
+    save(root / "train" / "0.png", photo("train", 0))
+    save(root / "train" / "1.png", photo("train", 1))
+    write(root / "annotations" / "train.json", one_image())
+    dataset = open_unchecked(f"coco:{root}", "train")
+    assert codes(dataset) == {
+        "image-without-annotation": ("info", 1, (str(root / "train" / "0.png"),)),
+        "image-not-listed": ("warning", 1, (str(root / "train" / "1.png"),)),
+    }
+    assert (dataset[0].label_map == 0).all()
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"file_name": "0.png"},
+        {"id": 7},
+        {"id": [7], "file_name": "0.png"},
+        {"id": 7, "file_name": "0.png", "height": "48", "width": 64},
+        {"id": 7, "file_name": "0.png", "height": 48, "width": 0},
+        {"id": 7, "file_name": "0.png", "height": 10**6, "width": 10**6},
+        "0.png",
+    ],
+)
+def test_malformed_image_entries(root, entry):
+    dataset = opened(root, one_image(images=[entry]))
+    assert codes(dataset)["image-entry-malformed"][:2] == ("error", 1)
+    assert len(dataset) == 0
+
+
+def test_the_size_is_read_from_the_file_where_the_entry_has_none(root):
+    dataset = opened(root, one_image({}, images=[{"id": 7, "file_name": "0.png"}]))
+    assert (dataset[0].label_map == 1).sum() == 100
+
+
+def test_a_size_that_is_not_that_of_the_file(root):
+    content = one_image({})
+    content["images"][0]["height"] = 40
+    with pytest.raises(DataError, match=r"mask of .*0\.png is 64x40 pixels, but .* is 64x48"):
+        opened(root, content)[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"images": [', "is not a readable JSON file"),
+        ('{"images": []}', "has no list 'annotations'"),
+        ('{"images": {}, "annotations": [], "categories": []}', "has no list 'images'"),
+        ('{"images": [], "annotations": [], "categories": []}', "lists no categories"),
+        ('{"images": [], "annotations": [], "categories": [{"id": 1}]}', "needs a name and an"),
+        ('{"images": [], "annotations": [], "categories": ["car"]}', "needs a name and an"),
+        (
+            '{"images": [], "annotations": [], "categories": [{"id": 70000, "name": "a"}]}',
+            "from 0 to 65535, but 70000 came",
+        ),
+        (
+            '{"images": [], "annotations": [], "categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}',
+            "occur twice: a",
+        ),
+    ],
+)
+def test_malformed_files(root, text, message):
+    (root / "annotations").mkdir()
+    (root / "annotations" / "annotations.json").write_text(text)
+    with pytest.raises(DataError, match=r"annotations\.json") as caught:
+        open_dataset(f"coco:{root}", "all")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_annotation_file_and_two_of_one_split(root):
+    with pytest.raises(DataError, match=r"holds no COCO annotation file\. A COCO data set holds"):
+        open_dataset(f"coco:{root}", "all")
+    for path in ("annotations/train.json", "train.json"):
+        write(root / path, one_image())
+    with pytest.raises(DataError, match="both annotations of the split train"):
+        open_dataset(f"coco:{root}", "train")
