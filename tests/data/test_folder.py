@@ -173,7 +173,7 @@ def test_malformed_classes(root, text, message):
 
 
 def test_unknown_split_lists_the_valid_ones(root):
-    with pytest.raises(DataError, match=r"'train' is not a split of .* Valid: all\. "):
+    with pytest.raises(DataError, match=r"'train' is not a split of .* Valid: all\."):
         open_dataset(f"folder:{root}", "train")
     (root / "train.txt").write_text("a")
     add(root, "val/z")

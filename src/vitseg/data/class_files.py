@@ -22,11 +22,11 @@ _MAX_NAMED = 3
 
 _HINT = (
     "Do the masks belong to another class list? An id that should not count is named as ignore_index in "
-    "classes.json. `vitseg data check` lists every file with such ids."
+    "classes.json."
 )
 _COLOR_HINT = (
     "Are the masks blurred (JPEG, resizing), or is a class missing from the class file? A colour that "
-    "should not count gets a class that `ignore` names. `vitseg data check` lists every such file."
+    "should not count gets a class that `ignore` names."
 )
 
 

@@ -158,7 +158,8 @@ class IdLookup:
         what = "colours" if table.colors else "ids"
         return (
             f"{where} has {what} outside the class table: {', '.join(named)}{more}, "
-            f"but {self._dataset} allows {self.allowed()}. {table.hint}"
+            f"but {self._dataset} allows {self.allowed()}. {table.hint} "
+            "`vitseg data check` lists every such file."
         )
 
     def allowed(self) -> str:

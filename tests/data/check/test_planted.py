@@ -514,6 +514,20 @@ def test_other_faults_are_found_without_class_file(root):
     assert faults(check(root)).keys() == {"no-class-file", "size-mismatch"}
 
 
+def test_images_that_are_no_files(root, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    images, masks = (sorted((root / kind / "train").iterdir()) for kind in ("images", "masks"))
+    columns = {"image": [str(path) for path in images], "label": [str(path) for path in masks]}
+    table = datasets.Dataset.from_dict(columns)
+    for column in columns:
+        table = table.cast_column(column, datasets.Image())
+    table.save_to_disk(tmp_path / "saved")
+    shutil.copy(root / "classes.json", tmp_path / "saved" / "classes.json")
+    report = check(tmp_path / "saved", "huggingface")
+    assert faults(report) == {}
+    assert report.splits[0].num_masks == 4
+
+
 def test_a_folder_that_is_no_data_set(tmp_path):
     with pytest.raises(DataError, match="is not a folder"):
         check(tmp_path)

@@ -181,7 +181,7 @@ def test_named_columns_that_are_not_there(tmp_path):
 def test_masks_that_do_not_keep_ids(tmp_path):
     cell = encoded("jpg", IDS, tmp_path)
     root = write(tmp_path / "data", {"image": PIXELS, "label": cell})
-    with pytest.raises(DataError, match=r"^label of row 0: it is a JPEG file"):
+    with pytest.raises(DataError, match=r"^label of row 0: the image data is a JPEG file"):
         open_dataset(f"huggingface:{root}", "all")[0]
 
 
@@ -191,7 +191,7 @@ def test_masks_of_mixed_kinds(tmp_path):
     (tmp_path / "classes.txt").write_text("sky\nroad\n")
     dataset = open_dataset(f"huggingface:{tmp_path}", "all")
     assert dataset[0].label_map.shape == (2, 3)
-    with pytest.raises(DataError, match=r"^label of row 1: it is in colours"):
+    with pytest.raises(DataError, match=r"^label of row 1: the image data has 3 channels"):
         dataset[1]
 
 

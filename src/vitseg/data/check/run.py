@@ -54,13 +54,14 @@ def check_dataset(
         DataError: There is no data set that could be read, or no such split.
     """
     name, root = parse_data_spec(spec)
+    folder = root if isinstance(root, Path) else None  # the hub's data sets are in none
     unnamed = None
     try:
         datasets = [
             open_unchecked(spec, split, merge, ignore) for split in splits or list_splits(spec)
         ]
     except DataError:
-        unnamed = open_unnamed(name, Path(root), splits)
+        unnamed = None if folder is None else open_unnamed(name, folder, splits)
         if unnamed is None:
             raise
         datasets = unnamed
@@ -70,10 +71,10 @@ def check_dataset(
     tally = _scan(datasets, num_workers, on_start, on_image)
     twins = duplicate_findings(tally)
     findings = [*_of_listing(datasets), *file_findings(tally), *(finding for finding, _ in twins)]
-    if unnamed is not None:
-        findings.append(no_class_file(tally, Path(root)))
+    if unnamed is not None and folder is not None:
+        findings.append(no_class_file(tally, folder))
     else:
-        findings += [*id_findings(tally), *_ignored(tally, Path(root)), *class_findings(tally)]
+        findings += [*id_findings(tally), *_ignored(tally, folder), *class_findings(tally)]
     findings += [*left_out, *size_findings(tally)]
     examples = {code: tuple(fault.places) for code, fault in tally.faults.items()}
     examples |= {finding.code: places for finding, places in twins}
@@ -141,9 +142,9 @@ def _images(dataset: SegmentationDataset) -> set[Path | bytes]:
     return {dataset.image_source(index) for index in range(len(dataset))}
 
 
-def _ignored(tally: Tally, root: Path) -> list[Finding]:
+def _ignored(tally: Tally, folder: Path | None) -> list[Finding]:
     """Whether the class file of the folder ignores an ordinary class."""
-    path = find_class_file(root) if root.is_dir() else None
+    path = None if folder is None else find_class_file(folder)
     if path is None:
         return []
     ignore_id = read_class_file(path).ignore_index
