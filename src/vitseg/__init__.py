@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from vitseg.errors import CheckpointError, ConfigError, DataError, VitsegError
     from vitseg.evaluation.evaluate import evaluate
     from vitseg.inference.predictor import Predictor, load
+    from vitseg.inference.tiles import predict_large
     from vitseg.training.loop import train
     from vitseg.training.recipe import load_recipe
     from vitseg.types import Segmentation
@@ -25,6 +26,7 @@ _HOMES = {
     "evaluate": "vitseg.evaluation.evaluate",
     "load": "vitseg.inference.predictor",
     "load_recipe": "vitseg.training.recipe",
+    "predict_large": "vitseg.inference.tiles",
     "train": "vitseg.training.loop",
 }
 
@@ -39,6 +41,7 @@ __all__ = [
     "evaluate",
     "load",
     "load_recipe",
+    "predict_large",
     "train",
 ]
 

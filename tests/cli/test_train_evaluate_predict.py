@@ -230,3 +230,35 @@ def test_demo_runs_to_its_page(vitseg, tmp_path):
     assert result.out.strip().splitlines()[-1] == f"summary: {out / 'index.html'}"
     assert (out / "index.html").stat().st_size > 10_000
     assert len(list((out / "predictions").glob("*_overlay.png"))) == 4
+
+
+def test_the_protocol_can_be_changed_for_one_run(vitseg, root, tmp_path, model):
+    source = ("--data", f"folder:{root}", "--json", tmp_path / "scores.json")
+    views = ("--set", "flip=true", "--set", "scales=[0.75,1.0]")
+    assert vitseg("evaluate", model, *source, *views).code == 0
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["inference"]["flip"] is True
+    assert scores["inference"]["scales"] == [0.75, 1.0]
+    result = vitseg("predict", model, root / "images", "--out", tmp_path / "out", *views)
+    assert result.code == 0
+    line = json.loads((tmp_path / "out" / "predictions.jsonl").read_text().splitlines()[0])
+    predictor = package.load(model, "cpu", ["flip=true", "scales=[0.75,1.0]"])
+    with Image.open(tmp_path / "out" / line["mask"]) as mask:
+        np.testing.assert_array_equal(np.array(mask), predictor(line["image"]).label_map)
+
+
+def test_wrong_protocols_are_refused(refused, root, tmp_path, model):
+    source = ("--data", f"folder:{root}")
+    assert "Did you mean inference.flip?" in refused("evaluate", model, *source, "--set", "flop=1")
+    assert "scales" in refused("evaluate", model, *source, "--set", "scales=[]")
+    assert "is no override" in refused("evaluate", model, *source, "--set", "flip")
+
+
+def test_report_of_an_evaluation(vitseg, root, tmp_path, model):
+    report = tmp_path / "report"
+    result = vitseg("evaluate", model, "--data", f"folder:{root}", "--report", report)
+    assert result.code == 0, result
+    assert str(report / "report.html") in result.out
+    page = (report / "report.html").read_text()
+    assert "val_0" in page
+    assert "calibration error" in result.out  # a report asks for all measures

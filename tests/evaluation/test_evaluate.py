@@ -58,14 +58,14 @@ def test_json_has_the_scores_and_how_they_were_made(root):
 
 
 def test_what_is_undefined_is_null(root):
-    """Everything is ignored, so no score is defined but the IoU 0 of nothing."""
+    """Everything is ignored, so no score is defined."""
     for path in (root / "masks").iterdir():
         Image.fromarray(np.full((64, 80), 255, np.uint8)).save(path)
     dataset = open_dataset(f"folder:{root}", "val")
     assert (dataset[0].label_map == IGNORE_INDEX).all()
     scores = vitseg.evaluate(make_predictor(), dataset).to_json()
     assert scores["miou"] is scores["macc"] is scores["aacc"] is None
-    assert scores["per_class"]["sky"] == {"iou": None, "acc": None, "pixels": 0}
+    assert scores["per_class"]["sky"] == {"iou": None, "acc": None, "dice": None, "pixels": 0}
     json.dumps(scores, allow_nan=False)
 
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from tests.tiny import make_model, make_predictor, photo
 from vitseg.config import parse
 from vitseg.errors import ConfigError
+from vitseg.inference.blending import window_weights
 from vitseg.inference.config import InferenceConfig
 from vitseg.inference.modes import image_scores, slide, window_starts
 from vitseg.inference.scores import full_scores, pixel_scores
@@ -79,6 +80,28 @@ def test_windows_are_averaged_where_they_overlap(model, image):
     torch.testing.assert_close(scores, total / visits)
 
 
+@torch.inference_mode()
+def test_windows_may_fade_out_towards_their_border(model, image):
+    scores = slide(model, image, (64, 64), (6, 20), "cosine").scores
+    weights = window_weights((64, 64), "cosine")
+    total, sums = torch.zeros(3, *SIZE), torch.zeros(SIZE)
+    for top in (0, 6):
+        for left in (0, 20, 26):
+            part = (slice(top, top + 64), slice(left, left + 64))
+            total[:, *part] += pixel_scores(model(image[..., *part]))[0] * weights
+            sums[part] += weights
+    torch.testing.assert_close(scores, total / sums, atol=1e-5, rtol=1e-4)
+    plain = slide(model, image, (64, 64), (6, 20)).scores
+    assert not torch.allclose(scores, plain, atol=1e-3)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("blend", ["mean", "cosine"])
+def test_one_window_is_the_whole_image_however_blended(model, image, blend):
+    window = slide(model, image, (300, 300), (10, 10), blend).scores
+    torch.testing.assert_close(window, pixel_scores(model(image))[0], atol=1e-5, rtol=1e-4)
+
+
 def test_scale_one_without_flip_is_the_plain_run(model, image):
     assert torch.equal(run(model, image), run(model, image, scales=(1.0,), flip=False))
 
@@ -127,6 +150,7 @@ def test_setrs_views_do_not_fall_below_the_crop():
             r"stride \(65, 64\) must be from 1 to crop_size \(64, 64\)",
         ),
         ({"mode": "slide", "crop_size": (64, 64), "stride": (0, 64)}, "must be from 1"),
+        ({"blend": "cosine"}, 'blend belong to mode "slide"'),
         ({"scales": (1.0, 0.0)}, "scales must be positive"),
         ({"scales": ()}, "scales"),
         ({"resize": (0, 0)}, "resize"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vitseg.classes import IGNORE_INDEX
-from vitseg.metrics.confusion import ConfusionMatrix, SegmentationScores
+from vitseg.metrics.confusion import ConfusionMatrix, SegmentationScores, count_pairs
 
 
 def oracle(pairs: list[tuple[list, list]], num_classes: int) -> dict:
@@ -20,13 +20,16 @@ def oracle(pairs: list[tuple[list, list]], num_classes: int) -> dict:
         for p, t in zip(prediction_row, label_row, strict=True)
         if t != IGNORE_INDEX
     ]
-    iou, accuracy = [], []
+    iou, accuracy, dice, weighted = [], [], [], 0.0
     for k in range(num_classes):
         both = sum(p == k and t == k for p, t in pixels)
         either = sum(p == k or t == k for p, t in pixels)
         labelled = sum(t == k for _, t in pixels)
         iou.append(both / either if either else None)
         accuracy.append(both / labelled if labelled else None)
+        areas = labelled + sum(p == k for p, _ in pixels)
+        dice.append(2 * both / areas if areas else None)
+        weighted += both / either * labelled / len(pixels) if labelled else 0
     right = sum(p == t for p, t in pixels)
     return {
         "iou": iou,
@@ -34,6 +37,9 @@ def oracle(pairs: list[tuple[list, list]], num_classes: int) -> dict:
         "miou": mean(iou),
         "macc": mean(accuracy),
         "aacc": right / len(pixels) if pixels else None,
+        "dice": dice,
+        "mdice": mean(dice),
+        "fwiou": weighted if pixels else None,
     }
 
 
@@ -58,6 +64,9 @@ def assert_same(scores: SegmentationScores, expected: dict) -> None:
     assert plain(scores.mean_iou) == pytest.approx(expected["miou"])
     assert plain(scores.mean_accuracy) == pytest.approx(expected["macc"])
     assert plain(scores.pixel_accuracy) == pytest.approx(expected["aacc"])
+    assert [plain(v) for v in scores.dice] == pytest.approx(expected["dice"])
+    assert plain(scores.mean_dice) == pytest.approx(expected["mdice"])
+    assert plain(scores.frequency_weighted_iou) == pytest.approx(expected["fwiou"])
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -78,7 +87,9 @@ def test_by_hand():
     scores = scored([([[0, 0, 1], [1, 1, 0]], [[0, 0, 0], [1, -1, -1]])], 2)
     np.testing.assert_allclose(scores.iou, [2 / 3, 1 / 2])
     np.testing.assert_allclose(scores.accuracy, [2 / 3, 1])
+    np.testing.assert_allclose(scores.dice, [4 / 5, 2 / 3])
     assert scores.pixel_accuracy == 3 / 4
+    assert scores.frequency_weighted_iou == pytest.approx(3 / 4 * 2 / 3 + 1 / 4 * 1 / 2)
     assert scores.pixels.tolist() == [3, 1]
 
 
@@ -127,6 +138,20 @@ def test_more_than_256_classes():
     assert confusion.counts[299, 299] == confusion.counts[298, 3] == 1
 
 
-def test_sizes_must_agree():
-    with pytest.raises(ValueError, match=r"\(2, 3\) but labels are \(3, 2\)"):
-        ConfusionMatrix(2).update(np.zeros((2, 3), int), np.zeros((3, 2), int))
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, np.int32, np.int64])
+def test_the_type_of_the_maps_changes_nothing(dtype):
+    """127 classes: products of indices overflow the small types."""
+    rng = np.random.default_rng(0)
+    prediction, labels = rng.integers(0, 127, (2, 30, 40))
+    counts = count_pairs(prediction.astype(dtype), labels.astype(dtype), 127)
+    np.testing.assert_array_equal(counts, count_pairs(prediction, labels, 127))
+    assert counts[labels[3, 5], prediction[3, 5]] > 0
+
+
+def test_update_returns_the_counts_of_the_image():
+    confusion = ConfusionMatrix(2)
+    first = confusion.update(np.array([[0, 1]]), np.array([[0, 0]]))
+    second = confusion.update(np.array([[1, 1]]), np.array([[1, -1]]))
+    assert first.tolist() == [[1, 1], [0, 0]]
+    assert second.tolist() == [[0, 0], [0, 1]]
+    assert confusion.counts.tolist() == [[1, 1], [0, 1]]

@@ -11,7 +11,10 @@ import typer
 from vitseg.cli import options
 
 if TYPE_CHECKING:
-    from vitseg.evaluation.evaluate import Evaluation
+    from vitseg.data.dataset import SegmentationDataset
+    from vitseg.evaluation.evaluate import Evaluation, SampleResult
+    from vitseg.evaluation.measures import MeasureScores
+    from vitseg.evaluation.report import WorstSamples
 
 
 def evaluate(
@@ -22,6 +25,30 @@ def evaluate(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write the scores to this file.")
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write a page with everything to DIR/report.html: scores, confusions and the worst images.",
+            metavar="DIR",
+        ),
+    ] = None,
+    worst: Annotated[int, typer.Option(help="Images in the report's gallery.", min=0, max=50)] = 24,
+    measures: Annotated[
+        str | None,
+        typer.Option(
+            help="What to measure beyond the confusion matrix: all, none, or some of boundary,size,calibration. "
+            "Without it: all for a report, else none.",
+            metavar="all|none|NAME,...",
+        ),
+    ] = None,
+    without_class: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A class of the model that is neither predicted nor scored. Repeatable.",
+            metavar="CLASS",
+        ),
+    ] = None,
+    protocol: options.Protocol = None,
     device: options.Device = "auto",
 ) -> None:
     """Score a model on a data set: mIoU, mAcc, aAcc and every class."""
@@ -40,39 +67,120 @@ def evaluate(
         )
     if json_file is not None and json_file.is_dir():
         raise ConfigError(f"--json {json_file} is a folder: give the file to write.")
+    if report is not None and report.exists() and not report.is_dir():
+        raise ConfigError(f"--report {report} is a file: give a folder.")
+    wanted = parse_measures(measures or ("none" if report is None else "all"))
     dataset = open_dataset(data, split)
-    predictor = load(model, device)
+    predictor = load(model, device, protocol or ())
     trained = predictor.record.recipe.get("data", {})
     joint, ignored = trained.get("merge"), trained.get("ignore", ())
     if dataset.classes.names != predictor.classes.names and (joint or ignored):
         dataset = open_dataset(data, split, joint, ignored)  # classes joined as in the training
     console = Console(stderr=True)
+    pages = ReportPages(worst, dataset, model) if report is not None else None
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("evaluate", total=len(dataset))
-        result = run_evaluation(predictor, dataset, lambda: progress.advance(task))
+        result = run_evaluation(
+            predictor,
+            dataset,
+            lambda: progress.advance(task),
+            measures=wanted,
+            without_classes=without_class or (),
+            on_sample=None if pages is None else pages.add,
+        )
     Console().print(score_table(result))
+    if wanted:
+        Console().print(measure_table(result.measures))
     if json_file is not None:
         scores = {**result.to_json(), "model": str(model), "weights_sha256": weights_hash(model)}
         json_file.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+    if report is not None and pages is not None:
+        typer.echo(f"report: {pages.write(report, result)}")
+
+
+class ReportPages:
+    """Collects the images of the report while they are evaluated, and writes it at the end."""
+
+    def __init__(self, num_worst: int, dataset: SegmentationDataset, model: Path):
+        self.num_worst = num_worst
+        self.dataset = dataset
+        self.model = model
+        self.samples: WorstSamples | None = None
+
+    def add(self, result: SampleResult) -> None:
+        """Look at one image; it is decoded again only if it is kept."""
+        from vitseg.evaluation.report import WorstSamples
+
+        if self.samples is None:
+            self.samples = WorstSamples(self.num_worst, len(result.counts))
+        self.samples.add(result, lambda: self.dataset[result.index].image)
+
+    def write(self, folder: Path, result: Evaluation) -> Path:
+        """Write the page; returns its path."""
+        from vitseg.checkpoint.model_dir import weights_hash
+        from vitseg.evaluation.report import WorstSamples, report_data
+        from vitseg.render.report import write_report
+
+        samples = self.samples or WorstSamples(self.num_worst, result.classes.num_classes)
+        facts = {"model": self.model.name, "weights": weights_hash(self.model)[:16]}
+        title = f"{self.model.name} on {self.dataset.name} {self.dataset.split}"
+        return write_report(folder, report_data(result, samples, title, facts))
+
+
+def parse_measures(text: str) -> tuple[str, ...]:
+    """The measures of `--measures`.
+
+    Raises:
+        ConfigError: A name is not known.
+    """
+    from vitseg.evaluation.measures import MEASURES, require_known
+
+    if text == "all":
+        return MEASURES
+    names = () if text == "none" else tuple(name.strip() for name in text.split(","))
+    require_known(names)
+    return names
 
 
 def score_table(result: Evaluation):
-    """A rich table of the scores, in percent."""
+    """A rich table of the scores that follow from the confusion matrix, in percent."""
     from rich.table import Table
 
     scores = result.scores
     title = f"{result.protocol['dataset']} {result.protocol['split']}, {result.protocol['images']} images"
     table = Table(title=title, caption="percent")
     table.add_column("class")
-    for name in ("IoU", "Acc", "pixels"):
+    for name in ("IoU", "Acc", "Dice", "pixels"):
         table.add_column(name, justify="right")
     total = max(1, int(scores.pixels.sum()))
     for index, name in enumerate(result.classes.names):
-        cells = (_percent(scores.iou[index]), _percent(scores.accuracy[index]))
-        table.add_row(name, *cells, _percent(scores.pixels[index] / total))
+        values = (scores.iou[index], scores.accuracy[index], scores.dice[index])
+        table.add_row(name, *map(_percent, values), _percent(scores.pixels[index] / total))
     table.add_section()
-    table.add_row("mean", _percent(scores.mean_iou), _percent(scores.mean_accuracy), "")
-    table.add_row("all pixels (aAcc)", "", _percent(scores.pixel_accuracy), "")
+    means = (scores.mean_iou, scores.mean_accuracy, scores.mean_dice)
+    table.add_row("mean", *map(_percent, means), "")
+    table.add_row("weighted by pixels", _percent(scores.frequency_weighted_iou), "", "", "")
+    table.add_row("all pixels (aAcc)", "", _percent(scores.pixel_accuracy), "", "")
+    return table
+
+
+def measure_table(measures: MeasureScores):
+    """A rich table of what was measured beyond, in percent."""
+    from rich.table import Table
+
+    table = Table(title="measures beyond the confusion matrix", caption="percent")
+    table.add_column("measure")
+    table.add_column("value", justify="right")
+    for point in measures.trimap or ():
+        name = f"mIoU within {point.width} px of a boundary (trimap)"
+        table.add_row(name, _percent(point.scores.mean_iou))
+    if measures.boundary is not None:
+        table.add_row("boundary IoU, mean", _percent(measures.boundary.mean_iou))
+    for name, scores in (measures.size or {}).items():
+        label = f"mIoU of {name} objects ({int(scores.objects.sum())})"
+        table.add_row(label, _percent(scores.mean_iou))
+    if measures.calibration is not None:
+        table.add_row("calibration error (ECE)", _percent(measures.calibration.ece))
     return table
 
 

@@ -14,7 +14,9 @@ from vitseg.cli.data import data_app
 from vitseg.cli.demo import demo
 from vitseg.cli.doctor import doctor
 from vitseg.cli.evaluate import evaluate
+from vitseg.cli.explain import explain
 from vitseg.cli.predict import predict
+from vitseg.cli.profile import profile
 from vitseg.cli.train import train
 from vitseg.errors import VitsegError
 
@@ -26,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich's help pages take twice as long to import as to read
     help="Semantic segmentation with vision transformers, from a folder of masks to a served model.",
 )
-for verb in (demo, train, evaluate, predict, convert, doctor):
+for verb in (demo, train, evaluate, predict, explain, profile, convert, doctor):
     app.command()(verb)
 app.add_typer(data_app)
 

@@ -14,6 +14,14 @@ Model = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Data = Annotated[str, typer.Option(help="The data set, as NAME:ROOT (camvid:..., folder:...).")]
+Protocol = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="Change the model's inference protocol: flip=true, scales=[0.5,1.0]. Repeatable.",
+        metavar="FIELD=VALUE",
+    ),
+]
 DataArgument = Annotated[
     str, typer.Argument(metavar="NAME:ROOT", help="The data set (camvid:..., folder:...).")
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import json
 import time
@@ -24,9 +25,28 @@ def predict(
     inputs: Annotated[list[str], typer.Argument(help="Images, folders or globs.")],
     *,
     out: Annotated[Path, typer.Option(help="Folder for masks, overlays and the list.")],
+    protocol: options.Protocol = None,
     device: options.Device = "auto",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace predictions that are already in --out.")
+    ] = False,
+    tiles: Annotated[
+        bool,
+        typer.Option(
+            "--tiles",
+            help="Run large images window by window, in bounded memory; an interrupted run continues. Images of more "
+            "than 150 million pixels always are.",
+        ),
+    ] = False,
+    max_memory: Annotated[
+        str, typer.Option(help="With --tiles: most memory above the loaded model (500MB, 2GiB).")
+    ] = "4GB",
+    blend: Annotated[
+        str,
+        typer.Option(help="With --tiles: cosine fades windows into each other, mean averages."),
+    ] = "cosine",
+    polygons: Annotated[
+        bool, typer.Option("--polygons", help="With --tiles: write GeoJSON polygons, too.")
     ] = False,
 ) -> None:
     """Segment images: indexed masks, overlays with a legend and one JSON line per image.
@@ -36,11 +56,16 @@ def predict(
     from rich.console import Console
     from rich.progress import Progress
 
+    from vitseg.cli.predict_tiles import Tiling, has_interrupted, is_large
     from vitseg.inference.predictor import load
 
+    tiling = Tiling.checked(max_memory, blend, polygons, asked_for=tiles)
     targets = find_inputs(inputs)
-    _check_out(out, overwrite)
-    predictor = load(model, device)
+    continues = has_interrupted(out / MASKS)
+    earlier = _listed(out) if continues else {}
+    if not continues:
+        _check_out(out, overwrite)
+    predictor = load(model, device, protocol or ())
     out.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True)
     failures = 0
@@ -49,7 +74,13 @@ def predict(
         for path, name in targets:
             start = time.perf_counter()
             try:
-                entry = _write(predictor(path), out, name)
+                if tiles or is_large(path):
+                    entry = tiling.write(predictor, path, out, name, earlier, progress)
+                    if not tiles:
+                        line = f"{path} is too large to be decoded whole: segmented in tiles (--tiles)."
+                        console.print(line, markup=False, highlight=False, soft_wrap=True)
+                else:
+                    entry = _write(predictor(path), out, name)
             except DataError as error:
                 failures += 1
                 line = f"DataError: {error}"
@@ -64,10 +95,21 @@ def predict(
         raise typer.Exit(2)
 
 
+def _listed(out: Path) -> dict[str, Any]:
+    """The entries of an earlier list, by image; a line that was cut off is left out."""
+    entries: dict[str, Any] = {}
+    lines = (out / LIST).read_text(encoding="utf-8").splitlines() if (out / LIST).exists() else []
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            entry = json.loads(line)
+            entries[entry["image"]] = entry
+    return entries
+
+
 def _check_out(out: Path, overwrite: bool) -> None:
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out} is a file: give a folder.")
-    if (out / LIST).exists():
+    if (out / LIST).exists() and (out / LIST).stat().st_size:
         if not overwrite:
             raise ConfigError(
                 f"--out {out} holds predictions already ({LIST}): give a new folder, or pass --overwrite. "

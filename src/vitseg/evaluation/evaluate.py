@@ -2,47 +2,91 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from vitseg.checkpoint.versions import package_versions
 from vitseg.classes import ClassTable
 from vitseg.data.dataset import SegmentationDataset
-from vitseg.errors import DataError
+from vitseg.data.sample import Sample
+from vitseg.errors import DataError, VitsegError
+from vitseg.evaluation.class_subset import ClassSubset
+from vitseg.evaluation.measures import Measures, MeasureScores, plain
 from vitseg.evaluation.provenance import content_hash, current_commit
 from vitseg.inference.predictor import Predictor
-from vitseg.inference.scores import label_map
+from vitseg.inference.scores import label_map, labels_and_confidence
 from vitseg.metrics.confusion import ConfusionMatrix, SegmentationScores
 
 
 @dataclass(frozen=True)
+class SampleResult:
+    """One image of an evaluation, for reports that show some of them.
+
+    Attributes:
+        index: Position in the data set.
+        id: Name within the data set.
+        counts: Confusion matrix of this image alone, (k, k): pixels by label (row) and prediction (column).
+        prediction: Predicted class of every pixel, (H, W).
+        labels: Its label, or IGNORE_INDEX, (H, W).
+        confidence: Probability of the predicted class, (H, W); None unless the calibration is measured.
+    """
+
+    index: int
+    id: str
+    counts: np.ndarray
+    prediction: np.ndarray
+    labels: np.ndarray
+    confidence: np.ndarray | None
+
+
+@dataclass(frozen=True)
 class Evaluation:
-    """Scores with the protocol that they were made by."""
+    """Scores with the protocol that they were made by.
+
+    Attributes:
+        scores: What follows from the confusion matrix.
+        classes: The classes that were scored.
+        protocol: Data set, inference, device, versions; plain values.
+        counts: The confusion matrix, (k, k): pixels by label (row) and prediction (column).
+        measures: What was measured beyond.
+    """
 
     scores: SegmentationScores
     classes: ClassTable
     protocol: dict[str, Any]
+    counts: np.ndarray
+    measures: MeasureScores
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values: `miou`, `macc`, `aacc` and `per_class` in [0, 1], null where undefined."""
+        """Plain values in [0, 1], null where undefined.
+
+        Keys: `miou`, `macc`, `aacc`, `mdice`, `fwiou`, `per_class` (`iou`, `acc`, `dice`, `pixels`), those of
+        `MeasureScores.to_json` for what was measured, and the protocol's.
+        """
+        scores = self.scores
         per_class = {
             name: {
-                "iou": _plain(self.scores.iou[index]),
-                "acc": _plain(self.scores.accuracy[index]),
-                "pixels": int(self.scores.pixels[index]),
+                "iou": plain(scores.iou[index]),
+                "acc": plain(scores.accuracy[index]),
+                "dice": plain(scores.dice[index]),
+                "pixels": int(scores.pixels[index]),
+                **self.measures.class_json(index),
             }
             for index, name in enumerate(self.classes.names)
         }
         return {
-            "miou": _plain(self.scores.mean_iou),
-            "macc": _plain(self.scores.mean_accuracy),
-            "aacc": _plain(self.scores.pixel_accuracy),
+            "miou": plain(scores.mean_iou),
+            "macc": plain(scores.mean_accuracy),
+            "aacc": plain(scores.pixel_accuracy),
+            "mdice": plain(scores.mean_dice),
+            "fwiou": plain(scores.frequency_weighted_iou),
             "per_class": per_class,
+            **self.measures.to_json(),
             **self.protocol,
         }
 
@@ -51,6 +95,10 @@ def evaluate(
     predictor: Predictor,
     dataset: SegmentationDataset,
     on_image: Callable[[], object] = lambda: None,
+    *,
+    measures: Sequence[str] = (),
+    without_classes: Sequence[str] = (),
+    on_sample: Callable[[SampleResult], object] | None = None,
 ) -> Evaluation:
     """Score every image of a data set at the labels' own size.
 
@@ -58,21 +106,40 @@ def evaluate(
         predictor: The model and its inference protocol.
         dataset: One split.
         on_image: Called after each image, for a progress bar.
+        measures: What to measure beyond the confusion matrix: "boundary", "size", "calibration".
+        without_classes: Classes of the model that are neither predicted nor scored (see `ClassSubset`); the data set
+            may have them or not. `("background",)` scores a model of PASCAL-Context's 60 classes on 59.
+        on_sample: Called after each image with what was found on it.
 
     Raises:
+        ConfigError: A measure or a class to leave out is not known.
         DataError: The data set's classes are not the model's, or a sample cannot be read.
+        VitsegError: The model's scores of an image are NaN or infinite.
     """
-    require_same_classes(predictor.classes, dataset)
-    confusion = ConfusionMatrix(predictor.classes.num_classes)
+    subset = ClassSubset(predictor.classes, without_classes)
+    lacks_them = dataset.classes.names == subset.classes.names
+    if not lacks_them:
+        require_same_classes(predictor.classes, dataset)
+    confusion = ConfusionMatrix(subset.classes.num_classes)
+    accumulators = Measures(measures, subset.classes.num_classes)
     start = time.monotonic()
     for index in range(len(dataset)):
         sample = dataset[index]
-        confusion.update(label_map(predictor.scores(sample.image)), sample.label_map)
+        labels = sample.label_map if lacks_them else subset.labels(sample.label_map)
+        try:
+            prediction, confidence = _predict(predictor, sample, subset, measures)
+            counts = confusion.update(prediction, labels)
+            accumulators.update(prediction, labels, confidence)
+        except VitsegError as error:
+            raise type(error)(f"{dataset.image_name(index)}: {error}") from error
+        if on_sample is not None:
+            on_sample(SampleResult(index, sample.id, counts, prediction, labels, confidence))
         on_image()
     protocol = {
         "dataset": dataset.name,
         "split": dataset.split,
         "images": len(dataset),
+        "without_classes": list(without_classes),
         "content_hash": content_hash(dataset),
         "inference": predictor.inference.model_dump(mode="json"),
         "device": device_name(predictor.device),
@@ -81,7 +148,25 @@ def evaluate(
         "versions": package_versions(),
         "commit": current_commit(),
     }
-    return Evaluation(confusion.scores(), predictor.classes, protocol)
+    return Evaluation(
+        scores=confusion.scores(),
+        classes=subset.classes,
+        protocol=protocol,
+        counts=confusion.counts,
+        measures=accumulators.scores(),
+    )
+
+
+def _predict(
+    predictor: Predictor, sample: Sample, subset: ClassSubset, measures: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Labels and, where it is measured, the probability of each."""
+    scores = predictor.scores(sample.image)
+    if subset.classes.num_classes < scores.num_classes:
+        scores = subset.scores(scores)
+    if "calibration" in measures:
+        return labels_and_confidence(scores)
+    return label_map(scores), None
 
 
 def require_same_classes(classes: ClassTable, dataset: SegmentationDataset) -> None:
@@ -107,7 +192,3 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return device.type
-
-
-def _plain(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)

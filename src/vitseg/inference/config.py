@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vitseg.images.geometry import keep_ratio_size
+from vitseg.inference.blending import Blend
 from vitseg.types import Size
 
 
@@ -35,6 +36,11 @@ class InferenceConfig(BaseModel):
     stride: Size | None = Field(
         default=None, description="(down, right) step of the window in pixels"
     )
+    blend: Blend = Field(
+        default="mean",
+        description="weights of a window's pixels where windows overlap: all alike, as in the papers, or fading out "
+        "towards its border (cosine)",
+    )
     scales: tuple[float, ...] = Field(
         default=(1.0,),
         min_length=1,
@@ -51,9 +57,9 @@ class InferenceConfig(BaseModel):
                 raise ValueError(
                     f"stride {self.stride} must be from 1 to crop_size {self.crop_size}, or the windows leave gaps"
                 )
-        elif self.crop_size is not None or self.stride is not None:
+        elif self.crop_size is not None or self.stride is not None or self.blend != "mean":
             raise ValueError(
-                'crop_size and stride belong to mode "slide": set it, or leave them out'
+                'crop_size, stride and blend belong to mode "slide": set it, or leave them out'
             )
         if any(scale <= 0 for scale in self.scales):
             raise ValueError(f"scales must be positive, got {self.scales}")

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitseg.inference.blending import Blend, window_weights
 from vitseg.inference.config import InferenceConfig
 from vitseg.inference.scores import (
     OutputScores,
@@ -56,18 +57,31 @@ def _one_view(model: Model, image: Tensor, config: InferenceConfig) -> ScoreMap:
     if config.mode == "whole":
         return OutputScores(model(image))
     assert config.crop_size is not None and config.stride is not None
-    return slide(model, image, config.crop_size, config.stride)
+    return slide(model, image, config.crop_size, config.stride, config.blend)
 
 
 def slide(
-    model: Model, image: Float[Tensor, "1 3 H W"], crop_size: Size, stride: Size
+    model: Model,
+    image: Float[Tensor, "1 3 H W"],
+    crop_size: Size,
+    stride: Size,
+    blend: Blend = "mean",
 ) -> TensorScores:
-    """Sum of the windows' scores divided by the number of windows at each pixel.
+    """Sum of the windows' weighted scores divided by the sum of the weights at each pixel.
 
     Windows start at multiples of the stride; the last of a row or column is moved back to the border. An image smaller
     than the window is run as it is.
+
+    Args:
+        model: Normalised images to output.
+        image: One image.
+        crop_size: (height, width) of the window in pixels.
+        stride: (down, right) step of the window in pixels.
+        blend: Weights of a window's pixels, see `window_weights`; "mean" is the papers' plain average.
     """
     height, width = image.shape[-2:]
+    weights = window_weights((min(height, crop_size[0]), min(width, crop_size[1])), blend)
+    weights = weights.to(image.device)
     tops = window_starts(height, crop_size[0], stride[0])
     lefts = window_starts(width, crop_size[1], stride[1])
     total: Tensor | None = None
@@ -75,12 +89,15 @@ def slide(
         for left in lefts:
             window = image[..., top : top + crop_size[0], left : left + crop_size[1]]
             scores = pixel_scores(model(window))[0].float()
+            if blend != "mean":
+                scores = scores * weights
             if total is None:
                 total = scores.new_zeros(scores.shape[0], height, width)
             total[:, top : top + scores.shape[1], left : left + scores.shape[2]] += scores
     assert total is not None
-    down = _visits(tops, crop_size[0], height, total.device)
-    right = _visits(lefts, crop_size[1], width, total.device)
+    # The weights are the product of their middle column and row, where the other factor is 1; so are their sums.
+    down = _summed(weights[:, weights.shape[1] // 2], tops, height)
+    right = _summed(weights[weights.shape[0] // 2], lefts, width)
     return TensorScores(total.div_(down[:, None] * right[None, :]))
 
 
@@ -90,8 +107,9 @@ def window_starts(length: int, crop: int, stride: int) -> list[int]:
     return [max(min(index * stride, length - crop), 0) for index in range(count)]
 
 
-def _visits(starts: list[int], crop: int, length: int, device: torch.device) -> Tensor:
-    visits = torch.zeros(length, device=device)
+def _summed(weights: Float[Tensor, " c"], starts: list[int], length: int) -> Float[Tensor, " n"]:
+    """Sum of the weights of all windows along one axis."""
+    total = weights.new_zeros(length)
     for start in starts:
-        visits[start : start + crop] += 1
-    return visits
+        total[start : start + len(weights)] += weights
+    return total

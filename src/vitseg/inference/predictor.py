@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from vitseg.checkpoint.model_dir import ModelRecord, load_model
-from vitseg.config import parse
-from vitseg.errors import ConfigError, DataError
+from vitseg.config import apply_overrides, parse
+from vitseg.errors import ConfigError, DataError, VitsegError
 from vitseg.images.decode import decode_image, to_rgb
 from vitseg.images.geometry import resize_image
 from vitseg.images.preprocess import Preprocessing, to_tensor
@@ -49,10 +50,16 @@ class Predictor:
 
         Raises:
             DataError: The file is no image that can be read, or the array has another shape or type or is empty.
+            VitsegError: The model's scores are NaN or infinite.
         """
         image = as_rgb(source)
-        labels = label_map(self.scores(image))
         path = Path(source) if isinstance(source, (str, Path)) else None
+        try:
+            labels = label_map(self.scores(image))
+        except VitsegError as error:  # scores that are no numbers
+            if path is None:
+                raise
+            raise VitsegError(f"{path}: {error}") from error
         return Segmentation(label_map=labels, classes=self.classes, image=image, path=path)
 
     @torch.inference_mode()
@@ -75,19 +82,24 @@ class Predictor:
         return to_tensor(image, self.preprocessing)[None].to(self.device)  # (1, 3, H, W)
 
 
-def load(path: str | Path, device: str = "auto") -> Predictor:
+def load(path: str | Path, device: str = "auto", protocol: Sequence[str] = ()) -> Predictor:
     """A predictor from a model directory or the `--out` folder of a training.
 
     Args:
         path: The directory.
         device: "auto" takes a GPU where there is one.
+        protocol: Changes of the model's inference protocol, `field=value` each (`flip=true`; fields of
+            `InferenceConfig`).
 
     Raises:
         CheckpointError: No model there, or a missing or changed file.
-        ConfigError: No such device.
+        ConfigError: No such device, or a wrong field or value of the protocol.
     """
     chosen = choose_device(device)
     model, record = load_model(Path(path))
+    if protocol:
+        changed = apply_overrides(dict(record.inference), protocol)
+        record = record.model_copy(update={"inference": changed})
     return Predictor(model, record, chosen)
 
 

@@ -6,14 +6,16 @@ are a source that hands out rows on demand, and labels are taken strip by strip;
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Float32, Integer
 from torch import Tensor
 
+from vitseg.errors import VitsegError
 from vitseg.types import SegOutput, Size
 
 STRIP_ELEMENTS = 600_000
@@ -81,7 +83,7 @@ class ScoreMap(Protocol):
     min_rows: int
 
     def rows(self, start: int, stop: int) -> Float[Tensor, "k R W"]:
-        """Scores of the rows [start, stop)."""
+        """Scores of the rows [start, stop), none negative: a class' probability is its share of their sum."""
         ...
 
 
@@ -158,13 +160,63 @@ def full_scores(source: ScoreMap) -> Float[Tensor, "k H W"]:
     return source.rows(0, source.size[0])
 
 
-def label_map(source: ScoreMap) -> np.ndarray:
-    """Index of the best class of every pixel, (H, W), in the smallest unsigned type that holds it."""
+def label_map(source: ScoreMap) -> Integer[np.ndarray, "H W"]:
+    """Index of the best class of every pixel, (H, W), in the smallest unsigned type that holds it.
+
+    Raises:
+        VitsegError: A score is NaN or infinite.
+    """
+    labels = _empty_labels(source)
+    finite = []
+    for start, stop in _strips(source):
+        best, index = source.rows(start, stop).max(0)
+        finite.append(best.isfinite().all())
+        labels[start:stop] = index.cpu().numpy()
+    _require_finite(finite)
+    return labels
+
+
+def labels_and_confidence(
+    source: ScoreMap,
+) -> tuple[Integer[np.ndarray, "H W"], Float32[np.ndarray, "H W"]]:
+    """The labels of `label_map` with the probability of each, in [0, 1].
+
+    The probability of a class at a pixel is its share of the sum of the scores. A mean of softmaxes sums to 1 and so
+    stays as it is; the scores Y of a SegViT (see `SegOutput`) are no distribution before. Where every score is 0, the
+    probability is 0.
+
+    Raises:
+        VitsegError: A score is NaN or infinite.
+    """
+    labels = _empty_labels(source)
+    confidence = np.empty(labels.shape, dtype=np.float32)
+    finite = []
+    for start, stop in _strips(source):
+        rows = source.rows(start, stop)
+        best, index = rows.max(0)
+        finite.append(best.isfinite().all())
+        total = rows.sum(0).clamp_min(torch.finfo(rows.dtype).tiny)
+        labels[start:stop] = index.cpu().numpy()
+        confidence[start:stop] = (best / total).cpu().numpy()
+    _require_finite(finite)
+    return labels, confidence
+
+
+def _strips(source: ScoreMap) -> Iterator[tuple[int, int]]:
+    """Half-open row ranges that cover the image, each of about STRIP_ELEMENTS scores."""
     height, width = source.size
     step = max(source.min_rows, STRIP_ELEMENTS // (source.num_classes * width))
-    dtype = np.uint8 if source.num_classes <= 256 else np.uint16
-    labels = np.empty((height, width), dtype=dtype)
-    for start in range(0, height, step):
-        stop = min(start + step, height)
-        labels[start:stop] = source.rows(start, stop).argmax(0).cpu().numpy()
-    return labels
+    return ((start, min(start + step, height)) for start in range(0, height, step))
+
+
+def _empty_labels(source: ScoreMap) -> Integer[np.ndarray, "H W"]:
+    return np.empty(source.size, dtype=np.uint8 if source.num_classes <= 256 else np.uint16)
+
+
+def _require_finite(finite: list[Tensor]) -> None:
+    """Raise unless the best scores of every strip are finite: NaN wins any comparison and would pass for a label."""
+    if not torch.stack(finite).all():  # one wait for the device, rather than one per strip
+        raise VitsegError(
+            "the model's scores are NaN or infinite, so no class is the best: its weights are damaged, or its "
+            "training diverged. Use an earlier checkpoint, or convert the weights again."
+        )

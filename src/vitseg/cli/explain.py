@@ -1,0 +1,130 @@
+"""`vitseg explain`."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import quote
+
+import typer
+
+from vitseg.cli import options
+from vitseg.errors import ConfigError, unknown_name
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from vitseg.classes import ClassTable
+    from vitseg.inference.explain import Explanation
+
+INDEX = "index.html"
+DEFAULT_TOP = 5
+
+HOW_TO_READ = (
+    "Every class has a query. In each stage the query attends to the patches of the image, from the deepest features "
+    "to the shallower ones, and its attention scores are its mask: bright where they speak for the class, dark where "
+    "they speak against it. The scores of the stages are summed. The sum's mask, times the probability that the class "
+    "is present, is the score of the class; a pixel is labelled with the class that scores best."
+)
+
+
+def explain(
+    model: options.Model,
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="IMAGE...", help="Images, folders or globs.")
+    ],
+    *,
+    out: Annotated[Path, typer.Option(help="Folder for the sheets and index.html.")],
+    classes: Annotated[
+        str | None, typer.Option(metavar="NAME,...", help="The classes to show.")
+    ] = None,
+    top: Annotated[
+        int | None,
+        typer.Option(help="Show this many: most pixels first, then most probable; else 5.", min=1),
+    ] = None,
+    device: options.Device = "auto",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace sheets that are already in --out.")
+    ] = False,
+) -> None:
+    """Show how a SegViT comes to its labels: per class its probability and every stage's mask.
+
+    Images are run whole, in one view.
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    from vitseg.cli.predict import find_inputs
+    from vitseg.inference.explain import explain as explain_image
+    from vitseg.inference.explain import require_stages
+    from vitseg.inference.predictor import load
+    from vitseg.render.page_parts import write_page
+    from vitseg.render.palette import save_whole
+
+    if classes is not None and top is not None:
+        raise ConfigError("--classes names the classes to show and --top counts them: give one.")
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out} is a file: give a folder.")
+    if (out / INDEX).exists() and not overwrite:
+        raise ConfigError(
+            f"--out {out} has an {INDEX} already: give a new folder, or pass --overwrite. Nothing was changed."
+        )
+    targets = find_inputs(inputs)
+    predictor = load(model, device)
+    require_stages(predictor)
+    chosen = None if classes is None else find_classes(classes, predictor.classes)
+    sections = [f"<p>{escape(HOW_TO_READ)}</p>"]
+    console = Console(stderr=True)
+    for path, name in track(targets, "explain", console=console, disable=not console.is_terminal):
+        explanation = explain_image(predictor, path)
+        shown = chosen or explanation.strongest(top or DEFAULT_TOP)
+        save_whole(out / f"{name}.png", draw_sheet(explanation, shown))
+        sections.append(_section(path, name))
+    write_page(out / INDEX, f"How {model} labels", sections)
+    typer.echo(f"{len(targets)} images -> {out / INDEX}")
+
+
+def find_classes(text: str, table: ClassTable) -> list[int]:
+    """Indices of the classes in "road, tree".
+
+    Raises:
+        ConfigError: A name that the model does not know.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise ConfigError(f"--classes {text!r} names no class: for example --classes road,tree.")
+    for name in names:
+        if name not in table.names:
+            raise ConfigError(f"--classes: {unknown_name('class', name, table.names)}")
+    return [table.names.index(name) for name in names]
+
+
+def draw_sheet(explanation: Explanation, class_indices: list[int]) -> Image.Image:
+    """The sheet of one image."""
+    from vitseg.render.explain import ClassMasks, explanation_sheet
+
+    found, columns = explanation.segmentation, explanation.columns
+    areas, table = found.class_areas, found.classes
+    rows = [
+        ClassMasks(
+            name=table.names[k],
+            color=table.palette[k],
+            probability=explanation.probabilities[k],
+            area=areas.get(table.names[k], 0.0),
+            masks=[explanation.mask(column, k) for column in columns],
+            notes=[f"present: {float(column.probabilities[k]):.1%}" for column in columns],
+            region=found.label_map == k,
+        )
+        for k in class_indices
+    ]
+    overlay = found.overlay(legend=False)
+    return explanation_sheet(found.image, overlay, [column.name for column in columns], rows)
+
+
+def _section(path: Path, name: str) -> str:
+    source = quote(f"{name}.png")
+    return (
+        f'<figure><a href="{source}"><img src="{source}" loading="lazy" alt="Masks of {escape(name)}"></a>'
+        f"<figcaption>{escape(str(path))}</figcaption></figure>"
+    )

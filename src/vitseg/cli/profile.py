@@ -1,0 +1,202 @@
+"""`vitseg profile`."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from vitseg.cli import options
+from vitseg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from vitseg.images.preprocess import Preprocessing
+    from vitseg.inference.profile import Profile
+    from vitseg.methods import SegmentationModel
+
+DEFAULT_CLASSES = 150
+"""Classes of ADE20K, for which papers state their costs."""
+
+
+def profile(
+    model: Annotated[
+        Path, typer.Argument(metavar="RECIPE|MODEL", help="A recipe, or a model directory.")
+    ],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="section.field=value of the recipe.")
+    ] = None,
+    *,
+    size: Annotated[
+        str, typer.Option(metavar="HxW", help="Height and width of the images in pixels.")
+    ],
+    classes: Annotated[
+        int | None, typer.Option(help="Classes, for a recipe; else 150.", min=1)
+    ] = None,
+    batch: Annotated[
+        int, typer.Option(help="Images per run, measured beside single images.", min=1)
+    ] = 1,
+    dtype: Annotated[
+        Literal["fp32", "bf16"], typer.Option(help="Precision; bf16 is autocast.")
+    ] = "fp32",
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Time the model through torch.compile.")
+    ] = False,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Run on the photos of this folder, and average; else on noise."),
+    ] = None,
+    runs: Annotated[int, typer.Option(help="Timed runs.", min=1)] = 20,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Also write everything to this file.")
+    ] = None,
+    device: options.Device = "auto",
+) -> None:
+    """Parameters, multiply-adds, memory and speed of a model on this device.
+
+    A recipe is built with random weights. Times and multiply-adds are of whole images, up to the label map.
+    """
+    import torch
+    from rich.console import Console
+
+    from vitseg.checkpoint.versions import package_versions
+    from vitseg.evaluation.evaluate import device_name
+    from vitseg.inference.predictor import choose_device
+    from vitseg.inference.profile import profile_model
+
+    height, width = parse_size(size)
+    if json_file is not None and not json_file.absolute().parent.is_dir():
+        raise ConfigError(
+            f"--json {json_file}: the folder {json_file.absolute().parent} does not exist."
+        )
+    chosen = choose_device(device)
+    built, preprocessing, num_classes = _model(model, overrides or [], classes, (height, width))
+    inputs = _inputs(images, (height, width), preprocessing)
+    result = profile_model(built, inputs, chosen, batch, dtype, compiled, runs)
+    settings = {
+        "model": str(model),
+        "overrides": overrides or [],
+        "size": [height, width],
+        "classes": num_classes,
+        "dtype": dtype,
+        "compiled": compiled,
+        "device": device_name(chosen),
+        "threads": torch.get_num_threads(),
+        "images": None if images is None else str(images),
+        "num_images": len(inputs),
+    }
+    for table in _tables(result, settings):
+        Console().print(table)
+    if json_file is not None:
+        content = {**result.to_json(), "settings": settings, "versions": package_versions()}
+        json_file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(height, width) of "512x1024".
+
+    Raises:
+        ConfigError: It is not written so.
+    """
+    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    if match is None:
+        raise ConfigError(
+            f"--size {text!r} is not written HEIGHTxWIDTH, in pixels: for example 512x512."
+        )
+    return int(match[1]), int(match[2])
+
+
+def _model(
+    path: Path, overrides: list[str], num_classes: int | None, size: tuple[int, int]
+) -> tuple[SegmentationModel, Preprocessing, int]:
+    """The model, how its inputs are normalised, and its number of classes."""
+    from vitseg.checkpoint.model_dir import load_model
+
+    if path.is_dir():
+        if num_classes is not None or overrides:
+            raise ConfigError(
+                f"{path} is a model directory, which has its classes and its configuration: leave --classes and "
+                "overrides out, or give a recipe."
+            )
+        model, record = load_model(path)
+        return model, record.preprocessing, record.classes.num_classes
+
+    from vitseg.backbones.create import pretrained_mean_std
+    from vitseg.images.preprocess import Preprocessing
+    from vitseg.methods import METHODS
+    from vitseg.training.recipe import load_recipe
+
+    recipe = load_recipe(path, overrides)
+    method = METHODS[recipe.method]
+    mean, std = pretrained_mean_std(method.backbone(recipe.model))
+    if num_classes is None:
+        num_classes = DEFAULT_CLASSES
+        typer.echo(f"a recipe names no classes: {num_classes} are taken (--classes)", err=True)
+    model = method.build(recipe.model, num_classes, size, load_pretrained=False)
+    return model, Preprocessing(mean=mean, std=std), num_classes
+
+
+def _inputs(
+    folder: Path | None, size: tuple[int, int], preprocessing: Preprocessing
+) -> Sequence[Tensor]:
+    import torch
+
+    from vitseg.cli.predict import find_inputs
+    from vitseg.inference.profile import PhotoInputs
+
+    if folder is None:
+        return [torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))]
+    return PhotoInputs([path for path, _ in find_inputs([str(folder)])], size, preprocessing)
+
+
+def _tables(result: Profile, settings: dict[str, Any]):
+    """Rich tables: the model, its operators, its speed."""
+    from rich.table import Table
+
+    height, width = settings["size"]
+    of_images = "" if settings["images"] is None else f", mean of {settings['num_images']} images"
+    yield _parameters(result, settings)
+
+    macs = Table(title=f"GMACs of one {height}x{width} image{of_images}")
+    for name in ("operator", "backbone", "decoder", "both"):
+        macs.add_column(name, justify="left" if name == "operator" else "right")
+    backbone, decoder = result.macs["backbone"], result.macs["decoder"]
+    for name in sorted({*backbone, *decoder}, key=lambda n: -_sum(result, n)):
+        cells = (backbone.get(name, 0.0), decoder.get(name, 0.0), _sum(result, name))
+        macs.add_row(name, *(f"{cell / 1e9:.2f}" for cell in cells))
+    macs.add_section()
+    parts = (("backbone",), ("decoder",), ("backbone", "decoder"))
+    macs.add_row("all", *(f"{result.total_macs(*part) / 1e9:.2f}" for part in parts))
+    yield macs
+
+    mode = "compiled" if settings["compiled"] else "eager"
+    where = f"{settings['device']}, {settings['threads']} threads, {settings['dtype']}, {mode}"
+    speed = Table(title="images to label maps", caption=where)
+    for name in ("batch", "p50 ms", "p95 ms", "images/s", "peak MB above weights"):
+        speed.add_column(name, justify="right")
+    for entry in result.speeds:
+        latency = (f"{entry.latency_ms(0.5):.1f}", f"{entry.latency_ms(0.95):.1f}")
+        rate, memory = f"{entry.images_per_second:.2f}", f"{entry.peak_memory / 1e6:.0f}"
+        speed.add_row(str(entry.batch_size), *latency, rate, memory)
+    yield speed
+
+
+def _parameters(result: Profile, settings: dict[str, Any]):
+    from rich.table import Table
+
+    table = Table(title=f"{settings['model']}, {settings['classes']} classes")
+    table.add_column("parameters")
+    table.add_column("millions", justify="right")
+    table.add_row("used in a prediction", f"{result.parameters / 1e6:.2f}")
+    table.add_row("with those of training only", f"{result.stored_parameters / 1e6:.2f}")
+    return table
+
+
+def _sum(result: Profile, operator: str) -> float:
+    return sum(counts.get(operator, 0.0) for counts in result.macs.values())

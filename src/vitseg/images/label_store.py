@@ -1,0 +1,107 @@
+"""Labels of an unfinished prediction on disk: raw pixels beside their later file, and a note of how far they go."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Integer
+
+from vitseg.images.geometry import Window
+
+
+class LabelStore:
+    """Labels of a large image, written rectangle by rectangle and kept when a run is interrupted.
+
+    Beside `target` lie `.NAME.partial`, the labels row by row without a header, and `.NAME.partial.json`, which says
+    which run they belong to and what of it is done. What an earlier run left is taken over if it has the same `run`,
+    and replaced otherwise.
+
+    Args:
+        target: The file that the labels are for; its folder exists.
+        size: (height, width) in pixels.
+        dtype: Of the labels.
+        run: Identifies source, model and settings.
+    """
+
+    def __init__(self, target: Path, size: tuple[int, int], dtype: np.dtype, run: str):
+        self.path = partial_path(target)
+        self.size = size
+        self.dtype = dtype
+        self._run = run
+        self._note = note_path(target)
+        self.done = self._earlier()
+        if not self.done:
+            self.remove()
+        self._file = self.path.open("r+b" if self.done else "w+b")
+        self._file.truncate(self._num_bytes)
+
+    @property
+    def _num_bytes(self) -> int:
+        return self.size[0] * self.size[1] * self.dtype.itemsize
+
+    def _earlier(self) -> tuple[int, ...]:
+        try:
+            note = json.loads(self._note.read_text(encoding="utf-8"))
+            whole = self.path.stat().st_size == self._num_bytes
+            return (
+                tuple(int(part) for part in note["done"])
+                if whole and note["run"] == self._run
+                else ()
+            )
+        except (OSError, ValueError, KeyError, TypeError):  # none there, or cut off while written
+            return ()
+
+    def write(self, top: int, left: int, labels: Integer[np.ndarray, "h w"]) -> None:
+        """Write a rectangle."""
+        labels = np.ascontiguousarray(labels, dtype=self.dtype)
+        for row, values in enumerate(labels, start=top):
+            self._file.seek((row * self.size[1] + left) * self.dtype.itemsize)
+            self._file.write(values.data)
+
+    def mark(self, *done: int) -> None:
+        """Note that all written so far counts as done; `done` is what a later run finds."""
+        self._file.flush()
+        fresh = self._note.with_name(f"{self._note.name}.fresh")
+        fresh.write_text(json.dumps({"run": self._run, "done": done}), encoding="utf-8")
+        os.replace(fresh, self._note)
+        self.done = done
+
+    def read(self, window: Window) -> Integer[np.ndarray, "h w"]:
+        """Labels of a rectangle within the image."""
+        top, left, height, width = window
+        item = self.dtype.itemsize
+        labels = np.empty((height, width), dtype=self.dtype)
+        for row, values in enumerate(labels, start=top):
+            self._file.seek((row * self.size[1] + left) * item)
+            values[:] = np.frombuffer(self._file.read(width * item), dtype=self.dtype)
+        return labels
+
+    def windows(self, height: int, width: int) -> Iterator[Window]:
+        """Rectangles of at most that size that cover the image, row by row."""
+        for top in range(0, self.size[0], height):
+            for left in range(0, self.size[1], width):
+                yield Window(
+                    top, left, min(height, self.size[0] - top), min(width, self.size[1] - left)
+                )
+
+    def close(self) -> None:
+        self._file.close()
+
+    def remove(self) -> None:
+        """Delete both files."""
+        for path in (self.path, self._note, self._note.with_name(f"{self._note.name}.fresh")):
+            path.unlink(missing_ok=True)
+
+
+def partial_path(target: Path) -> Path:
+    """Where the labels of an unfinished `target` lie."""
+    return target.with_name(f".{target.name}.partial")
+
+
+def note_path(target: Path) -> Path:
+    """Where it is noted what is done of an unfinished `target`."""
+    return target.with_name(f".{target.name}.partial.json")

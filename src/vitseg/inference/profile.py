@@ -1,0 +1,256 @@
+"""Parameters, multiply-adds, memory and speed of a model on this device."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch._dynamo.exc import TorchDynamoException
+
+from vitseg.errors import ConfigError
+from vitseg.images.decode import decode_image
+from vitseg.images.geometry import Window, resize_image
+from vitseg.images.preprocess import Preprocessing, to_tensor
+from vitseg.inference.modes import Model
+from vitseg.inference.operations import Operations, Part, count_operations, peak_memory
+from vitseg.inference.scores import OutputScores, label_map
+from vitseg.methods import SegmentationModel
+from vitseg.types import Size
+
+PARTS: tuple[Part, ...] = ("backbone", "decoder")
+WARMUPS = 3
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Times of one batch size, from normalised images on the device to label maps in the computer's memory.
+
+    Attributes:
+        batch_size: Images per run.
+        seconds: Duration of every run.
+        peak_memory: Bytes at the peak above weights and images; see `peak_memory`.
+    """
+
+    batch_size: int
+    seconds: tuple[float, ...]
+    peak_memory: int
+
+    @property
+    def images_per_second(self) -> float:
+        return self.batch_size * len(self.seconds) / sum(self.seconds)
+
+    def latency_ms(self, share: float) -> float:
+        """Milliseconds within which this share of the runs, in [0, 1], was done."""
+        return 1000 * float(np.quantile(self.seconds, share))
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a model costs.
+
+    Attributes:
+        parameters: Parameters that a prediction uses.
+        stored_parameters: These and those that only training uses, as auxiliary heads or dropped tokens.
+        macs: Multiply-adds of one image by operator, of the backbone and of the decoder; a mean where several images
+            were given.
+        speeds: One entry per batch size, the smallest first.
+    """
+
+    parameters: int
+    stored_parameters: int
+    macs: dict[Part, dict[str, float]]
+    speeds: tuple[Speed, ...]
+
+    def total_macs(self, *parts: Part) -> float:
+        """Multiply-adds of some parts together."""
+        return sum(sum(self.macs[part].values()) for part in parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: parameters in millions, multiply-adds in 10^9, memory in MB (10^6 bytes).
+
+        `latency_ms` is of one image at a time; `images_per_second` and `peak_memory_mb` are of the largest batch.
+        """
+        single, largest = self.speeds[0], self.speeds[-1]
+        return {
+            "params_m": self.parameters / 1e6,
+            "params_training_m": self.stored_parameters / 1e6,
+            "gmacs": self.total_macs(*PARTS) / 1e9,
+            "gmacs_backbone": self.total_macs("backbone") / 1e9,
+            "gmacs_decoder": self.total_macs("decoder") / 1e9,
+            "latency_ms": _latency(single),
+            "images_per_second": largest.images_per_second,
+            "peak_memory_mb": largest.peak_memory / 1e6,
+            "operators": {
+                part: {name: count / 1e9 for name, count in self.macs[part].items()}
+                for part in PARTS
+            },
+            "batches": [
+                {
+                    "batch": speed.batch_size,
+                    "latency_ms": _latency(speed),
+                    "images_per_second": speed.images_per_second,
+                    "peak_memory_mb": speed.peak_memory / 1e6,
+                    "runs": len(speed.seconds),
+                }
+                for speed in self.speeds
+            ],
+        }
+
+
+def _latency(speed: Speed) -> dict[str, float]:
+    return {"p50": speed.latency_ms(0.5), "p95": speed.latency_ms(0.95)}
+
+
+def profile_model(
+    model: SegmentationModel,
+    images: Sequence[Tensor],
+    device: torch.device,
+    batch_size: int = 1,
+    precision: Precision = "fp32",
+    compiled: bool = False,
+    num_runs: int = 20,
+) -> Profile:
+    """Count and time a model that is run on whole images, up to their label maps.
+
+    Args:
+        model: The model; moved to the device and set to evaluation mode.
+        images: Normalised images, each (1, 3, H, W), all of one size. Of a model whose work depends on what is in the
+            image, give photos: operations are averaged over all of them, and the runs take one after another.
+        device: Where to run.
+        batch_size: Measured beside batches of one image.
+        precision: bf16 is torch's autocast, as in mixed-precision training.
+        compiled: Whether the timed model goes through `torch.compile`, for these sizes only. Operations, and memory
+            on other devices than CUDA, are those of the model as it is.
+        num_runs: Timed runs of each batch size, after three that do not count.
+
+    Raises:
+        ConfigError: A batch that does not fit the GPU, or torch.compile finds no compiler.
+    """
+    model = model.to(device).eval()
+    operations = _mean_operations(model, images, device)
+    runner: Model = torch.compile(model, dynamic=False) if compiled else model
+    sizes = sorted({1, batch_size})
+    with torch.no_grad(), _precision(device, precision):
+        speeds = tuple(_measure(runner, model, images, device, n, num_runs) for n in sizes)
+    stored = sum(parameter.numel() for parameter in model.parameters())
+    used = max(entry.used_parameters for entry in operations)
+    return Profile(used, stored, _mean_macs(operations), speeds)
+
+
+def _labels(model: Model, batch: Tensor) -> None:
+    output = model(batch)
+    for index in range(len(batch)):
+        label_map(OutputScores(output, index))
+
+
+def _mean_operations(
+    model: SegmentationModel, images: Sequence[Tensor], device: torch.device
+) -> list[Operations]:
+    found = []
+    for image in images:
+        moved = image.to(device)
+        found.append(count_operations(model, lambda moved=moved: _labels(model, moved)))
+    return found
+
+
+def _mean_macs(operations: list[Operations]) -> dict[Part, dict[str, float]]:
+    return {
+        part: {
+            name: sum(entry.macs[part].get(name, 0) for entry in operations) / len(operations)
+            for name in sorted({name for entry in operations for name in entry.macs[part]})
+        }
+        for part in PARTS
+    }
+
+
+@contextmanager
+def _precision(device: torch.device, precision: Precision) -> Iterator[None]:
+    # One context for all runs: within it torch keeps the weights that it has cast.
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        yield
+
+
+def _measure(
+    runner: Model,
+    model: SegmentationModel,
+    images: Sequence[Tensor],
+    device: torch.device,
+    batch_size: int,
+    num_runs: int,
+) -> Speed:
+    batches = _batches(images, batch_size, device)
+    try:
+        for _ in range(WARMUPS):
+            _labels(runner, next(batches))
+        seconds = tuple(_seconds(lambda b=next(batches): _labels(runner, b)) for _ in range(num_runs))
+        followed = runner if device.type == "cuda" else model
+        batch = next(batches)
+        peak = peak_memory(lambda: _labels(followed, batch), device)
+    except torch.OutOfMemoryError as error:
+        height, width = images[0].shape[-2:]
+        raise ConfigError(
+            f"batch {batch_size} of {height}x{width} does not fit the memory of {device}: take a smaller --batch or "
+            "--size."
+        ) from error
+    except TorchDynamoException as error:
+        raise ConfigError(
+            f"torch.compile cannot be used here ({str(error).strip().splitlines()[0]}): leave --compile out."
+        ) from error
+    return Speed(batch_size, seconds, peak)
+
+
+def _batches(
+    images: Sequence[Tensor], batch_size: int, device: torch.device
+) -> Iterator[Tensor]:
+    """Without end: every batch starts where the one before stopped, and the first image follows the last."""
+    position = 0
+    while True:
+        chosen = [images[(position + offset) % len(images)] for offset in range(batch_size)]
+        position += batch_size
+        yield torch.cat(chosen).to(device)
+
+
+def _seconds(run: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    run()  # ends with labels in the computer's memory: nothing is left to wait for
+    return time.perf_counter() - start
+
+
+class PhotoInputs(Sequence[Tensor]):
+    """Photos as inputs of one size, each read when it is asked for.
+
+    A photo is scaled, keeping its ratio, until it covers the size, and its middle is taken.
+
+    Args:
+        paths: Image files.
+        size: (height, width) in pixels.
+        preprocessing: Normalisation of the model.
+    """
+
+    def __init__(self, paths: Sequence[Path], size: Size, preprocessing: Preprocessing):
+        self.paths = paths
+        self.size = size
+        self.preprocessing = preprocessing
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index):
+        image = decode_image(self.paths[index])
+        height, width = self.size
+        scale = max(height / image.shape[0], width / image.shape[1])
+        covering = (
+            max(height, round(image.shape[0] * scale)),
+            max(width, round(image.shape[1] * scale)),
+        )
+        top, left = (covering[0] - height) // 2, (covering[1] - width) // 2
+        middle = resize_image(image, covering, Window(top, left, height, width))
+        return to_tensor(middle, self.preprocessing)[None]  # (1, 3, H, W)

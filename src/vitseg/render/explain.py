@@ -1,0 +1,179 @@
+"""Masks as heat maps over their image: one row per class, one column per stage of a decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from vitseg.classes import Color
+
+BACKGROUND = (250, 250, 248)
+TEXT = (32, 33, 36)
+SOFT_TEXT = (104, 109, 115)
+OUTLINE = (150, 152, 156)
+
+COLORS = (
+    (0, 0, 4), (22, 11, 57), (66, 10, 104), (106, 23, 110), (147, 38, 103), (188, 55, 84),
+    (221, 81, 58), (243, 120, 25), (252, 165, 10), (246, 215, 70), (252, 255, 164),
+)  # fmt: skip
+"""Colours of 0, 0.1, ... 1: samples of "inferno", whose lightness grows evenly (van der Walt and Smith, CC0)."""
+
+HEAT_OPACITY = 0.7
+"""Weight of the colour over the grey image."""
+
+LARGEST_CELL = (200, 320)
+"""(height, width) within which every picture of a sheet fits, in pixels."""
+
+NAME_WIDTH = 190
+FONT_SIZE = 15
+GAP = 12
+LONGEST_NAME = 22
+"""Characters of a class name; longer names are cut."""
+
+
+@dataclass(frozen=True)
+class ClassMasks:
+    """One row of a sheet.
+
+    Attributes:
+        name: Of the class.
+        color: Of the class.
+        probability: That the class is in the image, in [0, 1].
+        area: Share of the pixels that are labelled so, in [0, 1].
+        masks: One per column, in [0, 1], each of the image's shape at any scale.
+        notes: A short line below each mask.
+        region: Where the label map has the class, at the image's size.
+    """
+
+    name: str
+    color: Color
+    probability: float
+    area: float
+    masks: Sequence[Float[np.ndarray, "_ _"]]
+    notes: Sequence[str]
+    region: Bool[np.ndarray, "H W"]
+
+
+def heat_map(
+    image: UInt8[np.ndarray, "H W 3"], mask: Float[np.ndarray, "H W"]
+) -> UInt8[np.ndarray, "H W 3"]:
+    """A mask in colours over its image in grey.
+
+    Args:
+        image: RGB.
+        mask: Values in [0, 1].
+    """
+    grey = np.asarray(Image.fromarray(image).convert("L"), dtype=np.float32)[..., None]
+    heat = (1 - HEAT_OPACITY) * grey + HEAT_OPACITY * colors_of(mask)
+    return np.rint(heat).astype(np.uint8)
+
+
+def colors_of(values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape 3"]:
+    """The colours of values in [0, 1], linear between the entries of COLORS."""
+    table = np.array(COLORS, dtype=np.float32)
+    places = np.linspace(0, 1, len(table))
+    channels = [np.interp(values, places, table[:, channel]) for channel in range(3)]
+    return np.stack(channels, axis=-1).astype(np.float32)
+
+
+def explanation_sheet(
+    image: UInt8[np.ndarray, "H W 3"],
+    overlay: Image.Image,
+    headers: Sequence[str],
+    rows: Sequence[ClassMasks],
+) -> Image.Image:
+    """Draw the sheet: the image and its labels on top, then one row per class, then the colour bar.
+
+    Args:
+        image: RGB.
+        overlay: The image with its labels painted over it, of the same size.
+        headers: One per mask of a row.
+        rows: The classes, in the order in which they are to be seen.
+    """
+    assert rows and all(len(row.masks) == len(row.notes) == len(headers) for row in rows)
+    cell = cell_size(image.shape[:2])
+    small = Image.fromarray(image).resize(cell[::-1], Image.Resampling.LANCZOS)
+    step = max(cell[1], 150) + GAP, cell[0] + 2 * FONT_SIZE + GAP
+    width = NAME_WIDTH + 2 * GAP + (len(headers) + 1) * step[0]
+    tops = [GAP + number * step[1] + (FONT_SIZE * 2 if number else 0) for number in range(len(rows) + 2)]
+    sheet = Image.new("RGB", (width, tops[-1] + 4 * FONT_SIZE), BACKGROUND)
+    draw = ImageDraw.Draw(sheet)
+    lefts = [NAME_WIDTH + 2 * GAP + column * step[0] for column in range(len(headers) + 1)]
+
+    sheet.paste(small, (lefts[0], tops[0]))
+    _text(draw, (lefts[0], tops[0] + cell[0]), "image")
+    sheet.paste(overlay.resize(cell[::-1], Image.Resampling.LANCZOS), (lefts[1], tops[0]))
+    _text(draw, (lefts[1], tops[0] + cell[0]), "labels")
+    for left, header in zip(lefts, [*headers, "pixels labelled so"], strict=True):
+        _text(draw, (left, tops[1] - round(1.7 * FONT_SIZE)), header)
+    for top, row in zip(tops[1:], rows, strict=False):
+        _draw_names(draw, top, row)
+        for left, mask, note in zip(lefts, row.masks, row.notes, strict=False):
+            sheet.paste(_heat_cell(small, mask), (left, top))
+            _text(draw, (left, top + cell[0]), note, SOFT_TEXT)
+        sheet.paste(_region_cell(small, row), (lefts[-1], top))
+    _draw_color_bar(sheet, (lefts[0], tops[-1]), width - lefts[0] - 2 * GAP)
+    return sheet
+
+
+def cell_size(size: tuple[int, ...]) -> tuple[int, int]:
+    """The largest (height, width) within LARGEST_CELL of about the same shape, at least one pixel."""
+    height, width = size
+    scale = min(LARGEST_CELL[0] / height, LARGEST_CELL[1] / width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _heat_cell(small: Image.Image, mask: np.ndarray) -> Image.Image:
+    values = Image.fromarray(np.asarray(mask, dtype=np.float32))
+    resized = np.asarray(values.resize(small.size, Image.Resampling.BILINEAR)).clip(0, 1)
+    return Image.fromarray(heat_map(np.asarray(small), resized))
+
+
+def _region_cell(small: Image.Image, row: ClassMasks) -> Image.Image:
+    """The class in its colours on a pale image."""
+    region = Image.fromarray(row.region).resize(small.size, Image.Resampling.NEAREST)
+    pale = Image.blend(small.convert("L").convert("RGB"), Image.new("RGB", small.size, "white"), 0.6)
+    pale.paste(Image.blend(small, Image.new("RGB", small.size, row.color), 0.35), mask=region)
+    return pale
+
+
+def _draw_names(draw: ImageDraw.ImageDraw, top: int, row: ClassMasks) -> None:
+    swatch = (GAP, top + 3, GAP + FONT_SIZE - 2, top + FONT_SIZE + 1)
+    draw.rectangle(swatch, fill=row.color, outline=OUTLINE)
+    name = row.name if len(row.name) <= LONGEST_NAME else row.name[: LONGEST_NAME - 1] + "…"
+    left, line = GAP + FONT_SIZE + 6, round(1.4 * FONT_SIZE)
+    _text(draw, (left, top), name)
+    _text(draw, (left, top + line), f"present: {row.probability:.1%}", SOFT_TEXT)
+    _text(draw, (left, top + 2 * line), f"{row.area:.1%} of the pixels", SOFT_TEXT)
+
+
+def _draw_color_bar(sheet: Image.Image, place: tuple[int, int], width: int) -> None:
+    """The colours as they look over middle grey, with what 0, 0.5 and 1 mean."""
+    left, top = place
+    width = min(width, 460)
+    values = np.broadcast_to(np.linspace(0, 1, width, dtype=np.float32), (FONT_SIZE, width))
+    grey = np.full((FONT_SIZE, width, 3), 128, dtype=np.uint8)
+    sheet.paste(Image.fromarray(heat_map(grey, values)), (left, top))
+    draw = ImageDraw.Draw(sheet)
+    below = top + FONT_SIZE + 2
+    for share, words, anchor in (
+        (0, "0: against", "la"),
+        (0.5, "0.5: undecided", "ma"),
+        (1, "1: for the class", "ra"),
+    ):
+        _text(draw, (left + round(share * width), below), words, SOFT_TEXT, anchor)
+
+
+def _text(
+    draw: ImageDraw.ImageDraw,
+    place: tuple[int, int],
+    text: str,
+    color: Color = TEXT,
+    anchor: str = "la",
+) -> None:
+    font = ImageFont.load_default(size=FONT_SIZE)
+    draw.text((place[0], place[1] + 3), text, fill=color, font=font, anchor=anchor)

@@ -1,0 +1,75 @@
+"""Labels with the probability of each, and scores that are no numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tests.inference.test_scores import make_output
+from tests.tiny import make_predictor, photo
+from vitseg.errors import VitsegError
+from vitseg.inference import scores as module
+from vitseg.inference.scores import (
+    OutputScores,
+    ScoreMap,
+    TensorScores,
+    full_scores,
+    label_map,
+    labels_and_confidence,
+    resized,
+)
+
+
+@pytest.mark.parametrize("readout", ["mixing", "presence"])
+@pytest.mark.parametrize("target", [None, (101, 23)])
+@pytest.mark.parametrize("rows_per_strip", [1, 7, 1000])
+def test_confidence_is_the_share_of_the_best_score(monkeypatch, readout, target, rows_per_strip):
+    source: ScoreMap = OutputScores(make_output(5, readout))
+    source = source if target is None else resized(source, target)
+    monkeypatch.setattr(module, "STRIP_ELEMENTS", rows_per_strip * 5 * source.size[1])
+    labels, confidence = labels_and_confidence(source)
+    expected = label_map(source)
+    np.testing.assert_array_equal(labels, expected)
+    assert labels.dtype == expected.dtype
+    whole = full_scores(source)
+    best = (whole / whole.sum(0)).max(0).values
+    np.testing.assert_allclose(confidence, best.numpy(), atol=1e-6)
+
+
+def test_a_distribution_stays_as_it_is():
+    probs = torch.randn(4, 6, 7, generator=torch.Generator().manual_seed(0)).softmax(0)
+    _, confidence = labels_and_confidence(TensorScores(probs))
+    np.testing.assert_allclose(confidence, probs.max(0).values.numpy(), rtol=1e-6)
+
+
+def test_the_means_of_several_views_sum_to_one():
+    source = make_predictor(flip=True).scores(photo(40, 50))
+    _, confidence = labels_and_confidence(source)
+    np.testing.assert_allclose(confidence, full_scores(source).max(0).values.numpy(), rtol=1e-5)
+
+
+def test_scores_of_nothing_but_zero_have_no_confidence():
+    labels, confidence = labels_and_confidence(TensorScores(torch.zeros(3, 2, 2)))
+    assert not labels.any()
+    assert not confidence.any()
+
+
+@pytest.mark.parametrize("run", [label_map, labels_and_confidence])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_one_value_that_is_no_number_is_found(monkeypatch, run, value):
+    monkeypatch.setattr(module, "STRIP_ELEMENTS", 1)
+    scores = torch.rand(3, 5, 6)
+    run(TensorScores(scores))
+    scores[1, 2, 4] = value
+    with pytest.raises(VitsegError, match="NaN or infinite"):
+        run(TensorScores(scores))
+
+
+@pytest.mark.parametrize("part", ["mask_logits", "class_logits"])
+@pytest.mark.parametrize("readout", ["mixing", "presence"])
+def test_damaged_logits_are_found(part, readout):
+    output = make_output(3, readout)
+    getattr(output, part)[0, 1, 0] = float("nan")
+    with pytest.raises(VitsegError, match="weights are damaged"):
+        label_map(OutputScores(output))

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch._dynamo.exc import BackendCompilerFailed
+
+from tests.tiny import make_model, photo
+from vitseg.errors import ConfigError, DataError
+from vitseg.images.preprocess import Preprocessing
+from vitseg.inference import profile as profiling
+from vitseg.inference.profile import PhotoInputs, Profile, Speed, profile_model
+
+CPU = torch.device("cpu")
+PLAIN = Preprocessing(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+
+
+def noise(size=(64, 64), count=1) -> list[Tensor]:
+    return list(torch.randn(count, 1, 3, *size, generator=torch.Generator().manual_seed(0)))
+
+
+class BrightnessBackbone(nn.Module):
+    """Runs its backbone once for a dark image and twice for a bright one: work that depends on the data."""
+
+    def __init__(self, backbone):
+        super().__init__()
+        self.inner = backbone
+
+    def forward(self, images):
+        if images.mean() > 0:
+            self.inner(images)
+        return self.inner(images)
+
+
+def test_a_profile_is_complete():
+    result = profile_model(make_model(), noise(), CPU, batch_size=2, num_runs=4)
+    assert [speed.batch_size for speed in result.speeds] == [1, 2]
+    assert all(len(speed.seconds) == 4 for speed in result.speeds)
+    assert all(speed.peak_memory > 64 * 64 for speed in result.speeds)
+    assert 0 < result.parameters < result.stored_parameters  # the class token is dropped
+    assert result.total_macs("backbone", "decoder") == pytest.approx(
+        result.total_macs("backbone") + result.total_macs("decoder")
+    )
+
+
+def test_json_has_the_promised_keys_and_units():
+    speeds = (Speed(1, (0.010, 0.020, 0.030), 4_000_000), Speed(8, (0.1, 0.3), 16_000_000))
+    macs = {"backbone": {"linear": 3e9}, "decoder": {"linear": 1e9, "attention": 0.5e9}}
+    values = json.loads(json.dumps(Profile(2_500_000, 3_000_000, macs, speeds).to_json()))
+    assert values["params_m"] == 2.5
+    assert values["params_training_m"] == 3.0
+    assert (values["gmacs"], values["gmacs_backbone"], values["gmacs_decoder"]) == (4.5, 3.0, 1.5)
+    assert values["latency_ms"] == pytest.approx({"p50": 20.0, "p95": 29.0})
+    assert values["images_per_second"] == pytest.approx(40.0)
+    assert values["peak_memory_mb"] == 16.0
+    assert values["operators"]["decoder"] == {"linear": 1.0, "attention": 0.5}
+    assert [entry["batch"] for entry in values["batches"]] == [1, 8]
+
+
+def test_work_that_depends_on_the_image_is_averaged():
+    dark, bright = torch.full((1, 3, 64, 64), -1.0), torch.full((1, 3, 64, 64), 1.0)
+    model = make_model()
+    once = profile_model(model, [dark], CPU, num_runs=1)
+    model.backbone = BrightnessBackbone(model.backbone)
+    mean = profile_model(model, [dark, bright, dark, dark], CPU, num_runs=1)
+    assert mean.total_macs("backbone") == pytest.approx(1.25 * once.total_macs("backbone"))
+    assert mean.total_macs("decoder") == pytest.approx(once.total_macs("decoder"))
+
+
+def test_runs_take_one_image_after_another(monkeypatch):
+    seen = []
+    monkeypatch.setattr(profiling, "_labels", lambda model, batch: seen.append(batch[:, 0, 0, 0]))
+    images = [torch.full((1, 3, 8, 8), float(number)) for number in range(3)]
+    monkeypatch.setattr(profiling, "WARMUPS", 0)
+    profiling._measure(make_model(), make_model(), images, CPU, 2, 3)
+    assert [batch.tolist() for batch in seen] == [[0, 1], [2, 0], [1, 2], [0, 1]]
+
+
+def test_bf16_runs_the_products_in_bf16(monkeypatch):
+    dtypes = set()
+
+    def note(model, batch):
+        dtypes.add(model(batch).class_logits.dtype)
+
+    monkeypatch.setattr(profiling, "_labels", note)
+    with profiling._precision(CPU, "bf16"):
+        profiling._measure(make_model(), make_model(), noise(), CPU, 1, 1)
+    assert dtypes == {torch.bfloat16}
+
+
+def test_only_the_timed_model_is_compiled(monkeypatch):
+    calls = []
+
+    def compile_(model, dynamic):
+        assert dynamic is False  # one size, so the fastest code
+        return lambda batch: calls.append(len(batch)) or model(batch)
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    result = profile_model(make_model(), noise(), CPU, batch_size=2, compiled=True, num_runs=4)
+    assert calls == [1] * 7 + [2] * 7  # three of each to warm up
+    eager = profile_model(make_model(), noise(), CPU, batch_size=2, num_runs=1)
+    assert replace(result, speeds=()) == replace(eager, speeds=())
+    assert [s.peak_memory for s in result.speeds] == [s.peak_memory for s in eager.speeds]
+
+
+def test_a_machine_without_a_compiler_is_an_error(monkeypatch):
+    def fail(model, batch):
+        raise BackendCompilerFailed("inductor", RuntimeError("no g++"), None)
+
+    monkeypatch.setattr(profiling, "_labels", fail)
+    with pytest.raises(ConfigError, match=r"torch.compile cannot be used here .*leave --compile out"):
+        profiling._measure(make_model(), make_model(), noise(), CPU, 1, 1)
+
+
+def test_a_batch_beyond_the_memory_is_an_error(monkeypatch):
+    def fail(model, batch):
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(profiling, "_labels", fail)
+    with pytest.raises(ConfigError, match="batch 4 of 64x96 does not fit the memory of cpu"):
+        profiling._measure(make_model(), make_model(), noise((64, 96)), CPU, 4, 1)
+
+
+def test_photos_cover_the_size_and_lose_their_borders(tmp_path):
+    wide = np.zeros((40, 120, 3), np.uint8)
+    wide[:, 40:80] = 200  # the middle third stays
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    Image.fromarray(photo(33, 20)).save(tmp_path / "tall.png")
+    inputs = PhotoInputs([tmp_path / "wide.png", tmp_path / "tall.png"], (80, 80), PLAIN)
+    assert [tuple(image.shape) for image in inputs] == [(1, 3, 80, 80)] * 2
+    assert torch.allclose(inputs[0][..., 10:70], torch.tensor(200 / 255))
+
+
+def test_a_damaged_photo_is_named(tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"bad\.png"):
+        PhotoInputs([tmp_path / "bad.png"], (64, 64), PLAIN)[0]
