@@ -24,6 +24,9 @@ from vitseg.render.palette import save_label_png
 Size = tuple[int, int]
 """(height, width)."""
 
+Readout = Literal["mixing", "presence", "logits"]
+"""How an output gives the scores of the classes; `SegOutput` says what each is."""
+
 
 def spatial_size(x: Tensor) -> Size:
     """(height, width) of the last two axes."""
@@ -46,27 +49,29 @@ class Features:
 class SegOutput:
     """What every decoder returns, in training and in evaluation.
 
-    A query has a mask over the token grid and class logits. `readout` says how the two give the score of a class at
-    a pixel, with M the mask logits at pixel size (bilinear, align_corners=False):
+    A query has a mask over the token grid and, but for "logits", class logits. `readout` says how they give the
+    score of a class at a pixel, with M the mask logits at pixel size (bilinear, align_corners=False):
 
     - "mixing": Y_k = sum_q softmax(class_logits_q)_k * sigmoid(M_q); the last logit is "no object" and is dropped.
     - "presence": Y_k = softmax(class_logits_k)_0 * sigmoid(M_k); query k is class k, two logits (present, absent).
+    - "logits": Y_k = M_k, of any sign; query k is class k, and `class_logits` is None.
 
     `mask_logits` cover `padded_size`; pixels beyond `input_size` are padding. `aux` holds the outputs of earlier
     stages, by name, for deep supervision.
     """
 
     mask_logits: Float[Tensor, "b q h w"]
-    class_logits: Float[Tensor, "b q k1"]
-    readout: Literal["mixing", "presence"]
+    class_logits: Float[Tensor, "b q k1"] | None
+    readout: Readout
     input_size: Size
     padded_size: Size
     aux: Mapping[str, SegOutput] = field(default_factory=dict)
 
     @property
     def num_classes(self) -> int:
-        if self.readout == "presence":
-            return self.class_logits.shape[1]
+        if self.readout in ("presence", "logits"):
+            return self.mask_logits.shape[1]
+        assert self.class_logits is not None
         return self.class_logits.shape[2] - 1
 
 

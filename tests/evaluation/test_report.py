@@ -9,10 +9,11 @@ import pytest
 
 from tests.tiny import make_predictor, write_dataset
 from vitseg.data.catalog import open_dataset
-from vitseg.evaluation import report as module
+from vitseg.evaluation import worst_samples as module
 from vitseg.evaluation.evaluate import SampleResult, evaluate
 from vitseg.evaluation.measures import MEASURES
-from vitseg.evaluation.report import WorstSamples, image_miou, report_data
+from vitseg.evaluation.report import report_data
+from vitseg.evaluation.worst_samples import WorstSamples, image_miou
 from vitseg.metrics.confusion import count_pairs
 from vitseg.render.report import report_page
 
@@ -70,7 +71,7 @@ def test_cells_name_the_images_with_most_of_their_pixels():
     results = [
         result(i, *rng.integers(0, 3, (2, 40)).clip(0, rng.integers(1, 3))) for i in range(40)
     ]
-    found = collect([]) if not results else WorstSamples(0, 3)
+    found = WorstSamples(0, 3)
     for one in results:
         found.add(one, lambda: np.zeros((1, 40, 3), dtype=np.uint8))
     expected = {}
@@ -133,9 +134,7 @@ def test_a_sample_names_its_largest_confusions():
 @pytest.mark.parametrize("measures", [(), MEASURES])
 def test_a_real_evaluation_becomes_a_page(tmp_path, measures):
     write_dataset(tmp_path / "data")
-    dataset = open_dataset(
-        f"folder:{tmp_path / 'data'}" if False else str(tmp_path / "data"), "val"
-    )
+    dataset = open_dataset(f"folder:{tmp_path / 'data'}", "val")
     predictor = make_predictor(mode="slide", crop_size=[64, 64], stride=[48, 32], flip=True)
     samples = WorstSamples(1, 3)
     evaluation = evaluate(
@@ -148,7 +147,7 @@ def test_a_real_evaluation_becomes_a_page(tmp_path, measures):
     assert data.headline["mIoU"] == evaluation.scores.mean_iou
     assert list(data.headline)[5:] == (["Boundary IoU", "ECE"] if measures else [])
     protocol = data.protocol
-    assert list(protocol)[0] == "Model"
+    assert next(iter(protocol)) == "Model"
     assert protocol["Mode"] == "sliding window"
     assert protocol["Crop"] == "64 × 64 px"
     assert protocol["Stride"] == "48 × 32 px (height × width)"
@@ -161,6 +160,11 @@ def test_a_real_evaluation_becomes_a_page(tmp_path, measures):
     assert data.samples[data.worst[0]] == samples.worst[0]
     assert bool(data.trimap) == bool(data.reliability) == bool(data.sizes) == bool(measures)
     if measures:
+        assert [(size.name, size.area) for size in data.sizes] == [
+            ("small", "below 1,024 px"),
+            ("medium", "1,024 to 9,216 px"),
+            ("large", "from 9,216 px"),
+        ]
         assert sum(part.share for part in data.reliability) == pytest.approx(1)
         assert data.samples[data.worst[0]].thumbnail.confidence is not None
     assert "Tiny" in report_page(data)

@@ -8,8 +8,12 @@ import torch
 
 from tests.inference.test_scores import make_output
 from tests.tiny import make_predictor, photo
+from vitseg.classes import ClassTable
 from vitseg.errors import VitsegError
+from vitseg.evaluation.class_subset import ClassSubset
 from vitseg.inference import scores as module
+from vitseg.inference.config import InferenceConfig
+from vitseg.inference.modes import image_scores, slide
 from vitseg.inference.scores import (
     OutputScores,
     ScoreMap,
@@ -19,6 +23,13 @@ from vitseg.inference.scores import (
     labels_and_confidence,
     resized,
 )
+from vitseg.types import SegOutput, spatial_size
+
+
+def logits_of_pixels(image: torch.Tensor) -> SegOutput:
+    """A model whose three class logits are the colours."""
+    size = spatial_size(image)
+    return SegOutput(image, None, "logits", size, size)
 
 
 @pytest.mark.parametrize("readout", ["mixing", "presence"])
@@ -41,6 +52,38 @@ def test_a_distribution_stays_as_it_is():
     probs = torch.randn(4, 6, 7, generator=torch.Generator().manual_seed(0)).softmax(0)
     _, confidence = labels_and_confidence(TensorScores(probs))
     np.testing.assert_allclose(confidence, probs.max(0).values.numpy(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("rows_per_strip", [1, 7, 1000])
+def test_class_logits_go_through_a_softmax(monkeypatch, rows_per_strip):
+    """Also resized, averaged over windows, or without some classes; the softmax comes last."""
+    output = make_output(5, "logits")
+    classes = ClassTable.from_names(list("abcde"))
+    monkeypatch.setattr(module, "STRIP_ELEMENTS", rows_per_strip * 5 * 51)
+    sources: list[ScoreMap] = [
+        OutputScores(output),
+        resized(OutputScores(output), (101, 23)),
+        slide(logits_of_pixels, torch.randn(1, 3, 40, 51), (16, 16), (11, 11)),
+        ClassSubset(classes, ["b", "d"]).scores(OutputScores(output)),
+    ]
+    for source in sources:
+        labels, confidence = labels_and_confidence(source)
+        np.testing.assert_array_equal(labels, label_map(source))
+        probs = full_scores(source).softmax(0).max(0).values
+        np.testing.assert_allclose(confidence, probs.numpy(), atol=1e-6)
+
+
+def test_large_class_logits_do_not_overflow():
+    scores = torch.tensor([500.0, 499.0, -500.0])[:, None, None]
+    _, confidence = labels_and_confidence(TensorScores(scores, "softmax"))
+    np.testing.assert_allclose(confidence, 1 / (1 + np.exp(-1)), rtol=1e-6)
+
+
+def test_views_of_class_logits_are_probabilities_already():
+    config = InferenceConfig(flip=True)
+    scores = image_scores(logits_of_pixels, [torch.randn(1, 3, 20, 30)], config, (20, 30))
+    _, confidence = labels_and_confidence(scores)
+    np.testing.assert_allclose(confidence, full_scores(scores).max(0).values.numpy(), rtol=1e-5)
 
 
 def test_the_means_of_several_views_sum_to_one():
@@ -66,9 +109,17 @@ def test_one_value_that_is_no_number_is_found(monkeypatch, run, value):
         run(TensorScores(scores))
 
 
-@pytest.mark.parametrize("part", ["mask_logits", "class_logits"])
-@pytest.mark.parametrize("readout", ["mixing", "presence"])
-def test_damaged_logits_are_found(part, readout):
+@pytest.mark.parametrize(
+    ("readout", "part"),
+    [
+        ("mixing", "mask_logits"),
+        ("mixing", "class_logits"),
+        ("presence", "mask_logits"),
+        ("presence", "class_logits"),
+        ("logits", "mask_logits"),
+    ],
+)
+def test_damaged_logits_are_found(readout, part):
     output = make_output(3, readout)
     getattr(output, part)[0, 1, 0] = float("nan")
     with pytest.raises(VitsegError, match="weights are damaged"):

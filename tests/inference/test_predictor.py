@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 
 import vitseg
-from tests.tiny import make_predictor, photo, write_model
+from tests.tiny import make_model, make_predictor, photo, write_model
 from vitseg.classes import ClassTable
-from vitseg.errors import CheckpointError, ConfigError, DataError
+from vitseg.errors import CheckpointError, ConfigError, DataError, VitsegError
 from vitseg.inference.predictor import Predictor, choose_device
 from vitseg.types import Segmentation
 
@@ -183,3 +183,34 @@ def test_save_keeps_the_indices_of_many_classes(tmp_path):
     with Image.open(tmp_path / "mask.png") as image:
         np.testing.assert_array_equal(np.array(image), labels)
     assert found.class_areas["class 299"] == 0.25
+
+
+@pytest.mark.parametrize("size", [(1, 20_000), (20_000, 1)])
+@pytest.mark.parametrize(
+    "inference",
+    [
+        {"resize": (256, 64)},
+        {"mode": "slide", "crop_size": (64, 64), "stride": (64, 64)},
+        {"mode": "slide", "crop_size": (64, 64), "stride": (64, 64), "blend": "cosine"},
+    ],
+)
+def test_very_long_images(size, inference):
+    labels = make_predictor(**inference)(np.zeros((*size, 3), np.uint8)).label_map
+    assert labels.shape == size
+
+
+def test_an_image_too_long_for_the_least_short_side():
+    predictor = make_predictor(resize=(512, 64), min_short=64)
+    assert predictor(np.zeros((20, 60, 3), np.uint8)).label_map.shape == (20, 60)
+    with pytest.raises(DataError, match="would be run at 2560000x128"):
+        make_predictor(resize=(512, 128), min_short=64)(np.zeros((1, 20_000, 3), np.uint8))
+
+
+def test_scores_that_are_no_numbers_name_the_image(tmp_path):
+    model = make_model()
+    with torch.no_grad():
+        next(iter(model.decoder.parameters())).fill_(float("nan"))
+    path = tmp_path / "photo.png"
+    Image.fromarray(photo(40, 60)).save(path)
+    with pytest.raises(VitsegError, match=r"photo\.png: the model's scores are NaN or infinite"):
+        make_predictor(model)(path)

@@ -14,6 +14,7 @@ from tests.tiny import make_model, photo
 from vitseg.errors import ConfigError, DataError
 from vitseg.images.preprocess import Preprocessing
 from vitseg.inference import profile as profiling
+from vitseg.inference.operations import Part
 from vitseg.inference.profile import PhotoInputs, Profile, Speed, profile_model
 
 CPU = torch.device("cpu")
@@ -50,7 +51,10 @@ def test_a_profile_is_complete():
 
 def test_json_has_the_promised_keys_and_units():
     speeds = (Speed(1, (0.010, 0.020, 0.030), 4_000_000), Speed(8, (0.1, 0.3), 16_000_000))
-    macs = {"backbone": {"linear": 3e9}, "decoder": {"linear": 1e9, "attention": 0.5e9}}
+    macs: dict[Part, dict[str, float]] = {
+        "backbone": {"linear": 3e9},
+        "decoder": {"linear": 1e9, "attention": 0.5e9},
+    }
     values = json.loads(json.dumps(Profile(2_500_000, 3_000_000, macs, speeds).to_json()))
     assert values["params_m"] == 2.5
     assert values["params_training_m"] == 3.0
@@ -113,8 +117,10 @@ def test_a_machine_without_a_compiler_is_an_error(monkeypatch):
         raise BackendCompilerFailed("inductor", RuntimeError("no g++"), None)
 
     monkeypatch.setattr(profiling, "_labels", fail)
-    with pytest.raises(ConfigError, match=r"torch.compile cannot be used here .*leave --compile out"):
-        profiling._measure(make_model(), make_model(), noise(), CPU, 1, 1)
+    with pytest.raises(
+        ConfigError, match=r"torch.compile cannot be used here .*leave --compile out"
+    ):
+        profile_model(make_model(), noise(), CPU)
 
 
 def test_a_batch_beyond_the_memory_is_an_error(monkeypatch):
@@ -123,7 +129,7 @@ def test_a_batch_beyond_the_memory_is_an_error(monkeypatch):
 
     monkeypatch.setattr(profiling, "_labels", fail)
     with pytest.raises(ConfigError, match="batch 4 of 64x96 does not fit the memory of cpu"):
-        profiling._measure(make_model(), make_model(), noise((64, 96)), CPU, 4, 1)
+        profile_model(make_model(), noise((64, 96)), CPU, batch_size=4)
 
 
 def test_photos_cover_the_size_and_lose_their_borders(tmp_path):

@@ -19,17 +19,20 @@ from vitseg.inference.scores import (
     resized,
     upsample_rows,
 )
-from vitseg.types import SegOutput
+from vitseg.types import Readout, SegOutput
+
+READOUTS: list[Readout] = ["mixing", "presence", "logits"]
 
 
-def make_output(num_classes: int, readout: str, size=(37, 51), grid=(3, 4)) -> SegOutput:
+def make_output(num_classes: int, readout: Readout, size=(37, 51), grid=(3, 4)) -> SegOutput:
     """Random masks over a grid of 16-pixel patches, of which the image covers a part."""
     generator = torch.Generator().manual_seed(num_classes)
+    masks = 2 * torch.randn(1, num_classes, *grid, generator=generator)
+    num_logits = 2 if readout == "presence" else num_classes + 1
+    class_logits = torch.randn(1, num_classes, num_logits, generator=generator)
     return SegOutput(
-        mask_logits=2 * torch.randn(1, num_classes, *grid, generator=generator),
-        class_logits=torch.randn(
-            1, num_classes, 2 if readout == "presence" else num_classes + 1, generator=generator
-        ),
+        mask_logits=masks,
+        class_logits=None if readout == "logits" else class_logits,
         readout=readout,
         input_size=size,
         padded_size=(16 * grid[0], 16 * grid[1]),
@@ -47,7 +50,7 @@ def assert_is_argmax(labels: np.ndarray, scores: torch.Tensor) -> None:
     assert (scores.max(0).values - chosen).max() <= 1e-6
 
 
-@pytest.mark.parametrize("readout", ["mixing", "presence"])
+@pytest.mark.parametrize("readout", READOUTS)
 @pytest.mark.parametrize("num_classes", [1, 2, 5, 40])
 @pytest.mark.parametrize("size", [(37, 51), (48, 64), (33, 49)])
 @pytest.mark.parametrize("target", [None, (19, 77), (101, 23), (37, 51)])
@@ -68,10 +71,23 @@ def test_rows_wider_than_a_strip_go_one_by_one(monkeypatch):
     assert_is_argmax(label_map(source), full_scores(source))
 
 
+@pytest.mark.parametrize("readout", READOUTS)
+def test_the_number_of_classes(readout):
+    assert make_output(4, readout).num_classes == 4
+
+
+def test_class_logits_over_the_grid_are_resized_and_cut():
+    output = make_output(4, "logits")
+    expected = resize(output.mask_logits[0], output.padded_size)[:, :37, :51]
+    assert (expected < 0).any()
+    torch.testing.assert_close(pixel_scores(output)[0], expected, atol=1e-6, rtol=1e-5)
+
+
 @pytest.mark.parametrize("readout", ["mixing", "presence"])
 def test_scores_follow_their_formula(readout):
     output = make_output(4, readout)
     masks = resize(output.mask_logits[0], output.padded_size)[:, :37, :51].sigmoid()
+    assert output.class_logits is not None
     probs = output.class_logits[0].softmax(-1)
     expected = torch.zeros(4, 37, 51)
     for k in range(4):
@@ -83,12 +99,14 @@ def test_scores_follow_their_formula(readout):
     torch.testing.assert_close(pixel_scores(output)[0], expected, atol=1e-6, rtol=1e-5)
 
 
-def test_output_scores_take_one_image_of_a_batch():
-    one, two = make_output(3, "mixing"), make_output(3, "mixing", grid=(3, 4))
+@pytest.mark.parametrize("readout", READOUTS)
+def test_output_scores_take_one_image_of_a_batch(readout):
+    one = make_output(3, readout)
+    class_logits = one.class_logits
     batch = SegOutput(
-        torch.cat([one.mask_logits, -two.mask_logits]),
-        torch.cat([one.class_logits, two.class_logits]),
-        "mixing",
+        torch.cat([one.mask_logits, -one.mask_logits]),
+        None if class_logits is None else torch.cat([class_logits, class_logits.flip(1)]),
+        readout,
         one.input_size,
         one.padded_size,
     )

@@ -59,7 +59,10 @@ def report(names=("road", "sky", "tree"), ids=("first", "second"), **parts) -> R
         "worst": ids,
         "trimap": ((1, 0.2), (2, 0.25), (4, NAN)),
         "miou": 0.4,
-        "sizes": (SizeScore("small", 0.1, 1234), SizeScore("large", NAN, 0)),
+        "sizes": (
+            SizeScore("small", "below 1,024 px", 0.1, 1234),
+            SizeScore("large", "from 9,216 px", NAN, 0),
+        ),
         "reliability": (
             ReliabilityBin(0.0, 0.5, NAN, NAN, 0.0),
             ReliabilityBin(0.5, 1.0, 0.8, 0.7, 1.0),

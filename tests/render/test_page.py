@@ -9,7 +9,7 @@ from PIL import Image
 
 from vitseg.render.page import ClassRow, write_summary_page
 
-VOID = {"meta", "img"}
+VOID = {"meta", "img", "link"}
 
 
 class Page(HTMLParser):

@@ -48,6 +48,7 @@ def check(
 
     from vitseg.data.check.page import write_check_page
     from vitseg.data.check.run import check_dataset
+    from vitseg.files import write_whole
 
     for option, file in (("--json", json_file), ("--html", html_file)):
         _require_place(option, file)
@@ -66,7 +67,7 @@ def check(
     print_report(report, Console())
     if json_file is not None:
         text = json.dumps(report.to_json(), indent=2, ensure_ascii=False)
-        json_file.write_text(text + "\n", encoding="utf-8")
+        write_whole(json_file, text + "\n")
     if html_file is not None:
         write_check_page(html_file, report)
     if report.num_errors:

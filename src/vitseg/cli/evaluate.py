@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vitseg.data.dataset import SegmentationDataset
     from vitseg.evaluation.evaluate import Evaluation, SampleResult
     from vitseg.evaluation.measures import MeasureScores
-    from vitseg.evaluation.report import WorstSamples
+    from vitseg.evaluation.worst_samples import WorstSamples
 
 
 def evaluate(
@@ -59,6 +59,7 @@ def evaluate(
     from vitseg.data.catalog import open_dataset
     from vitseg.errors import ConfigError
     from vitseg.evaluation.evaluate import evaluate as run_evaluation
+    from vitseg.files import write_whole
     from vitseg.inference.predictor import load
 
     if json_file is not None and not json_file.absolute().parent.is_dir():
@@ -93,7 +94,7 @@ def evaluate(
         Console().print(measure_table(result.measures))
     if json_file is not None:
         scores = {**result.to_json(), "model": str(model), "weights_sha256": weights_hash(model)}
-        json_file.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+        write_whole(json_file, json.dumps(scores, indent=2) + "\n")
     if report is not None and pages is not None:
         typer.echo(f"report: {pages.write(report, result)}")
 
@@ -109,7 +110,7 @@ class ReportPages:
 
     def add(self, result: SampleResult) -> None:
         """Look at one image; it is decoded again only if it is kept."""
-        from vitseg.evaluation.report import WorstSamples
+        from vitseg.evaluation.worst_samples import WorstSamples
 
         if self.samples is None:
             self.samples = WorstSamples(self.num_worst, len(result.counts))
@@ -118,11 +119,12 @@ class ReportPages:
     def write(self, folder: Path, result: Evaluation) -> Path:
         """Write the page; returns its path."""
         from vitseg.checkpoint.model_dir import weights_hash
-        from vitseg.evaluation.report import WorstSamples, report_data
+        from vitseg.evaluation.report import report_data
+        from vitseg.evaluation.worst_samples import WorstSamples
         from vitseg.render.report import write_report
 
         samples = self.samples or WorstSamples(self.num_worst, result.classes.num_classes)
-        facts = {"model": self.model.name, "weights": weights_hash(self.model)[:16]}
+        facts = {"Model": self.model.name, "Weights": weights_hash(self.model)[:16]}
         title = f"{self.model.name} on {self.dataset.name} {self.dataset.split}"
         return write_report(folder, report_data(result, samples, title, facts))
 

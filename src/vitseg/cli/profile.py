@@ -171,8 +171,8 @@ def _tables(result: Profile, settings: dict[str, Any]):
         cells = (backbone.get(name, 0.0), decoder.get(name, 0.0), _sum(result, name))
         macs.add_row(name, *(f"{cell / 1e9:.2f}" for cell in cells))
     macs.add_section()
-    parts = (("backbone",), ("decoder",), ("backbone", "decoder"))
-    macs.add_row("all", *(f"{result.total_macs(*part) / 1e9:.2f}" for part in parts))
+    totals = (result.total_macs("backbone"), result.total_macs("decoder"))
+    macs.add_row("all", *(f"{total / 1e9:.2f}" for total in (*totals, sum(totals))))
     yield macs
 
     mode = "compiled" if settings["compiled"] else "eager"

@@ -10,7 +10,7 @@ from jaxtyping import Int64, Integer
 
 from vitseg.classes import IGNORE_INDEX, ClassTable
 from vitseg.errors import ConfigError, unknown_name
-from vitseg.inference.scores import ScoreMap
+from vitseg.inference.scores import Distribution, ScoreMap
 from vitseg.types import Size
 
 
@@ -63,6 +63,7 @@ class _SelectedScores:
         self.size: Size = source.size
         self.num_classes = len(kept)
         self.min_rows = source.min_rows
+        self.distribution: Distribution = source.distribution
         self._kept = kept
 
     def rows(self, start: int, stop: int) -> torch.Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 from vitseg.classes import ClassTable
 from vitseg.errors import DataError
+from vitseg.files import whole_file
 from vitseg.images.label_store import LabelStore
 from vitseg.images.windows import CACHE_BYTES, Georeference, rasterio_window
 
@@ -57,20 +57,19 @@ def write_label_tiff(
     }  # fmt: skip
     if georeference is not None:
         profile |= {"crs": georeference.crs, "transform": georeference.transform}
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.writing.tif")
-    try:
-        with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(fresh, "w", **profile) as raster:
-                raster.update_tags(classes=json.dumps(classes.names))
-                if labels.dtype == np.uint8:
-                    raster.write_colormap(1, dict(enumerate(classes.palette)))
-                for window in labels.windows(*WRITE_WINDOW):
-                    raster.write(labels.read(window), 1, window=rasterio_window(window))
-            _require_whole(fresh, labels)
-        os.replace(fresh, path)
-    finally:
-        fresh.unlink(missing_ok=True)
+    with (
+        whole_file(path) as partial,
+        rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(partial, "w", **profile) as raster:
+            raster.update_tags(classes=json.dumps(classes.names))
+            if labels.dtype == np.uint8:
+                raster.write_colormap(1, dict(enumerate(classes.palette)))
+            for window in labels.windows(*WRITE_WINDOW):
+                raster.write(labels.read(window), 1, window=rasterio_window(window))
+        _require_whole(partial, labels)
 
 
 def _require_whole(path: Path, labels: LabelStore) -> None:
@@ -105,21 +104,18 @@ def write_polygons(
     import rasterio
     from rasterio.errors import RasterioError
 
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.writing")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), fresh.open("w", encoding="utf-8") as file:
-            try:
-                count = _write_features(file, labels, classes, nodata, georeference)
-            except RasterioError as error:
-                raise DataError(
-                    f"{path}: the image's coordinate system cannot be turned into WGS84 ({error}). "
-                    "Assign one that PROJ knows: gdal_edit -a_srs EPSG:..."
-                ) from error
-        os.replace(fresh, path)
-    finally:
-        fresh.unlink(missing_ok=True)
-    return count
+    with (
+        whole_file(path) as partial,
+        rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES),
+        partial.open("w", encoding="utf-8") as file,
+    ):
+        try:
+            return _write_features(file, labels, classes, nodata, georeference)
+        except RasterioError as error:
+            raise DataError(
+                f"{path}: the image's coordinate system cannot be turned into WGS84 ({error}). "
+                "Assign one that PROJ knows: gdal_edit -a_srs EPSG:..."
+            ) from error
 
 
 def _write_features(

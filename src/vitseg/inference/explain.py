@@ -13,13 +13,15 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
+from vitseg.config import parse
 from vitseg.decoders.atm import AtmDecoder
 from vitseg.errors import ConfigError
 from vitseg.images.geometry import resize_image
 from vitseg.images.preprocess import to_tensor
 from vitseg.inference.predictor import ImageSource, Predictor, as_rgb
 from vitseg.inference.scores import OutputScores, label_map, resized, upsample_rows
-from vitseg.types import SegOutput, Segmentation, Size
+from vitseg.methods import METHODS
+from vitseg.types import Segmentation, SegOutput, Size
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,9 @@ def require_stages(predictor: Predictor) -> AtmDecoder:
     decoder = predictor.model.decoder
     if not isinstance(decoder, AtmDecoder):
         raise ConfigError(
-            f"explain shows the attention masks of SegViT models, stage by stage, but this model ({predictor.record.method}) "
-            f"decodes with {type(decoder).__name__}, which has none. Use evaluate or predict to study it."
+            "explain shows the attention masks of SegViT models, stage by stage, but this model "
+            f"({predictor.record.method}) decodes with {type(decoder).__name__}, which has none. Study it with "
+            "evaluate or predict."
         )
     return decoder
 
@@ -122,7 +125,7 @@ def explain(predictor: Predictor, source: ImageSource) -> Explanation:
     tensor = to_tensor(pixels, predictor.preprocessing)[None].to(predictor.device)
     output = predictor.model.eval()(tensor)
     labels = label_map(resized(OutputScores(output), size))
-    stages, summed = _stages(output, decoder)
+    stages, summed = _stages(output, decoder, _taps(predictor))
     return Explanation(
         Segmentation(label_map=labels, classes=predictor.classes, image=image),
         stages,
@@ -132,15 +135,23 @@ def explain(predictor: Predictor, source: ImageSource) -> Explanation:
     )
 
 
-def _stages(output: SegOutput, decoder: AtmDecoder) -> tuple[tuple[Stage, ...], Stage | None]:
-    """Every stage alone, and their sum. The outputs of a cascade hold the sum so far."""
+def _taps(predictor: Predictor) -> tuple[int, ...]:
+    method = METHODS[predictor.record.method]
+    config = parse(method.config, predictor.record.architecture, "architecture")
+    return method.backbone(config).taps
+
+
+def _stages(
+    output: SegOutput, decoder: AtmDecoder, taps: tuple[int, ...]
+) -> tuple[tuple[Stage, ...], Stage | None]:
+    """Every stage alone, and their sum. The outputs of a cascade hold the sum so far; it starts at the last tap."""
     outputs = [*output.aux.values(), output]
     cascade = decoder.config.supervise == "stages"
     stages = []
     before: Tensor | float = 0.0
     for number, entry in enumerate(outputs, start=1):
         masks = entry.mask_logits[0].float()
-        name = f"{'stage' if cascade else 'layer'} {number}"
+        name = f"stage {number}, tap {taps[-number]}" if cascade else f"layer {number}"
         stages.append(Stage(name, masks - before, _presence(entry)))
         if cascade:
             before = masks
@@ -152,5 +163,6 @@ def _stages(output: SegOutput, decoder: AtmDecoder) -> tuple[tuple[Stage, ...], 
 
 def _presence(output: SegOutput) -> Float[Tensor, " k"]:
     """Probability that each class is there, by its own query: query k is trained on class k."""
+    assert output.class_logits is not None
     probs = output.class_logits[0].float().softmax(-1)
     return probs[:, 0] if output.readout == "presence" else probs.diagonal()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -14,6 +13,7 @@ from vitseg.inference.scores import (
     OutputScores,
     ScoreMap,
     TensorScores,
+    distribution_of,
     full_scores,
     pixel_scores,
     resized,
@@ -85,20 +85,22 @@ def slide(
     tops = window_starts(height, crop_size[0], stride[0])
     lefts = window_starts(width, crop_size[1], stride[1])
     total: Tensor | None = None
+    output: SegOutput | None = None
     for top in tops:
         for left in lefts:
             window = image[..., top : top + crop_size[0], left : left + crop_size[1]]
-            scores = pixel_scores(model(window))[0].float()
+            output = model(window)
+            scores = pixel_scores(output)[0].float()
             if blend != "mean":
                 scores = scores * weights
             if total is None:
                 total = scores.new_zeros(scores.shape[0], height, width)
             total[:, top : top + scores.shape[1], left : left + scores.shape[2]] += scores
-    assert total is not None
+    assert total is not None and output is not None
     # The weights are the product of their middle column and row, where the other factor is 1; so are their sums.
     down = _summed(weights[:, weights.shape[1] // 2], tops, height)
     right = _summed(weights[weights.shape[0] // 2], lefts, width)
-    return TensorScores(total.div_(down[:, None] * right[None, :]))
+    return TensorScores(total.div_(down[:, None] * right[None, :]), distribution_of(output))
 
 
 def window_starts(length: int, crop: int, stride: int) -> list[int]:

@@ -79,7 +79,7 @@ def count_operations(model: nn.Module, run: Callable[[], object]) -> Operations:
 
 @contextmanager
 def _frozen(model: nn.Module) -> Iterator[None]:
-    """No parameter asks for a gradient: a view of one would, even under `no_grad`, which torch's counter cannot bear."""
+    """No parameter asks for a gradient: a view of one would, even under `no_grad`, which stops torch's counter."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for parameter in trained:
         parameter.requires_grad_(False)

@@ -13,7 +13,7 @@ from torch import Tensor
 from vitseg.checkpoint.model_dir import ModelRecord, load_model
 from vitseg.config import apply_overrides, parse
 from vitseg.errors import ConfigError, DataError, VitsegError
-from vitseg.images.decode import decode_image, to_rgb
+from vitseg.images.decode import MAX_PIXELS, decode_image, to_rgb
 from vitseg.images.geometry import resize_image
 from vitseg.images.preprocess import Preprocessing, to_tensor
 from vitseg.inference.config import InferenceConfig
@@ -78,6 +78,12 @@ class Predictor:
         return image_scores(self.model, images, self.inference, size)
 
     def _input(self, image: np.ndarray, size: Size) -> Tensor:
+        if size[0] * size[1] > max(MAX_PIXELS, image.shape[0] * image.shape[1]):
+            raise DataError(
+                f"an image of {image.shape[1]}x{image.shape[0]} pixels would be run at {size[1]}x{size[0]}, but at "
+                f"most {MAX_PIXELS:,} pixels are. It is too long for the protocol's resize and min_short: cut it into "
+                "parts, or change them."
+            )
         image = resize_image(image, size)
         return to_tensor(image, self.preprocessing)[None].to(self.device)  # (1, 3, H, W)
 

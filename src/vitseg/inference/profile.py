@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from vitseg.inference.modes import Model
 from vitseg.inference.operations import Operations, Part, count_operations, peak_memory
 from vitseg.inference.scores import OutputScores, label_map
 from vitseg.methods import SegmentationModel
-from vitseg.types import Size
+from vitseg.types import Size, spatial_size
 
 PARTS: tuple[Part, ...] = ("backbone", "decoder")
 WARMUPS = 3
@@ -135,11 +135,12 @@ def profile_model(
         ConfigError: A batch that does not fit the GPU, or torch.compile finds no compiler.
     """
     model = model.to(device).eval()
-    operations = _mean_operations(model, images, device)
     runner: Model = torch.compile(model, dynamic=False) if compiled else model
     sizes = sorted({1, batch_size})
-    with torch.no_grad(), _precision(device, precision):
-        speeds = tuple(_measure(runner, model, images, device, n, num_runs) for n in sizes)
+    with _clear_errors(device, batch_size, spatial_size(images[0])):
+        operations = _mean_operations(model, images, device)
+        with torch.no_grad(), _precision(device, precision):
+            speeds = tuple(_measure(runner, model, images, device, n, num_runs) for n in sizes)
     stored = sum(parameter.numel() for parameter in model.parameters())
     used = max(entry.used_parameters for entry in operations)
     return Profile(used, stored, _mean_macs(operations), speeds)
@@ -187,29 +188,30 @@ def _measure(
     num_runs: int,
 ) -> Speed:
     batches = _batches(images, batch_size, device)
+    for _ in range(WARMUPS):
+        _labels(runner, next(batches))
+    seconds = tuple(_seconds(runner, next(batches)) for _ in range(num_runs))
+    followed = runner if device.type == "cuda" else model
+    batch = next(batches)
+    return Speed(batch_size, seconds, peak_memory(lambda: _labels(followed, batch), device))
+
+
+@contextmanager
+def _clear_errors(device: torch.device, batch_size: int, size: Size) -> Iterator[None]:
     try:
-        for _ in range(WARMUPS):
-            _labels(runner, next(batches))
-        seconds = tuple(_seconds(lambda b=next(batches): _labels(runner, b)) for _ in range(num_runs))
-        followed = runner if device.type == "cuda" else model
-        batch = next(batches)
-        peak = peak_memory(lambda: _labels(followed, batch), device)
+        yield
     except torch.OutOfMemoryError as error:
-        height, width = images[0].shape[-2:]
         raise ConfigError(
-            f"batch {batch_size} of {height}x{width} does not fit the memory of {device}: take a smaller --batch or "
+            f"batch {batch_size} of {size[0]}x{size[1]} does not fit the memory of {device}: take a smaller --batch or "
             "--size."
         ) from error
     except TorchDynamoException as error:
         raise ConfigError(
             f"torch.compile cannot be used here ({str(error).strip().splitlines()[0]}): leave --compile out."
         ) from error
-    return Speed(batch_size, seconds, peak)
 
 
-def _batches(
-    images: Sequence[Tensor], batch_size: int, device: torch.device
-) -> Iterator[Tensor]:
+def _batches(images: Sequence[Tensor], batch_size: int, device: torch.device) -> Iterator[Tensor]:
     """Without end: every batch starts where the one before stopped, and the first image follows the last."""
     position = 0
     while True:
@@ -218,9 +220,9 @@ def _batches(
         yield torch.cat(chosen).to(device)
 
 
-def _seconds(run: Callable[[], None]) -> float:
+def _seconds(model: Model, batch: Tensor) -> float:
     start = time.perf_counter()
-    run()  # ends with labels in the computer's memory: nothing is left to wait for
+    _labels(model, batch)  # ends with labels in the computer's memory: nothing is left to wait for
     return time.perf_counter() - start
 
 

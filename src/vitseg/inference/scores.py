@@ -7,7 +7,7 @@ are a source that hands out rows on demand, and labels are taken strip by strip;
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from vitseg.types import SegOutput, Size
 STRIP_ELEMENTS = 600_000
 """Scores (classes x pixels) per strip: 2.4 MB in float32, so that a strip stays in the processor's cache."""
 
+Distribution = Literal["share", "softmax"]
+"""What makes the scores of a pixel probabilities: division by their sum, none being negative; or the softmax."""
+
 
 def pixel_scores(
     output: SegOutput, rows: tuple[int, int] | None = None
@@ -28,12 +31,15 @@ def pixel_scores(
     """Class scores Y (see `SegOutput`) at the size of the images that went in.
 
     Args:
-        output: Masks over the token grid and class logits.
+        output: Masks over the token grid, with class logits where its readout has some.
         rows: Half-open range of pixel rows; all rows where not given.
     """
     height, width = output.input_size
     start, stop = rows or (0, height)
     masks = upsample_rows(output.mask_logits, output.padded_size, start, stop)[..., :width]
+    if output.readout == "logits":
+        return masks
+    assert output.class_logits is not None
     masks = masks.sigmoid()
     probs = output.class_logits.softmax(-1)
     if output.readout == "presence":
@@ -41,6 +47,11 @@ def pixel_scores(
     pixels = masks.permute(0, 2, 3, 1)  # (b, R, W, q): a view where the maps are channels-last
     scores = pixels.flatten(1, 2) @ probs[..., :-1]  # (b, R*W, k)
     return scores.unflatten(1, pixels.shape[1:3]).permute(0, 3, 1, 2)
+
+
+def distribution_of(output: SegOutput) -> Distribution:
+    """How the scores of an output become probabilities, also when they are averaged or resized."""
+    return "softmax" if output.readout == "logits" else "share"
 
 
 def upsample_rows(
@@ -76,14 +87,16 @@ class ScoreMap(Protocol):
         size: (height, width) in pixels.
         num_classes: Classes.
         min_rows: Rows to ask for at a time at least, lest neighbouring strips compute much twice.
+        distribution: How the scores of a pixel become probabilities.
     """
 
     size: Size
     num_classes: int
     min_rows: int
+    distribution: Distribution
 
     def rows(self, start: int, stop: int) -> Float[Tensor, "k R W"]:
-        """Scores of the rows [start, stop), none negative: a class' probability is its share of their sum."""
+        """Scores of the rows [start, stop); none negative where the distribution is "share"."""
         ...
 
 
@@ -91,12 +104,13 @@ class OutputScores:
     """Scores of one image of a model's output."""
 
     def __init__(self, output: SegOutput, index: int = 0):
+        class_logits = output.class_logits
         self.output = SegOutput(
             # Channels-last, the rows of a strip are upsampled, mixed and compared without a transposition.
             output.mask_logits[index : index + 1]
             .float()
             .contiguous(memory_format=torch.channels_last),
-            output.class_logits[index : index + 1].float(),
+            None if class_logits is None else class_logits[index : index + 1].float(),
             output.readout,
             output.input_size,
             output.padded_size,
@@ -104,6 +118,7 @@ class OutputScores:
         self.size = output.input_size
         self.num_classes = output.num_classes
         self.min_rows = 1
+        self.distribution: Distribution = distribution_of(output)
 
     def rows(self, start: int, stop: int) -> Float[Tensor, "k R W"]:
         return pixel_scores(self.output, rows=(start, stop))[0]
@@ -112,11 +127,12 @@ class OutputScores:
 class TensorScores:
     """Scores that are already there, as of an averaged sliding window."""
 
-    def __init__(self, scores: Float[Tensor, "k H W"]):
+    def __init__(self, scores: Float[Tensor, "k H W"], distribution: Distribution = "share"):
         self.scores = scores
         self.size = (scores.shape[1], scores.shape[2])
         self.num_classes = scores.shape[0]
         self.min_rows = 1
+        self.distribution: Distribution = distribution
 
     def rows(self, start: int, stop: int) -> Float[Tensor, "k R W"]:
         return self.scores[:, start:stop]
@@ -131,6 +147,7 @@ class ResizedScores:
         self.num_classes = source.num_classes
         # Every strip needs a source row more than its share: with four rows or more the waste is small.
         self.min_rows = min(64, max(1, round(4 * size[0] / source.size[0])))
+        self.distribution: Distribution = source.distribution
 
     def rows(self, start: int, stop: int) -> Float[Tensor, "k R W"]:
         source_height = self.source.size[0]
@@ -181,9 +198,9 @@ def labels_and_confidence(
 ) -> tuple[Integer[np.ndarray, "H W"], Float32[np.ndarray, "H W"]]:
     """The labels of `label_map` with the probability of each, in [0, 1].
 
-    The probability of a class at a pixel is its share of the sum of the scores. A mean of softmaxes sums to 1 and so
-    stays as it is; the scores Y of a SegViT (see `SegOutput`) are no distribution before. Where every score is 0, the
-    probability is 0.
+    Class logits (the readout "logits" of `SegOutput`) go through a softmax. Of other scores, the probability of a
+    class at a pixel is its share of their sum: a mean of softmaxes sums to 1 and so stays as it is; the scores Y of a
+    SegViT are no distribution before. Where every share is 0, the probability is 0.
 
     Raises:
         VitsegError: A score is NaN or infinite.
@@ -195,11 +212,19 @@ def labels_and_confidence(
         rows = source.rows(start, stop)
         best, index = rows.max(0)
         finite.append(best.isfinite().all())
-        total = rows.sum(0).clamp_min(torch.finfo(rows.dtype).tiny)
         labels[start:stop] = index.cpu().numpy()
-        confidence[start:stop] = (best / total).cpu().numpy()
+        confidence[start:stop] = _probability(rows, best, source.distribution).cpu().numpy()
     _require_finite(finite)
     return labels, confidence
+
+
+def _probability(
+    rows: Float[Tensor, "k R W"], best: Float[Tensor, "R W"], distribution: Distribution
+) -> Float[Tensor, "R W"]:
+    """Probability of the best class of every pixel."""
+    if distribution == "softmax":
+        return (rows - best).exp().sum(0).reciprocal()  # the best class' own term is 1
+    return best / rows.sum(0).clamp_min(torch.finfo(rows.dtype).tiny)
 
 
 def _strips(source: ScoreMap) -> Iterator[tuple[int, int]]:

@@ -71,6 +71,7 @@ class AtmLoss(nn.Module):
         terms: dict[str, Tensor] = {}
         for name, stage in {"": output, **{f"_{n}": s for n, s in output.aux.items()}}.items():
             logits = stage.class_logits
+            assert logits is not None
             terms["loss_ce" + name] = self.config.class_weight * self._class_loss(
                 logits, present, weights
             )

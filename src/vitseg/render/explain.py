@@ -96,17 +96,19 @@ def explanation_sheet(
     """
     assert rows and all(len(row.masks) == len(row.notes) == len(headers) for row in rows)
     cell = cell_size(image.shape[:2])
-    small = Image.fromarray(image).resize(cell[::-1], Image.Resampling.LANCZOS)
+    small = Image.fromarray(image).resize((cell[1], cell[0]), Image.Resampling.LANCZOS)
     step = max(cell[1], 150) + GAP, cell[0] + 2 * FONT_SIZE + GAP
     width = NAME_WIDTH + 2 * GAP + (len(headers) + 1) * step[0]
-    tops = [GAP + number * step[1] + (FONT_SIZE * 2 if number else 0) for number in range(len(rows) + 2)]
+    tops = [
+        GAP + number * step[1] + (FONT_SIZE * 2 if number else 0) for number in range(len(rows) + 2)
+    ]
     sheet = Image.new("RGB", (width, tops[-1] + 4 * FONT_SIZE), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     lefts = [NAME_WIDTH + 2 * GAP + column * step[0] for column in range(len(headers) + 1)]
 
     sheet.paste(small, (lefts[0], tops[0]))
     _text(draw, (lefts[0], tops[0] + cell[0]), "image")
-    sheet.paste(overlay.resize(cell[::-1], Image.Resampling.LANCZOS), (lefts[1], tops[0]))
+    sheet.paste(overlay.resize(small.size, Image.Resampling.LANCZOS), (lefts[1], tops[0]))
     _text(draw, (lefts[1], tops[0] + cell[0]), "labels")
     for left, header in zip(lefts, [*headers, "pixels labelled so"], strict=True):
         _text(draw, (left, tops[1] - round(1.7 * FONT_SIZE)), header)
@@ -136,7 +138,9 @@ def _heat_cell(small: Image.Image, mask: np.ndarray) -> Image.Image:
 def _region_cell(small: Image.Image, row: ClassMasks) -> Image.Image:
     """The class in its colours on a pale image."""
     region = Image.fromarray(row.region).resize(small.size, Image.Resampling.NEAREST)
-    pale = Image.blend(small.convert("L").convert("RGB"), Image.new("RGB", small.size, "white"), 0.6)
+    pale = Image.blend(
+        small.convert("L").convert("RGB"), Image.new("RGB", small.size, "white"), 0.6
+    )
     pale.paste(Image.blend(small, Image.new("RGB", small.size, row.color), 0.35), mask=region)
     return pale
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from vitseg.classes import Color
+from vitseg.files import write_whole
 
 LARGEST_PNG = 300_000
 """Bytes of an inlined PNG; larger pictures are inlined as JPEG."""
@@ -69,8 +70,7 @@ def write_page(path: Path, title: str, sections: Sequence[str]) -> None:
         f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n"
         f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    write_whole(path, page)
 
 
 def fact_cards(facts: Mapping[str, str]) -> str:

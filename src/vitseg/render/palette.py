@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from jaxtyping import Integer, UInt8
 from PIL import Image
 
 from vitseg.classes import IGNORE_INDEX, ClassTable
+from vitseg.files import whole_file
 
 MAX_INDEXED_CLASSES = 256
 """An indexed PNG holds 8-bit indices; larger tables need 16-bit grey."""
@@ -49,13 +49,8 @@ def save_whole(path: Path, image: Image.Image) -> None:
         path: Where to write; an existing file is replaced.
         image: The image.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with whole_file(path) as partial:
         image.save(partial, format="PNG")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def colorize(

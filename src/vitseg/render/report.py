@@ -11,12 +11,12 @@ import base64
 import hashlib
 import json
 import math
-import os
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from vitseg.files import write_whole
 from vitseg.render.page_parts import STYLE
 from vitseg.render.report_charts import (
     class_table,
@@ -45,14 +45,8 @@ def write_report(folder: Path, data: ReportData) -> Path:
     Raises:
         OSError: The place cannot be written, or the disk is full.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE_NAME
-    partial = folder / f".{FILE_NAME}.{os.getpid()}.partial"
-    try:
-        partial.write_text(report_page(data), encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, report_page(data))
     return path
 
 
@@ -154,8 +148,8 @@ it. Click a cell, or move with the arrow keys and press Enter, to see the images
 _GALLERY = """<p class="soft">Ordered by the mean IoU over the classes that are labelled in the image. Click an image to
 enlarge it and to read classes under the pointer.</p>
 <ul class="legend"><li><span class="patch error"></span>wrong</li><li><span class="patch right"></span>right</li>
-<li><span class="patch ignored"></span>ignored</li><li class="ramp">confidence 0 %<canvas id="ramp" width="120" height="10"
-aria-hidden="true"></canvas>100 %</li></ul>
+<li><span class="patch ignored"></span>ignored</li><li class="ramp">confidence 0 %<canvas id="ramp" width="120"
+height="10" aria-hidden="true"></canvas>100 %</li></ul>
 <div id="gallery"></div>"""
 
 

@@ -16,9 +16,6 @@ WIDTH, HEIGHT = 440, 300
 LEFT, RIGHT, TOP, BOTTOM = 52, 424, 18, 248
 """View box of a chart in SVG units, and the plot within it; the rest is for labels."""
 
-SIZE_LIMITS = {"small": "below 32² px", "medium": "32² to 96² px", "large": "from 96² px"}
-"""COCO's limits of an object's area, as `vitseg.metrics.size` counts it."""
-
 
 def percent(share: float, digits: int = 2) -> str:
     """A share as text; a dash where it is undefined."""
@@ -132,7 +129,7 @@ def reliability_chart(bins: Sequence[ReliabilityBin]) -> str:
     places = " ".join(f"{x(part.confidence):.1f},{y(part.accuracy):.1f}" for part in known)
     parts.append(f'<polyline class="line" points="{places}"/>')
     for part in known:
-        label = f"{percent(part.confidence, 1)} sure, {percent(part.accuracy, 1)} right, {percent(part.share, 1)} of pixels"
+        label = f"{percent(part.confidence, 1)} sure, {percent(part.accuracy, 1)} right"
         parts.append(_dot(x(part.confidence), y(part.accuracy), label))
     summary = "; ".join(
         f"{percent(part.confidence, 0)} sure, {percent(part.accuracy, 0)} right" for part in known
@@ -143,7 +140,7 @@ def reliability_chart(bins: Sequence[ReliabilityBin]) -> str:
 def size_table(sizes: Sequence[SizeScore]) -> str:
     """IoU by object size, as bars."""
     rows = "\n".join(
-        f'<tr><th scope="row">{escape(size.name)}<small>{SIZE_LIMITS.get(size.name, "")}</small></th>'
+        f'<tr><th scope="row">{escape(size.name)}<small>{escape(size.area)}</small></th>'
         f'{_score_cell(size.miou, "")}<td class="number">{size.objects:,}</td></tr>'
         for size in sizes
     )

@@ -55,9 +55,10 @@ class ReliabilityBin:
 
 @dataclass(frozen=True)
 class SizeScore:
-    """The objects of one size: mIoU in [0, 1] (NaN without objects), and how many there are."""
+    """The objects of one size: their areas in words, mIoU in [0, 1] (NaN without objects), and how many there are."""
 
     name: str
+    area: str
     miou: float
     objects: int
 

@@ -36,5 +36,6 @@ class StopSignals:
 
 
 def ignore_interrupts(worker: int) -> None:
-    """For loader processes: Ctrl-C reaches the whole process group, but only the main process shall act on it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """For loader processes: signals reach the whole process group, but only the main process shall act on them."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C; job schedulers and service managers
+        signal.signal(number, signal.SIG_IGN)

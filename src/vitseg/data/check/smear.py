@@ -10,7 +10,7 @@ from jaxtyping import Integer
 SMEARED = 0.15
 """Share of the steps from which a mask counts as smeared.
 
-Of some 270 clean masks of six data sets, each has at most 0.014, and 0.047 after resizing to a quarter without blending.
+Of 270 clean masks of six data sets, each has at most 0.014, and 0.047 after resizing to a quarter without blending.
 Resized with blending, by any factor from 0.25 to 2, each of a photo has 0.36 or more; saved as JPEG of quality 95 and
 read again, the medians of the data sets lie between 0.21 and 0.50.
 """

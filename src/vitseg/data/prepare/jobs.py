@@ -15,6 +15,7 @@ from PIL import Image
 
 from vitseg.data.parallel import map_in_order
 from vitseg.errors import DataError
+from vitseg.files import whole_file
 from vitseg.images.decode import decode_mask
 from vitseg.render.palette import save_whole
 
@@ -106,16 +107,11 @@ def bring(source: Path, target: Path) -> None:
         size = source.stat().st_size
         if target.is_file() and target.stat().st_size == size:
             return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-        partial.unlink(missing_ok=True)
-        try:
+        with whole_file(target) as partial:
+            partial.unlink(missing_ok=True)
             try:
                 os.link(source.resolve(), partial)
             except OSError:
                 shutil.copyfile(source, partial)
-            os.replace(partial, target)
-        finally:
-            partial.unlink(missing_ok=True)
     except FileNotFoundError:
         raise DataError(f"{source} does not exist.") from None

@@ -1,0 +1,60 @@
+"""`vitseg video`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vitseg.cli import options
+from vitseg.errors import ConfigError
+
+
+def video(
+    model: options.Model,
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A video file.")],
+    target: Annotated[
+        Path, typer.Argument(metavar="OUT", help="The video to write: .mp4, .mov or .mkv.")
+    ],
+    *,
+    every: Annotated[
+        int, typer.Option(metavar="N", help="Segment every N-th frame, hold its labels between.")
+    ] = 1,
+    opacity: Annotated[
+        float, typer.Option(help="Weight of the class colours, from 0 to 1.")
+    ] = 0.55,
+    device: options.Device = "auto",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace OUT if it exists.")
+    ] = False,
+) -> None:
+    """Paint a video's segmentation over it, frame by frame; sound is dropped. Needs the extra [video].
+
+    Size and frame rate stay. Memory does not grow with the length of the video.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from vitseg.inference.predictor import load
+    from vitseg.inference.video import segment_video
+    from vitseg.inference.video_files import check_target, read_facts
+
+    check_target(target)
+    if target.exists() and (target.is_dir() or not overwrite):
+        raise ConfigError(
+            f"{target} exists: give another name, or pass --overwrite. Nothing was changed."
+        )
+    facts = read_facts(source)
+    if target.exists() and target.samefile(source):
+        raise ConfigError(f"{target} is the video to read: give the output another name.")
+    predictor = load(model, device)
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("video", total=facts.num_frames)
+        count = segment_video(
+            predictor, source, target, every, opacity, lambda: progress.advance(task)
+        )
+    typer.echo(f"{count} frames -> {target}")
+    if facts.has_sound:
+        typer.echo("the sound was dropped", err=True)

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import pytest
+from PIL import Image
+
+from tests.tiny import content, photo
+
+
+@pytest.fixture
+def image(tmp_path):
+    path = tmp_path / "a <b> & #1.png"
+    Image.fromarray(photo(64, 96)).save(path)
+    return path
+
+
+def test_sheets_and_an_index_are_written(vitseg, tmp_path, model, data):
+    out = tmp_path / "out"
+    result = vitseg("explain", model, data / "images", "--out", out, "--top", 2)
+    assert result.code == 0, result.err
+    assert not result.messages
+    assert result.out.startswith("6 images -> ")
+    sheets = sorted(path.name for path in out.glob("*.png"))
+    assert len(sheets) == 6
+    page = (out / "index.html").read_text()
+    assert all(f'src="{name}"' in page for name in sheets)
+    assert "Every class has a query" in page
+
+
+def test_top_and_classes_choose_the_rows(vitseg, tmp_path, model, image):
+    heights = []
+    for number, options in enumerate((["--top", 1], ["--top", 3], ["--classes", "tree, sky"])):
+        out = tmp_path / str(number)
+        assert vitseg("explain", model, image, "--out", out, *options).code == 0
+        (sheet,) = out.glob("*.png")
+        heights.append(Image.open(sheet).height)
+    assert heights[0] < heights[2] < heights[1]
+
+
+def test_names_with_signs_lead_to_their_sheets(vitseg, tmp_path, model, image):
+    out = tmp_path / "out"
+    assert vitseg("explain", model, image, "--out", out).code == 0
+    page = (out / "index.html").read_text()
+    assert "a &lt;b&gt; &amp; #1.png" in page
+    assert 'src="a%20%3Cb%3E%20%26%20%231.png"' in page
+    assert "<b>" not in page
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--classes", "tre"], "'tre' is not a known class. Did you mean 'tree'"),
+        (["--classes", " , "], "names no class"),
+        (["--classes", "tree", "--top", "2"], "give one"),
+    ],
+)
+def test_wrong_classes_are_named(refused, tmp_path, model, image, options, words):
+    out = tmp_path / "out"
+    assert words in refused("explain", model, image, "--out", out, *options)
+    assert not out.exists()
+
+
+def test_an_index_is_not_replaced_unasked(refused, vitseg, tmp_path, model, image):
+    out = tmp_path / "out"
+    assert vitseg("explain", model, image, "--out", out).code == 0
+    before = content(out)
+    assert "pass --overwrite" in refused("explain", model, image, "--out", out, "--top", 1)
+    assert content(out) == before
+    assert vitseg("explain", model, image, "--out", out, "--top", 1, "--overwrite").code == 0
+    assert content(out) != before
+
+
+def test_a_damaged_image_is_named(refused, tmp_path, model):
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert "bad.png" in refused("explain", model, tmp_path / "bad.png", "--out", tmp_path / "out")
+
+
+def test_a_model_without_stages_is_refused(refused, tmp_path, model, image, monkeypatch):
+    monkeypatch.setattr("vitseg.inference.explain.AtmDecoder", str)
+    line = refused("explain", model, image, "--out", tmp_path / "out")
+    assert "explain shows the attention masks of SegViT models" in line
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tests.tiny import CROP, NAMES, make_model, make_predictor, make_record, photo
+from vitseg.errors import ConfigError
+from vitseg.images.preprocess import to_tensor
+from vitseg.inference.explain import explain
+from vitseg.inference.predictor import Predictor
+from vitseg.inference.scores import full_scores
+from vitseg.methods import segvit
+from vitseg.methods.segvit import SegVitConfig
+from vitseg.types import SegOutput
+
+
+def predictor_with(decoder: dict, taps: list[int]) -> Predictor:
+    backbone = {"name": "test_vit", "pretrained": False, "taps": taps}
+    config = SegVitConfig.model_validate({"backbone": backbone, "decoder": decoder})
+    torch.manual_seed(0)
+    model = segvit.build(config, len(NAMES), CROP)
+    record = make_record(architecture=config.model_dump(mode="json"))
+    return Predictor(model, record, "cpu")
+
+
+def give(predictor: Predictor, output: SegOutput) -> None:
+    """Whatever the image, the decoder has this output."""
+    predictor.model.decoder.register_forward_hook(lambda *_: output)
+
+
+def output_of(masks: float, logits: torch.Tensor, readout, aux=()) -> SegOutput:
+    stages = {str(number): stage for number, stage in enumerate(aux)}
+    grid = torch.full((1, len(NAMES), 4, 4), masks)
+    return SegOutput(grid, logits[None], readout, (64, 64), (64, 64), stages)
+
+
+@torch.no_grad()
+def test_stages_sum_to_the_models_mask_and_labels_are_its_labels():
+    predictor, image = make_predictor(), photo(64, 96)
+    found = explain(predictor, image)
+    output = predictor.model(to_tensor(image, predictor.preprocessing)[None])
+    assert [stage.name for stage in found.stages] == ["stage 1, tap 3", "stage 2, tap 1"]
+    total = torch.stack([stage.mask_logits for stage in found.stages]).sum(0)
+    assert torch.allclose(total, output.mask_logits[0], atol=1e-5)
+    assert not torch.allclose(found.stages[0].mask_logits, found.stages[1].mask_logits, atol=1e-2)
+    assert found.summed is not None
+    assert torch.equal(found.summed.mask_logits, output.mask_logits[0])
+    assert np.array_equal(found.segmentation.label_map, predictor(image).label_map)
+
+
+def test_the_masks_make_the_scores():
+    predictor, image = make_predictor(), photo(50, 71)  # padded to 64 x 80
+    found = explain(predictor, image)
+    scores = full_scores(predictor.scores(image))
+    for index, probability in enumerate(found.probabilities):
+        mask = found.mask(found.columns[-1], index)
+        assert mask.shape == (50, 71)
+        assert np.allclose(probability * mask, scores[index], atol=1e-5)
+
+
+def test_of_an_output_made_by_hand():
+    logits = torch.tensor([[2.0, 0.0], [0.0, 0.0], [-2.0, 0.0]])
+    aux = [output_of(1.0, torch.zeros(3, 2), "presence"), output_of(1.5, logits, "presence")]
+    predictor = predictor_with({"classifier": "presence"}, [1, 3, 5])
+    give(predictor, output_of(-0.5, logits, "presence", aux))
+    found = explain(predictor, photo(64, 64))
+    assert [float(stage.mask_logits[0, 0, 0]) for stage in found.columns] == [1.0, 0.5, -2.0, -0.5]
+    assert found.probabilities == pytest.approx([0.8808, 0.5, 0.1192], abs=1e-4)
+    assert found.stages[0].probabilities.tolist() == [0.5, 0.5, 0.5]
+    assert found.mask(found.stages[0], 2)[10, 20] == pytest.approx(0.7311, abs=1e-4)
+
+
+def test_of_a_model_that_mixes_its_queries_the_query_of_the_class_counts():
+    logits = torch.zeros(3, 4)
+    logits[1, 1] = 5.0
+    predictor = predictor_with({"classifier": "classes"}, [1])
+    give(predictor, output_of(1.0, logits, "mixing"))
+    expected = [0.25, np.exp(5) / (np.exp(5) + 3), 0.25]
+    assert explain(predictor, photo(64, 64)).probabilities == pytest.approx(expected, abs=1e-4)
+
+
+def test_layers_that_are_not_summed_stand_alone():
+    predictor = predictor_with({"supervise": "layers", "num_layers": 2}, [3])
+    found = explain(predictor, photo(64, 64))
+    output = predictor.model(to_tensor(photo(64, 64), predictor.preprocessing)[None])
+    assert [stage.name for stage in found.columns] == ["layer 1", "layer 2"]
+    assert found.summed is None
+    assert torch.allclose(found.stages[1].mask_logits, output.mask_logits[0], atol=1e-5)
+
+
+def test_a_single_stage_has_no_sum():
+    found = explain(predictor_with({}, [3]), photo(64, 64))
+    assert [stage.name for stage in found.columns] == ["stage 1, tap 3"]
+
+
+def test_the_strongest_classes_have_most_pixels_and_then_most_probability():
+    found = explain(make_predictor(), photo(64, 96))
+    areas = found.segmentation.class_areas
+    order = found.strongest(3)
+    shares = [areas.get(NAMES[index], 0.0) for index in order]
+    assert sorted(order) == [0, 1, 2]
+    assert shares == sorted(shares, reverse=True)
+    assert found.strongest(1) == order[:1]
+    assert found.strongest(99) == order
+
+
+def test_protocols_with_windows_run_whole():
+    slide = {"mode": "slide", "crop_size": (32, 32), "stride": (16, 16), "resize": (64, 32)}
+    found = explain(make_predictor(**slide), photo(100, 150))
+    assert found.input_size == (32, 48)
+    assert found.segmentation.size == (100, 150)
+
+
+def test_other_decoders_are_refused():
+    model = make_model()
+    model.decoder = nn.Identity()
+    with pytest.raises(ConfigError, match="decodes with Identity, which has none"):
+        explain(make_predictor(model), photo(64, 64))

@@ -1,0 +1,277 @@
+from __future__ import annotations
+
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from av.video.stream import VideoStream
+
+from tests.tiny import make_model, make_predictor, make_record, photo
+from vitseg.errors import ConfigError, DataError
+from vitseg.inference import video_files
+from vitseg.inference.predictor import Predictor, as_rgb
+from vitseg.inference.video import FramePainter, segment_video
+from vitseg.inference.video_files import VideoWriter, opened_video, read_facts, upright_frames
+from vitseg.types import Segmentation
+
+
+class CountingPredictor(Predictor):
+    """Labels each frame with a class that alternates from call to call; counts the calls."""
+
+    def __init__(self):
+        super().__init__(make_model(), make_record(), "cpu")
+        self.calls = 0
+
+    def __call__(self, source):
+        self.calls += 1
+        frame = as_rgb(source)
+        labels = np.full(frame.shape[:2], self.calls % 3, np.uint8)
+        return Segmentation(labels, self.classes, frame)
+
+
+def write_clip(
+    path: Path,
+    frames: int = 6,
+    size=(48, 64),
+    rate: Fraction | int = 10,
+    sound=False,
+    degrees=0,
+    codec="mpeg4",
+    picture: np.ndarray | None = None,
+) -> Path:
+    """The picture again and again, else frames that grow lighter, their upper left quarter red."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate)
+        stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
+        if degrees:
+            stream.set_display_rotation(degrees)
+        audio = container.add_stream("aac", rate=8000, layout="mono") if sound else None
+        for number in range(frames):
+            pixels = np.full((*size, 3), 60 + 4 * number, np.uint8)
+            pixels[: size[0] // 2, : size[1] // 2] = (220, 30, 30)
+            pixels = pixels if picture is None else picture
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+        if audio is not None:
+            container.mux(audio.encode(silence()))
+            container.mux(audio.encode(None))
+    return path
+
+
+def silence() -> av.AudioFrame:
+    frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+    frame.sample_rate = 8000
+    return frame
+
+
+def read_back(path: Path) -> tuple[list[np.ndarray], Fraction]:
+    with av.open(str(path)) as container:
+        assert not container.streams.audio
+        stream = container.streams.video[0]
+        assert stream.codec_context.name == "h264"
+        assert stream.pix_fmt == "yuv420p"
+        rate = stream.average_rate
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)], rate
+
+
+def frames_of(path: Path) -> list:
+    with opened_video(path) as stream:
+        return list(upright_frames(path, stream))
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_frames_size_and_rate_stay_and_sound_goes(tmp_path, suffix):
+    source = write_clip(tmp_path / "in.mp4", sound=True)
+    target = tmp_path / f"out{suffix}"
+    assert segment_video(make_predictor(), source, target) == 6
+    frames, rate = read_back(target)
+    assert [frame.shape for frame in frames] == [(48, 64, 3)] * 6
+    assert rate == 10
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", target.name]
+
+
+@pytest.mark.parametrize("rate", [Fraction(24000, 1001), Fraction(30000, 1001), 60])
+def test_usual_frame_rates_are_exact(tmp_path, rate):
+    source = write_clip(tmp_path / "in.mp4", frames=30, size=(16, 16), rate=rate)
+    segment_video(CountingPredictor(), source, tmp_path / "out.mp4", every=30)
+    assert read_facts(tmp_path / "out.mp4").rate == rate
+    assert read_facts(tmp_path / "out.mp4").num_frames == 30
+
+
+def test_the_overlay_is_what_the_predictor_says(tmp_path):
+    source, predictor = tmp_path / "in.mp4", make_predictor()
+    write_clip(source, size=(64, 96), picture=photo(64, 96))
+    segment_video(predictor, source, tmp_path / "out.mp4", opacity=0.9)
+    (first, *_), _ = read_back(tmp_path / "out.mp4")
+    pixels = frames_of(source)[0].pixels
+    found = predictor(pixels)
+    assert len(found.class_areas) > 1
+    expected = np.asarray(found.overlay(opacity=0.9, legend=False)).astype(int)
+    assert np.abs(first - expected).mean() < 12  # H.264 halves the resolution of colours
+
+
+def test_colours_survive_the_way_through_the_file(tmp_path):
+    source = write_clip(tmp_path / "in.mp4", size=(64, 64))
+    segment_video(CountingPredictor(), source, tmp_path / "out.mp4", opacity=0.0)
+    (first, *_), _ = read_back(tmp_path / "out.mp4")
+    assert np.abs(first[4:28, 4:28].mean((0, 1)) - (220, 30, 30)).max() < 8
+    assert np.abs(first[40:, 40:].mean((0, 1)) - 60).max() < 8
+
+
+@pytest.mark.parametrize(("every", "calls"), [(1, 7), (2, 4), (3, 3), (7, 1), (100, 1)])
+def test_labels_are_held_between_segmented_frames(every, calls):
+    predictor = CountingPredictor()
+    paint = FramePainter(predictor, every, 1.0)
+    painted = [paint(photo(8, 8, seed=number)) for number in range(7)]
+    assert predictor.calls == calls
+    for number, picture in enumerate(painted):
+        color = predictor.classes.palette[(number // every + 1) % 3]
+        assert (picture == color).all()
+
+
+def test_a_frame_of_another_size_is_segmented_anew():
+    predictor = CountingPredictor()
+    paint = FramePainter(predictor, every=10)
+    assert paint(photo(8, 8)).shape == (8, 8, 3)
+    assert paint(photo(8, 12)).shape == (8, 12, 3)
+    paint(photo(8, 12))
+    assert predictor.calls == 2
+
+
+def test_only_one_frame_is_alive(tmp_path, monkeypatch):
+    source = write_clip(tmp_path / "in.mp4", frames=12)
+    under_way = []
+
+    def counted(path, stream):
+        for number, frame in enumerate(upright_frames(path, stream)):
+            under_way.append(number)
+            yield frame
+
+    written = []
+
+    class CountedWriter(VideoWriter):
+        def write(self, pixels, time):
+            super().write(pixels, time)
+            written.append(len(under_way))
+
+    monkeypatch.setattr("vitseg.inference.video.upright_frames", counted)
+    monkeypatch.setattr("vitseg.inference.video.VideoWriter", CountedWriter)
+    segment_video(CountingPredictor(), source, tmp_path / "out.mp4")
+    assert written == list(range(1, 13))  # each frame is written before the next is read
+
+
+def test_odd_sizes_grow_by_one_pixel(tmp_path):
+    source = write_clip(tmp_path / "in.mkv", size=(33, 47), codec="ffv1")
+    segment_video(make_predictor(), source, tmp_path / "out.mp4")
+    frames, _ = read_back(tmp_path / "out.mp4")
+    assert frames[0].shape == (34, 48, 3)
+
+
+def test_times_of_a_variable_rate_stay(tmp_path):
+    times = [Fraction(n, 10) for n in (0, 1, 5, 6, 20)]
+    with opened_video(write_clip(tmp_path / "rate.mp4")) as stream, VideoWriter(
+        tmp_path / "in.partial", tmp_path / "in.mkv", stream
+    ) as writer:  # fmt: skip
+        for time in times:
+            writer.write(photo(32, 32), time)
+    (tmp_path / "in.partial").rename(tmp_path / "in.mkv")
+    segment_video(CountingPredictor(), tmp_path / "in.mkv", tmp_path / "out.mp4")
+    assert [frame.time for frame in frames_of(tmp_path / "out.mp4")] == times
+
+
+@pytest.mark.skipif(
+    not hasattr(VideoStream, "set_display_rotation"), reason="needs a newer PyAV to write its input"
+)
+@pytest.mark.parametrize(
+    ("degrees", "corner"), [(90, (1, 0)), (-90, (0, 1)), (180, (1, 1)), (0, (0, 0))]
+)
+def test_videos_on_their_side_are_turned_upright(tmp_path, degrees, corner):
+    source = write_clip(tmp_path / "in.mp4", size=(48, 64), degrees=degrees)
+    pixels = frames_of(source)[0].pixels
+    assert pixels.shape[:2] == ((64, 48) if degrees in (90, -90) else (48, 64))
+    halves = [np.array_split(row, 2, axis=1) for row in np.array_split(pixels, 2)]
+    redness = [[float(cell[..., 0].mean() - cell[..., 1].mean()) for cell in row] for row in halves]
+    assert np.unravel_index(np.argmax(redness), (2, 2)) == corner
+
+
+def test_facts_of_a_file(tmp_path):
+    facts = read_facts(write_clip(tmp_path / "in.mp4", frames=7, rate=25, sound=True))
+    assert facts == video_files.VideoFacts(7, Fraction(25), True)
+    assert read_facts(write_clip(tmp_path / "in.mkv")).num_frames is None
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"", "is no video"), (b"just text\n" * 50, "is no video"), (b"\x00\x00\x00\x18ftypmp42", "is no video")],
+)  # fmt: skip
+def test_files_that_are_no_video(tmp_path, content, words):
+    source = tmp_path / "in.mp4"
+    source.write_bytes(content)
+    with pytest.raises(DataError, match=rf"in\.mp4 {words}"):
+        segment_video(CountingPredictor(), source, tmp_path / "out.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_sound_alone_is_no_video(tmp_path):
+    with av.open(str(tmp_path / "in.mkv"), "w") as container:
+        stream = container.add_stream("aac", rate=8000, layout="mono")
+        container.mux(stream.encode(silence()))
+        container.mux(stream.encode(None))
+    with pytest.raises(DataError, match="holds no video track"):
+        read_facts(tmp_path / "in.mkv")
+
+
+def test_a_playlist_reaches_no_other_file_over_the_net(tmp_path):
+    (tmp_path / "in.m3u8").write_text(
+        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n"
+    )
+    with pytest.raises(DataError, match="is no video that can be read"):
+        read_facts(tmp_path / "in.m3u8")
+
+
+def test_a_missing_file_and_a_folder(tmp_path):
+    for path in (tmp_path / "none.mp4", tmp_path):
+        with pytest.raises(DataError, match="is no file"):
+            read_facts(path)
+
+
+def test_nothing_is_left_of_a_failed_run(tmp_path):
+    source, target = write_clip(tmp_path / "in.mp4"), tmp_path / "out.mp4"
+    target.write_bytes(b"the old one")
+
+    class Failing(CountingPredictor):
+        def __call__(self, source):
+            if self.calls == 3:
+                raise DataError("the model failed")
+            return super().__call__(source)
+
+    with pytest.raises(DataError, match="the model failed"):
+        segment_video(Failing(), source, target)
+    assert target.read_bytes() == b"the old one"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"every": 0}, "every is 0"),
+        ({"opacity": 1.5}, "opacity is 1.5"),
+        ({"target": "out.gif"}, r"written as \.mp4, \.mov, \.mkv"),
+        ({"target": "none/out.mp4"}, "does not exist"),
+    ],
+)
+def test_wrong_values_are_named(tmp_path, values, words):
+    source = write_clip(tmp_path / "in.mp4", frames=1)
+    target = tmp_path / values.pop("target", "out.mp4")
+    with pytest.raises(ConfigError, match=words):
+        segment_video(CountingPredictor(), source, target, **values)
+
+
+def test_without_pyav_the_extra_is_named(tmp_path, monkeypatch):
+    source = write_clip(tmp_path / "in.mp4", frames=1)
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(ConfigError, match=r"pip install 'vitseg\[video\]'"):
+        segment_video(CountingPredictor(), source, tmp_path / "out.mp4")
