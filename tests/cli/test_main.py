@@ -9,7 +9,9 @@ from vitseg.cli import main
 from vitseg.cli.doctor import missing_by_extra
 from vitseg.errors import ConfigError
 
-VERBS = ["demo", "train", "evaluate", "predict", "convert", "doctor"]
+VERBS = [
+    "demo", "data", "train", "evaluate", "predict", "video", "explain", "profile", "convert", "doctor",
+]  # fmt: skip
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:

@@ -11,7 +11,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
-VERBS = {"demo", "data", "train", "evaluate", "predict", "convert", "doctor"}
+VERBS = {
+    "demo", "data", "train", "evaluate", "predict", "video", "explain", "profile", "convert", "doctor",
+}  # fmt: skip
 DATA_VERBS = {"show", "check", "preview", "prepare"}
 MAKE_TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 LARGEST_FILE = 1_000_000

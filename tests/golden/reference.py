@@ -37,6 +37,8 @@ class Golden:
         state = self.group("state_dict")
         for name, (shape, prefix) in self.scalars.get("recipe_weights", {}).items():
             state[name] = recipe_weight(prefix + name, shape)
+        for name, shape in self.scalars.get("keys", {}).items():
+            state.setdefault(name, recipe_weight(name, shape))
         return state
 
 
@@ -52,6 +54,10 @@ def recipe_weight(name: str, shape: list[int]) -> Tensor:
     generator = torch.Generator().manual_seed(zlib.crc32(name.encode()) & 0x7FFFFFFF)
     r = torch.randn(shape, generator=generator)
     last = name.rsplit(".", 1)[-1]
+    if last == "num_batches_tracked":
+        return torch.zeros(shape, dtype=torch.long)
+    if last == "running_var":
+        return 1 + 0.2 * r.abs()
     if last in ("pos_embed", "cls_token"):
         return 0.1 * r
     if name == "q.weight" or (name.endswith(".q.weight") and "multihead_attn" not in name):

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tests.golden.reference import Golden, recipe_weight
 from vitseg.types import SegOutput, spatial_size
 
 State = dict[str, Tensor]
@@ -19,16 +18,6 @@ HEADS = 3
 PATCH = 16
 SETR_EPS = 1e-6
 SEGMENTER_EPS = 1e-5
-
-
-def recipe_state(golden: Golden) -> State:
-    """All parameters of a golden that lists them in `keys`; counters, which change nothing here, are left out."""
-    shapes = golden.scalars["keys"]
-    state = {n: recipe_weight(n, shape) for n, shape in shapes.items() if shape}
-    for name in state:
-        if name.endswith("running_var"):  # 1 + 0.2 |r|, of the 0.1 r of any other vector
-            state[name] = 1 + 2 * state[name].abs()
-    return state
 
 
 # ----- parts

@@ -35,7 +35,7 @@ SETR = {"naive": models.setr_naive, "pup": models.setr_pup, "mla": models.setr_m
 def setr(request, shared) -> tuple[str, Golden, models.State]:
     golden = load_golden(shared, f"setr_{request.param}_tiny")
     assert golden.scalars["slide_stride"] == 43
-    return request.param, golden, models.recipe_state(golden)
+    return request.param, golden, golden.state_dict()
 
 
 @pytest.fixture(scope="module")

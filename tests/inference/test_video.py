@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import errno
 import sys
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -11,10 +13,9 @@ from av.video.stream import VideoStream
 
 from tests.tiny import make_model, make_predictor, make_record, photo
 from vitseg.errors import ConfigError, DataError
-from vitseg.inference import video_files
 from vitseg.inference.predictor import Predictor, as_rgb
 from vitseg.inference.video import FramePainter, segment_video
-from vitseg.inference.video_files import VideoWriter, opened_video, read_facts, upright_frames
+from vitseg.inference.video_files import VideoReader, VideoWriter, read_facts
 from vitseg.types import Segmentation
 
 
@@ -44,7 +45,7 @@ def write_clip(
 ) -> Path:
     """The picture again and again, else frames that grow lighter, their upper left quarter red."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=rate)
+        stream: Any = container.add_stream(codec, rate=rate)
         stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
         if degrees:
             stream.set_display_rotation(degrees)
@@ -67,7 +68,7 @@ def silence() -> av.AudioFrame:
     return frame
 
 
-def read_back(path: Path) -> tuple[list[np.ndarray], Fraction]:
+def read_back(path: Path) -> tuple[list[np.ndarray], Fraction | None]:
     with av.open(str(path)) as container:
         assert not container.streams.audio
         stream = container.streams.video[0]
@@ -78,8 +79,8 @@ def read_back(path: Path) -> tuple[list[np.ndarray], Fraction]:
 
 
 def frames_of(path: Path) -> list:
-    with opened_video(path) as stream:
-        return list(upright_frames(path, stream))
+    with VideoReader(path) as reader:
+        return list(reader.frames())
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
@@ -145,10 +146,11 @@ def test_only_one_frame_is_alive(tmp_path, monkeypatch):
     source = write_clip(tmp_path / "in.mp4", frames=12)
     under_way = []
 
-    def counted(path, stream):
-        for number, frame in enumerate(upright_frames(path, stream)):
-            under_way.append(number)
-            yield frame
+    class CountedReader(VideoReader):
+        def frames(self):
+            for number, frame in enumerate(super().frames()):
+                under_way.append(number)
+                yield frame
 
     written = []
 
@@ -157,7 +159,7 @@ def test_only_one_frame_is_alive(tmp_path, monkeypatch):
             super().write(pixels, time)
             written.append(len(under_way))
 
-    monkeypatch.setattr("vitseg.inference.video.upright_frames", counted)
+    monkeypatch.setattr("vitseg.inference.video.VideoReader", CountedReader)
     monkeypatch.setattr("vitseg.inference.video.VideoWriter", CountedWriter)
     segment_video(CountingPredictor(), source, tmp_path / "out.mp4")
     assert written == list(range(1, 13))  # each frame is written before the next is read
@@ -172,12 +174,10 @@ def test_odd_sizes_grow_by_one_pixel(tmp_path):
 
 def test_times_of_a_variable_rate_stay(tmp_path):
     times = [Fraction(n, 10) for n in (0, 1, 5, 6, 20)]
-    with opened_video(write_clip(tmp_path / "rate.mp4")) as stream, VideoWriter(
-        tmp_path / "in.partial", tmp_path / "in.mkv", stream
-    ) as writer:  # fmt: skip
+    facts = read_facts(write_clip(tmp_path / "rate.mp4"))
+    with VideoWriter(tmp_path / "in.mkv", tmp_path / "in.mkv", facts) as writer:
         for time in times:
             writer.write(photo(32, 32), time)
-    (tmp_path / "in.partial").rename(tmp_path / "in.mkv")
     segment_video(CountingPredictor(), tmp_path / "in.mkv", tmp_path / "out.mp4")
     assert [frame.time for frame in frames_of(tmp_path / "out.mp4")] == times
 
@@ -199,7 +199,7 @@ def test_videos_on_their_side_are_turned_upright(tmp_path, degrees, corner):
 
 def test_facts_of_a_file(tmp_path):
     facts = read_facts(write_clip(tmp_path / "in.mp4", frames=7, rate=25, sound=True))
-    assert facts == video_files.VideoFacts(7, Fraction(25), True)
+    assert (facts.num_frames, facts.rate, facts.has_sound) == (7, 25, True)
     assert read_facts(write_clip(tmp_path / "in.mkv")).num_frames is None
 
 
@@ -213,6 +213,25 @@ def test_files_that_are_no_video(tmp_path, content, words):
     with pytest.raises(DataError, match=rf"in\.mp4 {words}"):
         segment_video(CountingPredictor(), source, tmp_path / "out.mp4")
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_damage_within_the_file_is_found(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    content = write_clip(tmp_path / "in.mp4", frames=20, size=(64, 96), picture=noise).read_bytes()
+    third = len(content) // 3
+    broken = content[:third] + noise.tobytes()[:1000] + content[third + 1000 :]
+    (tmp_path / "in.mp4").write_bytes(broken)
+    with pytest.raises(DataError, match=r"in\.mp4 is damaged"):
+        segment_video(CountingPredictor(), tmp_path / "in.mp4", tmp_path / "out.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_a_cut_file_without_one_frame_is_damaged(tmp_path):
+    content = write_clip(tmp_path / "in.mkv", size=(128, 128)).read_bytes()
+    (tmp_path / "in.mkv").write_bytes(content[:800])
+    with pytest.raises(DataError, match=r"in\.mkv"):
+        segment_video(CountingPredictor(), tmp_path / "in.mkv", tmp_path / "out.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
 
 
 def test_sound_alone_is_no_video(tmp_path):
@@ -252,6 +271,20 @@ def test_nothing_is_left_of_a_failed_run(tmp_path):
         segment_video(Failing(), source, target)
     assert target.read_bytes() == b"the old one"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_an_error_of_the_system(tmp_path):
+    facts = read_facts(write_clip(tmp_path / "in.mp4"))
+
+    def fill():
+        with VideoWriter(Path("/dev/full"), Path("out.mkv"), facts) as writer:
+            for number in range(50):
+                writer.write(photo(128, 128, seed=number), Fraction(number, 10))
+
+    with pytest.raises(OSError, match="No space left") as raised:
+        fill()
+    assert raised.value.errno == errno.ENOSPC
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from vitseg.errors import ConfigError, DataError
 from vitseg.files import whole_file
 from vitseg.inference.predictor import Predictor
-from vitseg.inference.video_files import VideoWriter, check_target, opened_video, upright_frames
+from vitseg.inference.video_files import VideoReader, VideoWriter, check_target
 from vitseg.render.overlay import draw_overlay
 
 
@@ -88,8 +88,11 @@ def segment_video(
     paint = FramePainter(predictor, every, opacity)
     count = 0
     with whole_file(target) as partial:
-        with opened_video(source) as stream, VideoWriter(partial, target, stream) as writer:
-            for frame in upright_frames(source, stream):
+        with (
+            VideoReader(source) as reader,
+            VideoWriter(partial, target, reader.facts) as writer,
+        ):
+            for frame in reader.frames():
                 writer.write(paint(frame.pixels), frame.time)
                 count += 1
                 on_frame()

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import UInt8
 
 from vitseg.errors import ConfigError, DataError
 
-if TYPE_CHECKING:
-    from av.video.stream import VideoStream
-
 FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 """Suffixes of the videos that we write, all in H.264, and FFmpeg's names of their formats."""
 
 DEFAULT_RATE = Fraction(25)
 """Frames per second of a file that does not say."""
-
-TIME_BASE = Fraction(1, 90_000)
-"""Unit of the times that we write, in seconds: divides the usual frame rates, 24000/1001 among them."""
 
 BT709 = 1
 """FFmpeg's number of the colours of HD video."""
@@ -38,11 +29,13 @@ class VideoFacts:
     Attributes:
         num_frames: None where the header has no number.
         rate: Frames per second, on average.
+        time_base: The unit of its times, in seconds.
         has_sound: Whether there is a sound track.
     """
 
     num_frames: int | None
     rate: Fraction
+    time_base: Fraction
     has_sound: bool
 
 
@@ -55,16 +48,9 @@ class TimedFrame:
 
 
 def read_facts(path: Path) -> VideoFacts:
-    """What the header of a video says.
-
-    Raises:
-        ConfigError: PyAV is not installed.
-        DataError: There is no such file, or it holds no video.
-    """
-    with opened_video(path) as stream:
-        return VideoFacts(
-            stream.frames or None, _rate(stream), bool(stream.container.streams.audio)
-        )
+    """What the header of a video says; see `VideoReader` for the errors."""
+    with VideoReader(path) as reader:
+        return reader.facts
 
 
 def check_target(target: Path) -> None:
@@ -77,62 +63,80 @@ def check_target(target: Path) -> None:
         raise ConfigError(f"{target}: the folder {target.absolute().parent} does not exist.")
 
 
-@contextmanager
-def opened_video(path: Path) -> Iterator[VideoStream]:
-    """The first video track of a file.
+class VideoReader:
+    """The first video track of a file; a context manager, which closes the file.
+
+    Attributes:
+        facts: What its header says.
 
     Raises:
         ConfigError: PyAV is not installed.
         DataError: There is no such file, or it holds no video.
     """
-    av = _pyav()
-    if not path.is_file():
-        raise DataError(f"{path} is no file: give a video file.")
-    try:
-        # Some formats are lists of other files or addresses: nothing but local files is opened for them.
-        container = av.open(str(path), options={"protocol_whitelist": "file"})
-    except av.error.FFmpegError as error:
-        raise DataError(
-            f"{path} is no video that can be read, or is damaged: {error.strerror}."
-        ) from error
-    with container:
-        if not container.streams.video:
+
+    def __init__(self, path: Path):
+        av = _pyav()
+        if not path.is_file():
+            raise DataError(f"{path} is no file: give a video file.")
+        try:
+            # Some formats are lists of other files or addresses: nothing but local files is opened for them.
+            self._container = av.open(str(path), options={"protocol_whitelist": "file"})
+        except av.FFmpegError as error:
+            raise DataError(
+                f"{path} is no video that can be read, or is damaged: {error.strerror}."
+            ) from error
+        tracks = self._container.streams
+        if not tracks.video:
+            self._container.close()
             raise DataError(f"{path} holds no video track.")
-        yield container.streams.video[0]
+        self._path = path
+        self._stream = tracks.video[0]
+        rate = Fraction(self._stream.average_rate or DEFAULT_RATE)
+        time_base = Fraction(self._stream.time_base or 1 / rate)
+        self.facts = VideoFacts(self._stream.frames or None, rate, time_base, bool(tracks.audio))
 
+    def frames(self) -> Iterator[TimedFrame]:
+        """The frames one by one, turned upright as players show them.
 
-def upright_frames(path: Path, stream: VideoStream) -> Iterator[TimedFrame]:
-    """The frames of a track one by one, turned as players show them.
+        A frame without a time, or with one that is past, follows the one before at the usual distance.
 
-    Raises:
-        DataError: A frame is damaged, or of another size than the first.
-    """
-    av = _pyav()
-    step = 1 / _rate(stream)
-    first: Fraction | None = None
-    time, number, size = -step, 0, None
-    try:
-        for frame in stream.container.decode(stream):
-            if frame.is_corrupt:
-                raise DataError(f"{path} is damaged: frame {number + 1} is incomplete.")
-            pixels = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
-            if size not in (None, pixels.shape):
-                raise DataError(
-                    f"{path} changes its frame size at frame {number + 1}: cut it there into two videos."
+        Raises:
+            DataError: A frame is damaged, or of another size than the first.
+        """
+        av = _pyav()
+        step = 1 / self.facts.rate
+        start, time, number, shape = Fraction(0), -step, 0, None
+        try:
+            for frame in self._container.decode(self._stream):
+                number += 1
+                if frame.is_corrupt:
+                    raise DataError(f"{self._path} is damaged: frame {number} is incomplete.")
+                pixels = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+                if shape not in (None, pixels.shape):
+                    raise DataError(
+                        f"{self._path} changes its size at frame {number}: cut it into two videos there."
+                    )
+                shape = pixels.shape
+                place = (
+                    None
+                    if frame.pts is None
+                    else frame.pts * (frame.time_base or self.facts.time_base)
                 )
-            place = (
-                None
-                if frame.pts is None or frame.time_base is None
-                else frame.pts * frame.time_base
-            )
-            first = place if first is None else first
-            # A frame without a time of its own, or with one that is past, follows the last at the usual distance.
-            late = place is not None and first is not None and place - first > time
-            time = place - first if late else time + step
-            number, size = number + 1, pixels.shape
-            yield TimedFrame(np.ascontiguousarray(pixels), time)
-    except av.error.FFmpegError as error:
-        raise DataError(f"{path} is damaged after frame {number}: {error.strerror}.") from error
+                if number == 1:
+                    start = place or start
+                late = place is not None and place - start > time
+                time = place - start if place is not None and late else time + step
+                yield TimedFrame(np.ascontiguousarray(pixels), time)
+        except av.FFmpegError as error:
+            raise DataError(
+                f"{self._path} is damaged at frame {number + 1}: {error.strerror}."
+            ) from error
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._container.close()
 
 
 class VideoWriter:
@@ -141,15 +145,17 @@ class VideoWriter:
     Args:
         path: Where to write.
         named: The name that the file gets in the end, whose suffix gives the format.
-        source: The track whose frame rate is taken over.
+        source: The video whose frame rate and unit of time are taken over.
     """
 
-    def __init__(self, path: Path, named: Path, source: VideoStream):
+    def __init__(self, path: Path, named: Path, source: VideoFacts):
         av = _pyav()
         self._container = av.open(str(path), "w", format=FORMATS[named.suffix.lower()])
-        stream = self._container.add_stream("h264", rate=_rate(source))
+        stream = self._container.add_stream("h264", rate=source.rate)
         stream.pix_fmt = "yuv420p"
-        stream.codec_context.time_base = TIME_BASE
+        # In the source's own unit no frame's time is rounded, so that odd rates (24000/1001) stay exact.
+        self._time_base = source.time_base
+        stream.codec_context.time_base = self._time_base
         stream.codec_context.colorspace = BT709
         stream.codec_context.color_primaries = BT709
         stream.codec_context.color_trc = BT709
@@ -167,27 +173,18 @@ class VideoWriter:
             self._started = True
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
         frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
-        frame.time_base, frame.pts = TIME_BASE, round(time / TIME_BASE)
+        frame.time_base, frame.pts = self._time_base, round(time / self._time_base)
         self._container.mux(self._stream.encode(frame))
 
     def __enter__(self) -> VideoWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            if error is None and self._started:
+            if kind is None and self._started:
                 self._container.mux(self._stream.encode(None))
         finally:
             self._container.close()
-
-
-def _rate(stream: VideoStream) -> Fraction:
-    return Fraction(stream.average_rate or DEFAULT_RATE)
 
 
 def _pyav():
