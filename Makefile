@@ -16,8 +16,8 @@ help: ## list the targets
 demo: $(READY) ## train, evaluate and predict on a small synthetic data set
 	$(BIN)/vitseg demo
 
-test: $(READY) ## run the fast tests, then the slow ones
-	$(BIN)/python -m pytest -rs -m "not slow" --junitxml=$(REPORTS)/fast.xml
+test: $(READY) ## run the fast tests in two processes, then the slow ones
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -m "not slow" -n 2 --dist loadfile --junitxml=$(REPORTS)/fast.xml
 	$(BIN)/python -m pytest -rs -m slow --junitxml=$(REPORTS)/slow.xml || test $$? -eq 5  # 5: there is none
 
 check: lint types imports ## run lint, types and imports

@@ -70,7 +70,7 @@ def evaluate(
         raise ConfigError(f"--json {json_file} is a folder: give the file to write.")
     if report is not None and report.exists() and not report.is_dir():
         raise ConfigError(f"--report {report} is a file: give a folder.")
-    wanted = parse_measures(measures or ("none" if report is None else "all"))
+    wanted = parse_measures(("none" if report is None else "all") if measures is None else measures)
     dataset = open_dataset(data, split)
     predictor = load(model, device, protocol or ())
     trained = predictor.record.recipe.get("data", {})
