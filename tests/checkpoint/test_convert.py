@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from vitseg.data.class_files import read_labels
 
 import vitseg
 from tests.golden.reference import recipe_weight
@@ -17,6 +16,7 @@ from vitseg.backbones import BackboneConfig
 from vitseg.checkpoint.convert import convert_checkpoint
 from vitseg.checkpoint.model_dir import ModelRecord, save_model
 from vitseg.classes import ClassTable
+from vitseg.data.class_files import read_labels
 from vitseg.decoders.atm import AtmConfig
 from vitseg.errors import CheckpointError
 from vitseg.inference.scores import pixel_scores

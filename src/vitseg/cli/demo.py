@@ -72,7 +72,8 @@ def _predict(
 
     rows = []
     for index in range(min(NUM_SHOWN, len(dataset))):
-        sample, found = dataset[index], predictor(dataset.image_source(index))
+        sample = dataset[index]
+        found = predictor(sample.image)
         found.save(folder / f"{sample.id}.png")
         found.overlay().save(folder / f"{sample.id}_overlay.png")
         truth = colorize(sample.label_map, dataset.classes)
