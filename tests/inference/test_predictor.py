@@ -190,8 +190,7 @@ def test_save_keeps_the_indices_of_many_classes(tmp_path):
     "inference",
     [
         {"resize": (256, 64)},
-        {"mode": "slide", "crop_size": (64, 64), "stride": (64, 64)},
-        {"mode": "slide", "crop_size": (64, 64), "stride": (64, 64), "blend": "cosine"},
+        {"mode": "slide", "crop_size": (512, 512), "stride": (512, 512), "blend": "cosine"},
     ],
 )
 def test_very_long_images(size, inference):
