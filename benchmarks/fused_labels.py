@@ -15,10 +15,10 @@ from _measure import alternating_medians, peak_above, print_table
 from vitseg.inference.operations import peak_memory
 from vitseg.inference.scores import OutputScores, label_map, pixel_scores
 from vitseg.methods import METHODS
-from vitseg.types import SegOutput
+from vitseg.types import Readout, SegOutput
 
 SIZE, NUM_CLASSES = (1024, 2048), 150
-READOUTS = ("mixing", "presence")
+READOUTS: tuple[Readout, ...] = ("mixing", "presence")
 
 
 def direct(output: SegOutput) -> np.ndarray:
@@ -37,7 +37,7 @@ FORMS: dict[str, Callable[[SegOutput], np.ndarray]] = {
 }
 
 
-def make_output(readout: str) -> SegOutput:
+def make_output(readout: Readout) -> SegOutput:
     """What a decoder returns for the image, with masks and probabilities that vary."""
     generator = torch.Generator().manual_seed(0)
     grid = (SIZE[0] // 16, SIZE[1] // 16)
@@ -47,7 +47,7 @@ def make_output(readout: str) -> SegOutput:
     return SegOutput(masks, logits, readout, SIZE, SIZE)
 
 
-def prepare_labels(form: str, readout: str) -> Callable[[], object]:
+def prepare_labels(form: str, readout: Readout) -> Callable[[], object]:
     """Everything but the labels, for the memory of the labels alone."""
     output = make_output(readout)
     corner = SegOutput(
@@ -74,17 +74,22 @@ def process_peak(prepare: Callable[[], Callable[[], object]]) -> float:
 
 
 def main() -> None:
-    cases = [(readout, form) for readout in READOUTS for form in FORMS]
     # First of all: a new process starts with the peak of the one that starts it.
-    process = {case: process_peak(partial(prepare_labels, case[1], case[0])) for case in cases}
+    process = {
+        (readout, form): process_peak(partial(prepare_labels, form, readout))
+        for readout in READOUTS
+        for form in FORMS
+    }
     whole = {form: process_peak(partial(prepare_model, form)) for form in FORMS}
 
     rows = []
     for readout in READOUTS:
         output = make_output(readout)
         expected = direct(output)
-        runs = {name: partial(form, output) for name, form in FORMS.items()}
-        medians = alternating_medians(runs, rounds=5, warmups=1)
+        runs: dict[str, Callable[[], np.ndarray]] = {
+            name: partial(form, output) for name, form in FORMS.items()
+        }
+        medians = alternating_medians({**runs}, rounds=5, warmups=1)
         for name, run in runs.items():
             tensors = peak_memory(run, torch.device("cpu")) / 2**20
             alike = float((run() == expected).mean())
