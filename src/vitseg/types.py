@@ -18,6 +18,7 @@ from torch import Tensor
 
 from vitseg.classes import ClassTable
 from vitseg.errors import ConfigError
+from vitseg.layers.ragged import RaggedTokens
 from vitseg.render.overlay import draw_overlay
 from vitseg.render.palette import save_label_png
 
@@ -38,11 +39,15 @@ class Features:
     """Feature maps of a backbone, shallow to deep.
 
     `maps` cover `padded_size`, which is `input_size` padded on the bottom and right to a multiple of the patch.
+    A backbone that drops some of an image's tokens returns those that it kept as `ragged`, deeper than all maps.
+    `aux` holds maps that the backbone itself is trained by, over `padded_size`, by name.
     """
 
     maps: tuple[Float[Tensor, "b _ _ _"], ...]
     input_size: Size
     padded_size: Size
+    ragged: tuple[RaggedTokens, ...] = ()
+    aux: Mapping[str, Float[Tensor, "b _ _ _"]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

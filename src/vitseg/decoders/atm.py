@@ -22,6 +22,9 @@ from vitseg.types import Features, SegOutput
 HEAD_DIM = 32
 """Channels per attention head in every published model."""
 
+NUM_GROUPS = 32
+"""Groups of the neck's GroupNorm in the published Swin model."""
+
 
 class AtmConfig(BaseModel):
     """Configuration of `AtmDecoder`."""
@@ -35,6 +38,11 @@ class AtmConfig(BaseModel):
     )
     num_heads: int | None = Field(
         default=None, ge=1, description="attention heads; one per 32 channels where not given"
+    )
+    projection: Literal["linear_layernorm", "conv_groupnorm", "none"] = Field(
+        default="linear_layernorm",
+        description="how a stage brings its features to embed_dim: linear layer and LayerNorm (plain ViT), 1 x 1 "
+        "convolution and GroupNorm (the published neck of pyramid backbones), or not at all (embed_dim wide already)",
     )
     num_layers: int = Field(default=3, ge=1, description="decoder layers per stage")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="dropout rate in training")
@@ -145,8 +153,7 @@ class AtmStage(nn.Module):
 
     def __init__(self, in_channels: int, embed_dim: int, num_heads: int, config: AtmConfig):
         super().__init__()
-        self.input_proj = nn.Linear(in_channels, embed_dim)
-        self.input_norm = nn.LayerNorm(embed_dim)
+        self.input_proj, self.input_norm = _projection(config.projection, in_channels, embed_dim)
         layers = [
             AtmLayer(embed_dim, num_heads, config.dropout, config.self_attention)
             for _ in range(config.num_layers)
@@ -173,9 +180,12 @@ class AtmStage(nn.Module):
         every_layer: bool,
     ) -> list[tuple[Float[Tensor, "b q c"], Float[Tensor, "b q h w"]]]:
         """Queries and mask logits after each supervised layer (the last, or every one)."""
-        memory = self.input_norm(
-            self.input_proj(features.flatten(2).transpose(1, 2))
-        )  # (b, h*w, c)
+        if isinstance(self.input_proj, nn.Conv2d):
+            memory = self.input_norm(self.input_proj(features)).flatten(2).transpose(1, 2)
+        else:
+            memory = self.input_norm(
+                self.input_proj(features.flatten(2).transpose(1, 2))
+            )  # (b, h*w, c)
         keys_values = self._project(memory)
         outputs = []
         for index, layer in enumerate(self.layers):
@@ -193,6 +203,20 @@ class AtmStage(nn.Module):
         weight = torch.cat([part.weight for part in parts])
         bias = torch.cat([part.bias for part in parts])
         return F.linear(memory, weight, bias).chunk(len(parts), dim=-1)
+
+
+def _projection(kind: str, in_channels: int, embed_dim: int) -> tuple[nn.Module, nn.Module]:
+    """The two layers that bring features to `embed_dim`; see `AtmConfig.projection`."""
+    if kind == "linear_layernorm":
+        return nn.Linear(in_channels, embed_dim), nn.LayerNorm(embed_dim)
+    if kind == "conv_groupnorm":
+        return nn.Conv2d(in_channels, embed_dim, 1), nn.GroupNorm(NUM_GROUPS, embed_dim)
+    if in_channels != embed_dim:
+        raise ConfigError(
+            f'decoder.projection "none" takes features of width decoder.embed_dim, but they are {in_channels} wide '
+            f"and decoder.embed_dim is {embed_dim}: make them equal, or choose another projection."
+        )
+    return nn.Identity(), nn.Identity()
 
 
 class AtmDecoder(nn.Module):

@@ -18,8 +18,9 @@ from torch import Tensor
 from vitseg.errors import VitsegError
 from vitseg.types import SegOutput, Size
 
-STRIP_ELEMENTS = 600_000
-"""Scores (classes x pixels) per strip: 2.4 MB in float32, so that a strip stays in the processor's cache."""
+STRIP_ELEMENTS = 1_500_000
+"""Scores (classes x pixels) per strip: 6 MB in float32. Smaller strips upsample more rows than they give, larger ones
+leave the processor's cache: `benchmarks/fused_labels.py`."""
 
 Distribution = Literal["share", "softmax"]
 """What makes the scores of a pixel probabilities: division by their sum, none being negative; or the softmax."""
