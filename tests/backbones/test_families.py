@@ -53,9 +53,9 @@ def name(request) -> str:
     return FAMILIES[request.param]
 
 
-def image(backbone: PlainViT, grid: tuple[int, int]) -> Tensor:
+def image(backbone: PlainViT, grid: tuple[int, int], batch: int = 2) -> Tensor:
     size = [cells * side for cells, side in zip(grid, backbone.patch_size, strict=True)]
-    return torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(1))
+    return torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(1))
 
 
 @torch.inference_mode()
@@ -124,18 +124,41 @@ def test_a_subset_of_tokens_keeps_its_coordinates(name):
     torch.testing.assert_close(subset, expected, atol=1e-4, rtol=1e-4)
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize("lengths", [(7, 4, 11), (6, 6, 6), (1, 9, 3)])
+def test_packed_images_equal_the_images_one_by_one(name, lengths):
+    """Blocks on the packed tokens of a batch, with a first block whose queries alone are packed tokens."""
+    backbone = build(name)
+    x, positions = backbone.embed(image(backbone, (4, 5), batch=3))
+    num_tokens = x.shape[1]
+    generator = torch.Generator().manual_seed(3)
+    rows = [torch.randperm(num_tokens, generator=generator)[:m].sort().values for m in lengths]
+
+    alone = []
+    for index in range(3):
+        y = backbone.blocks[0](x[index : index + 1], positions, rows[index])
+        alone.append(backbone.blocks[1](y, positions.select(rows[index])))
+
+    packed = positions.packed(3, x.device)
+    flat = torch.cat([row + index * num_tokens for index, row in enumerate(rows)])
+    y = backbone.blocks[0](x.flatten(0, 1)[None], packed, flat)
+    assert packed.select(flat).lengths == lengths
+    together = backbone.blocks[1](y, packed.select(flat))
+    torch.testing.assert_close(together, torch.cat(alone, 1), atol=1e-4, rtol=1e-4)
+
+
 def _run_with_key_mask(backbone: PlainViT, x: Tensor, positions, mask: Tensor) -> Tensor:
     for block in backbone.blocks[:2]:
         attention = block.attn
-        plain = attention.prepare
+        plain = attention.bias
 
-        def prepare(q, k, queries, keys, plain=plain):
-            q, k, bias = plain(q, k, queries, keys)
-            return q, k, mask if bias is None else bias + mask
+        def bias(queries, keys, plain=plain):
+            bias = plain(queries, keys)
+            return mask if bias is None else bias + mask
 
-        attention.prepare = prepare
+        attention.bias = bias
         x = block(x, positions)
-        attention.prepare = plain
+        attention.bias = plain
     return x
 
 

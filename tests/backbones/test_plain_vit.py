@@ -65,7 +65,7 @@ def test_gradient_checkpointing_changes_no_gradient():
 
 def test_drop_path_grows_with_depth_and_acts_in_training_only():
     backbone = tiny(drop_path=0.5)
-    rates = [getattr(block.drop_path, "drop_prob", 0.0) for block in backbone.blocks]
+    rates = [block.drop_path.rate for block in backbone.blocks]
     assert rates == pytest.approx([0.0, 0.1, 0.2, 0.3])
     images = torch.randn(4, 3, 64, 64)
     assert not torch.equal(backbone.train()(images).maps[-1], backbone(images).maps[-1])

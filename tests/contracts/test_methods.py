@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import BaseModel
 from torch import Tensor, nn
 
 from vitseg.checkpoint.model_dir import ModelRecord, load_model, save_model
@@ -25,6 +26,15 @@ CONFIGS = {
         "backbone": {**BACKBONE, "taps": [5], "prefix_tokens": "drop"},
         "decoder": {"classifier": "presence", "self_attention": False, "supervise": "layers"},
     },
+}
+SHRUNK = {"backbone": {**BACKBONE, "taps": [5]}, "shrink": {"block": 2}}
+EDGES = {"edges": {"threshold": 0.5}, "shrink": {"block": 0}}
+CONFIGS |= {
+    "shrunk": SHRUNK,
+    "shrunk, naive": {**SHRUNK, "upsample": None, "decoder": {}},
+    "shrunk, convolution": {**SHRUNK, "shrink": {"block": 2, "method": "conv"}},
+    "shrunk, inherited queries": {**SHRUNK, "upsample": {"queries": "inherited"}},
+    "shrunk, edges": {**SHRUNK, **EDGES},
 }
 
 
@@ -153,14 +163,20 @@ class Scores(nn.Module):
         return pixel_scores(self.model(images))
 
 
+def is_data_dependent(config: BaseModel) -> bool:
+    """Whether the number of tokens depends on the image, which no exported graph can follow."""
+    return getattr(config, "edges", None) is not None
+
+
 @pytest.mark.slow
 @torch.no_grad()
 def test_compiled_and_exported_models_compute_the_same(case):
     scores = Scores(case[2].eval())
     images = images_of((64, 96))
     expected = scores(images)
-    exported = torch.export.export(scores, (images,), strict=False).module()
-    torch.testing.assert_close(exported(images), expected, atol=1e-5, rtol=1e-5)
+    if not is_data_dependent(case[1]):
+        exported = torch.export.export(scores, (images,), strict=False).module()
+        torch.testing.assert_close(exported(images), expected, atol=1e-5, rtol=1e-5)
     compiled = torch.compile(scores)
     torch.testing.assert_close(compiled(images), expected, atol=1e-4, rtol=1e-4)
 

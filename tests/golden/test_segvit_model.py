@@ -13,7 +13,7 @@ from timm.models.vision_transformer import VisionTransformer
 
 from tests.golden.reference import Golden, load_golden
 from vitseg.backbones import BackboneConfig, PlainViT
-from vitseg.backbones.positions import resample_pos_embed
+from vitseg.layers.grid import resample_grid
 from vitseg.checkpoint.segvit_reference import convert_segvit, segvit_name
 from vitseg.classes import IGNORE_INDEX
 from vitseg.decoders.atm import AtmConfig, AtmDecoder
@@ -101,7 +101,7 @@ def test_average_of_views(golden, model):
 def test_position_embedding_resize(shared, side):
     golden = load_golden(shared, "segvit_posembed_resize")
     source, expected = golden["src"], golden[f"to{side}"]
-    ours = resample_pos_embed(source[:, 1:], (24, 24), (side, side), "bicubic")
+    ours = resample_grid(source[:, 1:], (24, 24), (side, side), "bicubic")
     torch.testing.assert_close(torch.cat([source[:, :1], ours], dim=1), expected, **TOLERANCE)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from vitseg.backbones.positions import TokenPositions, relative_bias, rotate
 from vitseg.errors import ConfigError
 from vitseg.layers.attention import merge_heads, split_heads
+from vitseg.layers.ragged import ragged_attention
 from vitseg.layers.tokens import take_tokens
 from vitseg.types import Size
 
@@ -25,6 +28,8 @@ class SelfAttention(nn.Module):
     """
 
     proj: nn.Linear
+    has_bias = False
+    """Whether `bias` returns one."""
 
     def __init__(self, num_heads: int):
         super().__init__()
@@ -36,10 +41,17 @@ class SelfAttention(nn.Module):
 
     def prepare(
         self, q: Tensor, k: Tensor, queries: TokenPositions, keys: TokenPositions
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Per-family treatment of (b, heads, n, d) queries and keys; also an additive bias, if there is one."""
+    ) -> tuple[Tensor, Tensor]:
+        """Per-family treatment of (b, heads, n, d) queries and keys."""
         del queries, keys
-        return q, k, None
+        return q, k
+
+    def bias(
+        self, queries: TokenPositions, keys: TokenPositions
+    ) -> Float[Tensor, "*b heads m n"] | None:
+        """What is added to the scores of unpacked queries and keys, if the family has such a thing."""
+        del queries, keys
+        return None
 
     def finish(self, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b n c"]:
         """Output projection of the merged heads."""
@@ -50,26 +62,44 @@ class SelfAttention(nn.Module):
         x: Float[Tensor, "b n c"],
         positions: TokenPositions,
         query_index: Int[Tensor, "*b m"] | None,
+        queries: Float[Tensor, "b m c"] | None = None,
     ) -> Float[Tensor, "b m c"]:
-        """Attend from the rows `query_index` of `x` (None: all) to all rows of `x`."""
+        """Attend from the rows `query_index` of `x` (None: all) to all rows of `x` of the same image.
+
+        Args:
+            x: Tokens; packed where `positions` says so.
+            positions: Where they stand.
+            query_index: Rows that ask.
+            queries: What asks in place of those rows of `x`.
+        """
         weight, bias = self.joint_projection()
         if query_index is None:
-            queries = positions
+            query_positions = positions
             q, k, v = F.linear(x, weight, bias).chunk(3, dim=-1)
         else:
-            queries = positions.select(query_index)
+            query_positions = positions.select(query_index)
             width = weight.shape[0] // 3
             q_bias, kv_bias = (None, None) if bias is None else (bias[:width], bias[width:])
-            q = F.linear(take_tokens(x, query_index), weight[:width], q_bias)
+            queries = take_tokens(x, query_index) if queries is None else queries
+            q = F.linear(queries, weight[:width], q_bias)
             k, v = F.linear(x, weight[width:], kv_bias).chunk(2, dim=-1)
         q, k, v = (split_heads(part, self.num_heads) for part in (q, k, v))
-        q, k, attention_bias = self.prepare(q, k, queries, positions)
-        if attention_bias is not None:
-            attention_bias = attention_bias.to(q.dtype)
-        out = F.scaled_dot_product_attention(
-            q, k.type_as(q), v.type_as(q), attn_mask=attention_bias
-        )
+        q, k = self.prepare(q, k, query_positions, positions)
+        out = self._attend(q, k.type_as(q), v.type_as(q), query_positions, positions)
         return self.finish(merge_heads(out))
+
+    def _attend(
+        self, q: Tensor, k: Tensor, v: Tensor, queries: TokenPositions, keys: TokenPositions
+    ) -> Float[Tensor, "b heads m d"]:
+        if queries.lengths is None or keys.lengths is None:
+            bias = self.bias(queries, keys)
+            bias = None if bias is None else bias.to(q.dtype)
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        biases = None
+        if self.has_bias:
+            pairs = zip(queries.by_image(), keys.by_image(), strict=True)
+            biases = [cast(Tensor, self.bias(*pair)).to(q.dtype) for pair in pairs]
+        return ragged_attention(q, k, v, queries.lengths, keys.lengths, biases)
 
 
 class ViTAttention(SelfAttention):
@@ -91,7 +121,7 @@ class ViTAttention(SelfAttention):
 
     def prepare(self, q, k, queries, keys):
         q, k = self.q_norm(q), self.k_norm(k)
-        return rotate(q, queries, self.half_layout), rotate(k, keys, self.half_layout), None
+        return rotate(q, queries, self.half_layout), rotate(k, keys, self.half_layout)
 
     def finish(self, x):
         return self.proj(self.norm(x))
@@ -99,6 +129,8 @@ class ViTAttention(SelfAttention):
 
 class BeitSelfAttention(SelfAttention):
     """BEiT and BEiT-v2: no key bias, a relative position bias in every block."""
+
+    has_bias = True
 
     def __init__(self, attn: BeitAttention, grid: Size):
         super().__init__(attn.num_heads)
@@ -115,9 +147,8 @@ class BeitSelfAttention(SelfAttention):
     def joint_projection(self):
         return self.qkv.weight, without_key_bias(self.q_bias, self.v_bias)
 
-    def prepare(self, q, k, queries, keys):
-        bias = relative_bias(self.relative_position_bias_table, self.table_grid, queries, keys)
-        return q, k, bias
+    def bias(self, queries, keys):
+        return relative_bias(self.relative_position_bias_table, self.table_grid, queries, keys)
 
 
 class EvaSelfAttention(SelfAttention):
@@ -142,7 +173,7 @@ class EvaSelfAttention(SelfAttention):
 
     def prepare(self, q, k, queries, keys):
         q, k = self.q_norm(q), self.k_norm(k)
-        return rotate(q, queries, self.half_layout), rotate(k, keys, self.half_layout), None
+        return rotate(q, queries, self.half_layout), rotate(k, keys, self.half_layout)
 
     def finish(self, x):
         return self.proj(self.norm(x))

@@ -7,7 +7,6 @@ and can also run with fewer queries than keys and on any subset of the tokens.
 from __future__ import annotations
 
 from jaxtyping import Float, Int
-from timm.layers import DropPath
 from timm.layers.attention import Attention, AttentionRope
 from timm.models.beit import Beit
 from timm.models.beit import Block as TimmBeitBlock
@@ -25,6 +24,7 @@ from vitseg.backbones.attention import (
 )
 from vitseg.backbones.positions import TokenPositions
 from vitseg.errors import ConfigError
+from vitseg.layers.drop_path import DropPath
 from vitseg.layers.tokens import take_tokens
 from vitseg.types import Size
 
@@ -50,7 +50,7 @@ class ViTBlock(nn.Module):
         self.attn = attn
         self.norm2 = norm2
         self.mlp = mlp
-        self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
+        self.drop_path = DropPath(drop_path)
 
     def scale_attention(self, x: Tensor) -> Tensor:
         """Layer scale of the attention branch."""
@@ -65,11 +65,17 @@ class ViTBlock(nn.Module):
         x: Float[Tensor, "b n c"],
         positions: TokenPositions,
         query_index: Int[Tensor, "*b m"] | None = None,
+        queries: Float[Tensor, "b m c"] | None = None,
     ) -> Float[Tensor, "b m c"]:
         """See `PlainBlock`: the rows `query_index` of `x`, updated by attention to all of `x`."""
-        attended = self.scale_attention(self.attn(self.norm1(x), positions, query_index))
-        x = (x if query_index is None else take_tokens(x, query_index)) + attended
-        return x + self.drop_path(self.scale_mlp(self.mlp(self.norm2(x))))
+        normed = None if queries is None else self.norm1(queries)
+        attended = self.scale_attention(self.attn(self.norm1(x), positions, query_index, normed))
+        lengths = positions.lengths
+        if query_index is not None:
+            x = take_tokens(x, query_index) if queries is None else queries
+            lengths = positions.select(query_index).lengths
+        x = x + attended
+        return x + self.drop_path(self.scale_mlp(self.mlp(self.norm2(x))), lengths)
 
 
 class LayerScaleModuleBlock(ViTBlock):

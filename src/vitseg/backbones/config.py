@@ -1,18 +1,20 @@
-"""Configuration of a plain ViT backbone."""
+"""Configuration of the backbones: plain ViTs by their taps, pyramids by their levels."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-PosEmbedInterpolation = Literal["bicubic_antialias", "bicubic", "bilinear"]
+from vitseg.layers.grid import GridInterpolation
+
 Triple = tuple[float, float, float]
 
 
-class BackboneConfig(BaseModel):
-    """A plain ViT by its timm name, where its weights come from and how it is used."""
+class CommonConfig(BaseModel):
+    """What every backbone has: a timm name, and where its weights come from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -25,6 +27,31 @@ class BackboneConfig(BaseModel):
         description="take the pretrained weights from this file (timm's names; .safetensors, .npz or .pth) instead "
         "of timm's download",
     )
+    gradient_checkpointing: bool = Field(
+        default=False, description="recompute blocks in the backward pass to save memory"
+    )
+    mean: Triple | None = Field(
+        default=None, description="input mean in [0, 1]; the weights' own where not given"
+    )
+    std: Triple | None = Field(
+        default=None,
+        description="input standard deviation in [0, 1]; the weights' own where not given",
+    )
+
+    @model_validator(mode="after")
+    def _consistent_weights(self) -> CommonConfig:
+        if self.weights is not None and not self.pretrained:
+            raise ValueError(
+                "weights names a file but pretrained is false: set pretrained: true or leave weights out"
+            )
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("mean and std belong together: give both or neither")
+        return self
+
+
+class BackboneConfig(CommonConfig):
+    """A plain ViT by its timm name, where its weights come from and how it is used."""
+
     taps: tuple[int, ...] = Field(
         min_length=1,
         description="0-based block indices whose raw outputs are the features, shallow to deep",
@@ -41,7 +68,7 @@ class BackboneConfig(BaseModel):
         ge=1,
         description="patch side in pixels, if not the one in the name (the patch weights are resampled)",
     )
-    pos_embed_interpolation: PosEmbedInterpolation = Field(
+    pos_embed_interpolation: GridInterpolation = Field(
         default="bicubic_antialias",
         description="how absolute position embeddings are resampled to another grid: timm's way, or SegViT's "
         "(bicubic) or SETR's (bilinear)",
@@ -52,25 +79,45 @@ class BackboneConfig(BaseModel):
         lt=1,
         description="drop-path rate of the last block, linear from 0; MLP branch",
     )
-    gradient_checkpointing: bool = Field(
-        default=False, description="recompute blocks in the backward pass to save memory"
+
+    @model_validator(mode="after")
+    def _taps_increase(self) -> BackboneConfig:
+        _check_increasing("taps", "block", self.taps)
+        return self
+
+
+class PyramidConfig(CommonConfig):
+    """A pyramid backbone by its timm name: its stages halve the resolution. Swin so far."""
+
+    levels: tuple[int, ...] = Field(
+        min_length=1,
+        description="0-based stages whose normalised outputs are the features, shallow to deep; stage 0 has stride 4",
     )
-    mean: Triple | None = Field(
-        default=None, description="input mean in [0, 1]; the weights' own where not given"
-    )
-    std: Triple | None = Field(
-        default=None,
-        description="input standard deviation in [0, 1]; the weights' own where not given",
+    drop_path: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="drop-path rate of the last block, linear from 0; attention and MLP branch",
     )
 
     @model_validator(mode="after")
-    def _consistent(self) -> BackboneConfig:
-        if self.weights is not None and not self.pretrained:
-            raise ValueError(
-                "weights names a file but pretrained is false: set pretrained: true or leave weights out"
-            )
-        if list(self.taps) != sorted(set(self.taps)) or self.taps[0] < 0:
-            raise ValueError(f"taps must be increasing block indices from 0, got {list(self.taps)}")
-        if (self.mean is None) != (self.std is None):
-            raise ValueError("mean and std belong together: give both or neither")
+    def _levels_increase(self) -> PyramidConfig:
+        _check_increasing("levels", "stage", self.levels)
         return self
+
+
+def _check_increasing(field: str, noun: str, indices: tuple[int, ...]) -> None:
+    if list(indices) != sorted(set(indices)) or indices[0] < 0:
+        raise ValueError(f"{field} must be increasing {noun} indices from 0, got {list(indices)}")
+
+
+def _by_fields(value: Any) -> CommonConfig:
+    """A union would report the faults of both kinds, so the kind is settled first: only pyramids have `levels`."""
+    if isinstance(value, CommonConfig):
+        return value
+    is_pyramid = isinstance(value, Mapping) and "levels" in value
+    return (PyramidConfig if is_pyramid else BackboneConfig).model_validate(value)
+
+
+AnyBackboneConfig = Annotated[BackboneConfig | PyramidConfig, BeforeValidator(_by_fields)]
+"""For methods that take either kind: the one with `levels` is a pyramid."""

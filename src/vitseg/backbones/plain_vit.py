@@ -18,10 +18,10 @@ from vitseg.backbones.blocks import TimmViT, adopt_block
 from vitseg.backbones.config import BackboneConfig
 from vitseg.backbones.positions import (
     TokenPositions,
-    resample_pos_embed,
     with_unrotated_prefix,
 )
 from vitseg.errors import ConfigError
+from vitseg.layers.grid import resample_grid
 from vitseg.types import Features, Size, spatial_size
 
 
@@ -76,6 +76,11 @@ class PlainViT(nn.Module):
         )
         self.norm = vit.norm if config.tap_norm else nn.Identity()
 
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Width of each returned map."""
+        return (self.embed_dim,) * len(self.config.taps)
+
     def _adopt_embeddings(self, vit: TimmViT) -> None:
         self.cls_token = vit.cls_token
         self.dist_token = vit.dist_token if isinstance(vit, VisionTransformerDistilled) else None
@@ -114,13 +119,14 @@ class PlainViT(nn.Module):
 
     def resample_grid(self, image_size: Size) -> None:
         """Store the absolute position embeddings for images of this size instead (as the papers do at load)."""
-        grid = self._grid_of(image_size)
+        grid = self.grid_of(image_size)
         if self.pos_embed is not None and grid != self.grid:
             self.pos_embed = nn.Parameter(self._pos_embed_for(grid).detach().clone())
         if self.pos_embed is not None:
             self.grid = grid
 
-    def _grid_of(self, image_size: Size) -> Size:
+    def grid_of(self, image_size: Size) -> Size:
+        """Token grid of images of this size in pixels."""
         return (-(-image_size[0] // self.patch_size[0]), -(-image_size[1] // self.patch_size[1]))
 
     def _pos_embed_for(self, grid: Size) -> Float[Tensor, "1 n c"]:
@@ -129,14 +135,14 @@ class PlainViT(nn.Module):
             [self._num_pos_embed_prefix, self.pos_embed.shape[1] - self._num_pos_embed_prefix],
             dim=1,
         )
-        spatial = resample_pos_embed(spatial, self.grid, grid, self.config.pos_embed_interpolation)
+        spatial = resample_grid(spatial, self.grid, grid, self.config.pos_embed_interpolation)
         return torch.cat([prefix, spatial], dim=1)
 
     def embed(
         self, images: Float[Tensor, "b 3 H W"]
     ) -> tuple[Float[Tensor, "b n c"], TokenPositions]:
         """Pad, embed patches, add positions and prefix tokens: what block 0 receives."""
-        grid = self._grid_of(spatial_size(images))
+        grid = self.grid_of(spatial_size(images))
         down = grid[0] * self.patch_size[0] - images.shape[-2]
         right = grid[1] * self.patch_size[1] - images.shape[-1]
         if down or right:

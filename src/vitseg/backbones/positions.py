@@ -11,12 +11,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from timm.layers.pos_embed_sincos import apply_rot_embed_cat
 from torch import Tensor
 
-from vitseg.backbones.config import PosEmbedInterpolation
+from vitseg.layers.ragged import images_of
 from vitseg.types import Size
 
 
@@ -31,21 +30,41 @@ class TokenPositions:
         num_prefix_tokens: Prefix tokens in front of the grid.
         index: Position of every token, one list for the batch or one per image; None: all positions in order.
         rotary: Concatenated sine and cosine by position, for families with rotary embeddings.
+        lengths: Tokens of each image, where the images' sequences are packed into one (then b = 1 and `index` is one
+            list); None: every image has a sequence of its own, and all are equally long.
     """
 
     grid: Size
     num_prefix_tokens: int
     index: Int[Tensor, "*b n"] | None = None
     rotary: Float[Tensor, "p d"] | None = None
+    lengths: tuple[int, ...] | None = None
 
     def select(self, rows: Int[Tensor, "*b m"]) -> TokenPositions:
-        """The positions of some rows of this sequence."""
+        """The positions of some rows of this sequence (of packed sequences: in increasing order)."""
         if self.index is None:
             return replace(self, index=rows)
+        if self.lengths is not None:
+            image = images_of(self.lengths, rows.device)[rows]
+            lengths = tuple(image.bincount(minlength=len(self.lengths)).tolist())
+            return replace(self, index=self.index[rows], lengths=lengths)
         if self.index.ndim == 1:
             return replace(self, index=self.index[rows])
         rows = rows.expand(self.index.shape[0], -1)
         return replace(self, index=self.index.gather(1, rows))
+
+    def packed(self, batch_size: int, device: torch.device) -> TokenPositions:
+        """Of a batch whose images have these positions each: the positions of its packed sequences."""
+        index = self.indices(device)
+        if index.ndim == 1:
+            index = index.expand(batch_size, -1)
+        return replace(self, index=index.flatten(), lengths=(index.shape[1],) * batch_size)
+
+    def by_image(self) -> list[TokenPositions]:
+        """The positions of each of the packed sequences."""
+        assert self.index is not None and self.lengths is not None
+        parts = self.index.split(self.lengths)
+        return [replace(self, index=part, lengths=None) for part in parts]
 
     def rows_of(self, table: Float[Tensor, "p d"]) -> Float[Tensor, "*b n d"]:
         """The entries of a by-position table for the tokens of this sequence."""
@@ -79,18 +98,6 @@ def with_unrotated_prefix(
         return table
     sine = table.new_zeros(num_prefix_tokens, table.shape[1] // 2)
     return torch.cat([torch.cat([sine, sine + 1], dim=-1), table])
-
-
-def resample_pos_embed(
-    pos_embed: Float[Tensor, "1 n c"], old: Size, new: Size, interpolation: PosEmbedInterpolation
-) -> Float[Tensor, "1 m c"]:
-    """Absolute position embeddings of a grid, resampled to another grid (align_corners=False)."""
-    if old == new:
-        return pos_embed
-    grid = pos_embed.float().reshape(1, *old, -1).permute(0, 3, 1, 2)  # (1, c, h, w)
-    mode, _, antialias = interpolation.partition("_")
-    grid = F.interpolate(grid, size=new, mode=mode, align_corners=False, antialias=bool(antialias))
-    return grid.flatten(2).transpose(1, 2).to(pos_embed.dtype)  # (1, h*w, c)
 
 
 def relative_bias(

@@ -1,4 +1,4 @@
-"""The contract through which everything else touches a plain ViT."""
+"""The contracts through which everything else touches a backbone."""
 
 from __future__ import annotations
 
@@ -12,6 +12,20 @@ from vitseg.types import Features, Size
 
 
 @runtime_checkable
+class Backbone(Protocol):
+    """What plain ViTs and pyramids have in common."""
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Width of each returned map, shallow to deep."""
+        ...
+
+    def __call__(self, images: Float[Tensor, "b 3 H W"]) -> Features:
+        """Images to feature maps."""
+        ...
+
+
+@runtime_checkable
 class PlainBlock(Protocol):
     """One transformer block that can be run on any subset of the tokens."""
 
@@ -20,6 +34,7 @@ class PlainBlock(Protocol):
         x: Float[Tensor, "b n c"],
         positions: TokenPositions,
         query_index: Int[Tensor, "*b m"] | None = None,
+        queries: Float[Tensor, "b m c"] | None = None,
     ) -> Float[Tensor, "b m c"]:
         """Run the block.
 
@@ -29,6 +44,8 @@ class PlainBlock(Protocol):
             query_index: Rows of `x` that are the queries and the residual stream (one list for the batch or one per
                 image). None: every token. With fewer queries than keys only those rows come out, and
                 `positions.select(query_index)` are their positions.
+            queries: What takes the place of those rows as queries and residual stream; its tokens stand on their
+                positions.
         """
         ...
 

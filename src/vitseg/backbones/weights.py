@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import zipfile
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from timm.layers import resample_patch_embed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from vitseg.backbones.blocks import TimmViT
-from vitseg.backbones.config import PosEmbedInterpolation
-from vitseg.backbones.positions import resample_pos_embed
+from vitseg.backbones.tensor_files import first_line, read_tensors
 from vitseg.errors import CheckpointError
+from vitseg.layers.grid import GridInterpolation, resample_grid
 
 logger = logging.getLogger(__name__)
 
@@ -25,40 +22,7 @@ CLASSIFIER_PREFIXES = ("head.", "head_dist.", "fc_norm.", "attn_pool.", "dist_to
 """Parameters of classification models that no segmentation backbone has: named in the log, not an error."""
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a .safetensors, .pth, .pt or .bin file. Pickles are read with `weights_only=True`.
-
-    Raises:
-        CheckpointError: Missing file, damaged file, or a pickle that wants to run code.
-    """
-    if not path.is_file():
-        raise CheckpointError(f"weight file {path} does not exist.")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, EOFError, OSError, zipfile.BadZipFile, RuntimeError) as error:
-        raise CheckpointError(
-            f"{path} is damaged or no weight file: {_first_line(error)}"
-        ) from error
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} holds more than tensors, and loading it would run its code: refused. Convert it to "
-            f".safetensors where you trust it. ({_first_line(error)})"
-        ) from error
-    for wrapper in ("state_dict", "model", "module"):
-        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
-            state = state[wrapper]
-    if not isinstance(state, dict) or not all(
-        isinstance(value, Tensor) for value in state.values()
-    ):
-        raise CheckpointError(
-            f"{path} holds no table of tensors (nor one under state_dict, model or module)."
-        )
-    return state
-
-
-def load_weight_file(vit: TimmViT, path: Path, interpolation: PosEmbedInterpolation) -> None:
+def load_weight_file(vit: TimmViT, path: Path, interpolation: GridInterpolation) -> None:
     """Load a file in timm's names into a timm model.
 
     Position embeddings of another (square) grid and patch weights of another patch size are resampled. Classifier
@@ -101,7 +65,7 @@ def load_weight_file(vit: TimmViT, path: Path, interpolation: PosEmbedInterpolat
     )
 
 
-def _fit_grid(state: dict[str, Tensor], vit: TimmViT, interpolation: PosEmbedInterpolation) -> None:
+def _fit_grid(state: dict[str, Tensor], vit: TimmViT, interpolation: GridInterpolation) -> None:
     weight = state.get("patch_embed.proj.weight")
     if weight is not None and weight.shape[-2:] != vit.patch_embed.proj.weight.shape[-2:]:
         size = list(vit.patch_embed.proj.weight.shape[-2:])
@@ -113,9 +77,7 @@ def _fit_grid(state: dict[str, Tensor], vit: TimmViT, interpolation: PosEmbedInt
     prefix = vit.pos_embed.shape[1] - height * width
     side = round((pos_embed.shape[1] - prefix) ** 0.5)
     if side * side + prefix == pos_embed.shape[1]:
-        spatial = resample_pos_embed(
-            pos_embed[:, prefix:], (side, side), (height, width), interpolation
-        )
+        spatial = resample_grid(pos_embed[:, prefix:], (side, side), (height, width), interpolation)
         state["pos_embed"] = torch.cat([pos_embed[:, :prefix], spatial], dim=1)
 
 
@@ -131,13 +93,8 @@ def _load_npz(vit: TimmViT, path: Path) -> None:
         vit.load_pretrained(str(path))  # timm's reader; numpy refuses pickled objects by default
     except (KeyError, ValueError, OSError, zipfile.BadZipFile, RuntimeError) as error:
         raise CheckpointError(
-            f"{path.name} is no JAX ViT checkpoint of this model: {_first_line(error)}"
+            f"{path.name} is no JAX ViT checkpoint of this model: {first_line(error)}"
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def _some(names: list[str], most: int = 5) -> str:

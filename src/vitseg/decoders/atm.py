@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from vitseg.errors import ConfigError
 from vitseg.layers.attention import attend
+from vitseg.layers.ragged import RaggedTokens
 from vitseg.types import Features, SegOutput
 
 HEAD_DIM = 32
@@ -45,6 +46,11 @@ class AtmConfig(BaseModel):
         "convolution and GroupNorm (the published neck of pyramid backbones), or not at all (embed_dim wide already)",
     )
     num_layers: int = Field(default=3, ge=1, description="decoder layers per stage")
+    masks: Literal["attention", "dot_product"] = Field(
+        default="attention",
+        description="mask logits of a layer: its attention scores, or the product of its final queries, sent through "
+        "an MLP, with the memory (MaskFormer's masks; variant 2 of thesis table 4.8)",
+    )
     dropout: float = Field(default=0.1, ge=0, lt=1, description="dropout rate in training")
     self_attention: bool = Field(default=True, description="self-attention among the class queries")
     classifier: Literal["classes", "presence"] = Field(
@@ -78,9 +84,10 @@ class AttentionToMask(nn.Module):
     def forward(
         self,
         queries: Float[Tensor, "b q c"],
-        keys: Float[Tensor, "b n c"],
-        values: Float[Tensor, "b n c"],
+        keys: Float[Tensor, "#b n c"],
+        values: Float[Tensor, "#b n c"],
         with_mask: bool,
+        lengths: tuple[int, ...] | None = None,
     ) -> tuple[Float[Tensor, "b q c"], Float[Tensor, "b q n"] | None]:
         """Attended queries and, if asked for, mask logits.
 
@@ -89,6 +96,7 @@ class AttentionToMask(nn.Module):
             keys: The memory, projected by `k`.
             values: The memory, projected by `v`.
             with_mask: Whether the mask logits are wanted.
+            lengths: Tokens of each image, where the images' memories are packed into one; they give no masks.
         """
         queries = self.q(queries)
         mask = None
@@ -96,7 +104,8 @@ class AttentionToMask(nn.Module):
             head_dim = queries.shape[-1] // self.num_heads
             mask = (queries * (head_dim**-0.5 / self.num_heads)) @ keys.transpose(1, 2)  # (b, q, n)
         dropout = self.dropout if self.training else 0.0
-        return self.proj(attend(queries, keys, values, self.num_heads, dropout)), mask
+        attended = attend(queries, keys, values, self.num_heads, dropout, lengths)
+        return self.proj(attended), mask
 
 
 class QuerySelfAttention(nn.Module):
@@ -135,14 +144,15 @@ class AtmLayer(nn.Module):
     def forward(
         self,
         queries: Float[Tensor, "b q c"],
-        keys: Float[Tensor, "b n c"],
-        values: Float[Tensor, "b n c"],
+        keys: Float[Tensor, "#b n c"],
+        values: Float[Tensor, "#b n c"],
         with_mask: bool,
+        lengths: tuple[int, ...] | None = None,
     ) -> tuple[Float[Tensor, "b q c"], Float[Tensor, "b q n"] | None]:
-        """Updated queries and, if asked for, mask logits."""
+        """Updated queries and, if asked for, mask logits; see `AttentionToMask`."""
         if self.self_attn is not None:
             queries = self.norm1(queries + self.dropout(self.self_attn(queries)))
-        attended, mask = self.cross_attn(queries, keys, values, with_mask)
+        attended, mask = self.cross_attn(queries, keys, values, with_mask, lengths)
         queries = self.norm2(queries + self.dropout(attended))
         hidden = self.dropout(F.relu(self.fc1(queries)))
         return self.norm3(queries + self.dropout(self.fc2(hidden))), mask
@@ -159,6 +169,7 @@ class AtmStage(nn.Module):
             for _ in range(config.num_layers)
         ]
         self.layers = nn.ModuleList(layers)
+        self.mask_embed = _mask_embed(embed_dim) if config.masks == "dot_product" else None
         self._init_weights(layers)
 
     def _init_weights(self, layers: list[AtmLayer]) -> None:
@@ -180,21 +191,46 @@ class AtmStage(nn.Module):
         every_layer: bool,
     ) -> list[tuple[Float[Tensor, "b q c"], Float[Tensor, "b q h w"]]]:
         """Queries and mask logits after each supervised layer (the last, or every one)."""
-        if isinstance(self.input_proj, nn.Conv2d):
-            memory = self.input_norm(self.input_proj(features)).flatten(2).transpose(1, 2)
-        else:
-            memory = self.input_norm(
-                self.input_proj(features.flatten(2).transpose(1, 2))
-            )  # (b, h*w, c)
+        memory = self._memory(features)
         keys_values = self._project(memory)
         outputs = []
         for index, layer in enumerate(self.layers):
             supervised = every_layer or index == len(self.layers) - 1
             keys, values = keys_values[2 * index : 2 * index + 2]
-            queries, mask = layer(queries, keys, values, with_mask=supervised)
+            from_attention = supervised and self.mask_embed is None
+            queries, mask = layer(queries, keys, values, with_mask=from_attention)
+            if supervised and self.mask_embed is not None:
+                mask = self.mask_embed(queries) @ memory.transpose(1, 2)  # (b, q, n)
             if mask is not None:
                 outputs.append((queries, mask.unflatten(-1, features.shape[-2:])))
         return outputs
+
+    def refine(
+        self, queries: Float[Tensor, "b q c"], features: Tensor | RaggedTokens
+    ) -> Float[Tensor, "b q c"]:
+        """Queries after all layers, without masks.
+
+        Args:
+            queries: (b, q, c).
+            features: A map (b, d, h, w), or tokens that are packed where images have different numbers of them.
+        """
+        if isinstance(features, RaggedTokens):
+            lengths, memory = features.lengths, self._read(features.tokens[None])
+        else:
+            lengths, memory = None, self._memory(features)
+        keys_values = self._project(memory)
+        for index, layer in enumerate(self.layers):
+            keys, values = keys_values[2 * index : 2 * index + 2]
+            queries, _ = layer(queries, keys, values, with_mask=False, lengths=lengths)
+        return queries
+
+    def _memory(self, features: Float[Tensor, "b d h w"]) -> Float[Tensor, "b n c"]:
+        if isinstance(self.input_proj, nn.Conv2d):
+            return self._read(features).flatten(2).transpose(1, 2)
+        return self._read(features.flatten(2).transpose(1, 2))
+
+    def _read(self, features: Tensor) -> Tensor:
+        return self.input_norm(self.input_proj(features))
 
     def _project(self, memory: Float[Tensor, "b n c"]) -> tuple[Tensor, ...]:
         """Keys and values of every layer: the memory is the same for all, so one matrix product serves them."""
@@ -210,6 +246,11 @@ def _projection(kind: str, in_channels: int, embed_dim: int) -> tuple[nn.Module,
     if kind == "linear_layernorm":
         return nn.Linear(in_channels, embed_dim), nn.LayerNorm(embed_dim)
     if kind == "conv_groupnorm":
+        if embed_dim % NUM_GROUPS:
+            raise ConfigError(
+                f'decoder.projection "conv_groupnorm" normalises {NUM_GROUPS} groups of channels, but decoder.embed_dim '
+                f"is {embed_dim}: choose a multiple of {NUM_GROUPS}."
+            )
         return nn.Conv2d(in_channels, embed_dim, 1), nn.GroupNorm(NUM_GROUPS, embed_dim)
     if in_channels != embed_dim:
         raise ConfigError(
@@ -217,6 +258,34 @@ def _projection(kind: str, in_channels: int, embed_dim: int) -> tuple[nn.Module,
             f"and decoder.embed_dim is {embed_dim}: make them equal, or choose another projection."
         )
     return nn.Identity(), nn.Identity()
+
+
+def atm_width(config: AtmConfig, in_channels: tuple[int, ...]) -> tuple[int, int]:
+    """Width and number of heads of a decoder: the configured ones, else those of the published models.
+
+    Raises:
+        ConfigError: The width is no multiple of the heads.
+    """
+    embed_dim = config.embed_dim or in_channels[-1] // 2
+    num_heads = config.num_heads or max(1, embed_dim // HEAD_DIM)
+    if embed_dim % num_heads:
+        raise ConfigError(
+            f"decoder.embed_dim {embed_dim} is not divisible by decoder.num_heads {num_heads}: "
+            "choose them so that each head gets a whole number of channels."
+        )
+    return embed_dim, num_heads
+
+
+def _mask_embed(embed_dim: int) -> nn.Module:
+    """Queries to what their masks are the products with: MaskFormer's MLP of three layers.
+
+    The paper names the loss of Segmenter and MaskFormer for this variant and gives no more. MaskFormer's MLP is our
+    choice, since its loss is the one used; so is one per stage, since every stage projects its memory for itself.
+    """
+    layers: list[nn.Module] = [nn.Linear(embed_dim, embed_dim)]
+    for _ in range(2):
+        layers += [nn.ReLU(), nn.Linear(embed_dim, embed_dim)]
+    return nn.Sequential(*layers)
 
 
 class AtmDecoder(nn.Module):
@@ -233,13 +302,7 @@ class AtmDecoder(nn.Module):
 
     def __init__(self, in_channels: tuple[int, ...], num_classes: int, config: AtmConfig):
         super().__init__()
-        embed_dim = config.embed_dim or in_channels[-1] // 2
-        num_heads = config.num_heads or max(1, embed_dim // HEAD_DIM)
-        if embed_dim % num_heads:
-            raise ConfigError(
-                f"decoder.embed_dim {embed_dim} is not divisible by decoder.num_heads {num_heads}: "
-                "choose them so that each head gets a whole number of channels."
-            )
+        embed_dim, num_heads = atm_width(config, in_channels)
         if config.supervise == "layers" and len(in_channels) != 1:
             raise ConfigError(
                 f'decoder.supervise "layers" takes one tap, but backbone.taps has {len(in_channels)}.'

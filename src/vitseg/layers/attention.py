@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from vitseg.layers.ragged import ragged_attention
+
 
 def split_heads(x: Float[Tensor, "b n c"], num_heads: int) -> Float[Tensor, "b heads n d"]:
     """Channels to heads, head-major."""
@@ -19,11 +21,28 @@ def merge_heads(x: Float[Tensor, "b heads n d"]) -> Float[Tensor, "b n c"]:
 
 def attend(
     q: Float[Tensor, "b q c"],
-    k: Float[Tensor, "b n c"],
-    v: Float[Tensor, "b n c"],
+    k: Float[Tensor, "#b n c"],
+    v: Float[Tensor, "#b n c"],
     num_heads: int,
     dropout: float,
+    key_lengths: tuple[int, ...] | None = None,
 ) -> Float[Tensor, "b q c"]:
-    """Scaled dot-product attention of projected tokens; `dropout` is the rate on the attention weights."""
+    """Scaled dot-product attention of projected tokens.
+
+    Args:
+        q: Queries.
+        k: Keys.
+        v: Values.
+        num_heads: Heads that the channels are divided into.
+        dropout: Rate on the attention weights.
+        key_lengths: Keys of each image, where the keys of all images are packed into one sequence.
+    """
+    batch, num_queries = q.shape[:2]
+    if key_lengths is not None:
+        q = q.flatten(0, 1)[None]  # (1, b*q, c)
     q, k, v = (split_heads(x, num_heads) for x in (q, k, v))
-    return merge_heads(F.scaled_dot_product_attention(q, k, v, dropout_p=dropout))
+    if key_lengths is None:
+        return merge_heads(F.scaled_dot_product_attention(q, k, v, dropout_p=dropout))
+    query_lengths = (num_queries,) * batch
+    out = merge_heads(ragged_attention(q, k, v, query_lengths, key_lengths, dropout=dropout))
+    return out[0].unflatten(0, (batch, num_queries))

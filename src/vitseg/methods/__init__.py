@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from torch import nn
 
 from vitseg.backbones import BackboneConfig
-from vitseg.methods import segvit
+from vitseg.methods import segvit, shrunk
 from vitseg.methods.model import SegmentationModel
 
 __all__ = ["METHODS", "Method", "SegmentationModel"]
@@ -36,5 +36,8 @@ class Method:
 METHODS: dict[str, Method] = {
     "segvit": Method(
         segvit.SegVitConfig, segvit.build, segvit.build_loss, lambda config: config.backbone
+    ),
+    "shrunk": Method(
+        shrunk.ShrunkConfig, shrunk.build, shrunk.build_loss, lambda config: config.backbone
     ),
 }

@@ -1,6 +1,7 @@
 """SegViT: semantic segmentation with plain vision transformers (NeurIPS 2022).
 
-A plain ViT, taps at several depths, and a cascade of attention-to-mask stages that starts from the deepest tap.
+A plain ViT, taps at several depths, and a cascade of attention-to-mask stages that starts from the deepest tap. With
+Swin (thesis table 4.6) a stage reads a level of the pyramid, and the masks are summed at the finest of them.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from vitseg.backbones import BackboneConfig, create_backbone
+from vitseg.backbones import AnyBackboneConfig, create_backbone
 from vitseg.decoders.atm import AtmConfig, AtmDecoder
 from vitseg.losses.atm import AtmLoss, AtmLossConfig
 from vitseg.methods.model import SegmentationModel
@@ -20,11 +21,15 @@ class SegVitConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    backbone: BackboneConfig = Field(description="the plain ViT and its taps")
-    decoder: AtmConfig = Field(
-        default=AtmConfig(), description="the ATM cascade, one stage per tap"
+    backbone: AnyBackboneConfig = Field(
+        description="the plain ViT and its taps, or the Swin and its levels"
     )
-    loss: AtmLossConfig = Field(default=AtmLossConfig(), description="weights of the loss terms")
+    decoder: AtmConfig = Field(
+        default=AtmConfig(), description="the ATM cascade, one stage per tap or level"
+    )
+    loss: AtmLossConfig = Field(
+        default=AtmLossConfig(), description="what is supervised, and the weights of the terms"
+    )
 
 
 def build(
@@ -39,8 +44,7 @@ def build(
         load_pretrained: False builds the architecture alone, for weights from a model directory.
     """
     backbone = create_backbone(config.backbone, image_size, load_pretrained)
-    in_channels = (backbone.embed_dim,) * len(config.backbone.taps)
-    return SegmentationModel(backbone, AtmDecoder(in_channels, num_classes, config.decoder))
+    return SegmentationModel(backbone, AtmDecoder(backbone.channels, num_classes, config.decoder))
 
 
 def build_loss(config: SegVitConfig, class_weights: Tensor | None = None) -> AtmLoss:

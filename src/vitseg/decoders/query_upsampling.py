@@ -1,0 +1,143 @@
+"""Query-based up-sampling (QU): queries of the full token grid collect what the shrunk backbone knows.
+
+Source: SegViT (NeurIPS 2022), section 3.3; thesis section 4.2.2. As in the published weights, it is part of the
+decoder: learned queries attend first to the map that entered the shrinking block, then to the last tap, through standard
+decoder layers; on the map that they become runs one stage of attention-to-mask layers, each of them supervised.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from vitseg.decoders.atm import AtmConfig, AtmDecoder, AtmStage, atm_width
+from vitseg.layers.grid import GridInterpolation, resample_grid
+from vitseg.layers.ragged import RaggedTokens
+from vitseg.types import Features, SegOutput, Size, spatial_size
+
+
+class QueryUpsamplingConfig(BaseModel):
+    """Configuration of `QueryUpsampling`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    queries: Literal["learned", "inherited"] = Field(
+        default="learned",
+        description='what asks: queries learned for a grid ("learned"), or the tokens that entered the shrinking '
+        'block ("inherited"), which then attend to the last tap alone, through twice the layers',
+    )
+    num_layers: int = Field(default=3, ge=1, description="decoder layers per feature map")
+    interpolation: GridInterpolation = Field(
+        default="bicubic", description="how learned queries are resampled to another grid"
+    )
+
+
+class QueryUpsampling(nn.Module):
+    """Maps of the shrunk backbone to one map of the full token grid.
+
+    Args:
+        in_channels: Width of each feature map, shallow to deep.
+        grid: Token grid that learned queries are stored for.
+        config: See `QueryUpsamplingConfig`.
+        atm: Width, heads and dropout, which it shares with the attention-to-mask layers behind it.
+    """
+
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        grid: Size,
+        config: QueryUpsamplingConfig,
+        atm: AtmConfig,
+    ):
+        super().__init__()
+        self.config = config
+        self.grid = grid
+        embed_dim, num_heads = atm_width(atm, in_channels)
+        num_layers, memories = config.num_layers, in_channels
+        if config.queries == "learned":
+            self.query_embed = nn.Parameter(torch.randn(grid[0] * grid[1], embed_dim))
+        else:
+            self.query_proj = nn.Linear(in_channels[0], embed_dim)
+            self.query_norm = nn.LayerNorm(embed_dim)
+            nn.init.trunc_normal_(self.query_proj.weight, std=0.02)
+            nn.init.zeros_(self.query_proj.bias)
+            num_layers, memories = 2 * num_layers, in_channels[1:]
+        stage = AtmConfig(dropout=atm.dropout, num_layers=num_layers)
+        self.stages = nn.ModuleList(
+            AtmStage(channels, embed_dim, num_heads, stage) for channels in memories
+        )
+        for stage in self.stages:
+            _init_cross_attention(stage)
+
+    def forward(self, features: Features) -> Float[Tensor, "b d h w"]:
+        """The up-sampled map."""
+        first = features.maps[0]
+        grid = spatial_size(first)
+        memories = [*features.maps, *features.ragged]
+        if self.config.queries == "learned":
+            stored = resample_grid(
+                self.query_embed[None], self.grid, grid, self.config.interpolation
+            )
+            queries = stored.expand(len(first), -1, -1)
+        else:
+            queries = self.query_norm(self.query_proj(first.flatten(2).transpose(1, 2)))
+            memories = memories[1:]
+        for stage, memory in zip(self.stages, memories, strict=True):
+            queries = stage.refine(queries, memory)
+        return queries.transpose(1, 2).unflatten(-1, grid)
+
+
+def _init_cross_attention(stage: nn.Module) -> None:
+    """Xavier-uniform over queries, keys and values together, as a packed projection starts; alike in every layer."""
+    attentions = [layer.cross_attn for layer in stage.layers]
+    width = attentions[0].q.weight.shape[0]
+    packed = nn.init.xavier_uniform_(torch.empty(3 * width, width))
+    for attention in attentions:
+        parts = (attention.q, attention.k, attention.v)
+        for part, weight in zip(parts, packed.chunk(3), strict=True):
+            part.weight.data.copy_(weight)
+
+
+class ShrunkDecoder(nn.Module):
+    """Up-sampling and attention-to-mask layers behind a `ShrunkViT`.
+
+    `SegOutput.aux` holds the earlier layers, and the edge head's output as "edges": classes "no edge" and "edge", with
+    the readout "logits".
+
+    Args:
+        upsampling: None: the masks stay at half the grid, from the last tap alone (the papers' "naive").
+        atm: Of one stage.
+    """
+
+    def __init__(self, upsampling: QueryUpsampling | None, atm: AtmDecoder):
+        super().__init__()
+        self.upsample = upsampling
+        self.atm = atm
+
+    def forward(self, features: Features) -> SegOutput:
+        """Features to masks and class logits."""
+        if self.upsample is not None:
+            output = self.atm(replace(features, maps=(self.upsample(features),)))
+        else:
+            output = self.atm(_last_map(features))
+        if not features.aux:
+            return output
+        edges = SegOutput(
+            features.aux["edges"], None, "logits", features.input_size, features.padded_size
+        )
+        return replace(output, aux={**output.aux, "edges": edges})
+
+
+def _last_map(features: Features) -> Features:
+    """The last tap; on an odd grid its cells reach beyond the padded image, by a patch."""
+    full, half = spatial_size(features.maps[0]), spatial_size(features.maps[-1])
+    height, width = (
+        2 * small * (padded // cells)
+        for small, cells, padded in zip(half, full, features.padded_size, strict=True)
+    )
+    return replace(features, maps=features.maps[-1:], padded_size=(height, width))
