@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -13,17 +14,23 @@ import torch
 import vitseg
 from tests.golden.reference import recipe_weight
 from vitseg.backbones import BackboneConfig
-from vitseg.checkpoint.convert import convert_checkpoint
+from vitseg.checkpoint.convert import (
+    convert_checkpoint,
+    published_protocol,
+    read_checkpoint,
+)
 from vitseg.checkpoint.model_dir import ModelRecord, save_model
 from vitseg.classes import ClassTable
 from vitseg.data.class_files import read_labels
 from vitseg.decoders.atm import AtmConfig
 from vitseg.errors import CheckpointError
+from vitseg.inference.config import InferenceConfig
 from vitseg.inference.scores import pixel_scores
 from vitseg.methods import SegmentationModel, segvit
 from vitseg.methods.segvit import SegVitConfig
 
 NUM_CLASSES, CROP = 5, 128
+CLASSES = ClassTable.from_names(["sky", "road", "tree", "car", "sign"])
 
 INVERSE = (
     ("backbone.patch_embed.proj.", "backbone.patch_embed.projection."),
@@ -38,6 +45,7 @@ INVERSE = (
 INVERSE_DECODER = (
     ("decoder.query_embed.", "decode_head.q."),
     ("decoder.class_embed.", "decode_head.class_embed."),
+    (".self_attn.in_proj.", ".self_attn.in_proj_"),
     (".cross_attn.", ".multihead_attn."),
     (".fc1.", ".linear1."),
     (".fc2.", ".linear2."),
@@ -106,12 +114,18 @@ def write(tmp_path, state):
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory, state) -> tuple[SegmentationModel, ModelRecord]:
     path = tmp_path_factory.mktemp("published") / "segvit.pth"
-    return convert_checkpoint(write_checkpoint(path, state), None)
+    return convert(write_checkpoint(path, state))
 
 
-def refusal(path: Path, classes: ClassTable | None = None) -> str:
+def convert(
+    path: Path, classes: ClassTable = CLASSES, dataset: str | None = None
+) -> tuple[SegmentationModel, ModelRecord]:
+    return convert_checkpoint(read_checkpoint(path), classes, dataset)
+
+
+def refusal(path: Path, classes: ClassTable = CLASSES) -> str:
     with pytest.raises(CheckpointError) as caught:
-        convert_checkpoint(path, classes)
+        convert(path, classes)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -127,6 +141,14 @@ def test_a_converted_model_gives_the_scores_of_its_source(tmp_path, converted, s
         )
 
 
+def test_the_names_of_these_files_are_the_published_ones(shared, state):
+    """Else the inverse above would prove nothing."""
+    lines = (shared / "golden" / "keys_segvit_vitb_ade20k.txt").read_text().splitlines()
+    listed = {line.split("\t")[0] for line in lines if not line.startswith("#")}
+    third_layer = re.compile(r"decode_head\.decoder_\d\.layers\.2\.")  # the source has two
+    assert set(state) == {name for name in listed if not third_layer.match(name)}
+
+
 def test_the_record_says_what_was_converted(converted):
     _, record = converted
     assert record.architecture["backbone"]["name"] == "vit_tiny_patch16_384"
@@ -135,16 +157,40 @@ def test_the_record_says_what_was_converted(converted):
     assert record.image_size == (CROP, CROP)
     assert record.inference["crop_size"] == (CROP, CROP)
     assert record.inference["stride"] == (85, 85)
-    assert record.license is not None
-    assert record.classes.names == ("class_0", "class_1", "class_2", "class_3", "class_4")
+    assert record.inference["resize"] == (2048, CROP)
+    assert record.metrics == {"converted_from": "segvit.pth"}
+    assert "non-commercial" in record.license
+    assert record.classes == CLASSES
 
 
 def test_classes_are_named_by_the_list_given(tmp_path, write):
     file = tmp_path / "classes.json"
-    names = ["sky", "road", "tree", "car", "sign"]
+    names = ["a", "b", "c", "d", "e"]
     file.write_text(json.dumps({"classes": [*names, "void"], "ignore_index": 5}))
-    _, record = convert_checkpoint(write(), read_labels(file).classes)
+    _, record = convert(write(), read_labels(file).classes)
     assert record.classes.names == tuple(names)
+
+
+@pytest.mark.parametrize(
+    ("crop", "dataset", "expected"),
+    [
+        (640, "ade20k", {"resize": (2048, 640), "stride": (608, 608)}),
+        (512, "ade20k", {"resize": (2048, 512), "stride": (341, 341)}),
+        (512, "coco_stuff_10k", {"resize": (2048, 512), "stride": (341, 341), "min_short": 512}),
+        (480, "pascal_context_59", {"resize": (520, 520), "stride": (320, 320), "min_short": 480}),
+        (480, None, {"resize": (2048, 480), "stride": (320, 320)}),
+    ],
+)
+def test_protocols_of_the_published_models(crop, dataset, expected):
+    protocol = published_protocol(crop, dataset)
+    assert protocol == {"mode": "slide", "crop_size": (crop, crop), **expected}
+    InferenceConfig.model_validate(protocol)
+
+
+def test_the_data_set_is_recorded(write):
+    _, record = convert(write(), dataset="pascal_context_59")
+    assert record.metrics["trained_on"] == "pascal_context_59"
+    assert record.inference["resize"] == (520, 520)
 
 
 def test_another_number_of_classes_is_refused(write):
@@ -154,7 +200,7 @@ def test_another_number_of_classes_is_refused(write):
 
 def test_a_parameter_of_another_model_is_refused(write):
     message = refusal(write(**{"decode_head.conv_seg.weight": torch.zeros(1)}))
-    assert "no checkpoint of plain SegViT (decode_head.conv_seg.weight)" in message
+    assert "also holds decode_head.conv_seg.weight" in message
 
 
 @pytest.mark.parametrize(
@@ -172,30 +218,48 @@ def test_a_missing_parameter_is_refused(write, name):
 
 def test_a_parameter_of_another_shape_is_refused(write):
     message = refusal(write(**{"decode_head.class_embed.bias": torch.zeros(9)}))
-    assert "does not fit vit_tiny_patch16_384" in message
+    assert "does not fit SegViT (vit_tiny_patch16_384)" in message
     assert "decoder.class_embed.bias" in message
 
 
 def test_another_backbone_is_refused(tmp_path, state):
     narrow = {n: v for n, v in state.items() if not n.startswith("backbone.layers.11.")}
     torch.save({"state_dict": narrow}, tmp_path / "segvit.pth")
-    assert "width 192, 11 blocks and 3 stages" in refusal(tmp_path / "segvit.pth")
+    assert "width 192 and 11 blocks" in refusal(tmp_path / "segvit.pth")
     headless = {n: v for n, v in state.items() if not n.startswith("backbone.layers.")}
     torch.save({"state_dict": headless}, tmp_path / "segvit.pth")
     assert "0 blocks" in refusal(tmp_path / "segvit.pth")
+    more = {n.replace("decoder_1.", f"decoder_{i}."): v for n, v in state.items() for i in (4, 5)}
+    torch.save({"state_dict": state | more}, tmp_path / "segvit.pth")
+    assert "12 blocks has 5 stages. Known: 1, 2, 3, 4." in refusal(tmp_path / "segvit.pth")
+
+
+def test_position_embeddings_of_no_square_grid_are_refused(write):
+    message = refusal(write(**{"backbone.pos_embed": torch.zeros(1, 1 + 8 * 9, 192)}))
+    assert "backbone.pos_embed has 73 entries" in message
+    assert "3 axes" in refusal(write(**{"backbone.pos_embed": torch.zeros(65, 192)}))
+
+
+def test_a_number_of_layers_is_not_taken_on_trust(write):
+    """A name is enough to ask for a billion of them."""
+    name = "decode_head.decoder_1.layers.999999999.norm1.weight"
+    assert "does not fit" in refusal(write(**{name: torch.zeros(192)}))
 
 
 def test_other_checkpoints_are_refused(tmp_path):
     path = tmp_path / "other.pth"
     torch.save({"model": {"blocks.0.attn.qkv.weight": torch.zeros(3)}}, path)
-    assert "no checkpoint of plain SegViT" in refusal(path)
+    assert "a checkpoint of a backbone alone (it has blocks.0.attn.qkv.weight)" in refusal(path)
     torch.save([1, 2], path)
     assert "holds no table of tensors" in refusal(path)
     path.write_text("not a checkpoint")
     assert str(path) in refusal(path)
     path.write_bytes(b"")
     assert str(path) in refusal(path)
+    torch.save({"state_dict": {}}, path)
+    assert "holds no table of tensors" in refusal(path)
     assert "does not exist" in refusal(tmp_path / "none.pth")
+    assert "is a folder" in refusal(tmp_path)
 
 
 class Payload:

@@ -18,7 +18,7 @@ def test_sheets_and_an_index_are_written(vitseg, tmp_path, model, data):
     result = vitseg("explain", model, data / "images", "--out", out, "--top", 2)
     assert result.code == 0, result.err
     assert not result.messages
-    assert result.out.startswith("6 images -> ")
+    assert result.out.startswith("6 of 6 images -> ")
     sheets = sorted(path.name for path in out.glob("*.png"))
     assert len(sheets) == 6
     page = (out / "index.html").read_text()
@@ -69,9 +69,32 @@ def test_an_index_is_not_replaced_unasked(refused, vitseg, tmp_path, model, imag
     assert content(out) != before
 
 
-def test_a_damaged_image_is_named(refused, tmp_path, model):
+def test_an_image_of_the_input_is_never_replaced(refused, tmp_path, model, image):
+    before = content(tmp_path)
+    for options in ([], ["--overwrite"]):
+        line = refused("explain", model, image, "--out", tmp_path, *options)
+        assert f"holds the image {image.name} itself" in line
+    assert content(tmp_path) == before
+
+
+def test_another_picture_is_not_replaced_unasked(refused, tmp_path, model, image):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / image.name).write_bytes(b"mine")
+    line = refused("explain", model, image, "--out", out)
+    assert f"has {image.name} already" in line
+    assert content(out) == {image.name: b"mine"}
+
+
+def test_a_damaged_image_is_named_and_left_out(refused, vitseg, tmp_path, model, image):
     (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    assert "bad.png" in refused("explain", model, tmp_path / "bad.png", "--out", tmp_path / "out")
+    out = tmp_path / "out"
+    assert "bad.png" in refused("explain", model, tmp_path / "bad.png", "--out", out)
+    assert not out.exists()
+    result = vitseg("explain", model, tmp_path / "bad.png", image, "--out", out)
+    assert result.code == 2
+    assert result.out.startswith("1 of 2 images -> ")
+    assert sorted(path.name for path in out.iterdir()) == [image.name, "index.html"]
 
 
 def test_a_model_without_stages_is_refused(refused, tmp_path, model, image, monkeypatch):

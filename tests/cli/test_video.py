@@ -51,11 +51,13 @@ def test_the_input_is_never_replaced(refused, tmp_path, model, clip):
         (["in.mp4", "none/out.mp4"], "does not exist"),
         (["in.mp4", "out.mp4", "--every", "0"], "every is 0"),
         (["in.mp4", "out.mp4", "--opacity", "2"], "opacity is 2.0"),
+        (["in.mp4", "folder.mp4"], "folder.mp4 is a folder"),
         (["text.mp4", "out.mp4"], "text.mp4 is no video"),
     ],
 )
 def test_mistakes_are_named(refused, tmp_path, model, clip, monkeypatch, arguments, words):
     (tmp_path / "text.mp4").write_text("no video")
+    (tmp_path / "folder.mp4").mkdir()
     monkeypatch.chdir(tmp_path)
     before = content(tmp_path)
     assert words in refused("video", model, *arguments)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from vitseg.decoders.atm import AtmConfig, AtmDecoder, AttentionToMask
 from vitseg.errors import ConfigError
@@ -25,6 +26,48 @@ def test_masks_are_the_mean_of_the_heads_scores():
     k = layer.k(memory).unflatten(-1, (4, 8)).transpose(1, 2)
     scores = q @ k.transpose(-1, -2) * 8**-0.5
     torch.testing.assert_close(mask, scores.mean(1))
+
+
+def test_dot_product_masks_are_of_the_final_queries_and_the_memory():
+    torch.manual_seed(0)
+    config = AtmConfig(embed_dim=16, num_heads=2, num_layers=2, masks="dot_product")
+    decoder = AtmDecoder((24, 24), 5, config).eval()
+    features = features_of((4, 6), (4, 6))
+    queries, total = decoder.query_embed.weight.expand(2, -1, -1), 0.0
+    for stage, feature_map in zip(decoder.stages, reversed(features.maps), strict=True):
+        memory = stage.input_norm(stage.input_proj(feature_map.flatten(2).transpose(1, 2)))
+        for layer in stage.layers:
+            attention = layer.cross_attn
+            queries, mask = layer(queries, attention.k(memory), attention.v(memory), False)
+            assert mask is None
+        total = total + stage.mask_embed(queries) @ memory.transpose(1, 2)
+    output = decoder(features)
+    torch.testing.assert_close(output.mask_logits.flatten(2), total, atol=1e-5, rtol=1e-5)
+    linear = [layer for layer in decoder.stages[0].mask_embed if isinstance(layer, nn.Linear)]
+    assert len(linear) == 3
+    assert all(layer.bias.eq(0).all() for layer in linear)
+
+
+def test_attention_masks_have_no_layer_of_their_own():
+    plain = AtmDecoder((24,), 5, AtmConfig(embed_dim=16, num_heads=2))
+    assert not any("mask_embed" in name for name in plain.state_dict())
+
+
+def test_a_neck_of_convolution_and_group_norm():
+    """As the published Swin model: normalised over 32 groups of channels and the whole map."""
+    torch.manual_seed(0)
+    config = AtmConfig(embed_dim=64, num_layers=1, projection="conv_groupnorm")
+    decoder = AtmDecoder((24, 48), 5, config)
+    deepest = decoder.stages[0]
+    assert isinstance(deepest.input_proj, nn.Conv2d)
+    assert (deepest.input_proj.in_channels, deepest.input_proj.kernel_size) == (48, (1, 1))
+    x = torch.randn(2, 48, 3, 4)
+    mixed = x.flatten(2).transpose(1, 2) @ deepest.input_proj.weight[:, :, 0, 0].T
+    mixed = (mixed + deepest.input_proj.bias).unflatten(-1, (32, 2))  # (b, n, groups, 2)
+    var, mean = torch.var_mean(mixed, (1, 3), keepdim=True, correction=0)
+    expected = ((mixed - mean) / (var + 1e-5).sqrt()).flatten(2)
+    found = deepest.input_norm(deepest.input_proj(x)).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_transposing_the_grid_transposes_the_masks():
@@ -61,6 +104,8 @@ def test_the_default_width_is_half_the_backbones_with_heads_of_32():
     [
         (1, AtmConfig(embed_dim=30, num_heads=4), "not divisible"),
         (2, AtmConfig(supervise="layers"), "takes one tap"),
+        (1, AtmConfig(embed_dim=48, projection="conv_groupnorm"), "choose a multiple of 32"),
+        (1, AtmConfig(embed_dim=32, projection="none"), "64 wide .* is 32"),
     ],
 )
 def test_contradictions(levels, config, message):

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from tests.tiny import CROP, NAMES, make_model, make_predictor, make_record, photo
@@ -41,13 +44,19 @@ def test_stages_sum_to_the_models_mask_and_labels_are_its_labels():
     predictor, image = make_predictor(), photo(64, 96)
     found = explain(predictor, image)
     output = predictor.model(to_tensor(image, predictor.preprocessing)[None])
-    assert [stage.name for stage in found.stages] == ["stage 1, tap 3", "stage 2, tap 1"]
+    assert [stage.name for stage in found.stages] == ["stage 1", "stage 2"]
     total = torch.stack([stage.mask_logits for stage in found.stages]).sum(0)
     assert torch.allclose(total, output.mask_logits[0], atol=1e-5)
     assert not torch.allclose(found.stages[0].mask_logits, found.stages[1].mask_logits, atol=1e-2)
     assert found.summed is not None
     assert torch.equal(found.summed.mask_logits, output.mask_logits[0])
     assert np.array_equal(found.segmentation.label_map, predictor(image).label_map)
+
+
+def test_a_file_is_named_in_its_segmentation(tmp_path):
+    Image.fromarray(photo(64, 96)).save(tmp_path / "a.png")
+    assert explain(make_predictor(), tmp_path / "a.png").segmentation.path == tmp_path / "a.png"
+    assert explain(make_predictor(), photo(64, 96)).segmentation.path is None
 
 
 def test_the_masks_make_the_scores():
@@ -72,6 +81,24 @@ def test_of_an_output_made_by_hand():
     assert found.mask(found.stages[0], 2)[10, 20] == pytest.approx(0.7311, abs=1e-4)
 
 
+def test_other_entries_of_aux_are_no_stages():
+    logits = torch.zeros(3, 2)
+    final = output_of(2.5, logits, "presence", [output_of(1.0, logits, "presence")])
+    edges = SegOutput(torch.zeros(1, 2, 8, 8), None, "logits", (64, 64), (64, 64))
+    predictor = predictor_with({"classifier": "presence"}, [1, 3])
+    give(predictor, replace(final, aux={"edges": edges, **final.aux}))
+    found = explain(predictor, photo(64, 64))
+    assert [column.name for column in found.columns] == ["stage 1", "stage 2", "sum = the mask"]
+    assert [float(stage.mask_logits[0, 0, 0]) for stage in found.columns] == [1.0, 1.5, 2.5]
+
+
+def test_masks_without_probabilities_are_refused():
+    predictor = predictor_with({}, [1])
+    give(predictor, replace(output_of(1.0, torch.zeros(3, 2), "logits"), class_logits=None))
+    with pytest.raises(ConfigError, match="has only masks"):
+        explain(predictor, photo(64, 64))
+
+
 def test_of_a_model_that_mixes_its_queries_the_query_of_the_class_counts():
     logits = torch.zeros(3, 4)
     logits[1, 1] = 5.0
@@ -92,7 +119,7 @@ def test_layers_that_are_not_summed_stand_alone():
 
 def test_a_single_stage_has_no_sum():
     found = explain(predictor_with({}, [3]), photo(64, 64))
-    assert [stage.name for stage in found.columns] == ["stage 1, tap 3"]
+    assert [stage.name for stage in found.columns] == ["stage 1"]
 
 
 def test_the_strongest_classes_have_most_pixels_and_then_most_probability():

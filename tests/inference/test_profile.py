@@ -26,15 +26,17 @@ def noise(size=(64, 64), count=1) -> list[Tensor]:
 
 
 class BrightnessBackbone(nn.Module):
-    """Runs its backbone once for a dark image and twice for a bright one: work that depends on the data."""
+    """Runs its backbone once for a dark image and twice for a bright one, with a weight that only this one needs: work
+    that depends on the data."""
 
     def __init__(self, backbone):
         super().__init__()
         self.inner = backbone
+        self.gain = nn.Parameter(torch.ones(64))
 
     def forward(self, images):
         if images.mean() > 0:
-            self.inner(images)
+            self.inner(images * self.gain)
         return self.inner(images)
 
 
@@ -74,6 +76,7 @@ def test_work_that_depends_on_the_image_is_averaged():
     mean = profile_model(model, [dark, bright, dark, dark], CPU, num_runs=1)
     assert mean.total_macs("backbone") == pytest.approx(1.25 * once.total_macs("backbone"))
     assert mean.total_macs("decoder") == pytest.approx(once.total_macs("decoder"))
+    assert mean.parameters == once.parameters + 64  # those of any image
 
 
 def test_runs_take_one_image_after_another(monkeypatch):
@@ -81,33 +84,66 @@ def test_runs_take_one_image_after_another(monkeypatch):
     monkeypatch.setattr(profiling, "_labels", lambda model, batch: seen.append(batch[:, 0, 0, 0]))
     images = [torch.full((1, 3, 8, 8), float(number)) for number in range(3)]
     monkeypatch.setattr(profiling, "WARMUPS", 0)
-    profiling._measure(make_model(), make_model(), images, CPU, 2, 3)
-    assert [batch.tolist() for batch in seen] == [[0, 1], [2, 0], [1, 2], [0, 1]]
+    model = make_model()
+    profiling._measure(model, model, images, CPU, 2, 3)
+    timed, followed = [[0, 1], [2, 0], [1, 2]], [[0, 1], [2, 0]]  # all images are followed, too
+    assert [batch.tolist() for batch in seen] == timed + followed
 
 
-def test_bf16_runs_the_products_in_bf16(monkeypatch):
-    dtypes = set()
+@pytest.mark.parametrize(
+    ("images", "batch_size", "runs"), [(1, 1, 20), (30, 1, 30), (30, 4, 20), (90, 4, 23)]
+)
+def test_every_image_is_timed_unless_runs_are_given(monkeypatch, images, batch_size, runs):
+    monkeypatch.setattr(profiling, "_labels", lambda model, batch: None)
+    noises = noise((8, 8), images)
+    speed = profiling._measure(make_model(), make_model(), noises, CPU, batch_size, None)
+    assert len(speed.seconds) == runs
+    short = profiling._measure(make_model(), make_model(), noises, CPU, batch_size, 2)
+    assert len(short.seconds) == 2
 
-    def note(model, batch):
-        dtypes.add(model(batch).class_logits.dtype)
 
-    monkeypatch.setattr(profiling, "_labels", note)
-    with profiling._precision(CPU, "bf16"):
-        profiling._measure(make_model(), make_model(), noise(), CPU, 1, 1)
-    assert dtypes == {torch.bfloat16}
+def test_the_peak_is_that_of_the_image_that_takes_most(monkeypatch):
+    def take(model, batch):
+        torch.empty(int(batch[0, 0, 0, 0]))
+
+    monkeypatch.setattr(profiling, "_labels", take)
+    images = [torch.full((1, 3, 8, 8), float(number)) for number in (10, 500, 20)]
+    speed = profiling._measure(make_model(), make_model(), images, CPU, 1, None)
+    assert speed.peak_memory == 4 * 500
 
 
-def test_only_the_timed_model_is_compiled(monkeypatch):
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float32)]
+)
+def test_the_model_runs_in_the_precision_and_its_labels_in_fp32(monkeypatch, precision, dtype):
+    model, of_model, of_scores = make_model(), [], []
+    model.decoder.register_forward_hook(lambda *call: of_model.append(call[2].class_logits.dtype))
+
+    def note(scores):
+        assert not torch.is_autocast_enabled("cpu")
+        of_scores.append(scores.rows(0, 1).dtype)
+
+    monkeypatch.setattr(profiling, "label_map", note)
+    profile_model(model, noise(), CPU, precision=precision, num_runs=1)
+    assert set(of_scores) == {torch.float32}
+    assert of_model[-1] == dtype
+    assert of_model[0] == torch.float32  # the count
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_only_the_timed_model_is_compiled(monkeypatch, precision):
     calls = []
+    outputs = {n: make_model()(torch.zeros(n, 3, 64, 64)) for n in (1, 2)}
 
     def compile_(model, dynamic):
         assert dynamic is False  # one size, so the fastest code
-        return lambda batch: calls.append(len(batch)) or model(batch)
+        return lambda batch: calls.append(len(batch)) or outputs[len(batch)]
 
     monkeypatch.setattr(torch, "compile", compile_)
-    result = profile_model(make_model(), noise(), CPU, batch_size=2, compiled=True, num_runs=4)
+    options = {"batch_size": 2, "precision": precision}
+    result = profile_model(make_model(), noise(), CPU, compiled=True, num_runs=4, **options)
     assert calls == [1] * 7 + [2] * 7  # three of each to warm up
-    eager = profile_model(make_model(), noise(), CPU, batch_size=2, num_runs=1)
+    eager = profile_model(make_model(), noise(), CPU, num_runs=1, **options)
     assert replace(result, speeds=()) == replace(eager, speeds=())
     assert [s.peak_memory for s in result.speeds] == [s.peak_memory for s in eager.speeds]
 
@@ -123,13 +159,29 @@ def test_a_machine_without_a_compiler_is_an_error(monkeypatch):
         profile_model(make_model(), noise(), CPU)
 
 
-def test_a_batch_beyond_the_memory_is_an_error(monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_a_batch_beyond_the_memory_is_an_error(monkeypatch, error):
     def fail(model, batch):
-        raise torch.OutOfMemoryError("out of memory")
+        raise error
 
     monkeypatch.setattr(profiling, "_labels", fail)
     with pytest.raises(ConfigError, match="batch 4 of 64x96 does not fit the memory of cpu"):
         profile_model(make_model(), noise((64, 96)), CPU, batch_size=4)
+
+
+def test_other_errors_of_a_model_stay_what_they_are(monkeypatch):
+    def fail(model, batch):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(profiling, "_labels", fail)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        profile_model(make_model(), noise(), CPU)
 
 
 def test_photos_cover_the_size_and_lose_their_borders(tmp_path):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,24 @@ def test_times_of_a_variable_rate_stay(tmp_path):
             writer.write(photo(32, 32), time)
     segment_video(CountingPredictor(), tmp_path / "in.mkv", tmp_path / "out.mp4")
     assert [frame.time for frame in frames_of(tmp_path / "out.mp4")] == times
+
+
+def test_times_within_one_unit_of_the_source_follow_each_other(tmp_path):
+    facts = read_facts(write_clip(tmp_path / "rate.mp4"))
+    facts = replace(facts, time_base=Fraction(1, 10))
+    with VideoWriter(tmp_path / "out.mkv", tmp_path / "out.mkv", facts) as writer:
+        for hundredths in (0, 10, 12, 20, 40):
+            writer.write(photo(32, 32), Fraction(hundredths, 100))
+    times = [frame.time for frame in frames_of(tmp_path / "out.mkv")]
+    assert times == [Fraction(n, 10) for n in (0, 1, 2, 3, 4)]
+
+
+def test_frames_too_large_for_the_encoder_are_named(tmp_path):
+    wide = np.zeros((16, 16386, 3), np.uint8)
+    source = write_clip(tmp_path / "in.mkv", 1, wide.shape[:2], codec="ffv1", picture=wide)
+    with pytest.raises(DataError, match=r"16386x16 pixels.*scale the video down"):
+        segment_video(CountingPredictor(), source, tmp_path / "out.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
 
 
 @pytest.mark.skipif(

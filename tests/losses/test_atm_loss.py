@@ -6,9 +6,11 @@ import math
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from vitseg.classes import IGNORE_INDEX
-from vitseg.losses.atm import AtmLoss, AtmLossConfig, present_classes
+from vitseg.inference.scores import pixel_scores
+from vitseg.losses.atm import AtmLoss, AtmLossConfig, full_scores, present_classes
 from vitseg.losses.mask import dice_loss, focal_loss
 from vitseg.types import SegOutput
 
@@ -116,3 +118,57 @@ def test_class_weights_are_weighted_means(readout):
     cross_entropy = [-log_probs[0, present[0]], -log_probs[1, present[1]], -log_probs[2, -1]]
     expected = (3 * cross_entropy[0] + cross_entropy[1] + 0.1 * cross_entropy[2]) / 4.1
     assert terms["loss_ce"].item() == pytest.approx(expected.item())
+
+
+PIXELS = AtmLossConfig(kind="pixels")
+
+
+def test_pixel_cross_entropy_by_hand():
+    """Scores of two classes in two pixels, one of them ignored: it counts in the mean with a loss of 0."""
+    masks = torch.tensor([0.0, math.log(3.0)])[None, :, None, None].expand(1, 2, 1, 2)
+    classes = torch.tensor([[[1.0, 0.0, 0.5], [0.0, 0.0, 0.0]]])
+    labels = torch.tensor([[[1, IGNORE_INDEX]]])
+    output = output_of(masks, classes, size=(1, 2))
+    first = [math.exp(v) / (math.e + 1 + math.exp(0.5)) for v in (1.0, 0.0)]
+    scores = [0.5 * first[0] + 0.75 / 3, 0.5 * first[1] + 0.75 / 3]
+    expected = math.log(math.exp(scores[0]) + math.exp(scores[1])) - scores[1]
+    terms = AtmLoss(PIXELS)(output, labels)
+    assert list(terms) == ["loss_pixel"]
+    assert terms["loss_pixel"].item() == pytest.approx(expected / 2)
+
+
+@pytest.mark.parametrize("readout", ["mixing", "presence", "logits"])
+def test_pixel_scores_are_those_of_inference(readout):
+    torch.manual_seed(0)
+    num_logits = {"mixing": 4, "presence": 2, "logits": 0}[readout]
+    classes = torch.randn(2, 3, num_logits) if num_logits else None
+    output = SegOutput(torch.randn(2, 3, 4, 5), classes, readout, (50, 71), (64, 80))
+    torch.testing.assert_close(full_scores(output, (50, 71)), pixel_scores(output))
+
+
+def test_pixel_cross_entropy_of_every_stage_with_its_own_name():
+    labels = torch.zeros(1, 2, 2, dtype=torch.long)
+    early = output_of(torch.zeros(1, 2, 1, 1), torch.zeros(1, 2, 3))
+    late = torch.ones(1, 2, 2, 2), torch.randn(1, 2, 3)
+    output = SegOutput(*late, "mixing", (2, 2), (2, 2), {"0": early})
+    terms = AtmLoss(PIXELS)(output, labels)
+    assert set(terms) == {"loss_pixel", "loss_pixel_0"}
+    assert terms["loss_pixel_0"].item() == pytest.approx(math.log(2))
+
+
+def test_class_weights_make_the_pixel_loss_a_weighted_mean():
+    labels = torch.tensor([[[0, 1], [1, IGNORE_INDEX]]])
+    torch.manual_seed(0)
+    output = output_of(torch.randn(1, 2, 2, 2), torch.randn(1, 2, 3))
+    terms = -full_scores(output, (2, 2)).log_softmax(1)[0]
+    expected = 3 * terms[0, 0, 0] + 0.5 * (terms[1, 0, 1] + terms[1, 1, 0])
+    found = AtmLoss(PIXELS, torch.tensor([3.0, 0.5]))(output, labels)["loss_pixel"]
+    assert found.item() == pytest.approx(expected.item() / (3 + 0.5 + 0.5 + 1))
+    plain = AtmLoss(PIXELS)(output, labels)["loss_pixel"]
+    equal = AtmLoss(PIXELS, torch.ones(2))(output, labels)["loss_pixel"]
+    assert equal.item() == pytest.approx(plain.item())
+
+
+def test_weights_of_mask_terms_are_refused_with_pixels():
+    with pytest.raises(ValidationError, match='focal_weight belong to kind "masks"'):
+        AtmLossConfig(kind="pixels", focal_weight=10)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -88,6 +90,21 @@ def test_rows_and_columns_make_the_sheet_larger():
     assert more_rows.width == one.width
     assert more_columns.width >= one.width + 2 * 320
     assert more_columns.height == one.height
+
+
+def test_rows_are_drawn_one_at_a_time():
+    drawn = []
+
+    def rows():
+        for name in ("road", "tree", "sky"):
+            assert sum(row() is not None for row in drawn) <= 1  # the last
+            row = row_of((40, 40), name=name)
+            drawn.append(weakref.ref(row))
+            yield row
+            del row
+
+    sheet_of((40, 40), rows())
+    assert len(drawn) == 3
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1)])

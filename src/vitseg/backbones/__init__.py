@@ -1,8 +1,18 @@
-"""Image tensors to `Features`. Plain ViTs with timm's weights and parameter names."""
+"""Image tensors to `Features`. Plain ViTs and pyramids with timm's weights and parameter names."""
 
-from vitseg.backbones.config import BackboneConfig
+from vitseg.backbones.config import AnyBackboneConfig, BackboneConfig, PyramidConfig
 from vitseg.backbones.create import create_backbone
 from vitseg.backbones.plain_vit import PlainViT
-from vitseg.backbones.protocol import PlainBackbone
+from vitseg.backbones.protocol import Backbone, PlainBackbone
+from vitseg.backbones.swin import Swin
 
-__all__ = ["BackboneConfig", "PlainBackbone", "PlainViT", "create_backbone"]
+__all__ = [
+    "AnyBackboneConfig",
+    "Backbone",
+    "BackboneConfig",
+    "PlainBackbone",
+    "PlainViT",
+    "PyramidConfig",
+    "Swin",
+    "create_backbone",
+]

@@ -2,117 +2,119 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
-from vitseg.backbones import BackboneConfig
-from vitseg.backbones.weights import read_tensors
+from vitseg.backbones.tensor_files import read_tensors
+from vitseg.checkpoint.detect import Dialect, recognise
 from vitseg.checkpoint.model_dir import ModelRecord, fill
-from vitseg.checkpoint.segvit_reference import convert_segvit
+from vitseg.checkpoint.segvit_reference import Architecture
 from vitseg.classes import ClassTable
-from vitseg.decoders.atm import AtmConfig
+from vitseg.config import parse
 from vitseg.errors import CheckpointError
-from vitseg.images.preprocess import Preprocessing
-from vitseg.methods import SegmentationModel, segvit
-from vitseg.methods.segvit import SegVitConfig
-
-BACKBONES = {
-    (192, 12): "vit_tiny_patch16_384",
-    (384, 12): "vit_small_patch16_384",
-    (768, 12): "vit_base_patch16_384",
-    (1024, 24): "vit_large_patch16_384",
-}
-"""timm's name of the ViT with a width and a depth, as the published models use them (patch 16)."""
-
-TAPS = {12: (5, 7, 11), 24: (7, 15, 23)}
-"""Taps of the published three-stage cascades, by depth."""
+from vitseg.methods import METHODS, SegmentationModel
 
 STRIDES = {640: 608, 512: 341, 480: 320}
 """Stride of the published sliding window, by crop (pixels); two thirds of any other crop."""
 
-IMAGENET = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-HALF = Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+RESIZES: dict[str, dict[str, Any]] = {
+    "cityscapes": {"resize": (2048, 1024)},  # the images' own size
+    "coco_stuff_10k": {"resize": (2048, 512), "min_short": 512},
+    "pascal_context_59": {"resize": (520, 520), "min_short": 480},
+    "pascal_context_60": {"resize": (520, 520), "min_short": 480},
+}
+"""Fields of the published inference protocols, by data set; any other has ADE20K's, (2048, crop)."""
 
 SEGVIT_LICENSE = (
     "SegViT's published weights: non-commercial use only (licence of the SegViT repository)"
 )
 
 
-def convert_checkpoint(
-    path: Path, classes: ClassTable | None
-) -> tuple[SegmentationModel, ModelRecord]:
-    """Read a published SegViT checkpoint.
+@dataclass(frozen=True)
+class ForeignCheckpoint:
+    """What a checkpoint of a known kind holds.
 
-    Args:
-        path: The file; a pickle is read with `weights_only=True`.
-        classes: Class names; numbered names where not given.
+    Attributes:
+        path: Its file.
+        dialect: Its kind.
+        architecture: The model that it is of.
+        state: Its parameters in our names.
+    """
+
+    path: Path
+    dialect: Dialect
+    architecture: Architecture
+    state: Mapping[str, Tensor]
+
+
+def read_checkpoint(path: Path) -> ForeignCheckpoint:
+    """Read a published SegViT or Shrunk checkpoint; a pickle is read with `weights_only=True`.
 
     Raises:
-        CheckpointError: Another kind of file, or an architecture that is not one of the published.
+        CheckpointError: The file is damaged or wants to run code, is of another method or of an architecture that was
+            never published, or holds more than it.
     """
-    state = convert_segvit(read_tensors(path))
-    config, crop = _architecture(state)
-    num_classes = state["decoder.query_embed.weight"].shape[0]
-    if classes is None:
-        classes = ClassTable.from_names([f"class_{index}" for index in range(num_classes)])
-    if classes.num_classes != num_classes:
+    state = read_tensors(path)
+    try:
+        dialect = recognise(state)
+        return ForeignCheckpoint(path, dialect, dialect.architecture(state), dialect.convert(state))
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def convert_checkpoint(
+    checkpoint: ForeignCheckpoint, classes: ClassTable, dataset: str | None = None
+) -> tuple[SegmentationModel, ModelRecord]:
+    """The model of a checkpoint, in evaluation mode, and its record.
+
+    Args:
+        checkpoint: What was read.
+        classes: Its classes.
+        dataset: Name of the published data set that it was trained on, whose inference protocol it gets.
+
+    Raises:
+        CheckpointError: The number of classes differs, or a parameter is missing or of another shape.
+    """
+    name, architecture = checkpoint.path.name, checkpoint.architecture
+    if classes.num_classes != architecture.num_classes:
         raise CheckpointError(
-            f"{path.name} has {num_classes} classes, but the class list has {classes.num_classes}: give the list of "
-            "the data set that it was trained on."
+            f"{name} has {architecture.num_classes} classes, but the class list has {classes.num_classes}: give the "
+            "list of the data set that it was trained on."
         )
-    model = segvit.build(config, num_classes, (crop, crop), load_pretrained=False)
-    fill(model, state, f"{path.name} does not fit {config.backbone.name}")
-    stride = STRIDES.get(crop, 2 * crop // 3)
+    method = METHODS[checkpoint.dialect.method]
+    config = parse(method.config, architecture.config, "architecture")
+    image_size = (architecture.crop, architecture.crop)
+    model = method.build(config, classes.num_classes, image_size, load_pretrained=False)
+    backbone = architecture.config["backbone"]["name"]
+    fill(model, checkpoint.state, f"{name} does not fit {checkpoint.dialect.name} ({backbone})")
     record = ModelRecord(
-        method="segvit",
+        method=checkpoint.dialect.method,
         architecture=config.model_dump(mode="json"),
-        image_size=(crop, crop),
+        image_size=image_size,
         classes=classes,
-        # The author names ImageNet statistics for the published ViT-B run; ViT-L used 0.5.
-        preprocessing=IMAGENET if config.backbone.name.startswith("vit_base") else HALF,
-        inference={
-            "mode": "slide",
-            "resize": (2048, crop),
-            "crop_size": (crop, crop),
-            "stride": (stride, stride),
-        },
-        metrics={"converted_from": path.name},
+        preprocessing=architecture.preprocessing,
+        inference=published_protocol(architecture.crop, dataset),
+        metrics={"converted_from": name, **({"trained_on": dataset} if dataset else {})},
         license=SEGVIT_LICENSE,
     )
     return model.eval(), record
 
 
-def _architecture(state: Mapping[str, Tensor]) -> tuple[SegVitConfig, int]:
-    """Configuration and crop side (pixels) by the shapes of the parameters."""
-    if "backbone.pos_embed" not in state:
-        raise CheckpointError("the checkpoint has no backbone.pos_embed, so it is no plain ViT.")
-    num_tokens, embed_dim = state["backbone.pos_embed"].shape[-2:]
-    depth = 1 + _largest(state, r"backbone\.blocks\.(\d+)\.")
-    num_stages = 1 + _largest(state, r"decoder\.stages\.(\d+)\.")
-    num_layers = 1 + _largest(state, r"decoder\.stages\.0\.layers\.(\d+)\.")
-    if (embed_dim, depth) not in BACKBONES or num_stages not in (1, 3):
-        raise CheckpointError(
-            f"no published SegViT has width {embed_dim}, {depth} blocks and {num_stages} stages. Known: "
-            f"{', '.join(sorted(BACKBONES.values()))} with one or three stages."
-        )
-    taps = TAPS[depth] if num_stages == 3 else TAPS[depth][-1:]
-    backbone = BackboneConfig(
-        name=BACKBONES[embed_dim, depth],
-        pretrained=False,
-        taps=taps,
-        prefix_tokens="drop",
-        pos_embed_interpolation="bicubic",
-    )
-    decoder = AtmConfig(
-        embed_dim=state["decoder.query_embed.weight"].shape[1], num_layers=num_layers
-    )
-    side = round((num_tokens - 1) ** 0.5)
-    return SegVitConfig(backbone=backbone, decoder=decoder), 16 * side
+def published_protocol(crop: int, dataset: str | None) -> dict[str, Any]:
+    """The inference protocol of a published model.
 
-
-def _largest(state: Mapping[str, Tensor], pattern: str) -> int:
-    numbers = (int(m.group(1)) for name in state if (m := re.match(pattern, name)))
-    return max(numbers, default=-1)
+    Args:
+        crop: Side of its crops in pixels.
+        dataset: Name of the data set that it was trained on, if that is a published one.
+    """
+    stride = STRIDES.get(crop, max(1, 2 * crop // 3))
+    return {
+        "mode": "slide",
+        "crop_size": (crop, crop),
+        "stride": (stride, stride),
+        **RESIZES.get(dataset or "", {"resize": (2048, crop)}),
+    }

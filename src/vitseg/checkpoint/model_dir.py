@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from vitseg.checkpoint.hub import fetch_folder, hub_address
 from vitseg.checkpoint.versions import package_versions
 from vitseg.classes import ClassTable
 from vitseg.config import parse
@@ -64,9 +65,9 @@ def save_model(path: Path, model: SegmentationModel, record: ModelRecord) -> Non
     fresh.mkdir()
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     save_file(state, fresh / WEIGHTS)
-    (fresh / CONFIG).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    sums = [f"{_sha256(fresh / name)}  {name}\n" for name in (CONFIG, WEIGHTS)]
-    (fresh / SUMS).write_text("".join(sums), encoding="utf-8")
+    config, sums = record_files(record, _sha256(fresh / WEIGHTS))
+    (fresh / CONFIG).write_bytes(config)
+    (fresh / SUMS).write_bytes(sums)
     old = path.with_name(f".{path.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if path.exists():
@@ -75,8 +76,18 @@ def save_model(path: Path, model: SegmentationModel, record: ModelRecord) -> Non
     shutil.rmtree(old, ignore_errors=True)
 
 
-def load_model(path: Path) -> tuple[SegmentationModel, ModelRecord]:
-    """Read a model directory (or the best model of a run folder), in evaluation mode.
+def record_files(record: ModelRecord, weights_hash: str) -> tuple[bytes, bytes]:
+    """Content of `config.json` and of `SHA256SUMS` for a record and the SHA-256 of the weights."""
+    config = (record.model_dump_json(indent=2) + "\n").encode()
+    sums = f"{hashlib.sha256(config).hexdigest()}  {CONFIG}\n{weights_hash}  {WEIGHTS}\n"
+    return config, sums.encode()
+
+
+def load_model(path: Path | str) -> tuple[SegmentationModel, ModelRecord]:
+    """Read a model, in evaluation mode.
+
+    Args:
+        path: A model directory, a run folder (its best model is read) or `hf://user/name`.
 
     Raises:
         CheckpointError: No model there, a missing or changed file, or weights that do not fit.
@@ -128,11 +139,21 @@ def read_record(path: Path) -> ModelRecord:
         raise CheckpointError(f"{path / CONFIG} cannot be read: {error}") from error
 
 
-def find_model_dir(path: Path) -> Path:
-    """The model directory meant by a path: itself, or the best (else the last) model of a run folder."""
+def find_model_dir(path: Path | str) -> Path:
+    """The model directory meant by a path: itself, or the best (else the last) model of a run folder.
+
+    An address on the hub (`hf://user/name`, `hf://user/name@revision`) is downloaded, or taken from the hub's cache.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    address = hub_address(path)
+    if address is not None:
+        return fetch_folder(address, (CONFIG, WEIGHTS, SUMS))
+    path = Path(path)
     if not path.exists():
         raise CheckpointError(
-            f"{path} does not exist: give a model directory or the --out of a training."
+            f"{path} does not exist: give a model directory, the --out of a training, or hf://user/name."
         )
     for candidate in (path, path / "best", path / "last"):
         if (candidate / CONFIG).exists() or (candidate / WEIGHTS).exists():
@@ -143,7 +164,7 @@ def find_model_dir(path: Path) -> Path:
     )
 
 
-def weights_hash(path: Path) -> str:
+def weights_hash(path: Path | str) -> str:
     """SHA-256 of the weights of a model directory, as its list states it."""
     return _listed_sums(find_model_dir(path))[WEIGHTS]
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import typer
 
 from vitseg.cli import options
-from vitseg.errors import ConfigError, unknown_name
+from vitseg.errors import ConfigError, DataError, unknown_name
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -25,7 +25,8 @@ HOW_TO_READ = (
     "Every class has a query. In each stage the query attends to the patches of the image, from the deepest features "
     "to the shallower ones, and its attention scores are its mask: bright where they speak for the class, dark where "
     "they speak against it. The scores of the stages are summed. The sum's mask, times the probability that the class "
-    "is present, is the score of the class; a pixel is labelled with the class that scores best."
+    "is present, is the score of the class (where a model mixes its queries, the others add a little to it); a pixel "
+    "is labelled with the class that scores best."
 )
 
 
@@ -50,7 +51,7 @@ def explain(
 ) -> None:
     """Show how a SegViT comes to its labels: per class its probability and every stage's mask.
 
-    Images are run whole, in one view.
+    Images are run whole, in one view. An image that cannot be read is reported and left out; the exit code is then 2.
     """
     from rich.console import Console
     from rich.progress import track
@@ -64,25 +65,46 @@ def explain(
 
     if classes is not None and top is not None:
         raise ConfigError("--classes names the classes to show and --top counts them: give one.")
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"--out {out} is a file: give a folder.")
-    if (out / INDEX).exists() and not overwrite:
-        raise ConfigError(
-            f"--out {out} has an {INDEX} already: give a new folder, or pass --overwrite. Nothing was changed."
-        )
     targets = find_inputs(inputs)
+    _check_out(out, targets, overwrite)
     predictor = load(model, device)
     require_stages(predictor)
     chosen = None if classes is None else find_classes(classes, predictor.classes)
     sections = [f"<p>{escape(HOW_TO_READ)}</p>"]
     console = Console(stderr=True)
+    failures = 0
     for path, name in track(targets, "explain", console=console, disable=not console.is_terminal):
-        explanation = explain_image(predictor, path)
+        try:
+            explanation = explain_image(predictor, path)
+        except DataError as error:
+            failures += 1
+            line = f"DataError: {error}"
+            console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
+            continue
         shown = chosen or explanation.strongest(top or DEFAULT_TOP)
         save_whole(out / f"{name}.png", draw_sheet(explanation, shown))
         sections.append(_section(path, name))
-    write_page(out / INDEX, f"How {model} labels", sections)
-    typer.echo(f"{len(targets)} images -> {out / INDEX}")
+    if failures < len(targets):
+        write_page(out / INDEX, f"How {model} labels", sections)
+    typer.echo(f"{len(targets) - failures} of {len(targets)} images -> {out / INDEX}")
+    if failures:
+        raise typer.Exit(2)
+
+
+def _check_out(out: Path, targets: list[tuple[Path, str]], overwrite: bool) -> None:
+    """Raise ConfigError where a file would be replaced: an image of the input never is, others if asked."""
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out} is a file: give a folder.")
+    images = {path.resolve() for path, _ in targets}
+    for name in (INDEX, *(f"{name}.png" for _, name in targets)):
+        if (out / name).resolve() in images:
+            raise ConfigError(
+                f"--out {out} holds the image {name} itself, which its sheet would replace: give another folder."
+            )
+        if (out / name).exists() and not overwrite:
+            raise ConfigError(
+                f"--out {out} has {name} already: give a new folder, or pass --overwrite. Nothing was changed."
+            )
 
 
 def find_classes(text: str, table: ClassTable) -> list[int]:
@@ -106,7 +128,7 @@ def draw_sheet(explanation: Explanation, class_indices: list[int]) -> Image.Imag
 
     found, columns = explanation.segmentation, explanation.columns
     areas, table = found.class_areas, found.classes
-    rows = [
+    rows = (  # one at a time: the masks of a large photo are large, too
         ClassMasks(
             name=table.names[k],
             color=table.palette[k],
@@ -117,7 +139,7 @@ def draw_sheet(explanation: Explanation, class_indices: list[int]) -> Image.Imag
             region=found.label_map == k,
         )
         for k in class_indices
-    ]
+    )
     overlay = found.overlay(legend=False)
     return explanation_sheet(found.image, overlay, [column.name for column in columns], rows)
 

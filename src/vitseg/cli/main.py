@@ -17,6 +17,7 @@ from vitseg.cli.evaluate import evaluate
 from vitseg.cli.explain import explain
 from vitseg.cli.predict import predict
 from vitseg.cli.profile import profile
+from vitseg.cli.push import push
 from vitseg.cli.train import train
 from vitseg.cli.video import video
 from vitseg.errors import VitsegError
@@ -29,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich's help pages take twice as long to import as to read
     help="Semantic segmentation with vision transformers, from a folder of masks to a served model.",
 )
-for verb in (demo, train, evaluate, predict, video, explain, profile, convert, doctor):
+for verb in (demo, train, evaluate, predict, video, explain, profile, convert, push, doctor):
     app.command()(verb)
 app.add_typer(data_app)
 

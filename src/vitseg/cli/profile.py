@@ -52,7 +52,10 @@ def profile(
         Path | None,
         typer.Option(help="Run on the photos of this folder, and average; else on noise."),
     ] = None,
-    runs: Annotated[int, typer.Option(help="Timed runs.", min=1)] = 20,
+    runs: Annotated[
+        int | None,
+        typer.Option(help="Timed runs; else 20, or as many as take every photo.", min=1),
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write everything to this file.")
     ] = None,
@@ -67,6 +70,7 @@ def profile(
 
     from vitseg.checkpoint.versions import package_versions
     from vitseg.evaluation.evaluate import device_name
+    from vitseg.files import write_whole
     from vitseg.inference.predictor import choose_device
     from vitseg.inference.profile import profile_model
 
@@ -75,6 +79,8 @@ def profile(
         raise ConfigError(
             f"--json {json_file}: the folder {json_file.absolute().parent} does not exist."
         )
+    if json_file is not None and json_file.is_dir():
+        raise ConfigError(f"--json {json_file} is a folder: give the file to write.")
     chosen = choose_device(device)
     built, preprocessing, num_classes = _model(model, overrides or [], classes, (height, width))
     inputs = _inputs(images, (height, width), preprocessing)
@@ -95,21 +101,28 @@ def profile(
         Console().print(table)
     if json_file is not None:
         content = {**result.to_json(), "settings": settings, "versions": package_versions()}
-        json_file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_whole(json_file, json.dumps(content, indent=2) + "\n")
 
 
 def parse_size(text: str) -> tuple[int, int]:
     """(height, width) of "512x1024".
 
     Raises:
-        ConfigError: It is not written so.
+        ConfigError: It is not written so, or larger than an image may be.
     """
+    from vitseg.images.decode import MAX_PIXELS
+
     match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
     if match is None:
         raise ConfigError(
             f"--size {text!r} is not written HEIGHTxWIDTH, in pixels: for example 512x512."
         )
-    return int(match[1]), int(match[2])
+    height, width = int(match[1]), int(match[2])
+    if height * width > MAX_PIXELS:
+        raise ConfigError(
+            f"--size {text} has more pixels than an image may have ({MAX_PIXELS:,}): give a smaller one."
+        )
+    return height, width
 
 
 def _model(

@@ -41,7 +41,9 @@ def video(
     from vitseg.inference.video_files import check_target, read_facts
 
     check_target(target)
-    if target.exists() and (target.is_dir() or not overwrite):
+    if target.is_dir():
+        raise ConfigError(f"{target} is a folder: give the name of the video to write.")
+    if target.exists() and not overwrite:
         raise ConfigError(
             f"{target} exists: give another name, or pass --overwrite. Nothing was changed."
         )

@@ -248,8 +248,8 @@ def _projection(kind: str, in_channels: int, embed_dim: int) -> tuple[nn.Module,
     if kind == "conv_groupnorm":
         if embed_dim % NUM_GROUPS:
             raise ConfigError(
-                f'decoder.projection "conv_groupnorm" normalises {NUM_GROUPS} groups of channels, but decoder.embed_dim '
-                f"is {embed_dim}: choose a multiple of {NUM_GROUPS}."
+                f'decoder.projection "conv_groupnorm" has {NUM_GROUPS} groups of channels, but decoder.embed_dim is '
+                f"{embed_dim}: choose a multiple of {NUM_GROUPS}."
             )
         return nn.Conv2d(in_channels, embed_dim, 1), nn.GroupNorm(NUM_GROUPS, embed_dim)
     if in_channels != embed_dim:

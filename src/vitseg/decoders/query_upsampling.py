@@ -8,14 +8,14 @@ decoder layers; on the map that they become runs one stage of attention-to-mask 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from vitseg.decoders.atm import AtmConfig, AtmDecoder, AtmStage, atm_width
+from vitseg.decoders.atm import AtmConfig, AtmDecoder, AtmLayer, AtmStage, atm_width
 from vitseg.layers.grid import GridInterpolation, resample_grid
 from vitseg.layers.ragged import RaggedTokens
 from vitseg.types import Features, SegOutput, Size, spatial_size
@@ -72,7 +72,7 @@ class QueryUpsampling(nn.Module):
             AtmStage(channels, embed_dim, num_heads, stage) for channels in memories
         )
         for stage in self.stages:
-            _init_cross_attention(stage)
+            _init_cross_attention(cast(AtmStage, stage))
 
     def forward(self, features: Features) -> Float[Tensor, "b d h w"]:
         """The up-sampled map."""
@@ -88,13 +88,13 @@ class QueryUpsampling(nn.Module):
             queries = self.query_norm(self.query_proj(first.flatten(2).transpose(1, 2)))
             memories = memories[1:]
         for stage, memory in zip(self.stages, memories, strict=True):
-            queries = stage.refine(queries, memory)
+            queries = cast(AtmStage, stage).refine(queries, memory)
         return queries.transpose(1, 2).unflatten(-1, grid)
 
 
-def _init_cross_attention(stage: nn.Module) -> None:
+def _init_cross_attention(stage: AtmStage) -> None:
     """Xavier-uniform over queries, keys and values together, as a packed projection starts; alike in every layer."""
-    attentions = [layer.cross_attn for layer in stage.layers]
+    attentions = [cast(AtmLayer, layer).cross_attn for layer in stage.layers]
     width = attentions[0].q.weight.shape[0]
     packed = nn.init.xavier_uniform_(torch.empty(3 * width, width))
     for attention in attentions:

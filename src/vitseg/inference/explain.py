@@ -7,20 +7,19 @@ the scores of the stages are summed.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from vitseg.config import parse
 from vitseg.decoders.atm import AtmDecoder
 from vitseg.errors import ConfigError
 from vitseg.images.geometry import resize_image
 from vitseg.images.preprocess import to_tensor
 from vitseg.inference.predictor import ImageSource, Predictor, as_rgb
 from vitseg.inference.scores import OutputScores, label_map, resized, upsample_rows
-from vitseg.methods import METHODS
 from vitseg.types import Segmentation, SegOutput, Size
 
 
@@ -29,7 +28,7 @@ class Stage:
     """What one stage of the cascade says of every class, before anything is summed.
 
     Attributes:
-        name: For people: which stage, which tap of the backbone.
+        name: For people: which stage or layer.
         mask_logits: Attention scores of the class queries over the token grid, of this stage alone.
         probabilities: Probability that the class is there, after this stage.
     """
@@ -46,7 +45,8 @@ class Explanation:
     Attributes:
         segmentation: The labels, at the image's own size.
         stages: In the order of the cascade: deepest features first.
-        summed: The sum over the stages, which is the model's mask; None for a model of a single mask.
+        summed: The sum over the stages, which is the model's mask; None where the last stage's mask is it: a single
+            stage, or layers that are not summed.
         input_size: (height, width) at which the image was run.
         padded_size: What the token grid covers; padding is below and on the right.
     """
@@ -115,8 +115,9 @@ def explain(predictor: Predictor, source: ImageSource) -> Explanation:
         source: See `Predictor`.
 
     Raises:
-        ConfigError: The model has no attention-to-mask decoder.
+        ConfigError: The model has no attention-to-mask decoder, or its class queries have no probabilities.
         DataError: The image cannot be read.
+        VitsegError: The model's scores are NaN or infinite.
     """
     decoder = require_stages(predictor)
     image = as_rgb(source)
@@ -124,10 +125,16 @@ def explain(predictor: Predictor, source: ImageSource) -> Explanation:
     pixels = resize_image(image, predictor.inference.input_size(size))
     tensor = to_tensor(pixels, predictor.preprocessing)[None].to(predictor.device)
     output = predictor.model.eval()(tensor)
+    if output.class_logits is None:
+        raise ConfigError(
+            f"explain shows the probability of every class, but this model ({predictor.record.method}) has only masks. "
+            "Study it with evaluate or predict."
+        )
     labels = label_map(resized(OutputScores(output), size))
-    stages, summed = _stages(output, decoder, _taps(predictor))
+    path = Path(source) if isinstance(source, (str, Path)) else None
+    stages, summed = _stages(output, decoder.config.supervise == "stages")
     return Explanation(
-        Segmentation(label_map=labels, classes=predictor.classes, image=image),
+        Segmentation(label_map=labels, classes=predictor.classes, image=image, path=path),
         stages,
         summed,
         output.input_size,
@@ -135,23 +142,17 @@ def explain(predictor: Predictor, source: ImageSource) -> Explanation:
     )
 
 
-def _taps(predictor: Predictor) -> tuple[int, ...]:
-    method = METHODS[predictor.record.method]
-    config = parse(method.config, predictor.record.architecture, "architecture")
-    return method.backbone(config).taps
+def _stages(output: SegOutput, cascade: bool) -> tuple[tuple[Stage, ...], Stage | None]:
+    """Every stage alone, and their sum; the outputs of a cascade hold the sum so far.
 
-
-def _stages(
-    output: SegOutput, decoder: AtmDecoder, taps: tuple[int, ...]
-) -> tuple[tuple[Stage, ...], Stage | None]:
-    """Every stage alone, and their sum. The outputs of a cascade hold the sum so far; it starts at the last tap."""
-    outputs = [*output.aux.values(), output]
-    cascade = decoder.config.supervise == "stages"
+    `AtmDecoder` numbers its stages; what else there is in `aux` belongs to other parts, as the edges of a backbone.
+    """
+    outputs = [*(entry for name, entry in output.aux.items() if name.isdecimal()), output]
     stages = []
     before: Tensor | float = 0.0
     for number, entry in enumerate(outputs, start=1):
         masks = entry.mask_logits[0].float()
-        name = f"stage {number}, tap {taps[-number]}" if cascade else f"layer {number}"
+        name = f"stage {number}" if cascade else f"layer {number}"
         stages.append(Stage(name, masks - before, _presence(entry)))
         if cascade:
             before = masks

@@ -34,7 +34,7 @@ OPERATORS = {
 
 @dataclass(frozen=True)
 class Operations:
-    """Multiply-adds (1 MAC = 1) of one run and what it touched.
+    """Multiply-adds (1 MAC = 1) of a run and what it touched.
 
     Attributes:
         macs: Multiply-adds by operator, of the backbone and of the decoder. All that is no backbone is the decoder,
@@ -45,13 +45,9 @@ class Operations:
     macs: Mapping[Part, Mapping[str, int]]
     used_parameters: int
 
-    def total(self, part: Part) -> int:
-        """Multiply-adds of one part."""
-        return sum(self.macs[part].values())
-
 
 def count_operations(model: nn.Module, run: Callable[[], object]) -> Operations:
-    """Run once and count.
+    """Count what a run takes.
 
     torch's counter is used, halved to multiply-adds: it knows matrix products, convolutions and attention (its two
     products). Normalisation, activations, softmax and resizing are not counted; fvcore, by which the papers counted,
@@ -59,7 +55,7 @@ def count_operations(model: nn.Module, run: Callable[[], object]) -> Operations:
 
     Args:
         model: A module with a child `backbone`.
-        run: Runs the model once, uncompiled, and whatever follows it up to the labels.
+        run: Runs the model, uncompiled, and whatever follows it up to the labels; several runs are added up.
     """
     counter = FlopCounterMode(display=False, custom_mapping=_UNCOUNTED)
     watch = _Watch(counter)
@@ -126,16 +122,16 @@ class _Watch(TorchFunctionMode):
         self.attention: defaultdict[str, Counter[Any]] = defaultdict(Counter)
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func.__name__ != "__get__":  # asking for a shape or a device is no use
+        is_attention = func is F.scaled_dot_product_attention
+        before = _copy(self.counter) if is_attention else {}
+        result = func(*args, **(kwargs or {}))
+        if is_attention:
+            for name, flops in _copy(self.counter).items():
+                self.attention[name] += flops - before[name]
+        if any(map(_is_tensor, tree_leaves(result))):  # asking for a shape or a device is no use
             for value in tree_leaves((args, kwargs)):
                 if isinstance(value, nn.Parameter):
                     self.parameters[id(value)] = value
-        if func is not F.scaled_dot_product_attention:
-            return func(*args, **(kwargs or {}))
-        before = _copy(self.counter)
-        result = func(*args, **(kwargs or {}))
-        for name, flops in _copy(self.counter).items():
-            self.attention[name] += flops - before[name]
         return result
 
 

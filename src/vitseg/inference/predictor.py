@@ -89,20 +89,20 @@ class Predictor:
 
 
 def load(path: str | Path, device: str = "auto", protocol: Sequence[str] = ()) -> Predictor:
-    """A predictor from a model directory or the `--out` folder of a training.
+    """A predictor from a model directory, the `--out` folder of a training, or the hub.
 
     Args:
-        path: The directory.
+        path: The directory, or `hf://user/name` (`hf://user/name@revision`) for one on the Hugging Face hub.
         device: "auto" takes a GPU where there is one.
         protocol: Changes of the model's inference protocol, `field=value` each (`flip=true`; fields of
             `InferenceConfig`).
 
     Raises:
-        CheckpointError: No model there, or a missing or changed file.
+        CheckpointError: No model there, a missing or changed file, or the hub cannot be reached.
         ConfigError: No such device, or a wrong field or value of the protocol.
     """
     chosen = choose_device(device)
-    model, record = load_model(Path(path))
+    model, record = load_model(path)
     if protocol:
         changed = apply_overrides(dict(record.inference), protocol)
         record = record.model_copy(update={"inference": changed})

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,14 +22,18 @@ from vitseg.images.decode import decode_image
 from vitseg.images.geometry import Window, resize_image
 from vitseg.images.preprocess import Preprocessing, to_tensor
 from vitseg.inference.modes import Model
-from vitseg.inference.operations import Operations, Part, count_operations, peak_memory
+from vitseg.inference.operations import Part, count_operations, peak_memory
 from vitseg.inference.scores import OutputScores, label_map
 from vitseg.methods import SegmentationModel
 from vitseg.types import Size, spatial_size
 
 PARTS: tuple[Part, ...] = ("backbone", "decoder")
 WARMUPS = 3
+LEAST_RUNS = 20
 Precision = Literal["fp32", "bf16"]
+
+OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator")
+"""In the errors of CUDA and MPS, and of the CPU, which has no class of its own for them."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ class Speed:
     Attributes:
         batch_size: Images per run.
         seconds: Duration of every run.
-        peak_memory: Bytes at the peak above weights and images; see `peak_memory`.
+        peak_memory: Bytes at the peak above weights and images, the most of several runs; see `peak_memory`.
     """
 
     batch_size: int
@@ -116,60 +123,52 @@ def profile_model(
     batch_size: int = 1,
     precision: Precision = "fp32",
     compiled: bool = False,
-    num_runs: int = 20,
+    num_runs: int | None = None,
 ) -> Profile:
     """Count and time a model that is run on whole images, up to their label maps.
 
     Args:
         model: The model; moved to the device and set to evaluation mode.
         images: Normalised images, each (1, 3, H, W), all of one size. Of a model whose work depends on what is in the
-            image, give photos: operations are averaged over all of them, and the runs take one after another.
+            image, give photos: operations are averaged over all of them, and the runs take them in turn.
         device: Where to run.
         batch_size: Measured beside batches of one image.
-        precision: bf16 is torch's autocast, as in mixed-precision training.
+        precision: bf16 is torch's autocast of the model, as in mixed-precision training; labels are taken from float32
+            scores in any case.
         compiled: Whether the timed model goes through `torch.compile`, for these sizes only. Operations, and memory
             on other devices than CUDA, are those of the model as it is.
-        num_runs: Timed runs of each batch size, after three that do not count.
+        num_runs: Timed runs of each batch size, after three that do not count; where not given 20, or as many as take
+            every image.
 
     Raises:
-        ConfigError: A batch that does not fit the GPU, or torch.compile finds no compiler.
+        ConfigError: A batch that does not fit the memory, or torch.compile finds no compiler.
+        DataError: An image of `PhotoInputs` cannot be read.
     """
     model = model.to(device).eval()
     runner: Model = torch.compile(model, dynamic=False) if compiled else model
     sizes = sorted({1, batch_size})
     with _clear_errors(device, batch_size, spatial_size(images[0])):
-        operations = _mean_operations(model, images, device)
+        operations = count_operations(model, lambda: _label_all(model, images, device))
         with torch.no_grad(), _precision(device, precision):
             speeds = tuple(_measure(runner, model, images, device, n, num_runs) for n in sizes)
     stored = sum(parameter.numel() for parameter in model.parameters())
-    used = max(entry.used_parameters for entry in operations)
-    return Profile(used, stored, _mean_macs(operations), speeds)
+    macs: dict[Part, dict[str, float]] = {
+        part: {name: count / len(images) for name, count in operations.macs[part].items()}
+        for part in PARTS
+    }
+    return Profile(operations.used_parameters, stored, macs, speeds)
 
 
 def _labels(model: Model, batch: Tensor) -> None:
     output = model(batch)
-    for index in range(len(batch)):
-        label_map(OutputScores(output, index))
+    with torch.no_grad():  # mixing in bf16 would change labels
+        for index in range(len(batch)):
+            label_map(OutputScores(output, index))
 
 
-def _mean_operations(
-    model: SegmentationModel, images: Sequence[Tensor], device: torch.device
-) -> list[Operations]:
-    found = []
+def _label_all(model: Model, images: Sequence[Tensor], device: torch.device) -> None:
     for image in images:
-        moved = image.to(device)
-        found.append(count_operations(model, lambda moved=moved: _labels(model, moved)))
-    return found
-
-
-def _mean_macs(operations: list[Operations]) -> dict[Part, dict[str, float]]:
-    return {
-        part: {
-            name: sum(entry.macs[part].get(name, 0) for entry in operations) / len(operations)
-            for name in sorted({name for entry in operations for name in entry.macs[part]})
-        }
-        for part in PARTS
-    }
+        _labels(model, image.to(device))
 
 
 @contextmanager
@@ -185,29 +184,39 @@ def _measure(
     images: Sequence[Tensor],
     device: torch.device,
     batch_size: int,
-    num_runs: int,
+    num_runs: int | None,
 ) -> Speed:
+    one_round = math.ceil(len(images) / batch_size)  # batches that hold every image
+    num_runs = num_runs or max(LEAST_RUNS, one_round)
     batches = _batches(images, batch_size, device)
-    for _ in range(WARMUPS):
-        _labels(runner, next(batches))
-    seconds = tuple(_seconds(runner, next(batches)) for _ in range(num_runs))
+    for batch in islice(batches, WARMUPS):
+        _labels(runner, batch)
+    seconds = tuple(_seconds(runner, batch) for batch in islice(batches, num_runs))
     followed = runner if device.type == "cuda" else model
-    batch = next(batches)
-    return Speed(batch_size, seconds, peak_memory(lambda: _labels(followed, batch), device))
+    if followed is not runner:
+        _labels(followed, next(batches))  # autocast casts and keeps its weights, which do not count
+    peaks = [
+        peak_memory(partial(_labels, followed, batch), device)
+        for batch in islice(batches, min(num_runs, one_round))
+    ]
+    return Speed(batch_size, seconds, max(peaks))
 
 
 @contextmanager
 def _clear_errors(device: torch.device, batch_size: int, size: Size) -> Iterator[None]:
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except TorchDynamoException as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ConfigError(
+            f"torch.compile cannot be used here ({reason}): leave --compile out."
+        ) from error
+    except RuntimeError as error:
+        if not any(words in str(error) for words in OUT_OF_MEMORY):
+            raise
         raise ConfigError(
             f"batch {batch_size} of {size[0]}x{size[1]} does not fit the memory of {device}: take a smaller --batch or "
             "--size."
-        ) from error
-    except TorchDynamoException as error:
-        raise ConfigError(
-            f"torch.compile cannot be used here ({str(error).strip().splitlines()[0]}): leave --compile out."
         ) from error
 
 

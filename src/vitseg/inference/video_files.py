@@ -18,6 +18,9 @@ FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 DEFAULT_RATE = Fraction(25)
 """Frames per second of a file that does not say."""
 
+LONGEST_SIDE = 16384
+"""Pixels of a frame's height or width that the H.264 encoder takes."""
+
 BT709 = 1
 """FFmpeg's number of the colours of HD video."""
 
@@ -104,11 +107,9 @@ class VideoReader:
             DataError: A frame is damaged, or of another size than the first.
         """
         av = _pyav()
-        step = 1 / self.facts.rate
-        start, time, number, shape = Fraction(0), -step, 0, None
+        number, start, time, shape = 0, Fraction(0), Fraction(0), None
         try:
-            for frame in self._container.decode(self._stream):
-                number += 1
+            for number, frame in enumerate(self._container.decode(self._stream), start=1):
                 if frame.is_corrupt:
                     raise DataError(f"{self._path} is damaged: frame {number} is incomplete.")
                 pixels = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
@@ -117,15 +118,14 @@ class VideoReader:
                         f"{self._path} changes its size at frame {number}: cut it into two videos there."
                     )
                 shape = pixels.shape
-                place = (
-                    None
-                    if frame.pts is None
-                    else frame.pts * (frame.time_base or self.facts.time_base)
-                )
+                unit = frame.time_base or self.facts.time_base
+                place = None if frame.pts is None else frame.pts * unit
                 if number == 1:
                     start = place or start
-                late = place is not None and place - start > time
-                time = place - start if place is not None and late else time + step
+                elif place is not None and place - start > time:
+                    time = place - start
+                else:
+                    time += 1 / self.facts.rate
                 yield TimedFrame(np.ascontiguousarray(pixels), time)
         except av.FFmpegError as error:
             raise DataError(
@@ -160,20 +160,34 @@ class VideoWriter:
         stream.codec_context.color_primaries = BT709
         stream.codec_context.color_trc = BT709
         self._stream = stream
-        self._started = False
+        self._last = -1  # time of the last frame, in units of the time base
 
     def write(self, pixels: UInt8[np.ndarray, "H W 3"], time: Fraction) -> None:
-        """Add a frame, shown from this time on, in seconds; all frames have one size."""
+        """Add a frame.
+
+        Args:
+            pixels: RGB; all frames have one size.
+            time: Second from which on it is shown. If that is not later than the frame before, as of two times within
+                one unit of the source, the frame comes one unit after it.
+
+        Raises:
+            DataError: The frame is larger than H.264 allows.
+        """
         av = _pyav()
         height, width = pixels.shape[:2]
+        if max(height, width) > LONGEST_SIDE:
+            raise DataError(
+                f"a frame has {width}x{height} pixels, but a video is written with at most {LONGEST_SIDE} on a side: "
+                "scale the video down."
+            )
         if height % 2 or width % 2:
             pixels = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        if not self._started:
+        if self._last < 0:
             self._stream.height, self._stream.width = pixels.shape[:2]
-            self._started = True
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
         frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
-        frame.time_base, frame.pts = self._time_base, round(time / self._time_base)
+        self._last = max(round(time / self._time_base), self._last + 1)
+        frame.time_base, frame.pts = self._time_base, self._last
         self._container.mux(self._stream.encode(frame))
 
     def __enter__(self) -> VideoWriter:
@@ -181,7 +195,7 @@ class VideoWriter:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            if kind is None and self._started:
+            if kind is None and self._last >= 0:
                 self._container.mux(self._stream.encode(None))
         finally:
             self._container.close()

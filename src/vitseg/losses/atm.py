@@ -1,16 +1,18 @@
 """SegViT's loss: every class has its own query, so nothing is matched.
 
 Source: SegViT (NeurIPS 2022), section 3.2, eq. 4, with the weights of thesis eq. 4.5: class cross-entropy 1 (no-object
-weight 0.1), focal 20, dice 1; the same for every stage.
+weight 0.1), focal 20, dice 1; the same for every stage. Kind "pixels" is the row "ATM, CE loss" of thesis table 4.4.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 import torch.distributed
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from vitseg.classes import IGNORE_INDEX
@@ -19,10 +21,15 @@ from vitseg.types import SegOutput, Size, spatial_size
 
 
 class AtmLossConfig(BaseModel):
-    """Weights of the terms."""
+    """What is supervised, and the weights of the terms."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    kind: Literal["masks", "pixels"] = Field(
+        default="masks",
+        description="masks: class and mask of every query, each on its own (the paper's); pixels: cross-entropy of the "
+        "class scores of every pixel, in which the two are one",
+    )
     class_weight: float = Field(default=1.0, ge=0, description="weight of the class cross-entropy")
     focal_weight: float = Field(default=20.0, ge=0, description="weight of the focal mask loss")
     dice_weight: float = Field(default=1.0, ge=0, description="weight of the dice mask loss")
@@ -30,15 +37,33 @@ class AtmLossConfig(BaseModel):
         default=0.1, gt=0, description="weight of absent classes within the cross-entropy"
     )
 
+    @model_validator(mode="after")
+    def _weights_belong_to_masks(self) -> AtmLossConfig:
+        fields = type(self).model_fields
+        given = [
+            name
+            for name in fields
+            if name != "kind" and getattr(self, name) != fields[name].default
+        ]
+        if self.kind == "pixels" and given:
+            raise ValueError(
+                f'{", ".join(given)} belong to kind "masks": set it, or leave them out'
+            )
+        return self
+
 
 class AtmLoss(nn.Module):
-    """Class and mask losses of an ATM decoder's output and of its earlier stages.
+    """The loss of an ATM decoder's output and of its earlier stages.
 
     Only classes that occur in an image have a mask loss there. Pixels with the ignore label are negatives of every
     mask: the reference does not leave them out, and the published weights were trained so.
 
+    Kind "pixels" takes the scores Y of `SegOutput` as the logits of an ordinary cross-entropy, without a class loss of
+    its own: the ablation is of supervising classes and masks jointly. It is the mean over all pixels, in which those
+    with the ignore label are 0, as in the toolkit of the papers.
+
     Args:
-        config: Weights of the terms.
+        config: Kind, and weights of the terms.
         class_weights: (k,) weight of every class in all terms, which become weighted means; None: all 1, as in the
             paper.
     """
@@ -57,9 +82,15 @@ class AtmLoss(nn.Module):
             labels: Class indices or IGNORE_INDEX, at the size of the images.
 
         Returns:
-            `loss_ce`, `loss_mask` (focal) and `loss_dice` of the final output, and of each earlier stage with its
-            name appended.
+            `loss_ce`, `loss_mask` (focal) and `loss_dice` of the final output, or of kind "pixels" `loss_pixel`, and
+            of each earlier stage with its name appended.
         """
+        stages = {"": output, **{f"_{name}": stage for name, stage in output.aux.items()}}
+        if self.config.kind == "pixels":
+            return {
+                f"loss_pixel{name}": self._pixel_loss(stage, labels)
+                for name, stage in stages.items()
+            }
         present = present_classes(labels, output.num_classes)  # (b, k)
         weights = self._weights(
             present
@@ -69,7 +100,7 @@ class AtmLoss(nn.Module):
         pair_weights = weights[image, cls]  # (pairs,)
         targets = (labels[image] == cls[:, None, None]).flatten(1).float()  # (pairs, H*W)
         terms: dict[str, Tensor] = {}
-        for name, stage in {"": output, **{f"_{n}": s for n, s in output.aux.items()}}.items():
+        for name, stage in stages.items():
             logits = stage.class_logits
             assert logits is not None
             terms["loss_ce" + name] = self.config.class_weight * self._class_loss(
@@ -102,6 +133,17 @@ class AtmLoss(nn.Module):
         weights = torch.where(present, weights, self.config.no_object_weight).flatten()  # (b*q,)
         return (terms * weights).sum() / weights.sum()
 
+    def _pixel_loss(self, output: SegOutput, labels: Int[Tensor, "b H W"]) -> Float[Tensor, ""]:
+        """The mean of the pixels' cross-entropies, weighted by their labels' classes; ignored pixels weigh 1."""
+        scores = full_scores(output, spatial_size(labels))
+        total = F.cross_entropy(
+            scores, labels, self.class_weights, ignore_index=IGNORE_INDEX, reduction="sum"
+        )
+        if self.class_weights is None:
+            return total / labels.numel()
+        weights = torch.cat([self.class_weights, self.class_weights.new_ones(1)])
+        return total / weights[labels.clamp(max=output.num_classes)].sum()
+
     def _weights(self, present: Bool[Tensor, "b k"]) -> Float[Tensor, "b k"]:
         if self.class_weights is None:
             return torch.ones(present.shape, device=present.device)
@@ -113,6 +155,19 @@ def present_classes(labels: Int[Tensor, "b H W"], num_classes: int) -> Bool[Tens
     counted = torch.where(labels == IGNORE_INDEX, num_classes, labels).flatten(1)
     present = torch.zeros(len(labels), num_classes + 1, dtype=torch.bool, device=labels.device)
     return present.scatter_(1, counted, True)[:, :num_classes]
+
+
+def full_scores(output: SegOutput, size: Size) -> Float[Tensor, "b k H W"]:
+    """Class scores Y (see `SegOutput`) at pixel size, padding cut off."""
+    batch_and_queries = output.mask_logits.shape[:2]
+    masks = upsample_masks(output.mask_logits.flatten(0, 1), output, size)
+    masks = masks.unflatten(0, batch_and_queries)  # (b, q, H, W)
+    if output.class_logits is None:
+        return masks
+    masks, probs = masks.sigmoid(), output.class_logits.float().softmax(-1)
+    if output.readout == "presence":
+        return masks * probs[..., 0, None, None]
+    return torch.einsum("bqk,bqhw->bkhw", probs[..., :-1], masks)
 
 
 def upsample_masks(

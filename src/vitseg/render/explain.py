@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +28,8 @@ HEAT_OPACITY = 0.7
 LARGEST_CELL = (200, 320)
 """(height, width) within which every picture of a sheet fits, in pixels."""
 
+NARROWEST_COLUMN = 150
+LONGEST_COLOR_BAR = 460
 NAME_WIDTH = 190
 FONT_SIZE = 15
 GAP = 12
@@ -84,7 +86,7 @@ def explanation_sheet(
     image: UInt8[np.ndarray, "H W 3"],
     overlay: Image.Image,
     headers: Sequence[str],
-    rows: Sequence[ClassMasks],
+    rows: Iterable[ClassMasks],
 ) -> Image.Image:
     """Draw the sheet: the image and its labels on top, then one row per class, then the colour bar.
 
@@ -92,34 +94,53 @@ def explanation_sheet(
         image: RGB.
         overlay: The image with its labels painted over it, of the same size.
         headers: One per mask of a row.
-        rows: The classes, in the order in which they are to be seen.
+        rows: The classes, in the order in which they are to be seen; each is drawn before the next is asked for.
     """
-    assert rows and all(len(row.masks) == len(row.notes) == len(headers) for row in rows)
     cell = cell_size(image.shape[:2])
     small = Image.fromarray(image).resize((cell[1], cell[0]), Image.Resampling.LANCZOS)
-    step = max(cell[1], 150) + GAP, cell[0] + 2 * FONT_SIZE + GAP
-    width = NAME_WIDTH + 2 * GAP + (len(headers) + 1) * step[0]
-    tops = [
-        GAP + number * step[1] + (FONT_SIZE * 2 if number else 0) for number in range(len(rows) + 2)
-    ]
-    sheet = Image.new("RGB", (width, tops[-1] + 4 * FONT_SIZE), BACKGROUND)
-    draw = ImageDraw.Draw(sheet)
-    lefts = [NAME_WIDTH + 2 * GAP + column * step[0] for column in range(len(headers) + 1)]
-
-    sheet.paste(small, (lefts[0], tops[0]))
-    _text(draw, (lefts[0], tops[0] + cell[0]), "image")
-    sheet.paste(overlay.resize(small.size, Image.Resampling.LANCZOS), (lefts[1], tops[0]))
-    _text(draw, (lefts[1], tops[0] + cell[0]), "labels")
-    for left, header in zip(lefts, [*headers, "pixels labelled so"], strict=True):
-        _text(draw, (left, tops[1] - round(1.7 * FONT_SIZE)), header)
-    for top, row in zip(tops[1:], rows, strict=False):
-        _draw_names(draw, top, row)
-        for left, mask, note in zip(lefts, row.masks, row.notes, strict=False):
-            sheet.paste(_heat_cell(small, mask), (left, top))
-            _text(draw, (left, top + cell[0]), note, SOFT_TEXT)
-        sheet.paste(_region_cell(small, row), (lefts[-1], top))
-    _draw_color_bar(sheet, (lefts[0], tops[-1]), width - lefts[0] - 2 * GAP)
+    step = max(cell[1], NARROWEST_COLUMN) + GAP
+    lefts = [NAME_WIDTH + 2 * GAP + column * step for column in range(len(headers) + 1)]
+    width = lefts[-1] + step
+    strips = [_top(small, overlay, lefts, width), _headers(headers, lefts, width)]
+    strips += [_row(small, row, lefts, width) for row in rows]
+    strips.append(_color_bar(lefts[0], width))
+    sheet = Image.new("RGB", (width, GAP + sum(strip.height for strip in strips)), BACKGROUND)
+    top = GAP
+    for strip in strips:
+        sheet.paste(strip, (0, top))
+        top += strip.height
     return sheet
+
+
+def _top(small: Image.Image, overlay: Image.Image, lefts: list[int], width: int) -> Image.Image:
+    strip = _strip(width, small.height + 2 * FONT_SIZE + GAP)
+    pictures = (small, overlay.resize(small.size, Image.Resampling.LANCZOS))
+    for left, picture, name in zip(lefts, pictures, ("image", "labels"), strict=False):
+        strip.paste(picture, (left, 0))
+        _text(strip, (left, small.height), name)
+    return strip
+
+
+def _headers(headers: Sequence[str], lefts: list[int], width: int) -> Image.Image:
+    strip = _strip(width, 2 * FONT_SIZE)
+    for left, header in zip(lefts, [*headers, "pixels labelled so"], strict=True):
+        _text(strip, (left, FONT_SIZE // 3), header)
+    return strip
+
+
+def _row(small: Image.Image, row: ClassMasks, lefts: list[int], width: int) -> Image.Image:
+    """What there is to see of one class."""
+    strip = _strip(width, small.height + 2 * FONT_SIZE + GAP)
+    _draw_names(strip, row)
+    for left, mask, note in zip(lefts[:-1], row.masks, row.notes, strict=True):
+        strip.paste(_heat_cell(small, mask), (left, 0))
+        _text(strip, (left, small.height), note, SOFT_TEXT)
+    strip.paste(_region_cell(small, row), (lefts[-1], 0))
+    return strip
+
+
+def _strip(width: int, height: int) -> Image.Image:
+    return Image.new("RGB", (width, height), BACKGROUND)
 
 
 def cell_size(size: tuple[int, ...]) -> tuple[int, int]:
@@ -145,39 +166,39 @@ def _region_cell(small: Image.Image, row: ClassMasks) -> Image.Image:
     return pale
 
 
-def _draw_names(draw: ImageDraw.ImageDraw, top: int, row: ClassMasks) -> None:
-    swatch = (GAP, top + 3, GAP + FONT_SIZE - 2, top + FONT_SIZE + 1)
-    draw.rectangle(swatch, fill=row.color, outline=OUTLINE)
+def _draw_names(strip: Image.Image, row: ClassMasks) -> None:
+    swatch = (GAP, 3, GAP + FONT_SIZE - 2, FONT_SIZE + 1)
+    ImageDraw.Draw(strip).rectangle(swatch, fill=row.color, outline=OUTLINE)
     name = row.name if len(row.name) <= LONGEST_NAME else row.name[: LONGEST_NAME - 1] + "…"
     left, line = GAP + FONT_SIZE + 6, round(1.4 * FONT_SIZE)
-    _text(draw, (left, top), name)
-    _text(draw, (left, top + line), f"present: {row.probability:.1%}", SOFT_TEXT)
-    _text(draw, (left, top + 2 * line), f"{row.area:.1%} of the pixels", SOFT_TEXT)
+    _text(strip, (left, 0), name)
+    _text(strip, (left, line), f"present: {row.probability:.1%}", SOFT_TEXT)
+    _text(strip, (left, 2 * line), f"{row.area:.1%} of the pixels", SOFT_TEXT)
 
 
-def _draw_color_bar(sheet: Image.Image, place: tuple[int, int], width: int) -> None:
+def _color_bar(left: int, width: int) -> Image.Image:
     """The colours as they look over middle grey, with what 0, 0.5 and 1 mean."""
-    left, top = place
-    width = min(width, 460)
-    values = np.broadcast_to(np.linspace(0, 1, width, dtype=np.float32), (FONT_SIZE, width))
-    grey = np.full((FONT_SIZE, width, 3), 128, dtype=np.uint8)
-    sheet.paste(Image.fromarray(heat_map(grey, values)), (left, top))
-    draw = ImageDraw.Draw(sheet)
-    below = top + FONT_SIZE + 2
+    length = min(width - left - 2 * GAP, LONGEST_COLOR_BAR)
+    values = np.broadcast_to(np.linspace(0, 1, length, dtype=np.float32), (FONT_SIZE, length))
+    grey = np.full((FONT_SIZE, length, 3), 128, dtype=np.uint8)
+    strip = _strip(width, 4 * FONT_SIZE)
+    strip.paste(Image.fromarray(heat_map(grey, values)), (left, 0))
     for share, words, anchor in (
         (0, "0: against", "la"),
         (0.5, "0.5: undecided", "ma"),
         (1, "1: for the class", "ra"),
     ):
-        _text(draw, (left + round(share * width), below), words, SOFT_TEXT, anchor)
+        _text(strip, (left + round(share * length), FONT_SIZE + 2), words, SOFT_TEXT, anchor)
+    return strip
 
 
 def _text(
-    draw: ImageDraw.ImageDraw,
+    picture: Image.Image,
     place: tuple[int, int],
     text: str,
     color: Color = TEXT,
     anchor: str = "la",
 ) -> None:
     font = ImageFont.load_default(size=FONT_SIZE)
-    draw.text((place[0], place[1] + 3), text, fill=color, font=font, anchor=anchor)
+    place = (place[0], place[1] + 3)
+    ImageDraw.Draw(picture).text(place, text, fill=color, font=font, anchor=anchor)

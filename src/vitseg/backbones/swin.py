@@ -1,0 +1,238 @@
+"""Swin as segmentation uses it: timm's parameters and names, any image size.
+
+Source: Swin Transformer (ICCV 2021), section 3, in the form of the segmentation toolkits. It differs from timm's
+classifier, which has fixed sizes: maps are padded to whole windows after normalisation, then shifted; the shift stays
+where a map is no larger than a window; every level that is read has a LayerNorm of its own (timm's final norm is not
+used).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import pairwise
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Shaped
+from timm.layers import DropPath, PatchEmbed
+from timm.models.swin_transformer import PatchMerging, SwinTransformer, SwinTransformerStage
+from timm.models.swin_transformer import SwinTransformerBlock as TimmBlock
+from timm.models.swin_transformer import WindowAttention as TimmAttention
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from vitseg.backbones.config import PyramidConfig
+from vitseg.errors import ConfigError
+from vitseg.types import Features, Size, spatial_size
+
+MASKED = -100.0
+"""Added to the scores of tokens that the cyclic shift made neighbours; the published models use no infinity here."""
+
+
+class WindowAttention(nn.Module):
+    """Self-attention within windows, with a bias by relative position (Swin eq. 4)."""
+
+    relative_position_index: Tensor
+
+    def __init__(self, attention: TimmAttention):
+        super().__init__()
+        self.window = cast(Size, attention.window_size)
+        self.num_heads = attention.num_heads
+        self.qkv = attention.qkv
+        self.relative_position_bias_table = attention.relative_position_bias_table
+        index = cast(Tensor, attention.relative_position_index)
+        self.register_buffer("relative_position_index", index, persistent=False)
+        self.proj = attention.proj
+
+    def forward(
+        self, x: Float[Tensor, "b w n c"], shift_mask: Float[Tensor, "w n n"] | None
+    ) -> Float[Tensor, "b w n c"]:
+        """Attend within each of the w windows.
+
+        Args:
+            x: Tokens by window.
+            shift_mask: Added to the scores, see `shift_mask`.
+        """
+        num_windows = x.shape[1]
+        # Windows are run as heads, so that one mask serves the whole batch.
+        q, k, v = (
+            self.qkv(x)
+            .unflatten(-1, (3, self.num_heads, -1))
+            .permute(3, 0, 1, 4, 2, 5)  # (3, b, w, heads, n, d)
+            .flatten(2, 3)  # (3, b, w*heads, n, d)
+        )
+        bias = self.relative_position_bias_table[self.relative_position_index]  # (n, n, heads)
+        bias = bias.permute(2, 0, 1).expand(num_windows, -1, -1, -1)  # (w, heads, n, n)
+        if shift_mask is not None:
+            bias = bias + shift_mask[:, None]
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.flatten(0, 1)[None])
+        attended = attended.unflatten(1, (num_windows, -1)).transpose(2, 3).flatten(3)
+        return self.proj(attended)  # (b, w, n, c)
+
+
+class SwinBlock(nn.Module):
+    """Pre-norm block: attention within windows, MLP.
+
+    Args:
+        block: timm's block, whose layers become this one's.
+        is_shifted: Whether the windows are shifted by half a window.
+        drop_path: Rate of stochastic depth, both branches.
+    """
+
+    def __init__(self, block: TimmBlock, is_shifted: bool, drop_path: float):
+        super().__init__()
+        self.norm1 = block.norm1
+        self.attn = WindowAttention(block.attn)
+        self.norm2 = block.norm2
+        self.mlp = block.mlp
+        self.drop_path = DropPath(drop_path)
+        height, width = self.attn.window
+        self.shift: Size = (height // 2, width // 2) if is_shifted else (0, 0)
+
+    def forward(
+        self, x: Float[Tensor, "b h w c"], shift_mask: Float[Tensor, "windows n n"] | None
+    ) -> Float[Tensor, "b h w c"]:
+        """Run the block; `shift_mask` is used by shifted blocks alone."""
+        x = x + self.drop_path(self._attend(self.norm1(x), shift_mask))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+    def _attend(self, x: Tensor, shift_mask: Tensor | None) -> Float[Tensor, "b h w c"]:
+        size = x.shape[1], x.shape[2]
+        height, width = padded_to_windows(size, self.attn.window)
+        # Padding follows the norm: padded tokens are zero, and are attended to like any other.
+        x = F.pad(x, (0, 0, 0, width - size[1], 0, height - size[0]))
+        down, right = self.shift
+        is_shifted = down > 0 or right > 0
+        if is_shifted:
+            x = x.roll((-down, -right), (1, 2))
+        windows = self.attn(to_windows(x, self.attn.window), shift_mask if is_shifted else None)
+        x = from_windows(windows, (height, width), self.attn.window)
+        if is_shifted:
+            x = x.roll((down, right), (1, 2))
+        return x[:, : size[0], : size[1]]
+
+
+class SwinStage(nn.Module):
+    """One level of the pyramid: patch merging (but in the first) and blocks, every second one shifted."""
+
+    def __init__(self, stage: SwinTransformerStage, rates: list[float]):
+        super().__init__()
+        # timm's merging pads odd maps with zeros, as the segmentation models do.
+        self.downsample = cast(PatchMerging | nn.Identity, stage.downsample)
+        self.blocks = nn.ModuleList(
+            SwinBlock(cast(TimmBlock, block), is_shifted=index % 2 == 1, drop_path=rate)
+            for index, (block, rate) in enumerate(zip(stage.blocks, rates, strict=True))
+        )
+
+    def forward(self, x: Float[Tensor, "b H W d"], recompute: bool) -> Float[Tensor, "b h w c"]:
+        """Run the stage; `recompute` trades time for memory in the backward pass."""
+        x = self.downsample(x)
+        mask = None
+        for module in self.blocks:
+            block = cast(SwinBlock, module)
+            if mask is None and block.shift != (0, 0):
+                mask = shift_mask((x.shape[1], x.shape[2]), block.attn.window, block.shift, x)
+            run = partial(checkpoint, block, use_reentrant=False) if recompute else block
+            x = cast(Tensor, run(x, mask))
+        return x
+
+
+class Swin(nn.Module):
+    """timm's `SwinTransformer` as a pyramid backbone. Built by `create_backbone`; parameter names are timm's.
+
+    Attributes:
+        channels: Width of each returned map.
+        layers: Stages up to the deepest level; later ones are not built.
+        norms: LayerNorm of each level, by its number.
+    """
+
+    def __init__(self, swin: SwinTransformer, config: PyramidConfig):
+        super().__init__()
+        self.config = config
+        stages = [cast(SwinTransformerStage, stage) for stage in cast(nn.Sequential, swin.layers)]
+        if config.levels[-1] >= len(stages):
+            raise ConfigError(
+                f"backbone.levels names stage {config.levels[-1]}, but {config.name} has stages 0-{len(stages) - 1}."
+            )
+        self.patch_embed = cast(PatchEmbed, swin.patch_embed)
+        self.patch_size = cast(Size, self.patch_embed.patch_size)
+        depths = [len(stage.blocks) for stage in stages]
+        rates = [config.drop_path * i / max(1, sum(depths) - 1) for i in range(sum(depths))]
+        ends = [0, *(sum(depths[: index + 1]) for index in range(len(depths)))]
+        built = list(zip(stages, pairwise(ends), strict=True))[: config.levels[-1] + 1]
+        self.layers = nn.ModuleList(
+            SwinStage(stage, rates[start:end]) for stage, (start, end) in built
+        )
+        self.channels = tuple(int(swin.feature_info[level]["num_chs"]) for level in config.levels)
+        self.norms = nn.ModuleDict(
+            {
+                str(level): nn.LayerNorm(width)
+                for level, width in zip(config.levels, self.channels, strict=True)
+            }
+        )
+
+    def forward(self, images: Float[Tensor, "b 3 H W"]) -> Features:
+        """Normalised outputs of the levels.
+
+        A map covers the image padded on the bottom and right, the deeper the more: odd maps gain a row or a column
+        before they are halved. `padded_size` is what the shallowest returned map covers.
+
+        Args:
+            images: Normalised images of any height and width.
+        """
+        down, right = (
+            -side % patch for side, patch in zip(spatial_size(images), self.patch_size, strict=True)
+        )
+        x = self.patch_embed.proj(F.pad(images, (0, right, 0, down))).permute(0, 2, 3, 1)
+        x = self.patch_embed.norm(x.contiguous())  # (b, h, w, c)
+        maps = []
+        for level, stage in enumerate(self.layers):
+            x = stage(x, recompute=self.config.gradient_checkpointing and self.training)
+            if level in self.config.levels:
+                maps.append(self.norms[str(level)](x).permute(0, 3, 1, 2))  # (b, c, h, w)
+        stride = 2 ** self.config.levels[0]
+        height, width = (
+            cells * patch * stride
+            for cells, patch in zip(spatial_size(maps[0]), self.patch_size, strict=True)
+        )
+        return Features(tuple(maps), spatial_size(images), (height, width))
+
+
+def padded_to_windows(size: Size, window: Size) -> Size:
+    """The smallest size of whole windows that covers a map."""
+    return -(-size[0] // window[0]) * window[0], -(-size[1] // window[1]) * window[1]
+
+
+def to_windows(x: Shaped[Tensor, "b H W c"], window: Size) -> Shaped[Tensor, "b w n c"]:
+    """A map of whole windows by window, row by row."""
+    height, width = window
+    windows = x.unflatten(2, (-1, width)).unflatten(1, (-1, height))  # (b, rows, h, columns, w, c)
+    return windows.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+
+
+def from_windows(
+    windows: Float[Tensor, "b w n c"], size: Size, window: Size
+) -> Float[Tensor, "b H W c"]:
+    """The inverse of `to_windows` for a map of this size."""
+    x = windows.unflatten(1, (-1, size[1] // window[1])).unflatten(3, window)
+    return x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+
+
+def shift_mask(size: Size, window: Size, shift: Size, like: Tensor) -> Float[Tensor, "w n n"]:
+    """0 between tokens that are neighbours in the map, `MASKED` between those that the cyclic shift has joined.
+
+    Args:
+        size: Of the map before its padding to whole windows.
+        window: Of a window.
+        shift: By how much the map is rolled up and left.
+        like: A tensor of the wanted device and dtype.
+    """
+    regions = []
+    for side, cells, step in zip(padded_to_windows(size, window), window, shift, strict=True):
+        position = torch.arange(side, device=like.device)
+        regions.append((position >= side - cells).long() + (position >= side - step).long())
+    region = 3 * regions[0][:, None] + regions[1]  # (H, W)
+    labels = to_windows(region[None, :, :, None], window)[0, :, :, 0]  # (w, n)
+    differs = labels[:, :, None] != labels[:, None, :]
+    return differs.to(like.dtype) * MASKED

@@ -1,0 +1,105 @@
+"""Which method a foreign checkpoint is of, by the names of its parameters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+from torch import Tensor
+
+from vitseg.checkpoint.segvit_reference import (
+    Architecture,
+    convert_segvit,
+    is_segvit,
+    segvit_architecture,
+)
+from vitseg.checkpoint.segvit_swin_reference import (
+    convert_segvit_swin,
+    is_segvit_swin,
+    segvit_swin_architecture,
+)
+from vitseg.checkpoint.shrunk_reference import (
+    convert_shrunk,
+    is_shrunk,
+    shrunk_architecture,
+)
+from vitseg.errors import CheckpointError
+
+
+class Dialect(NamedTuple):
+    """A kind of checkpoint that can be converted.
+
+    Attributes:
+        name: What people call it.
+        method: A key of METHODS.
+        matches: Whether parameter names are of this kind.
+        architecture: The model that the reference's parameters are of.
+        convert: From the reference's parameters to ours.
+    """
+
+    name: str
+    method: str
+    matches: Callable[[Iterable[str]], bool]
+    architecture: Callable[[Mapping[str, Tensor]], Architecture]
+    convert: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+
+
+DIALECTS = (
+    Dialect("SegViT-Shrunk", "shrunk", is_shrunk, shrunk_architecture, convert_shrunk),
+    Dialect("SegViT", "segvit", is_segvit, segvit_architecture, convert_segvit),
+    Dialect(
+        "SegViT on Swin",
+        "segvit",
+        is_segvit_swin,
+        segvit_swin_architecture,
+        convert_segvit_swin,
+    ),
+)
+
+_NOT_YET = "it cannot be converted yet"
+_BACKBONE_ONLY = "it has no decoder to convert; to train from it, name the file in backbone.weights"
+
+STRANGERS = (
+    (r"auxiliary_head\.\d+\.decoder\.layers\.|decode_head\.decoder\.layers\.", "DToP", _NOT_YET),
+    (r"decode_head\.c1_bottleneck\.", "NRD", _NOT_YET),
+    (r"backbone\.layers\.\d+\.semantic_layer\.", "SeMask", _NOT_YET),
+    (r"backbone\.mla\.|decode_head\.mlahead\.|neck\.mla\.", "SETR-MLA", _NOT_YET),
+    (r"decode_head\.(syncbn_fc_\d+|up_convs\.\d+)\.", "SETR", _NOT_YET),
+    (r"decoder\.cls_emb$|decode_head\.cls_emb$", "Segmenter", _NOT_YET),
+    (r"decode_head\.", "another model of mmsegmentation", _NOT_YET),
+    (
+        r"decoder\.(query_embed|atm\.query_embed)\.",
+        "vitseg itself",
+        "it needs no conversion: use its model directory as it is",
+    ),
+    (r"(backbone\.)?(blocks|layers|stages)\.0\.", "a backbone alone", _BACKBONE_ONLY),
+)
+"""Checkpoints that are told by a name, in this order: a pattern at its start, whose it is, and why it is refused."""
+
+
+def recognise(names: Iterable[str]) -> Dialect:
+    """The dialect of a checkpoint.
+
+    Args:
+        names: Names of its parameters.
+
+    Raises:
+        CheckpointError: None of `DIALECTS`; says of which method it is, where that can be told.
+    """
+    names = list(names)
+    for dialect in DIALECTS:
+        if dialect.matches(names):
+            return dialect
+    known = (
+        f"Allowed are published checkpoints of {', '.join(dialect.name for dialect in DIALECTS)}."
+    )
+    for pattern, owner, reason in STRANGERS:
+        told_by = next((name for name in names if re.match(pattern, name)), None)
+        if told_by is not None:
+            raise CheckpointError(
+                f"this is a checkpoint of {owner} (it has {told_by}): {reason}. {known}"
+            )
+    raise CheckpointError(
+        f"this is no checkpoint of a known method (it has {', '.join(names[:3])}). {known}"
+    )

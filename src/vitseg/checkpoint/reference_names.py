@@ -1,0 +1,81 @@
+"""What the dialects of foreign checkpoints share: renaming, and the entries that are left out."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Mapping
+
+from torch import Tensor
+
+from vitseg.errors import CheckpointError
+
+logger = logging.getLogger(__name__)
+
+LEFT_OUT = {
+    r"(^|\.)loss_decode\.criterion\.empty_weight$": "class weights of the loss, stored as a buffer",
+    r"^auxiliary_head\.": "heads that only the training of other methods uses",
+    r"\.relative_position_index$": "a table that the model computes",
+}
+"""Entries of a checkpoint that our models do not have and do not need: pattern -> what they are. Any other entry that
+a model lacks, and any that a file lacks, is an error."""
+
+MOST_NAMED = 3
+
+
+def is_left_out(name: str) -> bool:
+    """Whether an entry of a checkpoint is on the list of `LEFT_OUT`."""
+    return any(re.search(pattern, name) for pattern in LEFT_OUT)
+
+
+def rename_all(
+    state: Mapping[str, Tensor], rename: Callable[[str], str | None], model: str
+) -> dict[str, Tensor]:
+    """A reference's parameters under our names, as float32, without those of `LEFT_OUT`.
+
+    Args:
+        state: Parameters by the reference's names.
+        rename: Our name of one, or None for one that the model does not have.
+        model: What the checkpoint was recognised as, for the error.
+
+    Raises:
+        CheckpointError: A parameter has no name with us.
+    """
+    converted: dict[str, Tensor] = {}
+    unknown = []
+    for name, value in state.items():
+        if is_left_out(name):
+            continue
+        ours = rename(name)
+        if ours is None:
+            unknown.append(name)
+        else:
+            converted[ours] = value.float()
+    if unknown:
+        more = f" and {len(unknown) - MOST_NAMED} more" if len(unknown) > MOST_NAMED else ""
+        raise CheckpointError(
+            f"the checkpoint is of {model}, but also holds {', '.join(unknown[:MOST_NAMED])}{more}, which no published "
+            "model has: only the published architectures can be converted."
+        )
+    left_out = [name for name in state if is_left_out(name)]
+    if left_out:
+        logger.info("left out: %s", ", ".join(left_out))
+    return converted
+
+
+def count(names: Mapping[str, Tensor], pattern: str) -> int:
+    """How many different numbers the group of a pattern matches at the start of the names."""
+    found = (re.match(pattern, name) for name in names)
+    return len({match[1] for match in found if match})
+
+
+def shape_of(state: Mapping[str, Tensor], name: str, num_axes: int) -> tuple[int, ...]:
+    """The shape of a parameter.
+
+    Raises:
+        CheckpointError: It has another number of axes.
+    """
+    shape = tuple(state[name].shape)
+    if len(shape) != num_axes:
+        raise CheckpointError(f"{name} has the shape {shape}, but {num_axes} axes are expected.")
+    return shape

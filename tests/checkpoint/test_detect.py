@@ -1,0 +1,55 @@
+"""Whose a checkpoint is, told by a few of its names."""
+
+from __future__ import annotations
+
+import pytest
+
+from vitseg.checkpoint.detect import recognise
+from vitseg.errors import CheckpointError
+
+HEAD = ["decode_head.q.weight", "decode_head.decoder_1.layers.0.multihead_attn.q.weight"]
+SWIN = [
+    "backbone.patch_embed.projection.weight",
+    "backbone.stages.0.blocks.0.attn.w_msa.qkv.weight",
+]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["backbone.pos_embed", *HEAD], "SegViT"),
+        (["backbone.pos_embed", *HEAD, "decode_head.atm.q.weight"], "SegViT-Shrunk"),
+        ([*SWIN, *HEAD], "SegViT on Swin"),
+    ],
+)
+def test_known_dialects(names, expected):
+    assert recognise(names).name == expected
+    assert recognise(reversed(names)).name == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (
+            ["backbone.pos_embed", "decode_head.q.weight", "decode_head.decoder.layers.0.norm1.bias"],
+            "a checkpoint of DToP (it has decode_head.decoder.layers.0.norm1.bias): it cannot be converted yet.",
+        ),
+        (
+            ["decode_head.conv_seg.weight", "decode_head.c1_bottleneck.0.conv.weight"],
+            "of NRD (it has decode_head.c1_bottleneck.0.conv.weight)",
+        ),
+        (["decode_head.conv_seg.weight", "decode_head.up_convs.0.0.conv.weight"], "of SETR ("),
+        (["encoder.pos_embed", "decoder.cls_emb"], "of Segmenter ("),
+        (["decode_head.conv_seg.weight"], "of another model of mmsegmentation ("),
+        (["blocks.0.attn.qkv.weight"], "name the file in backbone.weights"),
+        (["layers.0.ln1.weight"], "of a backbone alone ("),
+        (["decoder.query_embed.weight"], "of vitseg itself ("),
+        (["decoder.atm.query_embed.weight"], "use its model directory as it is"),
+        (["features.0.bias", "b", "c", "d"], "no checkpoint of a known method (it has features.0.bias, b, c)"),
+    ],
+)
+def test_others_are_told_apart(names, expected):
+    with pytest.raises(CheckpointError) as caught:
+        recognise(names)
+    assert expected in str(caught.value)
+    assert "Allowed are published checkpoints of SegViT-Shrunk, SegViT, SegViT on Swin." in str(caught.value)

@@ -1,0 +1,87 @@
+"""The parameter lists of the published models: every name is known, none is missing, and every shape fits."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from vitseg.checkpoint.detect import recognise
+from vitseg.checkpoint.reference_names import is_left_out
+from vitseg.config import parse
+from vitseg.errors import CheckpointError
+from vitseg.methods import METHODS
+
+PUBLISHED = [  # list, dialect, classes, crop, backbone, parameters
+    ("segvit_vitb_ade20k", "SegViT", 150, 512, "vit_base_patch16_384", 108_736_279),
+    ("segvit_vitl_ade20k", "SegViT", 150, 640, "vit_large_patch16_384", 344_305_303),
+    ("segvit_vitl_coco", "SegViT", 171, 512, "vit_large_patch16_384", 343_737_004),
+    ("segvit_vitl_pc60", "SegViT", 60, 480, "vit_large_patch16_384", 343_496_253),
+    ("segvit_shrunk_vitb_ade20k", "SegViT-Shrunk", 150, 512, "vit_base_patch16_384", 108_833_431),
+    ("segvit_shrunk_vitl_ade20k", "SegViT-Shrunk", 150, 640, "vit_large_patch16_384", 344_598_679),
+    (
+        "segvit_swint_noneck3_ade20k",
+        "SegViT on Swin",
+        150,
+        512,
+        "swin_tiny_patch4_window7_224",
+        37_425_041,
+    ),
+]
+
+STRANGERS = [
+    ("keys_dtop_vitb_ade20k", "DToP"),
+    ("keys_dtop_vitl_ade20k", "DToP"),
+    ("keys_nrd_r101_ade20k", "NRD"),
+    ("keys_nrd_r50_cityscapes", "NRD"),
+    ("setr_keys_naive_vitl_ade", "SETR"),
+    ("setr_keys_pup_vitl_ade", "SETR"),
+    ("setr_keys_mla_vitl_ade", "SETR-MLA"),
+    ("semask_keys_fpn_T_ade", "SeMask"),
+]
+
+
+def read_list(shared: Path, name: str) -> dict[str, Tensor]:
+    """The parameters of a list, without values."""
+    lines = (shared / "golden" / f"{name}.txt").read_text().splitlines()
+    rows = [line.split("\t") for line in lines if not line.startswith("#")]
+    return {row[0]: torch.empty(ast.literal_eval(row[1]), device="meta") for row in rows}
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize(
+    ("name", "dialect_name", "num_classes", "crop", "backbone", "parameters"), PUBLISHED
+)
+def test_a_published_list_fits_its_model(
+    shared, name, dialect_name, num_classes, crop, backbone, parameters
+):
+    state = read_list(shared, f"keys_{name}")
+    dialect = recognise(state)
+    architecture = dialect.architecture(state)
+    assert dialect.name == dialect_name
+    assert (architecture.num_classes, architecture.crop) == (num_classes, crop)
+    assert architecture.config["backbone"]["name"] == backbone
+    large = backbone.startswith("vit_large")
+    assert architecture.preprocessing.mean == ((0.5,) * 3 if large else (0.485, 0.456, 0.406))
+
+    method = METHODS[dialect.method]
+    config = parse(method.config, architecture.config)
+    with torch.device("meta"):
+        model = method.build(config, num_classes, (crop, crop), load_pretrained=False)
+    converted = dialect.convert(state)
+    shapes = {n: tuple(v.shape) for n, v in model.state_dict().items()}
+    assert {n: tuple(v.shape) for n, v in converted.items()} == shapes
+    assert sum(parameter.numel() for parameter in model.parameters()) == parameters
+    used = [n for n in state if not is_left_out(n)]
+    assert sum(state[n].numel() for n in used) == parameters
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize(("name", "method"), STRANGERS)
+def test_the_lists_of_other_methods_are_named(shared, name, method):
+    state = read_list(shared, name)
+    with pytest.raises(CheckpointError, match=f"a checkpoint of {method} .* cannot be converted"):
+        recognise(state)
