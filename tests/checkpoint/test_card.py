@@ -42,9 +42,9 @@ def test_a_card_says_what_the_model_is():
 
 
 def test_the_hub_reads_the_front_matter():
-    card = ModelCard(model_card(make_record(), "user/name", SEGVIT_LICENSE))
-    assert card.data.license == "other"
-    assert card.data.library_name == "vitseg"
+    data = ModelCard(model_card(make_record(), "user/name", SEGVIT_LICENSE)).data.to_dict()
+    assert data["license"] == "other"
+    assert data["library_name"] == "vitseg"
 
 
 def test_a_card_without_scores_and_recipe():

@@ -31,7 +31,11 @@ def test_known_dialects(names, expected):
     ("names", "expected"),
     [
         (
-            ["backbone.pos_embed", "decode_head.q.weight", "decode_head.decoder.layers.0.norm1.bias"],
+            [
+                "backbone.pos_embed",
+                "decode_head.q.weight",
+                "decode_head.decoder.layers.0.norm1.bias",
+            ],
             "a checkpoint of DToP (it has decode_head.decoder.layers.0.norm1.bias): it cannot be converted yet.",
         ),
         (
@@ -45,11 +49,16 @@ def test_known_dialects(names, expected):
         (["layers.0.ln1.weight"], "of a backbone alone ("),
         (["decoder.query_embed.weight"], "of vitseg itself ("),
         (["decoder.atm.query_embed.weight"], "use its model directory as it is"),
-        (["features.0.bias", "b", "c", "d"], "no checkpoint of a known method (it has features.0.bias, b, c)"),
+        (
+            ["features.0.bias", "b", "c", "d"],
+            "no checkpoint of a known method (it has features.0.bias, b, c)",
+        ),
     ],
 )
 def test_others_are_told_apart(names, expected):
     with pytest.raises(CheckpointError) as caught:
         recognise(names)
     assert expected in str(caught.value)
-    assert "Allowed are published checkpoints of SegViT-Shrunk, SegViT, SegViT on Swin." in str(caught.value)
+    assert "Allowed are published checkpoints of SegViT-Shrunk, SegViT, SegViT on Swin." in str(
+        caught.value
+    )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
 import timm
+import torch
 
 from vitseg.methods import METHODS
 from vitseg.training.recipe import Recipe, load_recipe, parse_recipe, shipped_recipes
@@ -60,3 +62,80 @@ def test_a_recipe_is_found_by_its_name(path):
 def test_a_recipe_names_no_machine(path):
     assert load_recipe(path).data.source is None
     assert METHODS[load_recipe(path).method].backbone(load_recipe(path).model).weights is None
+
+
+@cache
+def build_without_weights(method: str, architecture: str, crop_size: tuple[int, int]) -> None:
+    """Once for all recipes that share a model; nothing is computed or allocated."""
+    config = METHODS[method].config.model_validate_json(architecture)
+    with torch.device("meta"):
+        METHODS[method].build(config, 5, crop_size, load_pretrained=False)
+
+
+def test_a_recipe_builds(path):
+    recipe = load_recipe(path)
+    crop_size = recipe.data.augment.crop_size
+    build_without_weights(recipe.method, recipe.model.model_dump_json(), crop_size)
+    METHODS[recipe.method].build_loss(recipe.model)
+
+
+def test_a_recipe_of_windows_predicts_with_its_training_crop(path):
+    recipe = load_recipe(path)
+    if recipe.inference.mode == "slide":
+        assert recipe.inference.crop_size == recipe.data.augment.crop_size
+
+
+def test_no_two_recipes_are_the_same_run():
+    runs = [
+        (path.parent.name, path.read_text().partition("\nmethod:")[2])  # the folder is the data set
+        for path in RECIPES
+    ]
+    assert len(set(runs)) == len(runs)
+
+
+ADE20K_L = {"crop": 640, "stride": 608, "iterations": 160_000, "power": 1.0, "decay": 0.01}
+COCO_L = {"crop": 512, "stride": 341, "iterations": 80_000, "power": 2.0, "decay": 0.02}
+CONTEXT_L = {"crop": 480, "stride": 320, "iterations": 80_000, "power": 1.0, "decay": 0.03}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("ade20k/segvit-vit_large_patch16_384", ADE20K_L),
+        ("coco_stuff_10k/segvit-vit_large_patch16_384", COCO_L),
+        ("pascal_context_60/segvit-vit_large_patch16_384", CONTEXT_L),
+        (
+            "pascal_context_59/segvit-vit_large_patch16_384",
+            {**CONTEXT_L, "power": 2.0, "decay": 0.02, "lr": 5e-6},
+        ),
+        (
+            "ade20k/segvit-vit_base_patch16_384-jx",
+            {**ADE20K_L, "crop": 512, "stride": 341, "drop_path": 0.1},
+        ),
+        (
+            "coco_stuff_10k/segvit-vit_base_patch16_384-jx",
+            {**COCO_L, "power": 1.0, "drop_path": 0.1},
+        ),
+        (
+            "pascal_context_60/segvit-vit_base_patch16_384-jx",
+            {**CONTEXT_L, "decay": 0.02, "drop_path": 0.1},
+        ),
+    ],
+)
+def test_published_settings(name, expected):
+    recipe = load_recipe(name)
+    backbone = METHODS[recipe.method].backbone(recipe.model)
+    found = {
+        "crop": recipe.data.augment.crop_size[0],
+        "stride": recipe.inference.stride[0],
+        "iterations": recipe.training.iterations,
+        "power": recipe.schedule.power,
+        "decay": recipe.optimizer.weight_decay,
+        "lr": recipe.optimizer.lr,
+        "drop_path": backbone.drop_path,
+    }
+    assert found == {"lr": 2e-5, "drop_path": 0.3, **expected}
+    assert recipe.optimizer.clip_grad_norm == 35
+    assert recipe.optimizer.head_lr_ratio == 10
+    assert (recipe.schedule.warmup_iterations, recipe.schedule.warmup_ratio) == (1500, 1e-6)
+    assert recipe.training.batch_size == 16

@@ -14,7 +14,7 @@ from vitseg.images.preprocess import to_tensor
 from vitseg.inference.explain import explain
 from vitseg.inference.predictor import Predictor
 from vitseg.inference.scores import full_scores
-from vitseg.methods import segvit
+from vitseg.methods import METHODS, segvit
 from vitseg.methods.segvit import SegVitConfig
 from vitseg.types import SegOutput
 
@@ -90,6 +90,21 @@ def test_other_entries_of_aux_are_no_stages():
     found = explain(predictor, photo(64, 64))
     assert [column.name for column in found.columns] == ["stage 1", "stage 2", "sum = the mask"]
     assert [float(stage.mask_logits[0, 0, 0]) for stage in found.columns] == [1.0, 1.5, 2.5]
+
+
+def test_of_a_shrunk_model_with_edges():
+    backbone = {"name": "test_vit", "pretrained": False, "taps": [3], "prefix_tokens": "drop"}
+    raw = {"backbone": backbone, "shrink": {"block": 0}, "edges": {}}
+    config = METHODS["shrunk"].config.model_validate(raw)
+    model = METHODS["shrunk"].build(config, len(NAMES), CROP).eval()
+    record = make_record(method="shrunk", architecture=config.model_dump(mode="json"))
+    predictor, image = Predictor(model, record, "cpu"), photo(64, 96)
+    with torch.no_grad():
+        output = model(to_tensor(image, predictor.preprocessing)[None])
+    assert "edges" in output.aux
+    found = explain(predictor, image)
+    assert [column.name for column in found.columns] == ["layer 1", "layer 2", "layer 3"]
+    assert torch.allclose(found.columns[-1].mask_logits, output.mask_logits[0], atol=1e-5)
 
 
 def test_masks_without_probabilities_are_refused():

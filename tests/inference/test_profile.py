@@ -95,10 +95,10 @@ def test_runs_take_one_image_after_another(monkeypatch):
 )
 def test_every_image_is_timed_unless_runs_are_given(monkeypatch, images, batch_size, runs):
     monkeypatch.setattr(profiling, "_labels", lambda model, batch: None)
-    noises = noise((8, 8), images)
-    speed = profiling._measure(make_model(), make_model(), noises, CPU, batch_size, None)
+    model, noises = make_model(), noise((8, 8), images)
+    speed = profiling._measure(model, model, noises, CPU, batch_size, None)
     assert len(speed.seconds) == runs
-    short = profiling._measure(make_model(), make_model(), noises, CPU, batch_size, 2)
+    short = profiling._measure(model, model, noises, CPU, batch_size, 2)
     assert len(short.seconds) == 2
 
 
@@ -108,7 +108,8 @@ def test_the_peak_is_that_of_the_image_that_takes_most(monkeypatch):
 
     monkeypatch.setattr(profiling, "_labels", take)
     images = [torch.full((1, 3, 8, 8), float(number)) for number in (10, 500, 20)]
-    speed = profiling._measure(make_model(), make_model(), images, CPU, 1, None)
+    model = make_model()
+    speed = profiling._measure(model, model, images, CPU, 1, None)
     assert speed.peak_memory == 4 * 500
 
 
@@ -146,6 +147,24 @@ def test_only_the_timed_model_is_compiled(monkeypatch, precision):
     eager = profile_model(make_model(), noise(), CPU, num_runs=1, **options)
     assert replace(result, speeds=()) == replace(eager, speeds=())
     assert [s.peak_memory for s in result.speeds] == [s.peak_memory for s in eager.speeds]
+
+
+def test_photos_are_compiled_for_any_size_and_all_before_the_clock_runs(monkeypatch):
+    calls = []
+
+    def compile_(model, dynamic):
+        assert dynamic is None  # fixed sizes would be compiled anew for every number of tokens
+        return lambda batch: calls.append(float(batch[0, 0, 0, 0])) or model(batch)
+
+    def note(model, batch):
+        calls.append("timed")
+        return 0.1
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    monkeypatch.setattr(profiling, "_seconds", note)
+    images = [torch.full((1, 3, 32, 32), float(number)) for number in range(5)]
+    profile_model(make_model(), images, CPU, compiled=True, num_runs=1)
+    assert calls == [0, 1, 2, 3, 4, "timed"]
 
 
 def test_a_machine_without_a_compiler_is_an_error(monkeypatch):

@@ -172,3 +172,30 @@ def test_class_weights_make_the_pixel_loss_a_weighted_mean():
 def test_weights_of_mask_terms_are_refused_with_pixels():
     with pytest.raises(ValidationError, match='focal_weight belong to kind "masks"'):
         AtmLossConfig(kind="pixels", focal_weight=10)
+
+
+def test_pixel_cross_entropy_teaches_masks_and_classes():
+    labels = torch.tensor([[[0, 1], [IGNORE_INDEX, IGNORE_INDEX]]])
+    masks = torch.zeros(1, 2, 2, 2, requires_grad=True)
+    classes = torch.eye(2, 3)[None].requires_grad_()
+    optimizer = torch.optim.Adam([masks, classes], lr=0.1)
+    losses = []
+    for _ in range(100):
+        loss = AtmLoss(PIXELS)(output_of(masks, classes), labels)["loss_pixel"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.6 * losses[0]
+    scores = full_scores(output_of(masks, classes), (2, 2))
+    assert scores.argmax(1)[0, 0].tolist() == [0, 1]
+
+
+def test_pixel_cross_entropy_of_nothing_but_ignored_pixels_is_0():
+    masks = torch.randn(1, 2, 2, 2, requires_grad=True)
+    labels = torch.full((1, 2, 2), IGNORE_INDEX)
+    loss = AtmLoss(PIXELS)(output_of(masks, torch.randn(1, 2, 3)), labels)["loss_pixel"]
+    loss.backward()
+    assert loss == 0
+    assert masks.grad is not None
+    assert masks.grad.eq(0).all()

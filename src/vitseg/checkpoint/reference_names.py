@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 LEFT_OUT = {
     r"(^|\.)loss_decode\.criterion\.empty_weight$": "class weights of the loss, stored as a buffer",
-    r"^auxiliary_head\.": "heads that only the training of other methods uses",
+    r"^auxiliary_head\.": "heads that only training uses",
     r"\.relative_position_index$": "a table that the model computes",
 }
 """Entries of a checkpoint that our models do not have and do not need: pattern -> what they are. Any other entry that

@@ -16,9 +16,7 @@ from vitseg.checkpoint.segvit_reference import IMAGENET, Architecture, segvit_na
 from vitseg.checkpoint.swin_reference import convert_swin
 from vitseg.errors import CheckpointError
 
-SWINS: dict[tuple[int, tuple[int, ...]], str] = {
-    (96, (2, 2, 6, 2)): "swin_tiny_patch4_window7_224"
-}
+SWINS: dict[tuple[int, tuple[int, ...]], str] = {(96, (2, 2, 6, 2)): "swin_tiny_patch4_window7_224"}
 """timm's name of the Swin with a width and numbers of blocks, as the published models use them."""
 
 LEVELS = (1, 2, 3)

@@ -24,9 +24,9 @@ DEFAULT_TOP = 5
 HOW_TO_READ = (
     "Every class has a query. In each stage the query attends to the patches of the image, from the deepest features "
     "to the shallower ones, and its attention scores are its mask: bright where they speak for the class, dark where "
-    "they speak against it. The scores of the stages are summed. The sum's mask, times the probability that the class "
-    "is present, is the score of the class (where a model mixes its queries, the others add a little to it); a pixel "
-    "is labelled with the class that scores best."
+    "they speak against it. The scores of the stages are summed; layers of a single stage are not, and the last one's "
+    "mask counts. This mask, times the probability that the class is present, is the score of the class (where a model "
+    "mixes its queries, the others add a little to it); a pixel is labelled with the class that scores best."
 )
 
 

@@ -15,6 +15,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from vitseg.decoders.atm import AtmDecoder
+from vitseg.decoders.query_upsampling import ShrunkDecoder
 from vitseg.errors import ConfigError
 from vitseg.images.geometry import resize_image
 from vitseg.images.preprocess import to_tensor
@@ -94,9 +95,11 @@ def require_stages(predictor: Predictor) -> AtmDecoder:
         ConfigError: The model has another decoder.
     """
     decoder = predictor.model.decoder
+    if isinstance(decoder, ShrunkDecoder):
+        decoder = decoder.atm
     if not isinstance(decoder, AtmDecoder):
         raise ConfigError(
-            "explain shows the attention masks of SegViT models, stage by stage, but this model "
+            "explain shows the attention masks of SegViT models, Shrunk too, stage by stage, but this model "
             f"({predictor.record.method}) decodes with {type(decoder).__name__}, which has none. Study it with "
             "evaluate or predict."
         )

@@ -135,21 +135,25 @@ def profile_model(
         batch_size: Measured beside batches of one image.
         precision: bf16 is torch's autocast of the model, as in mixed-precision training; labels are taken from float32
             scores in any case.
-        compiled: Whether the timed model goes through `torch.compile`, for these sizes only. Operations, and memory
-            on other devices than CUDA, are those of the model as it is.
-        num_runs: Timed runs of each batch size, after three that do not count; where not given 20, or as many as take
-            every image.
+        compiled: Whether the timed model goes through `torch.compile`, for these sizes only where there is one image.
+            Operations, and memory on other devices than CUDA, are those of the model as it is.
+        num_runs: Timed runs of each batch size; where not given 20, or as many as take every image. Three runs before
+            them do not count; of a compiled model, enough to take every image.
 
     Raises:
         ConfigError: A batch that does not fit the memory, or torch.compile finds no compiler.
         DataError: An image of `PhotoInputs` cannot be read.
     """
     model = model.to(device).eval()
-    runner: Model = torch.compile(model, dynamic=False) if compiled else model
+    # Photos may give a model tensors of other sizes each: code for one size would be compiled again and again.
+    dynamic = None if len(images) > 1 else False
+    runner: Model = torch.compile(model, dynamic=dynamic) if compiled else model
     sizes = sorted({1, batch_size})
     with _clear_errors(device, batch_size, spatial_size(images[0])):
         operations = count_operations(model, lambda: _label_all(model, images, device))
-        with torch.no_grad(), _precision(device, precision):
+        # One context for all runs: within it torch keeps the weights that it has cast.
+        precise = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+        with torch.no_grad(), precise:
             speeds = tuple(_measure(runner, model, images, device, n, num_runs) for n in sizes)
     stored = sum(parameter.numel() for parameter in model.parameters())
     macs: dict[Part, dict[str, float]] = {
@@ -161,7 +165,7 @@ def profile_model(
 
 def _labels(model: Model, batch: Tensor) -> None:
     output = model(batch)
-    with torch.no_grad():  # mixing in bf16 would change labels
+    with torch.autocast(batch.device.type, enabled=False):  # mixing in bf16 would change labels
         for index in range(len(batch)):
             label_map(OutputScores(output, index))
 
@@ -169,13 +173,6 @@ def _labels(model: Model, batch: Tensor) -> None:
 def _label_all(model: Model, images: Sequence[Tensor], device: torch.device) -> None:
     for image in images:
         _labels(model, image.to(device))
-
-
-@contextmanager
-def _precision(device: torch.device, precision: Precision) -> Iterator[None]:
-    # One context for all runs: within it torch keeps the weights that it has cast.
-    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-        yield
 
 
 def _measure(
@@ -188,8 +185,9 @@ def _measure(
 ) -> Speed:
     one_round = math.ceil(len(images) / batch_size)  # batches that hold every image
     num_runs = num_runs or max(LEAST_RUNS, one_round)
+    num_warmups = WARMUPS if runner is model else max(WARMUPS, one_round)
     batches = _batches(images, batch_size, device)
-    for batch in islice(batches, WARMUPS):
+    for batch in islice(batches, num_warmups):
         _labels(runner, batch)
     seconds = tuple(_seconds(runner, batch) for batch in islice(batches, num_runs))
     followed = runner if device.type == "cuda" else model
