@@ -203,6 +203,14 @@ def test_a_parameter_of_another_model_is_refused(write):
     assert "also holds decode_head.conv_seg.weight" in message
 
 
+def test_what_the_model_does_not_need_is_left_out_and_named(write, caplog):
+    unused = {"auxiliary_head.0.conv_seg.weight": torch.zeros(3)}
+    with caplog.at_level("INFO", "vitseg"):
+        convert(write(**unused))
+    left_out = "decode_head.loss_decode.criterion.empty_weight, auxiliary_head.0.conv_seg.weight"
+    assert caplog.messages == [f"left out: {left_out}"]
+
+
 @pytest.mark.parametrize(
     "name",
     [

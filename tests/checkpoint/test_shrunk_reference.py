@@ -132,7 +132,6 @@ def test_queries_of_another_crop_are_refused(write):
         "decode_head.decoder_1.layers.0.multihead_attn.in_proj_weight",
         "decode_head.decoder_2.layers.1.multihead_attn.out_proj.bias",
         "decode_head.atm.class_embed.bias",
-        "decode_head.input_proj_2.weight",
         "backbone.layers.3.ln1.weight",
     ],
 )
@@ -146,15 +145,13 @@ def test_a_missing_parameter_is_refused(write, name):
         "decode_head.class_embed.bias",
         "decode_head.conv_seg.weight",
         "backbone.ln1.weight",
-        "decode_head.atm.input_proj_1.weight.x",
     ],
 )
 def test_a_parameter_of_another_model_is_refused(write, name):
-    message = refusal(write(**{name: torch.zeros(3)}))
-    assert f"also holds {name}" in message or "does not fit" in message
+    assert f"also holds {name}" in refusal(write(**{name: torch.zeros(3)}))
 
 
 def test_packed_attention_of_another_shape_is_refused(write):
     name = "decode_head.decoder_1.layers.0.multihead_attn.in_proj_weight"
-    for rows in (2, 96, 3 * 96 + 1):
+    for rows in (2, 3 * 96 + 1):
         assert "does not fit" in refusal(write(**{name: torch.zeros(rows, 96)}))

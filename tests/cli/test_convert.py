@@ -63,7 +63,7 @@ def test_classes_follow_from_their_number(vitseg, tmp_path, num_classes, dataset
 
 @pytest.mark.parametrize("num_classes", CLASS_TABLES)
 def test_every_table_has_its_number_of_classes(num_classes):
-    dataset, table = published_classes(num_classes, Path("x.pth"))
+    dataset, table = published_classes(num_classes, "x.pth")
     assert table.num_classes == num_classes
     assert dataset in DATASETS
 
@@ -134,4 +134,6 @@ def test_a_file_of_the_hub_is_downloaded(vitseg, tmp_path, monkeypatch):
     result = vitseg("convert", "hf://user/models@v1/a/ade.pth", "--out", tmp_path / "model")
     assert result.code == 0, result.err
     assert asked == [("user/models", "a/ade.pth", "v1")]
-    assert read_record(tmp_path / "model").metrics["converted_from"] == "ade.pth"
+    assert (
+        read_record(tmp_path / "model").metrics["converted_from"] == "hf://user/models@v1/a/ade.pth"
+    )

@@ -101,7 +101,7 @@ def test_blocks_give_the_same_labels(tmp_path, source, blend, stride):
 @torch.inference_mode()
 def test_cosine_weights_the_windows(tmp_path, image, source, predictor):
     result = predict_large(predictor, source, tmp_path / "out.tif", blend="cosine")
-    pixels = predictor._input(image, SIZE)
+    pixels = predictor.model_input(image, SIZE)
     weights = window_weights((64, 64), "cosine")
     total = torch.zeros(3, *SIZE)
     for top in window_starts(SIZE[0], 64, 48):

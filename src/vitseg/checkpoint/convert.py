@@ -39,20 +39,24 @@ class ForeignCheckpoint:
     """What a checkpoint of a known kind holds.
 
     Attributes:
-        path: Its file.
+        name: What the user knows it by: the name of its file, or its address.
         dialect: Its kind.
         architecture: The model that it is of.
         state: Its parameters in our names.
     """
 
-    path: Path
+    name: str
     dialect: Dialect
     architecture: Architecture
     state: Mapping[str, Tensor]
 
 
-def read_checkpoint(path: Path) -> ForeignCheckpoint:
+def read_checkpoint(path: Path, name: str = "") -> ForeignCheckpoint:
     """Read a published SegViT or Shrunk checkpoint; a pickle is read with `weights_only=True`.
+
+    Args:
+        path: The file.
+        name: What the user knows it by, if not by the name of the file.
 
     Raises:
         CheckpointError: The file is damaged or wants to run code, is of another method or of an architecture that was
@@ -61,9 +65,11 @@ def read_checkpoint(path: Path) -> ForeignCheckpoint:
     state = read_tensors(path)
     try:
         dialect = recognise(state)
-        return ForeignCheckpoint(path, dialect, dialect.architecture(state), dialect.convert(state))
+        return ForeignCheckpoint(
+            name or path.name, dialect, dialect.architecture(state), dialect.convert(state)
+        )
     except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
+        raise CheckpointError(f"{name or path}: {error}") from error
 
 
 def convert_checkpoint(
@@ -79,7 +85,7 @@ def convert_checkpoint(
     Raises:
         CheckpointError: The number of classes differs, or a parameter is missing or of another shape.
     """
-    name, architecture = checkpoint.path.name, checkpoint.architecture
+    name, architecture = checkpoint.name, checkpoint.architecture
     if classes.num_classes != architecture.num_classes:
         raise CheckpointError(
             f"{name} has {architecture.num_classes} classes, but the class list has {classes.num_classes}: give the "

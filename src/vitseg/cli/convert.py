@@ -51,9 +51,11 @@ def convert(
     given = None if classes is None else read_labels(classes).classes
     address = hub_address(file)
     path = Path(file) if address is None else fetch_file(address)
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(path, str(address or ""))
     num_classes = checkpoint.architecture.num_classes
-    dataset, table = (None, given) if given is not None else published_classes(num_classes, path)
+    dataset, table = None, given
+    if table is None:
+        dataset, table = published_classes(num_classes, checkpoint.name)
     model, record = convert_checkpoint(checkpoint, table, dataset)
     save_model(out, model, record)
 
@@ -67,7 +69,7 @@ def convert(
     typer.echo(f"licence: {record.license}")
 
 
-def published_classes(num_classes: int, path: Path) -> tuple[str, ClassTable]:
+def published_classes(num_classes: int, name: str) -> tuple[str, ClassTable]:
     """Name and classes of the published data set with so many classes.
 
     Raises:
@@ -76,9 +78,9 @@ def published_classes(num_classes: int, path: Path) -> tuple[str, ClassTable]:
     from vitseg.data.official.tables import read_table
 
     if num_classes not in CLASS_TABLES:
-        known = ", ".join(f"{count} ({name})" for count, (name, _) in CLASS_TABLES.items())
+        known = ", ".join(f"{count} ({dataset})" for count, (dataset, _) in CLASS_TABLES.items())
         raise ConfigError(
-            f"{path.name} has {num_classes} classes, as no published data set has. Known: {known}. Pass "
+            f"{name} has {num_classes} classes, as no published data set has. Known: {known}. Pass "
             "--classes classes.json with their names."
         )
     dataset, table = CLASS_TABLES[num_classes]

@@ -62,12 +62,7 @@ def evaluate(
     from vitseg.files import write_whole
     from vitseg.inference.predictor import load
 
-    if json_file is not None and not json_file.absolute().parent.is_dir():
-        raise ConfigError(
-            f"--json {json_file}: the folder {json_file.absolute().parent} does not exist."
-        )
-    if json_file is not None and json_file.is_dir():
-        raise ConfigError(f"--json {json_file} is a folder: give the file to write.")
+    options.check_json_file(json_file)
     if report is not None and report.exists() and not report.is_dir():
         raise ConfigError(f"--report {report} is a file: give a folder.")
     wanted = parse_measures(("none" if report is None else "all") if measures is None else measures)

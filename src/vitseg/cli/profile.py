@@ -75,12 +75,7 @@ def profile(
     from vitseg.inference.profile import profile_model
 
     height, width = parse_size(size)
-    if json_file is not None and not json_file.absolute().parent.is_dir():
-        raise ConfigError(
-            f"--json {json_file}: the folder {json_file.absolute().parent} does not exist."
-        )
-    if json_file is not None and json_file.is_dir():
-        raise ConfigError(f"--json {json_file} is a folder: give the file to write.")
+    options.check_json_file(json_file)
     chosen = choose_device(device)
     built, preprocessing, num_classes = _model(model, overrides or [], classes, (height, width))
     inputs = _inputs(images, (height, width), preprocessing)

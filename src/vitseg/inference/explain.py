@@ -17,8 +17,6 @@ from torch import Tensor
 from vitseg.decoders.atm import AtmDecoder
 from vitseg.decoders.query_upsampling import ShrunkDecoder
 from vitseg.errors import ConfigError
-from vitseg.images.geometry import resize_image
-from vitseg.images.preprocess import to_tensor
 from vitseg.inference.predictor import ImageSource, Predictor, as_rgb
 from vitseg.inference.scores import OutputScores, label_map, resized, upsample_rows
 from vitseg.types import Segmentation, SegOutput, Size
@@ -119,15 +117,14 @@ def explain(predictor: Predictor, source: ImageSource) -> Explanation:
 
     Raises:
         ConfigError: The model has no attention-to-mask decoder, or its class queries have no probabilities.
-        DataError: The image cannot be read.
+        DataError: The image cannot be read, or would be run far beyond its own size.
         VitsegError: The model's scores are NaN or infinite.
     """
     decoder = require_stages(predictor)
     image = as_rgb(source)
     size = image.shape[0], image.shape[1]
-    pixels = resize_image(image, predictor.inference.input_size(size))
-    tensor = to_tensor(pixels, predictor.preprocessing)[None].to(predictor.device)
-    output = predictor.model.eval()(tensor)
+    images = predictor.model_input(image, predictor.inference.input_size(size))
+    output = predictor.model.eval()(images)
     if output.class_logits is None:
         raise ConfigError(
             f"explain shows the probability of every class, but this model ({predictor.record.method}) has only masks. "

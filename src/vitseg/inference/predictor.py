@@ -72,12 +72,21 @@ class Predictor:
         self.model.eval()
         size = (image.shape[0], image.shape[1])
         images = (
-            self._input(image, self.inference.input_size(size, scale))
+            self.model_input(image, self.inference.input_size(size, scale))
             for scale in self.inference.scales
         )
         return image_scores(self.model, images, self.inference, size)
 
-    def _input(self, image: np.ndarray, size: Size) -> Tensor:
+    def model_input(self, image: np.ndarray, size: Size) -> Tensor:
+        """The image as the model takes it, (1, 3, H, W), on the model's device.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            size: Size to run it at.
+
+        Raises:
+            DataError: Far more pixels than the image has, and more than one piece may have.
+        """
         if size[0] * size[1] > max(MAX_PIXELS, image.shape[0] * image.shape[1]):
             raise DataError(
                 f"an image of {image.shape[1]}x{image.shape[0]} pixels would be run at {size[1]}x{size[0]}, but at "
