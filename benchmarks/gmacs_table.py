@@ -84,8 +84,8 @@ ROWS = (
 )
 
 NOTES = """\
-Ours counts matrix products, convolutions and both products of attention, up to the class scores of every pixel; "matrix
-product" is the masks and, at every pixel, the mixing of the classes. fvcore adds normalisation and resizing, 0.3 to 0.7.
+Ours counts matrix products, convolutions and both products of attention, up to the class scores of every pixel;
+"matrix product" is the masks and, at every pixel, the mixing of the classes. fvcore adds normalisation and resizing.
 
 Swin-T: the published parameter list has levels 1-3 (strides 8, 16, 32) and cannot take 48.0: the backbone takes 25.5,
 the mixing of the classes 5.9, and a stage no more than its keys, values and products over the tokens of its level,
@@ -133,7 +133,7 @@ def main() -> None:
             f"{parameters:,}",
             same,
         )
-    console = Console(width=150)
+    console = Console(width=170)
     console.print(table)
     console.print(NOTES, highlight=False)
 

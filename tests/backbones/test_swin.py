@@ -17,7 +17,9 @@ from vitseg.backbones.create import pretrained_mean_std
 from vitseg.backbones.pyramid_weights import load_swin_file
 from vitseg.backbones.swin import MASKED, shift_mask, to_windows
 from vitseg.checkpoint.swin_reference import convert_swin
+from vitseg.config import parse
 from vitseg.errors import CheckpointError, ConfigError
+from vitseg.methods.segvit import SegVitConfig
 
 NAME = "swin_tiny_patch4_window7_224"
 
@@ -246,3 +248,25 @@ def test_wrong_names_and_levels_are_refused(name, levels, message):
 def test_mean_and_std_are_the_weights_own():
     config = PyramidConfig(name=NAME, levels=(3,))
     assert pretrained_mean_std(config)[0] == (0.485, 0.456, 0.406)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "message"),
+    [
+        ({"levels": [1]}, r"^backbone\.name is missing"),
+        ({"name": NAME, "levels": [2, 1]}, r"^backbone: levels must be increasing"),
+        ({"name": NAME, "levels": [1], "taps": [3]}, r"^backbone: taps are for plain ViTs"),
+        ({"name": NAME, "levels": [1], "nme": 1}, r"^backbone\.nme is not a field of"),
+        ({"name": "test_vit", "tap": [1]}, r"^backbone\.taps is missing"),
+    ],
+)
+def test_errors_name_the_field_of_the_kind_that_is_meant(backbone, message):
+    with pytest.raises(ConfigError, match=message):
+        parse(SegVitConfig, {"backbone": backbone})
+
+
+def test_the_kind_survives_a_file():
+    config = SegVitConfig.model_validate({"backbone": {"name": NAME, "levels": [1, 2]}})
+    assert isinstance(config.backbone, PyramidConfig)
+    assert SegVitConfig.model_validate_json(config.model_dump_json()) == config
+    assert SegVitConfig(backbone=config.backbone) == config

@@ -10,7 +10,7 @@ from vitseg.cli.doctor import missing_by_extra
 from vitseg.errors import ConfigError
 
 VERBS = [
-    "demo", "data", "train", "evaluate", "predict", "video", "explain", "profile", "convert", "doctor",
+    "demo", "data", "train", "evaluate", "predict", "video", "explain", "profile", "convert", "push", "doctor",
 ]  # fmt: skip
 
 

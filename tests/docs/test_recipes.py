@@ -10,6 +10,8 @@ import pytest
 import timm
 import torch
 
+from vitseg.inference.operations import count_operations
+from vitseg.inference.scores import pixel_scores
 from vitseg.methods import METHODS
 from vitseg.training.recipe import Recipe, load_recipe, parse_recipe, shipped_recipes
 
@@ -139,3 +141,28 @@ def test_published_settings(name, expected):
     assert recipe.optimizer.head_lr_ratio == 10
     assert (recipe.schedule.warmup_iterations, recipe.schedule.warmup_ratio) == (1500, 1e-6)
     assert recipe.training.batch_size == 16
+
+
+@pytest.mark.parametrize(
+    ("name", "num_classes", "parameters", "gmacs"),
+    [
+        ("ade20k/segvit-vit_base_patch16_384-jx", 150, 108_736_279, 120.9),
+        ("ade20k/segvit-vit_base_patch16_384-jx-single", 150, None, 115.8),
+        ("ade20k/segvit-vit_large_patch16_384", 150, 344_305_303, 637.9),
+        ("ade20k/segvit-swin_tiny_patch4_window7_224", 150, 37_425_041, None),
+        ("ade20k/segvit-swin_tiny_patch4_window7_224-four_levels", 150, None, 48.0),
+    ],
+)
+def test_published_sizes(name, num_classes, parameters, gmacs):
+    """Parameters of the authors' models exactly, multiply-adds of the papers within 1 %."""
+    recipe = load_recipe(name)
+    crop_size = recipe.data.augment.crop_size
+    with torch.device("meta"):
+        model = METHODS[recipe.method].build(recipe.model, num_classes, crop_size, False).eval()
+        image = torch.empty(1, 3, *crop_size)
+    if parameters is not None:
+        assert sum(parameter.numel() for parameter in model.parameters()) == parameters
+    if gmacs is not None:
+        operations = count_operations(model, lambda: pixel_scores(model(image)))
+        total = sum(sum(part.values()) for part in operations.macs.values())
+        assert total / 1e9 == pytest.approx(gmacs, rel=0.01)

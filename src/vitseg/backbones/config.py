@@ -116,6 +116,8 @@ def _by_fields(value: Any) -> CommonConfig:
     if isinstance(value, CommonConfig):
         return value
     is_pyramid = isinstance(value, Mapping) and "levels" in value
+    if is_pyramid and "taps" in value:
+        raise ValueError("taps are for plain ViTs, levels for pyramids: leave one of them out")
     return (PyramidConfig if is_pyramid else BackboneConfig).model_validate(value)
 
 

@@ -54,21 +54,18 @@ class WindowAttention(nn.Module):
             x: Tokens by window.
             shift_mask: Added to the scores, see `shift_mask`.
         """
-        num_windows = x.shape[1]
-        # Windows are run as heads, so that one mask serves the whole batch.
         q, k, v = (
             self.qkv(x)
             .unflatten(-1, (3, self.num_heads, -1))
             .permute(3, 0, 1, 4, 2, 5)  # (3, b, w, heads, n, d)
-            .flatten(2, 3)  # (3, b, w*heads, n, d)
+            .flatten(1, 2)  # (3, b*w, heads, n, d)
         )
         bias = self.relative_position_bias_table[self.relative_position_index]  # (n, n, heads)
-        bias = bias.permute(2, 0, 1).expand(num_windows, -1, -1, -1)  # (w, heads, n, n)
+        bias = bias.permute(2, 0, 1)[None]  # (1, heads, n, n)
         if shift_mask is not None:
-            bias = bias + shift_mask[:, None]
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.flatten(0, 1)[None])
-        attended = attended.unflatten(1, (num_windows, -1)).transpose(2, 3).flatten(3)
-        return self.proj(attended)  # (b, w, n, c)
+            bias = (bias + shift_mask[:, None]).repeat(len(x), 1, 1, 1)  # (b*w, heads, n, n)
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        return self.proj(attended.transpose(1, 2).flatten(2).unflatten(0, x.shape[:2]))
 
 
 class SwinBlock(nn.Module):

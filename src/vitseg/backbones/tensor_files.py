@@ -18,7 +18,7 @@ from vitseg.errors import CheckpointError
 
 DROPPED = (
     "argparse.Namespace",
-    "builtins.getatt",  # how pickle writes the name of a method, as HistoryBuffer holds some
+    "builtins.getattr",  # how pickle writes the name of a method, as HistoryBuffer holds some
     "mmengine.logging.history_buffer.HistoryBuffer",
     "numpy.core.multiarray._reconstruct",
     "numpy.core.multiarray.scalar",

@@ -67,6 +67,7 @@ def save_model(path: Path, model: SegmentationModel, record: ModelRecord) -> Non
     save_file(state, fresh / WEIGHTS)
     config, sums = record_files(record, _sha256(fresh / WEIGHTS))
     (fresh / CONFIG).write_bytes(config)
+    (fresh / WEIGHTS).chmod((fresh / CONFIG).stat().st_mode)  # safetensors lets nobody else read
     (fresh / SUMS).write_bytes(sums)
     old = path.with_name(f".{path.name}.old")
     shutil.rmtree(old, ignore_errors=True)

@@ -10,7 +10,8 @@ import typer
 from vitseg.errors import ConfigError
 
 Model = Annotated[
-    Path, typer.Argument(help="A model directory, or the --out folder of a training.")
+    Path,
+    typer.Argument(help="A model directory, the --out folder of a training, or hf://user/name."),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Data = Annotated[str, typer.Option(help="The data set, as NAME:ROOT (camvid:..., folder:...).")]

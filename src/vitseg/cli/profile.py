@@ -124,9 +124,10 @@ def _model(
     path: Path, overrides: list[str], num_classes: int | None, size: tuple[int, int]
 ) -> tuple[SegmentationModel, Preprocessing, int]:
     """The model, how its inputs are normalised, and its number of classes."""
+    from vitseg.checkpoint.hub import hub_address
     from vitseg.checkpoint.model_dir import load_model
 
-    if path.is_dir():
+    if path.is_dir() or hub_address(path) is not None:
         if num_classes is not None or overrides:
             raise ConfigError(
                 f"{path} is a model directory, which has its classes and its configuration: leave --classes and "

@@ -30,7 +30,7 @@ def parameter_groups(model: SegmentationModel, config: OptimizerConfig) -> list[
 
     As in the published training: backbone normalisation layers do not decay, everything else in the backbone does
     (biases, position embedding and class token too); every decoder parameter decays, its norms, biases and queries
-    included, at `head_lr_ratio` times the learning rate. Frozen parameters are left out.
+    included, at `head_lr_ratio` times the learning rate, and so does an edge head. Frozen parameters are left out.
     """
     norms = {
         f"{prefix}.{name}"
@@ -51,9 +51,13 @@ def parameter_groups(model: SegmentationModel, config: OptimizerConfig) -> list[
     return list(groups.values())
 
 
+HEADS = ("decoder.", "backbone.edge_head.")
+"""Beginnings of the names of what learns at the decoder's rate: the parts that start from random weights."""
+
+
 def rates(name: str, is_norm: bool, config: OptimizerConfig) -> tuple[float, float]:
     """Learning rate and weight decay of one parameter."""
-    if name.startswith("decoder."):
+    if name.startswith(HEADS):
         return config.lr * config.head_lr_ratio, config.weight_decay
     return config.lr, 0.0 if is_norm else config.weight_decay
 
