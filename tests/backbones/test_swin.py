@@ -53,7 +53,11 @@ def test_maps_equal_the_segmentation_swins_with_all_paddings(shared, tmp_path):
         for name, value in golden.state_dict().items()
         if name.startswith("backbone.")
     }
-    outer = {f"norms.{level}.{k}": state.pop(f"norm{level}.{k}") for level in range(4) for k in ("weight", "bias")}  # fmt: skip
+    outer = {
+        f"norms.{level}.{kind}": state.pop(f"norm{level}.{kind}")
+        for level in range(4)
+        for kind in ("weight", "bias")
+    }
     save_file(state, tmp_path / "swin.safetensors")
     swin = SwinTransformer(num_classes=0, depths=(2, 2, 2, 2))
     load_swin_file(swin, tmp_path / "swin.safetensors")
