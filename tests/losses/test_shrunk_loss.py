@@ -1,0 +1,45 @@
+"""Which terms a Shrunk model's loss has, and at which rate its edge head learns."""
+
+from __future__ import annotations
+
+import torch
+
+from vitseg.methods import METHODS
+from vitseg.methods.shrunk import ShrunkConfig
+from vitseg.training.optimizer import OptimizerConfig, parameter_groups
+
+CONFIG = ShrunkConfig.model_validate(
+    {
+        "backbone": {"name": "test_vit", "pretrained": False, "taps": [5]},
+        "shrink": {"block": 0},
+        "edges": {"threshold": 0.7},
+        "edge_loss": {"weight": 3.0},
+    }
+)
+
+
+def test_the_edge_loss_is_weighted_and_reaches_the_patch_embedding():
+    method = METHODS["shrunk"]
+    torch.manual_seed(0)
+    model = method.build(CONFIG, 4, (64, 64))
+    labels = torch.randint(0, 4, (1, 64, 64))
+    output = model(torch.randn(1, 3, 64, 64))
+    terms = method.build_loss(CONFIG)(output, labels)
+    plain = CONFIG.model_copy(
+        update={"edge_loss": CONFIG.edge_loss.model_copy(update={"weight": 1.0})}
+    )
+    once = method.build_loss(plain)(output, labels)
+    assert {name for name in terms if "edge" in name} == {"loss_edges"}
+    torch.testing.assert_close(terms["loss_edges"], 3 * once["loss_edges"])
+    terms["loss_edges"].backward()
+    backbone = model.backbone
+    assert backbone.vit.patch_embed.proj.weight.grad is not None
+    assert backbone.vit.blocks[0].attn.qkv.weight.grad is None
+
+
+def test_the_edge_head_learns_at_the_rate_of_the_decoder():
+    model = METHODS["shrunk"].build(CONFIG, 4, (64, 64))
+    groups = parameter_groups(model, OptimizerConfig(lr=1e-4, head_lr_ratio=10))
+    rate = {name: group["lr"] for group in groups for name in group["names"]}
+    assert rate["backbone.edge_head.fc1.weight"] == rate["decoder.upsample.query_embed"] == 1e-3
+    assert rate["backbone.vit.blocks.0.attn.qkv.weight"] == 1e-4
