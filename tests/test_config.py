@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from tests.tiny import tiny_recipe, write_recipe
-from vitseg.config import apply_overrides, read_yaml
+from vitseg.config import apply_overrides, parse, read_yaml
 from vitseg.errors import ConfigError
+from vitseg.methods.segvit import SegVitConfig
 from vitseg.training.recipe import Recipe, load_recipe, parse_recipe
 
 
@@ -108,7 +109,10 @@ def test_further_problems_are_counted():
     ("path", "message"),
     [
         ("method", "method is missing: one of segvit"),
-        ("backbone", "backbone is missing: the plain ViT and its taps."),
+        (
+            "backbone",
+            "backbone is missing: the plain ViT and its taps, or the Swin and its levels.",
+        ),
         ("backbone.name", "backbone.name is missing: timm model name"),
         ("backbone.taps", "backbone.taps is missing"),
         ("data", "data is missing"),
@@ -213,3 +217,11 @@ def test_keys_that_are_no_text_are_refused():
     raw = tiny_recipe()
     raw["optimizer"][1] = 2
     refusal(raw=raw)
+
+
+def test_a_wrong_field_is_one_of_the_kind_that_was_meant():
+    raw = {"backbone": {"name": "swin_tiny_patch4_window7_224", "levels": [1, 2], "drop_pth": 0.1}}
+    with pytest.raises(
+        ConfigError, match=r"field of PyramidConfig. Did you mean backbone.drop_path\?"
+    ):
+        parse(SegVitConfig, raw)

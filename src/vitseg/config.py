@@ -89,14 +89,14 @@ def parse(model: type[Config], raw: Mapping[str, Any], where: str = "") -> Confi
     except ValidationError as error:
         problems = error.errors()
         more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise ConfigError(_describe(model, problems[0], where) + more) from error
+        raise ConfigError(_describe(model, raw, problems[0], where) + more) from error
 
 
-def _describe(model: type[BaseModel], problem: Any, where: str) -> str:
+def _describe(model: type[BaseModel], raw: Any, problem: Any, where: str) -> str:
     path = [str(part) for part in problem["loc"]]
     name = ".".join([*([where] if where else []), *path])
     if problem["type"] == "extra_forbidden":
-        section = _section(model, path[:-1])
+        section = _section(model, raw, path[:-1])
         fields = list(section.model_fields)
         near = difflib.get_close_matches(path[-1], fields, n=1)
         prefix = ".".join([*([where] if where else []), *path[:-1], ""])
@@ -104,7 +104,7 @@ def _describe(model: type[BaseModel], problem: Any, where: str) -> str:
             return f"{name} is not a field of {section.__name__}. Did you mean {prefix}{near[0]}?"
         return f"{name} is not a field of {section.__name__}. Its fields: {', '.join(fields)}."
     if problem["type"] == "missing":
-        field = _section(model, path[:-1]).model_fields.get(path[-1])
+        field = _section(model, raw, path[:-1]).model_fields.get(path[-1])
         about = field.description if field is not None else None  # None: a missing entry of a list
         return f"{name} is missing" + (f": {about}." if about else ".")
     message = problem["msg"].removeprefix("Value error, ")
@@ -113,12 +113,15 @@ def _describe(model: type[BaseModel], problem: Any, where: str) -> str:
     return f"{name} is {problem['input']!r}: {message[0].lower()}{message[1:]}."
 
 
-def _section(model: type[BaseModel], path: Sequence[str]) -> type[BaseModel]:
+def _section(model: type[BaseModel], raw: Any, path: Sequence[str]) -> type[BaseModel]:
+    """The configuration class of a section; of several that may stand there, the one with most of the given fields."""
     for part in path:
         annotation = model.model_fields[part].annotation if part in model.model_fields else None
         candidates = [annotation, *getattr(annotation, "__args__", ())]
         nested = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
         if not nested:
             return model
-        model = nested[0]
+        raw = raw.get(part) if isinstance(raw, Mapping) else None
+        given = set(raw) if isinstance(raw, Mapping) else set()
+        model = max(nested, key=lambda kind: len(given & kind.model_fields.keys()))
     return model

@@ -6,7 +6,7 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from timm.layers.attention import Attention, AttentionRope
 from timm.models.beit import Attention as BeitAttention
 from timm.models.eva import EvaAttention
@@ -63,6 +63,7 @@ class SelfAttention(nn.Module):
         positions: TokenPositions,
         query_index: Int[Tensor, "*b m"] | None,
         queries: Float[Tensor, "b m c"] | None = None,
+        mask: Bool[Tensor, "b m n"] | None = None,
     ) -> Float[Tensor, "b m c"]:
         """Attend from the rows `query_index` of `x` (None: all) to all rows of `x` of the same image.
 
@@ -71,6 +72,7 @@ class SelfAttention(nn.Module):
             positions: Where they stand.
             query_index: Rows that ask.
             queries: What asks in place of those rows of `x`.
+            mask: Whether a query may attend to a token; None: to all. Not of packed tokens.
         """
         weight, bias = self.joint_projection()
         if query_index is None:
@@ -85,16 +87,26 @@ class SelfAttention(nn.Module):
             k, v = F.linear(x, weight[width:], kv_bias).chunk(2, dim=-1)
         q, k, v = (split_heads(part, self.num_heads) for part in (q, k, v))
         q, k = self.prepare(q, k, query_positions, positions)
-        out = self._attend(q, k.type_as(q), v.type_as(q), query_positions, positions)
+        out = self._attend(q, k.type_as(q), v.type_as(q), query_positions, positions, mask)
         return self.finish(merge_heads(out))
 
     def _attend(
-        self, q: Tensor, k: Tensor, v: Tensor, queries: TokenPositions, keys: TokenPositions
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        queries: TokenPositions,
+        keys: TokenPositions,
+        mask: Tensor | None,
     ) -> Float[Tensor, "b heads m d"]:
         if queries.lengths is None or keys.lengths is None:
             bias = self.bias(queries, keys)
             bias = None if bias is None else bias.to(q.dtype)
+            if mask is not None:
+                mask = mask[:, None]  # (b, 1, m, n)
+                bias = mask if bias is None else bias.masked_fill(~mask, -torch.inf)
             return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        assert mask is None
         biases = None
         if self.has_bias:
             pairs = zip(queries.by_image(), keys.by_image(), strict=True)

@@ -6,7 +6,7 @@ and can also run with fewer queries than keys and on any subset of the tokens.
 
 from __future__ import annotations
 
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from timm.layers.attention import Attention, AttentionRope
 from timm.models.beit import Beit
 from timm.models.beit import Block as TimmBeitBlock
@@ -66,10 +66,12 @@ class ViTBlock(nn.Module):
         positions: TokenPositions,
         query_index: Int[Tensor, "*b m"] | None = None,
         queries: Float[Tensor, "b m c"] | None = None,
+        mask: Bool[Tensor, "b m n"] | None = None,
     ) -> Float[Tensor, "b m c"]:
         """See `PlainBlock`: the rows `query_index` of `x`, updated by attention to all of `x`."""
         normed = None if queries is None else self.norm1(queries)
-        attended = self.scale_attention(self.attn(self.norm1(x), positions, query_index, normed))
+        attended = self.attn(self.norm1(x), positions, query_index, normed, mask)
+        attended = self.scale_attention(attended)
         lengths = positions.lengths
         if query_index is not None:
             x = take_tokens(x, query_index) if queries is None else queries

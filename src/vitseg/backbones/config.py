@@ -59,9 +59,10 @@ class BackboneConfig(CommonConfig):
     tap_norm: bool = Field(
         default=False, description="apply the backbone's final norm to every tap (SegViT does not)"
     )
-    prefix_tokens: Literal["keep", "drop"] = Field(
+    prefix_tokens: Literal["keep", "class", "drop"] = Field(
         default="keep",
-        description="whether class and register tokens run through the blocks; SegViT drops them before block 0",
+        description="which of the class, distillation and register tokens run through the blocks: all, the class token "
+        "alone (SETR on a distilled DeiT), or none (SegViT and SETR-MLA drop them before block 0)",
     )
     patch_size: int | None = Field(
         default=None,
@@ -72,6 +73,12 @@ class BackboneConfig(CommonConfig):
         default="bicubic_antialias",
         description="how absolute position embeddings are resampled to another grid: timm's way, or SegViT's "
         "(bicubic) or SETR's (bilinear)",
+    )
+    norm_eps: float | None = Field(
+        default=None,
+        gt=0,
+        description="what every LayerNorm adds to the variance, if not the model's own (1e-6 of timm's ViTs); "
+        "Segmenter's published weights were trained with 1e-5",
     )
     drop_path: float = Field(
         default=0.0,

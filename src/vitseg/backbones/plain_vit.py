@@ -7,6 +7,7 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from timm.layers.hybrid_embed import HybridEmbed
 from timm.layers.pos_embed_sincos import RotaryEmbeddingCat, RotaryEmbeddingDinoV3
 from timm.models.beit import Beit
 from timm.models.deit import VisionTransformerDistilled
@@ -35,9 +36,25 @@ class PatchEmbed(nn.Module):
 
     def forward(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b n c"]:
         """Images whose sides are multiples of the patch."""
-        tokens = self.proj(images).flatten(2).transpose(1, 2)
+        return self._tokens(images)
+
+    def _tokens(self, maps: Float[Tensor, "b _ H W"]) -> Float[Tensor, "b n c"]:
+        tokens = self.proj(maps).flatten(2).transpose(1, 2)
         # Left as it is, every residual sum would keep the convolution's channels-first strides: 5 % slower.
         return self.norm(tokens.contiguous())
+
+
+class HybridPatchEmbed(PatchEmbed):
+    """Features of a CNN as patches: a token per cell of its last stage, or per patch of them; timm's names."""
+
+    def __init__(self, embed: HybridEmbed):
+        super().__init__(embed.proj, nn.Identity())
+        self.backbone = embed.backbone
+
+    def forward(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b n c"]:
+        """Images whose sides are multiples of the CNN's stride times the patch."""
+        features = self.backbone(images)  # (b, c, h, w), or such maps of several stages
+        return self._tokens(features[-1] if isinstance(features, (list, tuple)) else features)
 
 
 class PlainViT(nn.Module):
@@ -50,7 +67,7 @@ class PlainViT(nn.Module):
         embed_dim: Width of the tokens.
         patch_size: (height, width) of a patch, in pixels.
         grid: Token grid that the stored absolute position embeddings are for.
-        num_prefix_tokens: Class and register tokens that run through the blocks (0 where dropped).
+        num_prefix_tokens: Class, distillation and register tokens that run through the blocks (0 where dropped).
         blocks: Up to the deepest tap; later blocks are not built.
         norm: The final norm where `tap_norm` asks for it, else the identity.
     """
@@ -62,10 +79,13 @@ class PlainViT(nn.Module):
         super().__init__()
         self.config = config
         self.embed_dim: int = vit.embed_dim
-        patch_height, patch_width = vit.patch_embed.patch_size
+        patch_height, patch_width = vit.patch_embed.feat_ratio(as_scalar=False)
         self.patch_size: Size = (int(patch_height), int(patch_width))
         self.grid: Size = vit.patch_embed.grid_size
-        self.patch_embed = PatchEmbed(vit.patch_embed.proj, vit.patch_embed.norm)
+        if isinstance(vit.patch_embed, HybridEmbed):
+            self.patch_embed = HybridPatchEmbed(vit.patch_embed)
+        else:
+            self.patch_embed = PatchEmbed(vit.patch_embed.proj, vit.patch_embed.norm)
         self._adopt_embeddings(vit)
         self._check_taps(len(vit.blocks))
         last = max(1, len(vit.blocks) - 1)
@@ -75,6 +95,10 @@ class PlainViT(nn.Module):
             for block, rate in list(zip(vit.blocks, rates, strict=True))[: config.taps[-1] + 1]
         )
         self.norm = vit.norm if config.tap_norm else nn.Identity()
+        if config.norm_eps is not None:
+            for module in self.modules():
+                if isinstance(module, nn.LayerNorm):
+                    module.eps = config.norm_eps
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -103,11 +127,15 @@ class PlainViT(nn.Module):
         # Entries of pos_embed in front of the grid (DeiT-3, DINOv2 and SigLIP have none).
         prefix_has_pos_embed = isinstance(vit, Beit) or not vit.no_embed_class
         self._num_pos_embed_prefix = vit.num_prefix_tokens if prefix_has_pos_embed else 0
-        keep = self.config.prefix_tokens == "keep"
-        self.num_prefix_tokens: int = vit.num_prefix_tokens if keep else 0
-        if not keep:
+        if self.config.prefix_tokens == "class" and vit.cls_token is None:
+            raise ConfigError(
+                f"backbone {self.config.name} has no class token: set prefix_tokens to keep or drop."
+            )
+        num_prefix_tokens = {"keep": vit.num_prefix_tokens, "class": 1, "drop": 0}
+        self.num_prefix_tokens: int = num_prefix_tokens[self.config.prefix_tokens]
+        if self.config.prefix_tokens != "keep":
             # They reach no output: without this, distributed training waits for their gradients.
-            for token in self._stored_prefix_tokens():
+            for token in self._stored_prefix_tokens()[self.num_prefix_tokens :]:
                 token.requires_grad_(False)
 
     def _check_taps(self, depth: int) -> None:
@@ -153,7 +181,7 @@ class PlainViT(nn.Module):
             pos_embed = self._pos_embed_for(grid)
             x = x + pos_embed[:, self._num_pos_embed_prefix :]
             if prefix is not None and self._num_pos_embed_prefix:
-                prefix = prefix + pos_embed[:, : self._num_pos_embed_prefix]
+                prefix = prefix + pos_embed[:, : prefix.shape[1]]
         if prefix is not None:
             x = torch.cat([prefix, x], dim=1)
         rotary = None
@@ -165,9 +193,11 @@ class PlainViT(nn.Module):
     def _prefix_tokens(self, batch_size: int) -> Float[Tensor, "b n c"] | None:
         if not self.num_prefix_tokens:
             return None
-        return torch.cat(tuple(self._stored_prefix_tokens()), dim=1).expand(batch_size, -1, -1)
+        stored = torch.cat(self._stored_prefix_tokens(), dim=1)
+        return stored[:, : self.num_prefix_tokens].expand(batch_size, -1, -1)
 
     def _stored_prefix_tokens(self) -> list[nn.Parameter]:
+        """The class token first, where there is one."""
         tokens = (self.cls_token, self.dist_token, self.reg_token)
         return [token for token in tokens if isinstance(token, nn.Parameter)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from vitseg.backbones.positions import TokenPositions
@@ -35,6 +35,7 @@ class PlainBlock(Protocol):
         positions: TokenPositions,
         query_index: Int[Tensor, "*b m"] | None = None,
         queries: Float[Tensor, "b m c"] | None = None,
+        mask: Bool[Tensor, "b m n"] | None = None,
     ) -> Float[Tensor, "b m c"]:
         """Run the block.
 
@@ -46,6 +47,7 @@ class PlainBlock(Protocol):
                 `positions.select(query_index)` are their positions.
             queries: What takes the place of those rows as queries and residual stream; its tokens stand on their
                 positions.
+            mask: Whether a query may attend to a token; None: to all. Not of packed tokens.
         """
         ...
 

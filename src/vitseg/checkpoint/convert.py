@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -17,21 +16,6 @@ from vitseg.classes import ClassTable
 from vitseg.config import parse
 from vitseg.errors import CheckpointError
 from vitseg.methods import METHODS, SegmentationModel
-
-STRIDES = {640: 608, 512: 341, 480: 320}
-"""Stride of the published sliding window, by crop (pixels); two thirds of any other crop."""
-
-RESIZES: dict[str, dict[str, Any]] = {
-    "cityscapes": {"resize": (2048, 1024)},  # the images' own size
-    "coco_stuff_10k": {"resize": (2048, 512), "min_short": 512},
-    "pascal_context_59": {"resize": (520, 520), "min_short": 480},
-    "pascal_context_60": {"resize": (520, 520), "min_short": 480},
-}
-"""Fields of the published inference protocols, by data set; any other has ADE20K's, (2048, crop)."""
-
-SEGVIT_LICENSE = (
-    "SegViT's published weights: non-commercial use only (licence of the SegViT repository)"
-)
 
 
 @dataclass(frozen=True)
@@ -52,7 +36,7 @@ class ForeignCheckpoint:
 
 
 def read_checkpoint(path: Path, name: str = "") -> ForeignCheckpoint:
-    """Read a published SegViT or Shrunk checkpoint; a pickle is read with `weights_only=True`.
+    """Read a published checkpoint of one of `DIALECTS`; a pickle is read with `weights_only=True`.
 
     Args:
         path: The file.
@@ -103,24 +87,8 @@ def convert_checkpoint(
         image_size=image_size,
         classes=classes,
         preprocessing=architecture.preprocessing,
-        inference=published_protocol(architecture.crop, dataset),
+        inference=checkpoint.dialect.published.protocol(architecture.crop, dataset),
         metrics={"converted_from": name, **({"trained_on": dataset} if dataset else {})},
-        license=SEGVIT_LICENSE,
+        license=checkpoint.dialect.published.license,
     )
     return model.eval(), record
-
-
-def published_protocol(crop: int, dataset: str | None) -> dict[str, Any]:
-    """The inference protocol of a published model.
-
-    Args:
-        crop: Side of its crops in pixels.
-        dataset: Name of the data set that it was trained on, if that is a published one.
-    """
-    stride = STRIDES.get(crop, max(1, 2 * crop // 3))
-    return {
-        "mode": "slide",
-        "crop_size": (crop, crop),
-        "stride": (stride, stride),
-        **RESIZES.get(dataset or "", {"resize": (2048, crop)}),
-    }

@@ -8,6 +8,12 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from vitseg.checkpoint.protocols import SEGMENTER, SEGVIT, SETR, SETR_MMSEG, Published
+from vitseg.checkpoint.segmenter_reference import (
+    convert_segmenter,
+    is_segmenter,
+    segmenter_architecture,
+)
 from vitseg.checkpoint.segvit_reference import (
     Architecture,
     convert_segvit,
@@ -19,6 +25,12 @@ from vitseg.checkpoint.segvit_swin_reference import (
     is_segvit_swin,
     segvit_swin_architecture,
 )
+from vitseg.checkpoint.setr_mmseg import (
+    convert_setr_mmseg,
+    is_setr_mmseg,
+    setr_mmseg_architecture,
+)
+from vitseg.checkpoint.setr_reference import convert_setr, is_setr, setr_architecture
 from vitseg.checkpoint.shrunk_reference import (
     convert_shrunk,
     is_shrunk,
@@ -36,6 +48,7 @@ class Dialect(NamedTuple):
         matches: Whether parameter names are of this kind.
         architecture: The model that the reference's parameters are of.
         convert: From the reference's parameters to ours.
+        published: Its inference protocols and licence.
     """
 
     name: str
@@ -43,17 +56,36 @@ class Dialect(NamedTuple):
     matches: Callable[[Iterable[str]], bool]
     architecture: Callable[[Mapping[str, Tensor]], Architecture]
     convert: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+    published: Published
 
 
 DIALECTS = (
-    Dialect("SegViT-Shrunk", "shrunk", is_shrunk, shrunk_architecture, convert_shrunk),
-    Dialect("SegViT", "segvit", is_segvit, segvit_architecture, convert_segvit),
+    Dialect("SegViT-Shrunk", "shrunk", is_shrunk, shrunk_architecture, convert_shrunk, SEGVIT),
+    Dialect("SegViT", "segvit", is_segvit, segvit_architecture, convert_segvit, SEGVIT),
     Dialect(
         "SegViT on Swin",
         "segvit",
         is_segvit_swin,
         segvit_swin_architecture,
         convert_segvit_swin,
+        SEGVIT,
+    ),
+    Dialect("SETR", "setr", is_setr, setr_architecture, convert_setr, SETR),
+    Dialect(
+        "mmsegmentation's SETR",
+        "setr",
+        is_setr_mmseg,
+        setr_mmseg_architecture,
+        convert_setr_mmseg,
+        SETR_MMSEG,
+    ),
+    Dialect(
+        "Segmenter",
+        "segmenter",
+        is_segmenter,
+        segmenter_architecture,
+        convert_segmenter,
+        SEGMENTER,
     ),
 )
 
@@ -64,9 +96,7 @@ STRANGERS = (
     (r"auxiliary_head\.\d+\.decoder\.layers\.|decode_head\.decoder\.layers\.", "DToP", _NOT_YET),
     (r"decode_head\.c1_bottleneck\.", "NRD", _NOT_YET),
     (r"backbone\.layers\.\d+\.semantic_layer\.", "SeMask", _NOT_YET),
-    (r"backbone\.mla\.|decode_head\.mlahead\.|neck\.mla\.", "SETR-MLA", _NOT_YET),
-    (r"decode_head\.(syncbn_fc_\d+|up_convs\.\d+)\.", "SETR", _NOT_YET),
-    (r"decoder\.cls_emb$|decode_head\.cls_emb$", "Segmenter", _NOT_YET),
+    (r"decode_head\.cls_emb$", "mmsegmentation's Segmenter", _NOT_YET),
     (r"decode_head\.", "another model of mmsegmentation", _NOT_YET),
     (
         r"decoder\.(query_embed|atm\.query_embed)\.",

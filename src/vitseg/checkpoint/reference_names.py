@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from torch import Tensor
 
@@ -23,20 +23,24 @@ a model lacks, and any that a file lacks, is an error."""
 MOST_NAMED = 3
 
 
-def is_left_out(name: str) -> bool:
-    """Whether an entry of a checkpoint is on the list of `LEFT_OUT`."""
-    return any(re.search(pattern, name) for pattern in LEFT_OUT)
+def is_left_out(name: str, patterns: Iterable[str] = LEFT_OUT) -> bool:
+    """Whether an entry of a checkpoint is on a list of those that are left out."""
+    return any(re.search(pattern, name) for pattern in patterns)
 
 
 def rename_all(
-    state: Mapping[str, Tensor], rename: Callable[[str], str | None], model: str
+    state: Mapping[str, Tensor],
+    rename: Callable[[str], str | None],
+    model: str,
+    left_out: Iterable[str] = LEFT_OUT,
 ) -> dict[str, Tensor]:
-    """A reference's parameters under our names, as float32, without those of `LEFT_OUT`.
+    """A reference's parameters under our names, as float32, without those that are left out.
 
     Args:
         state: Parameters by the reference's names.
         rename: Our name of one, or None for one that the model does not have.
         model: What the checkpoint was recognised as, for the error.
+        left_out: Patterns of the entries that the model does not need.
 
     Raises:
         CheckpointError: A parameter has no name with us.
@@ -44,7 +48,7 @@ def rename_all(
     converted: dict[str, Tensor] = {}
     unknown = []
     for name, value in state.items():
-        if is_left_out(name):
+        if is_left_out(name, left_out):
             continue
         ours = rename(name)
         if ours is None:
@@ -57,9 +61,9 @@ def rename_all(
             f"the checkpoint is of {model}, but also holds {', '.join(unknown[:MOST_NAMED])}{more}, which no published "
             "model has: only the published architectures can be converted."
         )
-    left_out = [name for name in state if is_left_out(name)]
-    if left_out:
-        logger.info("left out: %s", ", ".join(left_out))
+    names = [name for name in state if is_left_out(name, left_out)]
+    if names:
+        logger.info("left out: %s", ", ".join(names))
     return converted
 
 
@@ -73,8 +77,10 @@ def shape_of(state: Mapping[str, Tensor], name: str, num_axes: int) -> tuple[int
     """The shape of a parameter.
 
     Raises:
-        CheckpointError: It has another number of axes.
+        CheckpointError: It is missing, or has another number of axes.
     """
+    if name not in state:
+        raise CheckpointError(f"{name} is missing.")
     shape = tuple(state[name].shape)
     if len(shape) != num_axes:
         raise CheckpointError(f"{name} has the shape {shape}, but {num_axes} axes are expected.")

@@ -138,17 +138,24 @@ def segvit_architecture(state: Mapping[str, Tensor]) -> Architecture:
     return Architecture(config, num_classes, crop, normalisation(name))
 
 
-def read_plain_vit(state: Mapping[str, Tensor]) -> tuple[str, int, int]:
+def read_plain_vit(
+    state: Mapping[str, Tensor], model: str = "SegViT", blocks: str = "layers"
+) -> tuple[str, int, int]:
     """The name with timm of a checkpoint's plain ViT, its number of blocks and its crop in pixels.
+
+    Args:
+        state: The reference's parameters.
+        model: Whose checkpoint it is, for the error.
+        blocks: What the reference calls the blocks.
 
     Raises:
         CheckpointError: No published model has this ViT, or its position embeddings are of no square grid.
     """
     _, num_tokens, embed_dim = shape_of(state, "backbone.pos_embed", 3)
-    depth = count(state, r"backbone\.layers\.(\d+)\.")
+    depth = count(state, rf"backbone\.{blocks}\.(\d+)\.")
     if (embed_dim, depth) not in PLAIN_VITS:
         raise CheckpointError(
-            f"no published SegViT has width {embed_dim} and {depth} blocks. Known: {', '.join(PLAIN_VITS.values())}."
+            f"no published {model} has width {embed_dim} and {depth} blocks. Known: {', '.join(PLAIN_VITS.values())}."
         )
     side = round((num_tokens - 1) ** 0.5)
     if side * side != num_tokens - 1:

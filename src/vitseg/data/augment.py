@@ -16,6 +16,7 @@ from vitseg.data.photometric import distort
 from vitseg.data.sample import Sample
 from vitseg.errors import ConfigError
 from vitseg.images.geometry import Window, keep_ratio_size, resize_image, resize_labels
+from vitseg.types import Size
 
 _CROP_RETRIES = 10
 
@@ -68,6 +69,44 @@ class AugmentConfig(BaseModel):
         return self
 
 
+class CropFrame:
+    """Normalises a crop and pads it to the crop size.
+
+    Args:
+        crop_size: (height, width) in pixels.
+        mean: Of red, green and blue, in [0, 255] units.
+        std: Of red, green and blue, in [0, 255] units.
+
+    Raises:
+        ConfigError: `mean` or `std` has not three values, or `std` is not positive or in [0, 1] units.
+    """
+
+    def __init__(self, crop_size: Size, mean: Sequence[float], std: Sequence[float]) -> None:
+        if len(mean) != 3 or len(std) != 3:
+            raise ConfigError(f"mean and std need one value for R, G and B; {mean} and {std} came.")
+        if min(std) <= 0 or max(std) < 1:
+            raise ConfigError(
+                f"std is {tuple(std)}, but it must be positive and in [0, 255] units: "
+                "multiply mean and std by 255?"
+            )
+        self.crop_size = crop_size
+        self._mean = np.array(mean, np.float32)[:, None, None]
+        self._inverse_std = 1 / np.array(std, np.float32)[:, None, None]
+
+    def __call__(
+        self, image: UInt8[np.ndarray, "_ _ 3"], label_map: Int64[np.ndarray, "_ _"]
+    ) -> tuple[Float32[Tensor, "3 h w"], Int64[Tensor, "h w"]]:
+        """An image no larger than the crop, and its labels; padding is 0 behind the normalisation, IGNORE_INDEX."""
+        height, width = label_map.shape
+        pixels = np.zeros((3, *self.crop_size), np.float32)
+        part = pixels[:, :height, :width]
+        np.subtract(image.transpose(2, 0, 1), self._mean, out=part)
+        part *= self._inverse_std
+        labels = np.full(self.crop_size, IGNORE_INDEX, np.int64)
+        labels[:height, :width] = label_map
+        return torch.from_numpy(pixels), torch.from_numpy(labels)
+
+
 class TrainTransform:
     """A sample to a normalised crop with its labels, every random choice drawn from the generator given.
 
@@ -90,17 +129,9 @@ class TrainTransform:
         std: Sequence[float],
         rare_crops: RareClassCrops | None = None,
     ) -> None:
-        if len(mean) != 3 or len(std) != 3:
-            raise ConfigError(f"mean and std need one value for R, G and B; {mean} and {std} came.")
-        if min(std) <= 0 or max(std) < 1:
-            raise ConfigError(
-                f"std is {tuple(std)}, but it must be positive and in [0, 255] units: "
-                "multiply mean and std by 255?"
-            )
         self.config = config
         self._rare_crops = rare_crops
-        self._mean = np.array(mean, np.float32)[:, None, None]
-        self._inverse_std = 1 / np.array(std, np.float32)[:, None, None]
+        self._frame = CropFrame(config.crop_size, mean, std)
 
     def __call__(
         self, sample: Sample, rng: np.random.Generator, size: tuple[int, int] | None = None
@@ -122,7 +153,7 @@ class TrainTransform:
             image, label_map = image[:, ::-1], label_map[:, ::-1]
         if self.config.photometric_distortion:
             image = distort(image, rng)
-        return self._padded(image, label_map)
+        return self._frame(image, label_map)
 
     def random_size(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
         """The (height, width) that a sample of this (height, width) is scaled to, the first thing to be drawn."""
@@ -147,18 +178,6 @@ class TrainTransform:
                 break
             window = random_window(size, self.config.crop_size, rng)
         return window
-
-    def _padded(
-        self, image: UInt8[np.ndarray, "_ _ 3"], label_map: Int64[np.ndarray, "_ _"]
-    ) -> tuple[Tensor, Tensor]:
-        height, width = label_map.shape
-        pixels = np.zeros((3, *self.config.crop_size), np.float32)
-        part = pixels[:, :height, :width]
-        np.subtract(image.transpose(2, 0, 1), self._mean, out=part)
-        part *= self._inverse_std
-        labels = np.full(self.config.crop_size, IGNORE_INDEX, np.int64)
-        labels[:height, :width] = label_map
-        return torch.from_numpy(pixels), torch.from_numpy(labels)
 
 
 def random_window(

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-import torch.distributed
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from vitseg.classes import IGNORE_INDEX
 from vitseg.losses.mask import dice_loss, focal_loss
+from vitseg.losses.processes import mean_over_processes
 from vitseg.types import SegOutput, Size, spatial_size
 
 
@@ -95,7 +95,7 @@ class AtmLoss(nn.Module):
         weights = self._weights(
             present
         )  # (b, k), of which absent classes count in the class loss alone
-        total = _mean_over_processes((weights * present).sum()).clamp(min=1)
+        total = mean_over_processes((weights * present).sum()).clamp(min=1)
         image, cls = present.nonzero(as_tuple=True)
         pair_weights = weights[image, cls]  # (pairs,)
         targets = (labels[image] == cls[:, None, None]).flatten(1).float()  # (pairs, H*W)
@@ -181,11 +181,3 @@ def upsample_masks(
     if output.input_size != size:
         masks = F.interpolate(masks, size, mode="bilinear", align_corners=False)
     return masks[:, 0]  # (p, H, W)
-
-
-def _mean_over_processes(value: Tensor) -> Float[Tensor, ""]:
-    value = value.float()
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(value)
-        value = value / torch.distributed.get_world_size()
-    return value

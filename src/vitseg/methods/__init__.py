@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 from torch import nn
 
-from vitseg.backbones import BackboneConfig
-from vitseg.methods import segvit, shrunk
+from vitseg.backbones import BackboneConfig, PyramidConfig
+from vitseg.methods import eomt, linear, segformer, segmenter, segvit, setr, shrunk, upernet
 from vitseg.methods.model import SegmentationModel
 
 __all__ = ["METHODS", "Method", "SegmentationModel"]
@@ -30,14 +30,37 @@ class Method:
     config: type[BaseModel]
     build: Callable[..., SegmentationModel]
     build_loss: Callable[..., nn.Module]
-    backbone: Callable[..., BackboneConfig]
+    backbone: Callable[..., BackboneConfig | PyramidConfig]
 
 
 METHODS: dict[str, Method] = {
+    "eomt": Method(eomt.EomtConfig, eomt.build, eomt.build_loss, lambda config: config.backbone),
+    "linear": Method(
+        linear.LinearProbeConfig, linear.build, linear.build_loss, lambda config: config.backbone
+    ),
+    "segformer": Method(
+        segformer.SegFormerConfig,
+        segformer.build,
+        segformer.build_loss,
+        lambda config: config.backbone,
+    ),
+    "segmenter": Method(
+        segmenter.SegmenterConfig,
+        segmenter.build,
+        segmenter.build_loss,
+        lambda config: config.backbone,
+    ),
     "segvit": Method(
         segvit.SegVitConfig, segvit.build, segvit.build_loss, lambda config: config.backbone
     ),
+    "setr": Method(setr.SetrConfig, setr.build, setr.build_loss, lambda config: config.backbone),
     "shrunk": Method(
         shrunk.ShrunkConfig, shrunk.build, shrunk.build_loss, lambda config: config.backbone
+    ),
+    "upernet": Method(
+        upernet.UperNetConfig,
+        upernet.build,
+        upernet.build_loss,
+        lambda config: config.backbone,
     ),
 }

@@ -19,3 +19,6 @@ class SegmentationModel(nn.Module):
     def forward(self, images: Float[Tensor, "b 3 H W"]) -> SegOutput:
         """Run the model on images of any size."""
         return self.decoder(self.backbone(images))
+
+    def set_progress(self, fraction: float) -> None:
+        """Hear before every training step how far the training is, in [0, 1); only some models change by it."""

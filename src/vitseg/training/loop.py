@@ -113,6 +113,9 @@ class _Run:
         model = METHODS[recipe.method].build(
             recipe.model, self.train_set.classes.num_classes, recipe.data.augment.crop_size
         )
+        if self.fabric.world_size > 1 and self.fabric.device.type == "cuda":
+            # Of the whole batch, not of a device's share (torch has no such layer for the CPU).
+            nn.SyncBatchNorm.convert_sync_batchnorm(model)  # in place
         optimizer = build_optimizer(model, recipe.optimizer)
         self.base_lrs = [group["lr"] for group in optimizer.param_groups]
         seed_everything(config.seed + self.fabric.global_rank)
@@ -216,6 +219,7 @@ class _Run:
         for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             group["lr"] = lr_at(at, base, recipe.training.iterations, recipe.schedule)
         self.model.train()
+        self.model.set_progress(at / recipe.training.iterations)
         terms = self.step(images, labels)
         loss = torch.stack(list(terms.values())).sum()
         self.fabric.backward(loss)

@@ -1,28 +1,48 @@
-"""AdamW with the papers' parameter groups."""
+"""The papers' optimisers and parameter groups."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
-from torch.optim import AdamW
+from torch.optim import SGD, AdamW, Optimizer
 
 from vitseg.methods import SegmentationModel
 
 
 class OptimizerConfig(BaseModel):
-    """AdamW as the papers use it."""
+    """AdamW or SGD as the papers use them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    kind: Literal["adamw", "sgd"] = Field(
+        default="adamw", description="AdamW, or SGD with momentum (SETR, Segmenter)"
+    )
     lr: float = Field(default=2e-5, gt=0, description="learning rate of the backbone")
     head_lr_ratio: float = Field(
         default=10.0, gt=0, description="the decoder's learning rate over the backbone's"
     )
-    weight_decay: float = Field(default=0.01, ge=0, description="decoupled weight decay")
+    weight_decay: float = Field(
+        default=0.01,
+        ge=0,
+        description="weight decay: decoupled in AdamW, added to the gradient in SGD",
+    )
     betas: tuple[float, float] = Field(default=(0.9, 0.999), description="AdamW's betas")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="SGD's momentum")
     clip_grad_norm: float | None = Field(
         default=35.0, gt=0, description="largest norm of the gradient; null: any"
     )
+
+    @model_validator(mode="after")
+    def _fields_belong_to_kind(self) -> OptimizerConfig:
+        name, kind = ("momentum", "sgd") if self.kind == "adamw" else ("betas", "adamw")
+        if getattr(self, name) != type(self).model_fields[name].default:
+            raise ValueError(f'{name} belongs to kind "{kind}": set it, or leave {name} out')
+        return self
+
+
+NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.BatchNorm2d, nn.SyncBatchNorm)
 
 
 def parameter_groups(model: SegmentationModel, config: OptimizerConfig) -> list[dict]:
@@ -35,7 +55,7 @@ def parameter_groups(model: SegmentationModel, config: OptimizerConfig) -> list[
     norms = {
         f"{prefix}.{name}"
         for prefix, module in model.named_modules()
-        if isinstance(module, (nn.LayerNorm, nn.RMSNorm))
+        if isinstance(module, NORMS)
         for name, _ in module.named_parameters(recurse=False)
     }
     groups: dict[tuple[float, float], dict] = {}
@@ -62,10 +82,12 @@ def rates(name: str, is_norm: bool, config: OptimizerConfig) -> tuple[float, flo
     return config.lr, 0.0 if is_norm else config.weight_decay
 
 
-def build_optimizer(model: SegmentationModel, config: OptimizerConfig) -> AdamW:
-    """AdamW over `parameter_groups`."""
+def build_optimizer(model: SegmentationModel, config: OptimizerConfig) -> Optimizer:
+    """The optimiser of that kind over `parameter_groups`."""
     groups = [
         {key: value for key, value in group.items() if key != "names"}
         for group in parameter_groups(model, config)
     ]
+    if config.kind == "sgd":
+        return SGD(groups, lr=config.lr, momentum=config.momentum)
     return AdamW(groups, betas=config.betas)

@@ -10,8 +10,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
 
 from vitseg.config import apply_overrides, parse, read_yaml
-from vitseg.data.augment import AugmentConfig
 from vitseg.data.balance import BalanceConfig
+from vitseg.data.grid_views import AnyAugmentConfig, GridViewsConfig
 from vitseg.errors import ConfigError, unknown_name
 from vitseg.inference.config import InferenceConfig
 from vitseg.methods import METHODS
@@ -41,7 +41,16 @@ class DataConfig(BaseModel):
     balance: BalanceConfig = Field(
         default=BalanceConfig(), description="how rare classes are favoured; off by default"
     )
-    augment: AugmentConfig = Field(description="crop and augmentation")
+    augment: AnyAugmentConfig = Field(description="crop and augmentation")
+
+    @model_validator(mode="after")
+    def _crops_can_be_placed(self) -> DataConfig:
+        if isinstance(self.augment, GridViewsConfig) and self.balance.rare_class_crops > 0:
+            raise ValueError(
+                "balance.rare_class_crops places random crops, but augment.views is grid: leave one of them out "
+                "(balance.repeat_threshold works with both)"
+            )
+        return self
 
 
 class TrainingConfig(BaseModel):
@@ -63,6 +72,11 @@ class TrainingConfig(BaseModel):
         description="auto: bf16 on GPUs that have it, fp16 on other GPUs, fp32 on the CPU",
     )
     devices: int = Field(default=1, ge=1, description="devices to train on; above 1 data-parallel")
+    freeze_backbone: bool = Field(
+        default=False,
+        description="keep the backbone's parameters and statistics as they are, drop path off; the decoder, and what "
+        "a method adds to the backbone (SETR-MLA's neck), is trained",
+    )
 
     @model_validator(mode="after")
     def _even_batches(self) -> TrainingConfig:

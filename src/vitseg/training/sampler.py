@@ -11,6 +11,7 @@ from torch.utils.data import Dataset, Sampler, default_collate
 
 from vitseg.data.augment import TrainTransform
 from vitseg.data.dataset import SegmentationDataset
+from vitseg.data.grid_views import GridViews
 from vitseg.errors import VitsegError
 from vitseg.types import Size
 
@@ -102,6 +103,32 @@ class TrainSamples(Dataset[tuple[Tensor, Tensor] | VitsegError]):
         try:
             sample = self.dataset.sample(index, at_least)
             return self.transform(sample, rng, *drawn)
+        except VitsegError as error:
+            return error
+
+
+class GridSamples(Dataset[tuple[Tensor, Tensor] | VitsegError]):
+    """Fixed views as samples; whether one is mirrored depends on the seed and the position in the stream alone.
+
+    Errors come as in `TrainSamples`.
+    """
+
+    def __init__(self, views: GridViews, seed: int):
+        self.views = views
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.views)
+
+    def is_mirrored(self, position: int) -> bool:
+        """Whether the view at this position of the stream is mirrored."""
+        rng = np.random.default_rng((self.seed, 1, position))
+        return bool(rng.random() < self.views.config.flip_probability)
+
+    def __getitem__(self, key: Position) -> tuple[Tensor, Tensor] | VitsegError:
+        index, position = key
+        try:
+            return self.views.crops([(index, self.is_mirrored(position))])[0]
         except VitsegError as error:
             return error
 

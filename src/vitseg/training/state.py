@@ -58,7 +58,7 @@ def load_state(
             "without --resume."
         )
     state = torch.load(path, map_location="cpu", weights_only=True)
-    changed = sorted(_changed_fields(state["recipe"], recipe))
+    changed = sorted(changed_fields(state["recipe"], recipe))
     if changed:
         raise CheckpointError(
             f"{out} was started with another recipe: {', '.join(changed[:4])} changed. Resume with the recipe it "
@@ -79,10 +79,11 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _changed_fields(old: Any, new: Any, prefix: str = "") -> set[str]:
+def changed_fields(old: Any, new: Any, prefix: str = "") -> set[str]:
+    """Dotted names of the values in which two nested mappings differ."""
     if isinstance(old, dict) and isinstance(new, dict):
         changed: set[str] = set()
         for key in old.keys() | new.keys():
-            changed |= _changed_fields(old.get(key), new.get(key), f"{prefix}{key}.")
+            changed |= changed_fields(old.get(key), new.get(key), f"{prefix}{key}.")
         return changed
     return set() if old == new else {prefix.rstrip(".")}

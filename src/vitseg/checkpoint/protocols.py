@@ -1,0 +1,68 @@
+"""What is published beside the weights of a method: the inference protocol and the licence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+
+class Published(NamedTuple):
+    """How the models of one repository are tested, and under which terms they stand.
+
+    Attributes:
+        license: One line on the licence of the weights.
+        strides: Stride of the sliding window by crop (pixels); two thirds of any other crop.
+        resizes: Fields of the inference protocol by data set; any other has ADE20K's, (2048, crop).
+    """
+
+    license: str
+    strides: Mapping[int, int]
+    resizes: Mapping[str, Mapping[str, Any]]
+
+    def protocol(self, crop: int, dataset: str | None) -> dict[str, Any]:
+        """The inference protocol of a model.
+
+        Args:
+            crop: Side of its crops in pixels.
+            dataset: Name of the data set that it was trained on, if that is a published one.
+        """
+        stride = self.strides.get(crop, max(1, 2 * crop // 3))
+        return {
+            "mode": "slide",
+            "crop_size": (crop, crop),
+            "stride": (stride, stride),
+            **self.resizes.get(dataset or "", {"resize": (2048, crop)}),
+        }
+
+
+_PASCAL_CONTEXT = {"resize": (520, 520), "min_short": 480}
+"""Short side 520, the long one free: a box of 520 x 520 would make images smaller than the crop."""
+
+_RESIZES: dict[str, dict[str, Any]] = {
+    "cityscapes": {"resize": (2048, 1024)},  # the images' own size
+    "coco_stuff_10k": {"resize": (2048, 512), "min_short": 512},
+    "pascal_context_59": _PASCAL_CONTEXT,
+    "pascal_context_60": _PASCAL_CONTEXT,
+}
+
+SEGVIT = Published(
+    "SegViT's published weights: non-commercial use only (licence of the SegViT repository)",
+    {640: 608, 512: 341, 480: 320},
+    _RESIZES,
+)
+SETR = Published(
+    "SETR's published weights: see the licence of its repository (fudan-zvg/SETR)",
+    {768: 512, 512: 341, 480: 320},
+    _RESIZES | {"cityscapes": {"resize": (2049, 1025)}},
+)
+SETR_MMSEG = Published(
+    "weights published by mmsegmentation: see the licence of its repository (open-mmlab/mmsegmentation)",
+    {768: 512, 512: 341, 480: 320},
+    _RESIZES,
+)
+SEGMENTER = Published(
+    "Segmenter's published weights: see the licence of its repository (rstrudel/segmenter)",
+    # The window of its own crop, without overlap, on ADE20K; the stride of 640 is not published beside the others.
+    {768: 512, 640: 640, 512: 512, 480: 320},
+    _RESIZES,
+)

@@ -1,0 +1,124 @@
+"""EoMT's mask module: queries that went through the backbone's last blocks to classes and masks.
+
+Source: EoMT (CVPR 2025), sections 3.1 to 3.3. There is no transformer decoder and no pixel decoder: a linear layer gives
+a query's class, an MLP of three layers what its mask is the product with, and the patches are brought to a quarter of the
+image by transposed convolutions. No reference code was used; choices of ours are said where they are made.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from pydantic import BaseModel, ConfigDict, Field
+from timm.layers import LayerNorm2d
+from torch import Tensor, nn
+
+from vitseg.backbones.joint_queries import JointTokens
+from vitseg.layers.resize import resize_map
+from vitseg.types import SegOutput, Size
+
+TARGET_STRIDE = 4
+"""Pixels per cell of the masks, as near as doublings of the token grid come to it."""
+
+ANNEALING_POWER = 0.9
+
+
+class EomtDecoderConfig(BaseModel):
+    """Queries, and how many blocks they go through."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_queries: int = Field(
+        default=100, ge=1, description="learned queries (the paper: 100 for semantic segmentation)"
+    )
+    num_blocks: int = Field(
+        default=3,
+        ge=1,
+        description="last blocks of the backbone that take the queries (the paper: 3 of ViT-S and B, 4 of L, 5 of g)",
+    )
+
+
+class EomtDecoder(nn.Module):
+    """Class and mask of every query.
+
+    Args:
+        embed_dim: Width of the backbone's tokens.
+        patch_size: (height, width) of a patch in pixels.
+        num_classes: Classes.
+        config: See `EomtDecoderConfig`.
+    """
+
+    def __init__(
+        self, embed_dim: int, patch_size: Size, num_classes: int, config: EomtDecoderConfig
+    ):
+        super().__init__()
+        self.config = config
+        self.query_embed = nn.Embedding(config.num_queries, embed_dim)
+        self.class_embed = nn.Linear(embed_dim, num_classes + 1)
+        self.mask_embed = nn.Sequential(
+            nn.Linear(embed_dim, embed_dim),
+            nn.GELU(),
+            nn.Linear(embed_dim, embed_dim),
+            nn.GELU(),
+            nn.Linear(embed_dim, embed_dim),
+        )
+        doublings = max(0, round(math.log2(min(patch_size) / TARGET_STRIDE)))
+        self.upscale = nn.Sequential(*(Doubling(embed_dim) for _ in range(doublings)))
+
+    def forward(self, tokens: JointTokens) -> SegOutput:
+        """Classes and masks, the latter at about a quarter of the image."""
+        pixels = self.upscale(tokens.patches)  # (b, c, 4h, 4w)
+        masks = torch.einsum("bqc,bchw->bqhw", self.mask_embed(tokens.queries), pixels)
+        class_logits = self.class_embed(tokens.queries)
+        return SegOutput(masks, class_logits, "mixing", tokens.input_size, tokens.padded_size)
+
+
+class Doubling(nn.Module):
+    """Twice the resolution: transposed convolution, GELU, depthwise 3 x 3 convolution, LayerNorm over the channels."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.up = nn.ConvTranspose2d(width, width, kernel_size=2, stride=2)
+        self.act = nn.GELU()
+        self.conv = nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False)
+        self.norm = LayerNorm2d(width)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c _ _"]:
+        """Run it."""
+        return self.norm(self.conv(self.act(self.up(x))))
+
+
+@torch.no_grad()
+def masked_patches(
+    output: SegOutput, grid: Size, probability: float
+) -> Bool[Tensor, "b q n"] | None:
+    """Patches that queries may attend to in training: those of their masks, or all.
+
+    Args:
+        output: The prediction in front of a block.
+        grid: Of the patches.
+        probability: That a query is held to its mask, drawn for each anew; None is returned where none can be.
+    """
+    if probability <= 0:
+        return None
+    in_mask = resize_map(output.mask_logits.float(), grid).flatten(2) > 0  # (b, q, n)
+    is_free = torch.rand(in_mask.shape[:2], device=in_mask.device) >= probability
+    return in_mask | is_free[..., None]
+
+
+def masking_probability(block: int, num_blocks: int, fraction: float) -> float:
+    """The share of queries that are held to their masks (section 3.3, "mask annealing").
+
+    It falls from 1 to 0 as (1 - t)^0.9, in one block after the other, so that the finished model needs no masks. The
+    text gives no times: we cut the training into num_blocks + 2 equal parts; block i falls in part i + 1, and in the last
+    part none has masks.
+
+    Args:
+        block: Number of the joint block, from 0.
+        num_blocks: Joint blocks.
+        fraction: Of the training that is over, in [0, 1].
+    """
+    t = fraction * (num_blocks + 2) - (block + 1)
+    return (1 - min(max(t, 0.0), 1.0)) ** ANNEALING_POWER

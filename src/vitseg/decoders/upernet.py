@@ -1,0 +1,137 @@
+"""UPerNet: pyramid pooling of the deepest map, and a feature pyramid network over all.
+
+Source: UPerNet (ECCV 2018), section 3.1, as the published Swin models compute it: batch normalisation and ReLU behind
+every convolution, bilinear resizes without aligned corners, an auxiliary head on the second deepest level in training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from vitseg.decoders.feature_pyramid import SimpleFeaturePyramid
+from vitseg.layers.conv_norm import ConvBatchNormRelu
+from vitseg.layers.resize import resize_map
+from vitseg.types import Features, SegOutput, spatial_size
+
+
+class UperNetDecoderConfig(BaseModel):
+    """Configuration of `UperNetDecoder`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    embed_dim: int = Field(default=512, ge=1, description="width of pooling and pyramid")
+    pool_sizes: tuple[int, ...] = Field(
+        default=(1, 2, 3, 6),
+        min_length=1,
+        description="side of each grid, in cells, that the deepest map is pooled to",
+    )
+    dropout: float = Field(
+        default=0.1, ge=0, lt=1, description="rate at which whole channels are dropped in training"
+    )
+    auxiliary_dim: int | None = Field(
+        default=256,
+        ge=1,
+        description="width of the auxiliary head of training, on the second deepest level; null: none",
+    )
+
+
+class PyramidPooling(nn.Module):
+    """Means over ever finer grids, each projected, beside the map itself (PSPNet)."""
+
+    def __init__(self, in_channels: int, embed_dim: int, pool_sizes: Sequence[int]):
+        super().__init__()
+        self.pool_sizes = tuple(pool_sizes)
+        self.projections = nn.ModuleList(
+            ConvBatchNormRelu(in_channels, embed_dim, 1) for _ in pool_sizes
+        )
+        joined = in_channels + embed_dim * len(self.pool_sizes)
+        self.bottleneck = ConvBatchNormRelu(joined, embed_dim, 3)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
+        """The map with its surroundings; cells of a grid finer than the map repeat its values."""
+        size = spatial_size(x)
+        pooled = [
+            resize_map(projection(F.adaptive_avg_pool2d(x, cells)), size)
+            for projection, cells in zip(self.projections, self.pool_sizes, strict=True)
+        ]
+        return self.bottleneck(torch.cat([x, *pooled], dim=1))
+
+
+class AuxiliaryHead(nn.Module):
+    """One 3 x 3 convolution and a linear classifier on a map of the backbone."""
+
+    def __init__(self, in_channels: int, embed_dim: int, num_classes: int, dropout: float):
+        super().__init__()
+        self.conv = ConvBatchNormRelu(in_channels, embed_dim, 3)
+        self.dropout = nn.Dropout2d(dropout)
+        self.classifier = nn.Conv2d(embed_dim, num_classes, 1)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
+        """Class logits."""
+        return self.classifier(self.dropout(self.conv(x)))
+
+
+class UperNetDecoder(nn.Module):
+    """Pyramid pooling, top-down sums, and a fusion of all levels at the size of the finest.
+
+    The auxiliary output is in `SegOutput.aux` as "auxiliary", in training only.
+
+    Args:
+        in_channels: Width of each feature map, shallow to deep.
+        num_classes: Classes.
+        config: See `UperNetDecoderConfig`.
+        pyramid: Makes the levels of a plain ViT's maps; None: the backbone's maps are the levels, two or more.
+    """
+
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        num_classes: int,
+        config: UperNetDecoderConfig,
+        pyramid: SimpleFeaturePyramid | None = None,
+    ):
+        super().__init__()
+        self.pyramid = pyramid
+        *lower, top = in_channels if pyramid is None else pyramid.channels
+        width = config.embed_dim
+        self.pooling = PyramidPooling(top, width, config.pool_sizes)
+        self.laterals = nn.ModuleList(ConvBatchNormRelu(channels, width, 1) for channels in lower)
+        self.outputs = nn.ModuleList(ConvBatchNormRelu(width, width, 3) for _ in lower)
+        self.fuse = ConvBatchNormRelu(width * (len(lower) + 1), width, 3)
+        self.dropout = nn.Dropout2d(config.dropout)
+        self.classifier = nn.Conv2d(width, num_classes, 1)
+        self.auxiliary = None
+        if config.auxiliary_dim is not None:
+            self.auxiliary = AuxiliaryHead(
+                lower[-1], config.auxiliary_dim, num_classes, config.dropout
+            )
+
+    def forward(self, features: Features) -> SegOutput:
+        """Class logits at the size of the finest level; the auxiliary ones in training.
+
+        Raises:
+            ConfigError: In training, one image, of which pooling leaves one value per channel.
+        """
+        levels = features.maps if self.pyramid is None else self.pyramid(features.maps)
+        merged = [lateral(x) for lateral, x in zip(self.laterals, levels[:-1], strict=True)]
+        merged.append(self.pooling(levels[-1]))
+        for deep, shallow in pairwise(reversed(range(len(merged)))):
+            merged[shallow] = merged[shallow] + resize_map(
+                merged[deep], spatial_size(merged[shallow])
+            )
+        merged[:-1] = [conv(x) for conv, x in zip(self.outputs, merged[:-1], strict=True)]
+        size = spatial_size(merged[0])
+        fused = self.fuse(torch.cat([resize_map(x, size) for x in merged], dim=1))
+        logits = self.classifier(self.dropout(fused))
+        sizes = (features.input_size, features.padded_size)
+        aux = {}
+        if self.training and self.auxiliary is not None:
+            aux["auxiliary"] = SegOutput(self.auxiliary(levels[-2]), None, "logits", *sizes)
+        return SegOutput(logits, None, "logits", *sizes, aux=aux)

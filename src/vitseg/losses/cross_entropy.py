@@ -1,0 +1,95 @@
+"""Cross-entropy of every pixel, for outputs whose masks are class logits.
+
+Source: SETR (CVPR 2021), section 4.1: cross-entropy of the head and, with weight 0.4, of each auxiliary head.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from vitseg.classes import IGNORE_INDEX
+from vitseg.losses.atm import full_scores
+from vitseg.types import SegOutput, spatial_size
+
+MeanOver = Literal["all", "labelled"]
+
+
+class PixelLossConfig(BaseModel):
+    """The mean, and the weight of auxiliary outputs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mean_over: MeanOver = Field(
+        default="all",
+        description="what the sum over labelled pixels is divided by: all pixels, those with the ignore label too (as "
+        "mmsegmentation and so SETR do), or the labelled ones alone (as torch does)",
+    )
+    auxiliary_weight: float = Field(
+        default=0.4, ge=0, description="weight of each auxiliary output; the main one has 1"
+    )
+
+
+class PixelLoss(nn.Module):
+    """The cross-entropy of an output and of each of its auxiliary outputs.
+
+    Args:
+        config: See `PixelLossConfig`.
+        class_weights: (k,) weight of every class, whose pixels then count as so many in the mean; None: all 1.
+    """
+
+    def __init__(self, config: PixelLossConfig, class_weights: Tensor | None = None):
+        super().__init__()
+        self.config = config
+        self.class_weights: Tensor | None
+        self.register_buffer("class_weights", class_weights, persistent=False)
+
+    def forward(self, output: SegOutput, labels: Int[Tensor, "b H W"]) -> dict[str, Tensor]:
+        """Weighted terms by name; their sum is the loss.
+
+        Args:
+            output: What the decoder returned.
+            labels: Class indices or IGNORE_INDEX, at the size of the images.
+
+        Returns:
+            `loss_pixel` of the output, and of each auxiliary output with its name appended.
+        """
+        terms = {"loss_pixel": self._term(output, labels)}
+        for name, auxiliary in output.aux.items():
+            term = self.config.auxiliary_weight * self._term(auxiliary, labels)
+            terms[f"loss_pixel_{name}"] = term
+        return terms
+
+    def _term(self, output: SegOutput, labels: Int[Tensor, "b H W"]) -> Float[Tensor, ""]:
+        scores = full_scores(output, spatial_size(labels))
+        return pixel_cross_entropy(scores, labels, self.config.mean_over, self.class_weights)
+
+
+def pixel_cross_entropy(
+    logits: Float[Tensor, "b k H W"],
+    labels: Int[Tensor, "b H W"],
+    mean_over: MeanOver,
+    class_weights: Float[Tensor, " k"] | None = None,
+) -> Float[Tensor, ""]:
+    """Mean cross-entropy of the pixels; 0 where nothing is labelled.
+
+    Args:
+        logits: Class logits at pixel size.
+        labels: Class indices or IGNORE_INDEX, whose pixels add 0.
+        mean_over: See `PixelLossConfig`.
+        class_weights: Weight of every class in sum and mean; ignored pixels weigh 1 in a mean over all.
+    """
+    total = F.cross_entropy(
+        logits.float(), labels, class_weights, ignore_index=IGNORE_INDEX, reduction="sum"
+    )
+    is_labelled = labels != IGNORE_INDEX
+    if class_weights is None:
+        return total / (labels.numel() if mean_over == "all" else is_labelled.sum().clamp(min=1))
+    ignored_weight = 1.0 if mean_over == "all" else 0.0
+    known = labels.where(is_labelled, 0)
+    count = class_weights[known].where(is_labelled, ignored_weight).sum()
+    return total / count.where(count > 0, 1.0)
