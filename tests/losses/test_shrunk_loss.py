@@ -1,4 +1,4 @@
-"""Which terms a Shrunk model's loss has, and at which rate its edge head learns."""
+"""Which terms a Shrunk model's loss has."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import torch
 
 from vitseg.methods import METHODS
 from vitseg.methods.shrunk import ShrunkConfig
-from vitseg.training.optimizer import OptimizerConfig, parameter_groups
 
 CONFIG = ShrunkConfig.model_validate(
     {
@@ -35,11 +34,3 @@ def test_the_edge_loss_is_weighted_and_reaches_the_patch_embedding():
     backbone = model.backbone
     assert backbone.vit.patch_embed.proj.weight.grad is not None
     assert backbone.vit.blocks[0].attn.qkv.weight.grad is None
-
-
-def test_the_edge_head_learns_at_the_rate_of_the_decoder():
-    model = METHODS["shrunk"].build(CONFIG, 4, (64, 64))
-    groups = parameter_groups(model, OptimizerConfig(lr=1e-4, head_lr_ratio=10))
-    rate = {name: group["lr"] for group in groups for name in group["names"]}
-    assert rate["backbone.edge_head.fc1.weight"] == rate["decoder.upsample.query_embed"] == 1e-3
-    assert rate["backbone.vit.blocks.0.attn.qkv.weight"] == 1e-4

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
+from vitseg.errors import ConfigError
 from vitseg.methods import SegmentationModel
 
 
@@ -23,6 +25,11 @@ class OptimizerConfig(BaseModel):
     head_lr_ratio: float = Field(
         default=10.0, gt=0, description="the decoder's learning rate over the backbone's"
     )
+    lr_ratios: dict[str, float] = Field(
+        default_factory=dict,
+        description="learning rate over the backbone's for the parameters whose names begin so, in place of "
+        'head_lr_ratio or 1 ({"decoder.upsample.": 1}); of several beginnings that fit, the longest counts',
+    )
     weight_decay: float = Field(
         default=0.01,
         ge=0,
@@ -33,6 +40,14 @@ class OptimizerConfig(BaseModel):
     clip_grad_norm: float | None = Field(
         default=35.0, gt=0, description="largest norm of the gradient; null: any"
     )
+
+    @field_validator("lr_ratios")
+    @classmethod
+    def _positive(cls, ratios: dict[str, float]) -> dict[str, float]:
+        for start, ratio in ratios.items():
+            if not 0 < ratio < math.inf:
+                raise ValueError(f"the ratio of {start!r} must be above 0, got {ratio}")
+        return ratios
 
     @model_validator(mode="after")
     def _fields_belong_to_kind(self) -> OptimizerConfig:
@@ -51,7 +66,18 @@ def parameter_groups(model: SegmentationModel, config: OptimizerConfig) -> list[
     As in the published training: backbone normalisation layers do not decay, everything else in the backbone does
     (biases, position embedding and class token too); every decoder parameter decays, its norms, biases and queries
     included, at `head_lr_ratio` times the learning rate, and so does an edge head. Frozen parameters are left out.
+
+    Raises:
+        ConfigError: No parameter's name begins as one of `lr_ratios` says.
     """
+    names = [name for name, _ in model.named_parameters()]
+    for start in config.lr_ratios:
+        if not any(name.startswith(start) for name in names):
+            parts = sorted({".".join(name.split(".")[:2]) + "." for name in names})
+            raise ConfigError(
+                f"optimizer.lr_ratios names {start!r}, but no parameter of the model begins so. They begin with: "
+                f"{', '.join(parts)}"
+            )
     norms = {
         f"{prefix}.{name}"
         for prefix, module in model.named_modules()
@@ -77,9 +103,11 @@ HEADS = ("decoder.", "backbone.edge_head.")
 
 def rates(name: str, is_norm: bool, config: OptimizerConfig) -> tuple[float, float]:
     """Learning rate and weight decay of one parameter."""
-    if name.startswith(HEADS):
-        return config.lr * config.head_lr_ratio, config.weight_decay
-    return config.lr, 0.0 if is_norm else config.weight_decay
+    is_head = name.startswith(HEADS)
+    ratio = config.head_lr_ratio if is_head else 1.0
+    for start in sorted(config.lr_ratios, key=len):
+        ratio = config.lr_ratios[start] if name.startswith(start) else ratio
+    return config.lr * ratio, 0.0 if is_norm and not is_head else config.weight_decay
 
 
 def build_optimizer(model: SegmentationModel, config: OptimizerConfig) -> Optimizer:
