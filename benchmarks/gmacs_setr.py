@@ -95,7 +95,7 @@ def main() -> None:
     console.print(table)
     console.print(
         "Ours counts matrix products, convolutions and both products of attention; fvcore adds normalisation and "
-        "resizing. Auxiliary heads run in training only.",
+        "resizing.\nAuxiliary heads run in training only, and so do the unused classifiers count there.",
         highlight=False,
     )
 

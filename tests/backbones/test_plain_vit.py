@@ -9,6 +9,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from vitseg.backbones import BackboneConfig, create_backbone
 from vitseg.backbones.create import pretrained_mean_std
@@ -49,6 +50,15 @@ def test_blocks_beyond_the_last_tap_are_not_built():
     assert len(tiny().blocks) == 4
     with pytest.raises(ConfigError, match="taps names block 9, but test_vit has blocks 0-5"):
         tiny(taps=(9,))
+
+
+def test_the_epsilon_of_every_norm_can_be_set():
+    backbone = tiny(norm_eps=1e-3, tap_norm=True)
+    norms = [module for module in backbone.modules() if isinstance(module, nn.LayerNorm)]
+    assert {norm.eps for norm in norms} == {1e-3}
+    assert len(norms) == 2 * 4 + 1
+    assert backbone.norm.eps == 1e-3
+    assert {m.eps for m in tiny().modules() if isinstance(m, nn.LayerNorm)} == {1e-6}
 
 
 def test_gradient_checkpointing_changes_no_gradient():

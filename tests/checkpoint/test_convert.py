@@ -14,12 +14,9 @@ import torch
 import vitseg
 from tests.golden.reference import recipe_weight
 from vitseg.backbones import BackboneConfig
-from vitseg.checkpoint.convert import (
-    convert_checkpoint,
-    published_protocol,
-    read_checkpoint,
-)
+from vitseg.checkpoint.convert import convert_checkpoint, read_checkpoint
 from vitseg.checkpoint.model_dir import ModelRecord, save_model
+from vitseg.checkpoint.protocols import SEGVIT
 from vitseg.classes import ClassTable
 from vitseg.data.class_files import read_labels
 from vitseg.decoders.atm import AtmConfig
@@ -182,7 +179,7 @@ def test_classes_are_named_by_the_list_given(tmp_path, write):
     ],
 )
 def test_protocols_of_the_published_models(crop, dataset, expected):
-    protocol = published_protocol(crop, dataset)
+    protocol = SEGVIT.protocol(crop, dataset)
     assert protocol == {"mode": "slide", "crop_size": (crop, crop), **expected}
     InferenceConfig.model_validate(protocol)
 

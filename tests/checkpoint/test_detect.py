@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vitseg.checkpoint.detect import recognise
+from vitseg.checkpoint.detect import DIALECTS, recognise
 from vitseg.errors import CheckpointError
 
 HEAD = ["decode_head.q.weight", "decode_head.decoder_1.layers.0.multihead_attn.q.weight"]
@@ -20,6 +20,17 @@ SWIN = [
         (["backbone.pos_embed", *HEAD], "SegViT"),
         (["backbone.pos_embed", *HEAD, "decode_head.atm.q.weight"], "SegViT-Shrunk"),
         ([*SWIN, *HEAD], "SegViT on Swin"),
+        (["backbone.blocks.0.attn.qkv.weight", "decode_head.syncbn_fc_0.weight"], "SETR"),
+        (["backbone.blocks.0.attn.qkv.weight", "decode_head.mlahead.head2.0.weight"], "SETR"),
+        (
+            [
+                "backbone.layers.0.attn.attn.in_proj_weight",
+                "decode_head.conv_seg.weight",
+                "decode_head.up_convs.0.0.conv.weight",
+            ],
+            "mmsegmentation's SETR",
+        ),
+        (["encoder.pos_embed", "decoder.cls_emb"], "Segmenter"),
     ],
 )
 def test_known_dialects(names, expected):
@@ -42,8 +53,7 @@ def test_known_dialects(names, expected):
             ["decode_head.conv_seg.weight", "decode_head.c1_bottleneck.0.conv.weight"],
             "of NRD (it has decode_head.c1_bottleneck.0.conv.weight)",
         ),
-        (["decode_head.conv_seg.weight", "decode_head.up_convs.0.0.conv.weight"], "of SETR ("),
-        (["encoder.pos_embed", "decoder.cls_emb"], "of Segmenter ("),
+        (["decode_head.cls_emb"], "of mmsegmentation's Segmenter ("),
         (["decode_head.conv_seg.weight"], "of another model of mmsegmentation ("),
         (["blocks.0.attn.qkv.weight"], "name the file in backbone.weights"),
         (["layers.0.ln1.weight"], "of a backbone alone ("),
@@ -59,6 +69,5 @@ def test_others_are_told_apart(names, expected):
     with pytest.raises(CheckpointError) as caught:
         recognise(names)
     assert expected in str(caught.value)
-    assert "Allowed are published checkpoints of SegViT-Shrunk, SegViT, SegViT on Swin." in str(
-        caught.value
-    )
+    known = ", ".join(dialect.name for dialect in DIALECTS)
+    assert f"Allowed are published checkpoints of {known}." in str(caught.value)

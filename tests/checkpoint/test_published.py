@@ -37,9 +37,6 @@ STRANGERS = [
     ("keys_dtop_vitl_ade20k", "DToP"),
     ("keys_nrd_r101_ade20k", "NRD"),
     ("keys_nrd_r50_cityscapes", "NRD"),
-    ("setr_keys_naive_vitl_ade", "SETR"),
-    ("setr_keys_pup_vitl_ade", "SETR"),
-    ("setr_keys_mla_vitl_ade", "SETR-MLA"),
     ("semask_keys_fpn_T_ade", "SeMask"),
 ]
 

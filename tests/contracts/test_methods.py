@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -52,15 +54,34 @@ CONFIGS |= {
     "setr, pup": {**SETR, "decoder": {"kind": "pup", "auxiliary": [1, 3, 5]}},
     "setr, mla": {**MLA, "decoder": {"kind": "mla", "auxiliary": [1, 3, 5]}},
 }
+NORMED = {**BACKBONE, "taps": [5], "tap_norm": True}
+NARROW = {"embed_dim": 32}
+CONFIGS |= {
+    "segmenter": {"backbone": NORMED},
+    "segmenter, linear": {"backbone": NORMED, "decoder": {"kind": "linear"}},
+    "linear": {"backbone": {**NORMED, "taps": [2, 5]}},
+    "upernet": {"backbone": {**BACKBONE, "taps": [0, 2, 3, 5]}, "decoder": NARROW},
+    "upernet, Swin": {"backbone": SWIN, "decoder": {**NARROW, "auxiliary_dim": None}},
+    "segformer": {"backbone": BACKBONE, "decoder": NARROW},
+    "segformer, Swin": {"backbone": SWIN, "decoder": NARROW},
+    "eomt": {"backbone": NORMED, "decoder": {"num_queries": 12}},
+}
+
+
+@cache
+def build(case: str) -> tuple[str, BaseModel, SegmentationModel]:
+    """Once per case: most of the time of building a Swin goes into layers that are not kept."""
+    name = case.partition(",")[0]
+    config = METHODS[name].config.model_validate(CONFIGS[case])
+    torch.manual_seed(0)
+    return name, config, METHODS[name].build(config, NUM_CLASSES, IMAGE_SIZE)
 
 
 @pytest.fixture(params=list(CONFIGS), ids=list(CONFIGS))
 def case(request):
-    name = request.param.partition(",")[0]
-    config = METHODS[name].config.model_validate(CONFIGS[request.param])
+    name, config, model = build(request.param)
     torch.manual_seed(0)
-    model = METHODS[name].build(config, NUM_CLASSES, IMAGE_SIZE)
-    return name, config, model
+    return name, config, copy.deepcopy(model)
 
 
 def images_of(size: tuple[int, int], batch: int = 2) -> Tensor:

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from typing import Any, overload
 
 import timm
+import torch
 from timm.models.beit import Beit
 from timm.models.eva import Eva
 from timm.models.swin_transformer import SwinTransformer
@@ -58,6 +59,17 @@ def create_backbone(
     backbone = PlainViT(vit, config)
     backbone.resample_grid(image_size)
     return backbone
+
+
+def num_blocks(name: str) -> int:
+    """Transformer blocks of a plain ViT by its timm name; no weights are made.
+
+    Raises:
+        ConfigError: Unknown name, or no plain ViT.
+    """
+    with torch.device("meta"):
+        vit = _create_vit(BackboneConfig(name=name, pretrained=False, taps=(0,)), download=False)
+    return len(vit.blocks)
 
 
 def pretrained_mean_std(config: CommonConfig) -> tuple[Triple, Triple]:

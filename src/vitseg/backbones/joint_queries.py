@@ -1,6 +1,6 @@
 """A plain ViT whose last blocks take queries beside the tokens.
 
-Source: EoMT (CVPR 2025), section 3.2: learned queries are concatenated to the tokens in front of the last blocks and go
+Source: EoMT (CVPR 2025), section 3: learned queries are concatenated to the tokens in front of the last blocks and go
 through them like tokens. No reference code was used; what the text leaves open is said where it is decided.
 """
 

@@ -79,7 +79,7 @@ class PlainViT(nn.Module):
         super().__init__()
         self.config = config
         self.embed_dim: int = vit.embed_dim
-        patch_height, patch_width = vit.patch_embed.feat_ratio(as_scalar=False)
+        patch_height, patch_width = cast(Size, vit.patch_embed.feat_ratio(as_scalar=False))
         self.patch_size: Size = (int(patch_height), int(patch_width))
         self.grid: Size = vit.patch_embed.grid_size
         if isinstance(vit.patch_embed, HybridEmbed):
@@ -193,7 +193,7 @@ class PlainViT(nn.Module):
     def _prefix_tokens(self, batch_size: int) -> Float[Tensor, "b n c"] | None:
         if not self.num_prefix_tokens:
             return None
-        stored = torch.cat(self._stored_prefix_tokens(), dim=1)
+        stored = torch.cat(tuple(self._stored_prefix_tokens()), dim=1)
         return stored[:, : self.num_prefix_tokens].expand(batch_size, -1, -1)
 
     def _stored_prefix_tokens(self) -> list[nn.Parameter]:

@@ -37,6 +37,9 @@ AUXILIARY = {
 
 NUM_LEVELS = 4
 
+BIASED = ("patch_embed.proj.weight", ".conv.weight")
+"""Ends of the names of our weights that have a bias and here need not. MLA's convolutions have none with us, either."""
+
 _HEAD = re.compile(
     r"^(decode_head|auxiliary_head\.\d+)\.(?:(norm|conv_seg)|up_convs\.(\d+)\.0\.(conv|bn))\.(.+)$"
 )
@@ -61,24 +64,19 @@ def convert_setr_mmseg(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         CheckpointError: It holds parameters that mmsegmentation's SETR does not have.
     """
     is_mla = _is_mla(state)
-    converted = rename_all(
-        state, _mla_name if is_mla else _upsampling_name, "mmsegmentation's SETR", {}
-    )
+    rename = _mla_name if is_mla else _upsampling_name
+    converted = rename_all(state, rename, "mmsegmentation's SETR", left_out=())
     classifier = "decoder.head.classifier.weight"
     if is_mla and classifier in converted:
         levels = converted[classifier].chunk(NUM_LEVELS, dim=1)
         converted[classifier] = torch.cat(levels[::-1], dim=1)
-    biased = ("patch_embed.proj.weight",) if is_mla else _BIASED
+    biased = BIASED[:1] if is_mla else BIASED
     zeros = {
-        name.removesuffix("weight") + "bias": value.new_zeros(len(value))
+        name.removesuffix("weight") + "bias": value.new_zeros(value.shape[:1])
         for name, value in converted.items()
         if name.endswith(biased)
     }
     return zeros | converted
-
-
-_BIASED = ("patch_embed.proj.weight", ".conv.weight")
-"""Ends of the names of our weights that have a bias and here need not; the convolutions of MLA have none with us, too."""
 
 
 def _is_mla(names: Iterable[str]) -> bool:

@@ -76,15 +76,12 @@ def _upsampling_name(name: str, state: Mapping[str, Tensor]) -> str | None:
     if not match:
         return None
     head, norm, part, index, rest = match.groups()
-    ours = "decoder.head" if head == "decode_head" else head.replace("auxiliary_head", _AUXILIARY)
+    ours = "decoder.head" if head == "decode_head" else f"decoder.auxiliary.{head.split('.')[1]}"
     if norm:
         return f"{ours}.norm.{rest}"
     if part == "conv" and f"{head}.syncbn_fc_{index}.weight" not in state:
         return f"{ours}.classifier.{rest}"
     return f"{ours}.convs.{index}.{'conv' if part == 'conv' else 'norm'}.{rest}"
-
-
-_AUXILIARY = "decoder.auxiliary"
 
 
 def _mla_name(name: str) -> str | None:

@@ -27,7 +27,8 @@ def convert(
     file: Annotated[
         str,
         typer.Argument(
-            help="A published SegViT or Shrunk checkpoint (.pth), or hf://user/repository/FILE."
+            help="A published checkpoint (.pth) of SegViT, Shrunk, SETR or Segmenter, or "
+            "hf://user/repository/FILE."
         ),
     ],
     *,

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from vitseg.cli.compare import compare
 from vitseg.cli.convert import convert
 from vitseg.cli.data import data_app
 from vitseg.cli.demo import demo
@@ -30,7 +31,19 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich's help pages take twice as long to import as to read
     help="Semantic segmentation with vision transformers, from a folder of masks to a served model.",
 )
-for verb in (demo, train, evaluate, predict, video, explain, profile, convert, push, doctor):
+for verb in (
+    demo,
+    train,
+    evaluate,
+    compare,
+    predict,
+    video,
+    explain,
+    profile,
+    convert,
+    push,
+    doctor,
+):
     app.command()(verb)
 app.add_typer(data_app)
 

@@ -21,19 +21,27 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an interrupted run exactly.")
     ] = False,
+    cache_features: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Keep the features of a frozen backbone here and train on them.",
+        ),
+    ] = None,
 ) -> None:
     """Train a model from a recipe; the best and the last model are kept.
 
     Ctrl-C and SIGTERM save everything and exit with 130 and 143; --resume continues.
     """
     from vitseg.training.display import Display
-    from vitseg.training.loop import InterruptedRunError
     from vitseg.training.loop import train as run_training
     from vitseg.training.recipe import load_recipe
+    from vitseg.training.stop import InterruptedRunError
 
     display = Display()
     try:
-        run_training(load_recipe(recipe, overrides or [], data), out, resume, display)
+        loaded = load_recipe(recipe, overrides or [], data)
+        run_training(loaded, out, resume, display, cache_features)
     except InterruptedRunError as stopped:
         typer.echo(str(stopped), err=True)
         raise typer.Exit(128 + stopped.signal_number) from stopped

@@ -1,7 +1,7 @@
 """EoMT's mask module: queries that went through the backbone's last blocks to classes and masks.
 
-Source: EoMT (CVPR 2025), sections 3.1 to 3.3. There is no transformer decoder and no pixel decoder: a linear layer gives
-a query's class, an MLP of three layers what its mask is the product with, and the patches are brought to a quarter of the
+Source: EoMT (CVPR 2025), section 3. There is no transformer decoder and no pixel decoder: a linear layer gives a
+query's class, an MLP of three layers what its mask is the product with, and the patches are brought to a quarter of the
 image by transposed convolutions. No reference code was used; choices of ours are said where they are made.
 """
 
@@ -109,11 +109,11 @@ def masked_patches(
 
 
 def masking_probability(block: int, num_blocks: int, fraction: float) -> float:
-    """The share of queries that are held to their masks (section 3.3, "mask annealing").
+    """The share of queries that are held to their masks (section 3, "mask annealing").
 
     It falls from 1 to 0 as (1 - t)^0.9, in one block after the other, so that the finished model needs no masks. The
-    text gives no times: we cut the training into num_blocks + 2 equal parts; block i falls in part i + 1, and in the last
-    part none has masks.
+    times are our choice: the training is cut into num_blocks + 2 equal parts; block i falls in part i + 1, and in the
+    last part none has masks.
 
     Args:
         block: Number of the joint block, from 0.

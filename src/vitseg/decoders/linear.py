@@ -1,8 +1,8 @@
 """The linear probe: what a backbone's features tell of the classes without any decoder.
 
-Source: DINOv2 (2023), section 7.4 and appendix B.3, the protocol that DINOv3 keeps: one linear layer on the last tokens,
-or on those of the last four blocks concatenated ("+ms" without its several scales), behind a batch normalisation. The
-backbone is frozen there.
+Source: DINOv2 (2023), its protocol for semantic segmentation: one linear layer on the last tokens, or on those of the
+last four blocks concatenated ("+ms", which also tests at several scales), behind a batch normalisation. The backbone is
+frozen there.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class LinearDecoder(nn.Module):
         self.dropout = nn.Dropout2d(config.dropout)
         self.classifier = nn.Conv2d(width, num_classes, 1)
         nn.init.normal_(self.classifier.weight, std=INIT_STD)
+        assert self.classifier.bias is not None
         nn.init.zeros_(self.classifier.bias)
 
     def forward(self, features: Features) -> SegOutput:

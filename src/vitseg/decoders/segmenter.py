@@ -29,8 +29,8 @@ class SegmenterDecoderConfig(BaseModel):
 
     kind: Literal["mask", "linear"] = Field(
         default="mask",
-        description="mask: class tokens go through transformer blocks with the patches, and a mask is their similarity; "
-        "linear: one linear layer per patch",
+        description="mask: class tokens go through transformer blocks with the patches, and a mask is their "
+        "similarity; linear: one linear layer per patch",
     )
     embed_dim: int | None = Field(
         default=None, ge=1, description="width; the backbone's where not given"
@@ -63,6 +63,7 @@ class LinearTokenDecoder(nn.Module):
         super().__init__()
         self.head = nn.Conv2d(in_channels, num_classes, 1)
         nn.init.trunc_normal_(self.head.weight, std=0.02)
+        assert self.head.bias is not None
         nn.init.zeros_(self.head.bias)
 
     def forward(self, features: Features) -> SegOutput:

@@ -1,7 +1,7 @@
 """The edge loss of the edge-aware Shrunk structure: which tokens hold a boundary between classes.
 
-Source: thesis section 4.2.2, eq. 4.6 and the cross-entropy below it. No reference code exists. What the text leaves open,
-and what we chose:
+Source: thesis section 4.2.2, eq. 4.6 and the cross-entropy below it. No reference code exists. What the text leaves
+open, and what we chose:
 
 - An edge pixel is one with another class within `width` pixels of it, horizontally or vertically. At width 1 both sides
   of every boundary are edges, so a boundary between two patches marks both.

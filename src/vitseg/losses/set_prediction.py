@@ -1,8 +1,8 @@
 """The loss of queries that belong to no class: each is matched with a class of the image, or with none.
 
-Source: Mask2Former (CVPR 2022), section 3.3 and appendix, with DETR's bipartite matching (ECCV 2020, section 3.1): class
-cross-entropy 2, binary cross-entropy of the masks 5, dice 5; "no object" counts 0.1 among the classes. In semantic
-segmentation the targets of an image are its classes, one mask each.
+Source: Mask2Former (CVPR 2022), section 3, with DETR's bipartite matching (ECCV 2020, section 3.1): class cross-entropy
+2, binary cross-entropy of the masks 5, dice 5; "no object" counts 0.1 among the classes. In semantic segmentation the
+targets of an image are its classes, one mask each.
 
 Mask2Former draws points of the full-size masks, to save memory. We take every cell of the predicted masks, which have
 about a quarter of the image's size, and the label at its middle: no sampling noise, and objects that are smaller than a
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn

@@ -1,8 +1,8 @@
 """EoMT: a plain ViT that is the whole model (CVPR 2025).
 
-Queries join the tokens in the last blocks, and a small mask module reads them. In training there is a prediction in front
-of every joint block too: it is supervised, and the queries attend to the patches of their predicted masks alone, with a
-probability that falls to 0. Losses and matching are Mask2Former's.
+Queries join the tokens in the last blocks, and a small mask module reads them. In training there is a prediction in
+front of every joint block, too: it is supervised, and the queries attend to the patches of their predicted masks alone,
+with a probability that falls to 0. Losses and matching are Mask2Former's.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Shrunk: SegViT whose backbone runs its later blocks on a quarter of the tokens.
 
 Source: SegViT (NeurIPS 2022), section 3.3, with the published weights: one block shrinks the token grid (QD), learned
-queries bring it back in the decoder (QU). The thesis' edge-aware form (section 4.2.2, never released) shrinks in block 0
-and keeps the tokens on class boundaries: `edges`. Which choices are ours is said in `backbones/edge_head.py`,
+queries bring it back in the decoder (QU). The thesis' edge-aware form (section 4.2.2, never released) shrinks in
+block 0 and keeps the tokens on class boundaries: `edges`. Which choices are ours is said in `backbones/edge_head.py`,
 `backbones/shrunk.py` and `losses/edges.py`.
 """
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vitseg.backbones import AnyBackboneConfig, PyramidConfig, create_backbone
 from vitseg.decoders.feature_pyramid import NUM_LEVELS, SimpleFeaturePyramid
-from vitseg.decoders.upernet import UperNetDecoderConfig, UperNetDecoder
+from vitseg.decoders.upernet import UperNetDecoder, UperNetDecoderConfig
 from vitseg.losses.cross_entropy import PixelLoss, PixelLossConfig
 from vitseg.methods.model import SegmentationModel
 from vitseg.types import Size

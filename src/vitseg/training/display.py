@@ -62,13 +62,21 @@ class Display:
             )
         return self._rate
 
-    @contextlib.contextmanager
-    def counting(self, num_images: int) -> Iterator[Callable[[], None]]:
-        """A bar while the classes of the training masks are counted; yields what to call after each mask."""
+    def counting(self, num_images: int) -> contextlib.AbstractContextManager[Callable[[], None]]:
+        """A bar while the classes of the training masks are counted; gives what to call after each mask."""
         self.started(f"counting the classes of {num_images} masks")
+        return self._transient_bar("count classes", num_images)
+
+    def caching(self, num_views: int) -> contextlib.AbstractContextManager[Callable[[], None]]:
+        """A bar while features are computed and kept; gives what to call after each view."""
+        self.started(f"computing the features of {num_views} views")
+        return self._transient_bar("compute features", num_views)
+
+    @contextlib.contextmanager
+    def _transient_bar(self, name: str, total: int) -> Iterator[Callable[[], None]]:
         console = self.console
         with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-            task = bar.add_task("count classes", total=num_images)
+            task = bar.add_task(name, total=total)
             yield lambda: bar.advance(task)
 
     @contextlib.contextmanager

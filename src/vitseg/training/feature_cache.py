@@ -9,7 +9,6 @@ and filling goes on where it stopped.
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -21,7 +20,6 @@ from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float16, Int64
-from pydantic import BaseModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -29,23 +27,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from vitseg.data.grid_views import GridViews
 from vitseg.errors import ConfigError, DataError, VitsegError
-from vitseg.evaluation.provenance import content_hash
 from vitseg.files import whole_file, write_whole
-from vitseg.images.preprocess import Preprocessing
 from vitseg.training.sampler import GridSamples, Position
 from vitseg.training.state import changed_fields
 from vitseg.training.stop import ignore_interrupts
-from vitseg.types import Features, Size
-
-FORMAT = 1
-"""Version of the layout; part of the fingerprint."""
+from vitseg.types import Features
 
 MANIFEST, VIEWS = "cache.json", "views"
-
-WITHOUT_EFFECT = {
-    "pretrained", "weights", "gradient_checkpointing", "drop_path", "mean", "std",
-}  # fmt: skip
-"""Fields of a backbone that change nothing in evaluation mode, or that the fingerprint has in another form."""
 
 Key = tuple[int, bool]
 """(number of a view, whether it is mirrored)."""
@@ -58,51 +46,12 @@ class Entry(NamedTuple):
     labels: Int64[Tensor, "H W"]
 
 
-def fingerprint(
-    backbone: nn.Module, config: BaseModel, preprocessing: Preprocessing, views: GridViews
-) -> dict[str, Any]:
-    """What features depend on, in plain values: two caches of one fingerprint hold the same.
-
-    Every image and mask of the split is read for its hash.
-
-    Args:
-        backbone: The module; its parameters are hashed.
-        config: Its configuration.
-        preprocessing: Normalisation of the images.
-        views: The views of the training split.
-    """
-    labels = views.dataset.labels
-    mapping = json.dumps(sorted(labels.mapping.items()))
-    flips = {False: "plain", True: "mirrored"}
-    return {
-        "format": FORMAT,
-        "backbone": config.model_dump(mode="json", exclude=WITHOUT_EFFECT),
-        "weights": _weights_hash(backbone),
-        "normalisation": preprocessing.model_dump(mode="json"),
-        "data": content_hash(views.dataset),
-        "classes": list(labels.classes.names),
-        "label_mapping": hashlib.sha256(mapping.encode()).hexdigest()[:16],
-        "views": {
-            **views.config.model_dump(mode="json", exclude={"flip_probability"}),
-            "flips": [flips[flip] for flip in views.config.flips],
-        },
-    }
-
-
-def _weights_hash(module: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, value in module.state_dict().items():
-        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()[:16]
-
-
 class FeatureCache:
     """The features of the views of a training split.
 
     Args:
         folder: The cache's own folder; created if absent.
-        stamp: What `fingerprint` gives.
+        stamp: What `feature_fingerprint` gives.
         views: The views of the training split.
 
     Raises:

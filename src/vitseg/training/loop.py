@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, cast
 
@@ -13,11 +13,10 @@ import lightning
 import torch
 import yaml
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from vitseg.backbones.create import pretrained_mean_std
 from vitseg.checkpoint.model_dir import ModelRecord, save_model
-from vitseg.data.augment import TrainTransform
 from vitseg.data.balance import Balance, measure_balance
 from vitseg.data.catalog import open_dataset
 from vitseg.data.check.fast import fast_findings
@@ -27,26 +26,31 @@ from vitseg.errors import ConfigError, DataError, VitsegError
 from vitseg.evaluation.evaluate import Evaluation, evaluate, require_same_classes
 from vitseg.images.preprocess import Preprocessing
 from vitseg.inference.predictor import Predictor
-from vitseg.methods import METHODS, SegmentationModel
+from vitseg.methods import METHODS
+from vitseg.training.caching import fill_cache, open_cache, require_cacheable
 from vitseg.training.display import Display
+from vitseg.training.feature_cache import CachedSamples, FeatureCache
 from vitseg.training.log import RunLog
 from vitseg.training.optimizer import build_optimizer
 from vitseg.training.recipe import Precision, Recipe
-from vitseg.training.sampler import StreamSampler, TrainSamples, collate
+from vitseg.training.sampler import GridSamples, StreamSampler, collate
+from vitseg.training.samples import training_samples
 from vitseg.training.schedule import lr_at
 from vitseg.training.state import STATE, Progress, load_state, save_state, seed_everything
-from vitseg.training.stop import StopSignals, ignore_interrupts
+from vitseg.training.step import LossOfModel
+from vitseg.training.stop import InterruptedRunError, StopSignals, ignore_interrupts
+
+Batch = tuple[Tensor | Sequence[Tensor], Tensor]
+"""Images, or the feature maps that a cache holds of them, and their labels."""
 
 
-class InterruptedRunError(VitsegError):
-    """The run was stopped by a signal and its state is saved."""
-
-    def __init__(self, message: str, signal_number: int):
-        super().__init__(message)
-        self.signal_number = signal_number
-
-
-def train(recipe: Recipe, out: Path, resume: bool = False, display: Display | None = None) -> Path:
+def train(
+    recipe: Recipe,
+    out: Path,
+    resume: bool = False,
+    display: Display | None = None,
+    cache_features: Path | None = None,
+) -> Path:
     """Train a model.
 
     Args:
@@ -55,33 +59,29 @@ def train(recipe: Recipe, out: Path, resume: bool = False, display: Display | No
             `train.csv`, `val.csv`, `tensorboard/`, `state.ckpt` and `result.json`.
         resume: Continue an interrupted run exactly where it was saved.
         display: Where progress is shown; nothing is shown where not given.
+        cache_features: Folder of a `FeatureCache`, filled where it is not: the head is then trained on features read
+            from there, the same as without but for their 16 bits. For a frozen backbone and fixed views.
 
     Returns:
         The folder of the best model.
 
     Raises:
-        ConfigError: The folder holds a run already, or the recipe names no data set.
+        ConfigError: The folder holds a run already, the recipe names no data set, or the cache cannot be used.
         DataError: The data set cannot be read.
         InterruptedRunError: Ctrl-C or SIGTERM; the state is saved.
     """
-    return _Run(recipe, out, resume, display or Display(quiet=True)).run()
-
-
-class LossOfModel(nn.Module):
-    """Images and labels to loss terms: one module, so that distributed training sees the whole step."""
-
-    def __init__(self, model: SegmentationModel, criterion: nn.Module):
-        super().__init__()
-        self.model = model
-        self.criterion = criterion
-
-    def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Weighted loss terms by name."""
-        return self.criterion(self.model(images), labels)
+    return _Run(recipe, out, resume, display or Display(quiet=True), cache_features).run()
 
 
 class _Run:
-    def __init__(self, recipe: Recipe, out: Path, resume: bool, display: Display):
+    def __init__(
+        self,
+        recipe: Recipe,
+        out: Path,
+        resume: bool,
+        display: Display,
+        cache_features: Path | None,
+    ):
         self.recipe, self.out, self.display = recipe, out, display
         config = recipe.training
         if recipe.data.source is None:
@@ -89,6 +89,8 @@ class _Run:
                 "no data set: pass --data NAME:ROOT, or set data.source in the recipe."
             )
         _check_out(out, resume)
+        if cache_features is not None:
+            require_cacheable(recipe)
         data = recipe.data
         self.train_set, self.val_set = (
             open_dataset(recipe.data.source, split, data.merge, data.ignore)
@@ -102,6 +104,7 @@ class _Run:
         self.balance = self._measure_balance()
         mean, std = pretrained_mean_std(METHODS[recipe.method].backbone(recipe.model))
         self.preprocessing = Preprocessing(mean=mean, std=std)
+        self.drawn = training_samples(recipe, self.train_set, self.balance, self.preprocessing)
 
         self.fabric = lightning.Fabric(
             devices=config.devices, precision=_precision(config.precision)
@@ -116,15 +119,15 @@ class _Run:
         if self.fabric.world_size > 1 and self.fabric.device.type == "cuda":
             # Of the whole batch, not of a device's share (torch has no such layer for the CPU).
             nn.SyncBatchNorm.convert_sync_batchnorm(model)  # in place
-        optimizer = build_optimizer(model, recipe.optimizer)
-        self.base_lrs = [group["lr"] for group in optimizer.param_groups]
         seed_everything(config.seed + self.fabric.global_rank)
         self.model = model
         weights = self.balance.class_weights
         criterion = METHODS[recipe.method].build_loss(
             recipe.model, None if weights is None else torch.from_numpy(weights).float()
         )
-        step = LossOfModel(model, criterion)
+        step = LossOfModel(model, criterion, config.freeze_backbone)
+        optimizer = build_optimizer(model, recipe.optimizer)
+        self.base_lrs = [group["lr"] for group in optimizer.param_groups]
         self.step, self.optimizer = self.fabric.setup(step, optimizer)
         self.progress = Progress()
         if (
@@ -133,7 +136,19 @@ class _Run:
             self.progress = load_state(out, model, optimizer, recipe.to_mapping())
             if not self.fabric.is_global_zero:  # the stored random state is the first process's
                 seed_everything(config.seed + self.fabric.global_rank + self.progress.iteration)
+        if cache_features is not None:
+            samples = self.drawn.samples
+            step.cache = open_cache(cache_features, recipe, model, self.preprocessing, samples)
+        self.cache = step.cache
         self.started = time.monotonic() - self.progress.minutes * 60
+
+    def _fill_cache(self, cache: FeatureCache) -> None:
+        """Compute the features that are not kept yet. This is no training time."""
+        began, recipe = time.monotonic(), self.recipe
+        place = (self.fabric.global_rank, self.fabric.world_size)
+        fill_cache(cache, self.model.backbone, self.fabric.device, recipe, self.display, place)
+        self.fabric.barrier()
+        self.started += time.monotonic() - began
 
     def _measure_balance(self) -> Balance:
         config, workers = self.recipe.data.balance, self.recipe.data.num_workers
@@ -157,9 +172,11 @@ class _Run:
         for warning in self.warnings:
             self.display.started(f"warning: {warning.message} {warning.fix}")
         self.fabric.barrier()
+        if self.cache is not None:
+            self._fill_cache(self.cache)
         with StopSignals() as stop, self.display.training(self.progress.iteration, iterations):
-            for images, labels in self._batches():
-                self._step(images, labels)
+            for inputs, labels in self._batches():
+                self._step(inputs, labels)
                 at = self.progress.iteration
                 last = at == iterations
                 signal_number = self._agreed_signal(stop)
@@ -184,20 +201,20 @@ class _Run:
         received = torch.tensor(stop.received, device=self.fabric.device)
         return int(cast(Tensor, self.fabric.all_reduce(received, reduce_op="max")))
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def _batches(self) -> Iterator[Batch]:
         config, data = self.recipe.training, self.recipe.data
-        mean = [value * 255 for value in self.preprocessing.mean]
-        std = [value * 255 for value in self.preprocessing.std]
-        transform = TrainTransform(data.augment, mean, std, self.balance.crops)
-        samples = TrainSamples(self.train_set, transform, config.seed)
+        samples: Dataset = self.drawn.samples
+        if self.cache is not None:
+            assert isinstance(samples, GridSamples)
+            samples = CachedSamples(samples, self.cache)
         sampler = StreamSampler(
-            len(self.train_set),
+            len(self.drawn.samples),
             config.batch_size // config.devices,
             (self.progress.iteration, config.iterations),
             config.seed,
             self.fabric.global_rank,
             self.fabric.world_size,
-            self.balance.repeats,
+            self.drawn.repeats,
         )
         loader = DataLoader(
             samples,
@@ -209,18 +226,18 @@ class _Run:
             generator=torch.Generator(),  # the loader draws a number that must not shift dropout on a resume
         )
         loader = self.fabric.setup_dataloaders(loader, use_distributed_sampler=False)
-        for batch in cast(Iterable[tuple[Tensor, Tensor] | VitsegError], loader):
+        for batch in cast(Iterable[Batch | VitsegError], loader):
             if isinstance(batch, VitsegError):
                 raise batch
             yield batch
 
-    def _step(self, images: Tensor, labels: Tensor) -> None:
+    def _step(self, inputs: Tensor | Sequence[Tensor], labels: Tensor) -> None:
         recipe, at = self.recipe, self.progress.iteration
         for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             group["lr"] = lr_at(at, base, recipe.training.iterations, recipe.schedule)
-        self.model.train()
+        self.step.train()
         self.model.set_progress(at / recipe.training.iterations)
-        terms = self.step(images, labels)
+        terms = self.step(inputs, labels)
         loss = torch.stack(list(terms.values())).sum()
         self.fabric.backward(loss)
         if recipe.optimizer.clip_grad_norm is not None:
@@ -283,6 +300,7 @@ class _Run:
             "seed": config.seed,
             "iterations": config.iterations,
             "training_minutes": round(self.progress.minutes, 1),
+            "feature_minutes": None if self.cache is None else round(self.cache.minutes, 1),
             "best_miou": self.progress.best_miou,
             "final": metrics,
         }

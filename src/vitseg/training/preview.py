@@ -9,14 +9,15 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from vitseg.backbones.create import pretrained_mean_std
-from vitseg.data.augment import TrainTransform
 from vitseg.data.balance import measure_balance
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.sample import Sample
 from vitseg.errors import VitsegError
+from vitseg.images.preprocess import Preprocessing
 from vitseg.methods import METHODS
 from vitseg.training.recipe import Recipe
-from vitseg.training.sampler import StreamSampler, TrainSamples
+from vitseg.training.sampler import StreamSampler
+from vitseg.training.samples import training_samples
 
 
 class Preview(NamedTuple):
@@ -40,18 +41,17 @@ def preview(recipe: Recipe, dataset: SegmentationDataset, num_samples: int) -> l
     """
     mean, std = pretrained_mean_std(METHODS[recipe.method].backbone(recipe.model))
     mean255, std255 = [value * 255 for value in mean], [value * 255 for value in std]
-    seed = recipe.training.seed
     balance = measure_balance(recipe.data.balance, dataset, recipe.data.num_workers)
-    transform = TrainTransform(recipe.data.augment, mean255, std255, balance.crops)
-    samples = TrainSamples(dataset, transform, seed)
-    stream = StreamSampler(len(dataset), num_samples, (0, 1), seed, repeats=balance.repeats)
+    drawn = training_samples(recipe, dataset, balance, Preprocessing(mean=mean, std=std))
+    seed, count = recipe.training.seed, len(drawn.samples)
+    stream = StreamSampler(count, num_samples, (0, 1), seed, repeats=drawn.repeats)
     previews = []
     for key in next(iter(stream)):
-        pair = samples[key]
+        pair = drawn.samples[key]
         if isinstance(pair, VitsegError):
             raise pair
         crop = _to_pixels(pair[0], mean255, std255)
-        previews.append(Preview(dataset[key[0]], crop, pair[1].numpy()))
+        previews.append(Preview(dataset[drawn.image_of(key[0])], crop, pair[1].numpy()))
     return previews
 
 

@@ -99,7 +99,7 @@ class Recipe(BaseModel):
         default=InferenceConfig(), description="the evaluation protocol"
     )
     optimizer: OptimizerConfig = Field(
-        default=OptimizerConfig(), description="AdamW and its groups"
+        default=OptimizerConfig(), description="optimiser and its groups"
     )
     schedule: ScheduleConfig = Field(
         default=ScheduleConfig(), description="learning rate over time"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
@@ -90,6 +91,9 @@ class TrainSamples(Dataset[tuple[Tensor, Tensor] | VitsegError]):
         self.transform = transform
         self.seed = seed
 
+    def __len__(self) -> int:
+        return len(self.dataset)
+
     def __getitem__(self, key: Position) -> tuple[Tensor, Tensor] | VitsegError:
         index, position = key
         rng = np.random.default_rng((self.seed, 1, position))
@@ -133,13 +137,9 @@ class GridSamples(Dataset[tuple[Tensor, Tensor] | VitsegError]):
             return error
 
 
-def collate(
-    samples: list[tuple[Tensor, Tensor] | VitsegError],
-) -> tuple[Tensor, Tensor] | VitsegError:
-    """A batch of images and labels, or the first error among the samples."""
-    good = []
+def collate(samples: list[Any]) -> Any:
+    """A batch of samples and labels, or the first error among the samples."""
     for sample in samples:
         if isinstance(sample, VitsegError):
             return sample
-        good.append(sample)
-    return default_collate(good)
+    return default_collate(samples)
