@@ -1,8 +1,8 @@
 """An epoch of head training on kept features against one that runs the frozen backbone.
 
-Claim: at least 10 times faster (ViT-B at 512), of heads that are light beside the backbone: head and loss remain. Both epochs are whole: reading the samples, forward, loss, backward and
-optimiser steps over the same fixed views; only where the features come from differs. The cache is filled before; that
-takes as long as one epoch's backbone, and is paid once.
+Claim: at least 10 times faster (ViT-B at 512), of heads that are light beside the backbone: head and loss remain. Both
+epochs are whole: reading the samples, forward, loss, backward and optimiser steps over the same fixed views; only where
+the features come from differs. The cache is filled before; that takes as long as the backbone in one epoch, once.
 
     python benchmarks/feature_cache_time.py [ROUNDS] [PART OF A CASE'S NAME]
 """

@@ -13,13 +13,13 @@ from timm.models.vision_transformer import VisionTransformer
 
 from tests.golden.reference import Golden, load_golden
 from vitseg.backbones import BackboneConfig, PlainViT
-from vitseg.layers.grid import resample_grid
 from vitseg.checkpoint.segvit_reference import convert_segvit, segvit_name
 from vitseg.classes import IGNORE_INDEX
 from vitseg.decoders.atm import AtmConfig, AtmDecoder
 from vitseg.inference.config import InferenceConfig
 from vitseg.inference.modes import image_scores, slide
 from vitseg.inference.scores import full_scores, label_map, pixel_scores, resized
+from vitseg.layers.grid import resample_grid
 from vitseg.losses.atm import AtmLoss, AtmLossConfig
 from vitseg.methods import SegmentationModel, segvit
 from vitseg.methods.segvit import SegVitConfig

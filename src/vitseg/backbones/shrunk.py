@@ -7,8 +7,8 @@ numbers of tokens; from there on they run as one packed sequence.
 
 Where the papers count the "8th layer", the published weights shrink in block 8, the ninth; `ShrinkConfig.block` is that
 0-based index. What no text or code says about EQD, and what we chose: the kept tokens are the queries of the shrinking
-block and all tokens its keys, as in QD; the first up-sampling stage reads the map that enters the shrinking block, which
-is the embedded image where that is block 0.
+block and all tokens its keys, as in QD; the first up-sampling stage reads the map that enters the shrinking block,
+which is the embedded image where that is block 0.
 """
 
 from __future__ import annotations

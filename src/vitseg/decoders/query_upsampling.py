@@ -1,8 +1,8 @@
 """Query-based up-sampling (QU): queries of the full token grid collect what the shrunk backbone knows.
 
 Source: SegViT (NeurIPS 2022), section 3.3; thesis section 4.2.2. As in the published weights, it is part of the
-decoder: learned queries attend first to the map that entered the shrinking block, then to the last tap, through standard
-decoder layers; on the map that they become runs one stage of attention-to-mask layers, each of them supervised.
+decoder: learned queries attend first to the map that entered the shrinking block, then to the last tap, through
+standard decoder layers; on the map that they become runs one stage of attention-to-mask layers, each supervised.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from vitseg.decoders.atm import AtmConfig, AtmDecoder, AtmLayer, AtmStage, atm_width
 from vitseg.layers.grid import GridInterpolation, resample_grid
-from vitseg.layers.ragged import RaggedTokens
 from vitseg.types import Features, SegOutput, Size, spatial_size
 
 
