@@ -98,7 +98,9 @@ def test_a_wrong_field_is_named_with_what_is_allowed(override, message):
 
 
 def test_fields_without_a_near_name_are_listed():
-    assert "Its fields: kind, lr, head_lr_ratio, lr_ratios, weight_decay" in refusal("optimizer.zzz=1")
+    assert "Its fields: kind, lr, head_lr_ratio, lr_ratios, weight_decay" in refusal(
+        "optimizer.zzz=1"
+    )
 
 
 def test_further_problems_are_counted():
@@ -108,7 +110,7 @@ def test_further_problems_are_counted():
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("method", "method is missing: one of segvit"),
+        ("method", "method is missing: one of eomt, linear"),
         (
             "backbone",
             "backbone is missing: the plain ViT and its taps, or the Swin and its levels.",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from functools import cache
+
 import pytest
 import timm
 import torch
@@ -30,6 +33,11 @@ DEPTH = 3
 
 def build_timm(name: str) -> nn.Module:
     """A shallow model of the family with weights in which every term matters."""
+    return copy.deepcopy(_build_timm(name))
+
+
+@cache
+def _build_timm(name: str) -> nn.Module:
     torch.manual_seed(0)
     options = {"depth": DEPTH, "num_classes": 0}
     module = timm.models.model_entrypoint(name.partition(".")[0]).__module__

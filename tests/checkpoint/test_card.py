@@ -6,7 +6,7 @@ from huggingface_hub import ModelCard
 
 from tests.tiny import make_record
 from vitseg.checkpoint.card import is_non_commercial, model_card
-from vitseg.checkpoint.convert import SEGVIT_LICENSE
+from vitseg.checkpoint.protocols import SEGVIT
 
 
 def front_matter(card: str) -> dict:
@@ -42,7 +42,7 @@ def test_a_card_says_what_the_model_is():
 
 
 def test_the_hub_reads_the_front_matter():
-    data = ModelCard(model_card(make_record(), "user/name", SEGVIT_LICENSE)).data.to_dict()
+    data = ModelCard(model_card(make_record(), "user/name", SEGVIT.license)).data.to_dict()
     assert data["license"] == "other"
     assert data["library_name"] == "vitseg"
 
@@ -61,7 +61,7 @@ def test_folders_of_ones_own_are_no_data_sets():
 
 def test_non_commercial_licences_stand_at_the_top():
     record = make_record(metrics={"converted_from": "ade_51.3.pth", "trained_on": "ade20k"})
-    card = model_card(record, "user/segvit", SEGVIT_LICENSE)
+    card = model_card(record, "user/segvit", SEGVIT.license)
     front = front_matter(card)
     assert front["license"] == "other"
     assert front["license_name"] == "segvit-published-weights-non-commercial-use-only"
@@ -70,7 +70,7 @@ def test_non_commercial_licences_stand_at_the_top():
     assert body[0] == "# segvit"
     assert body[2].startswith("> **Non-commercial use only.** SegViT's published weights")
     assert "Converted from `ade_51.3.pth`" in card
-    assert card.rstrip().endswith(SEGVIT_LICENSE)
+    assert card.rstrip().endswith(SEGVIT.license)
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from huggingface_hub import constants, errors
 import vitseg as package
 from tests.tiny import content, photo, write_model
 from vitseg.checkpoint import hub, publish
-from vitseg.checkpoint.convert import SEGVIT_LICENSE
 from vitseg.checkpoint.model_dir import CONFIG, SUMS, WEIGHTS
+from vitseg.checkpoint.protocols import SEGVIT
 
 
 class FakeHub:
@@ -113,7 +113,7 @@ def test_an_unknown_licence_is_refused(refused, tmp_path, the_hub):
 
 
 def test_a_known_licence_cannot_be_changed(vitseg, refused, tmp_path, the_hub):
-    model = write_model(tmp_path / "model", license=SEGVIT_LICENSE)
+    model = write_model(tmp_path / "model", license=SEGVIT.license)
     line = refused("push", model, "user/streets", "--license", "apache-2.0")
     assert "contradicts the model" in line
     assert the_hub.repo is None
