@@ -16,9 +16,9 @@ help: ## list the targets
 demo: $(READY) ## train, evaluate and predict on a small synthetic data set
 	$(BIN)/vitseg demo
 
-test: $(READY) ## run the fast tests in two processes, then the slow ones
+test: $(READY) ## run the fast tests, then the slow ones, in two processes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -m "not slow" -n 2 --dist loadfile --junitxml=$(REPORTS)/fast.xml
-	$(BIN)/python -m pytest -rs -m slow --junitxml=$(REPORTS)/slow.xml || test $$? -eq 5  # 5: there is none
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -m slow -n 2 --junitxml=$(REPORTS)/slow.xml || test $$? -eq 5  # 5: there is none
 
 check: lint types imports ## run lint, types and imports
 
