@@ -25,7 +25,7 @@ from vitseg.render.palette import save_label_png
 Size = tuple[int, int]
 """(height, width)."""
 
-Readout = Literal["mixing", "presence", "logits"]
+Readout = Literal["mixing", "presence", "cell_presence", "logits"]
 """How an output gives the scores of the classes; `SegOutput` says what each is."""
 
 
@@ -60,6 +60,8 @@ class SegOutput:
 
     - "mixing": Y_k = sum_q softmax(class_logits_q)_k * sigmoid(M_q); the last logit is "no object" and is dropped.
     - "presence": Y_k = softmax(class_logits_k)_0 * sigmoid(M_k); query k is class k, two logits (present, absent).
+    - "cell_presence": Y_k = the resize of softmax(class_logits_k)_0 * sigmoid(mask_logits_k): as "presence", but the
+      product is resized, not the logits.
     - "logits": Y_k = M_k, of any sign; query k is class k, and `class_logits` is None.
 
     `mask_logits` cover `padded_size`; pixels beyond `input_size` are padding. `aux` holds the outputs of earlier
@@ -75,7 +77,7 @@ class SegOutput:
 
     @property
     def num_classes(self) -> int:
-        if self.readout in ("presence", "logits"):
+        if self.readout != "mixing":
             return self.mask_logits.shape[1]
         assert self.class_logits is not None
         return self.class_logits.shape[2] - 1

@@ -30,6 +30,15 @@ SWIN = [
             ],
             "mmsegmentation's SETR",
         ),
+        (
+            [
+                "backbone.pos_embed",
+                "auxiliary_head.0.q.weight",
+                "decode_head.q.weight",
+                "decode_head.decoder.layers.0.multihead_attn.q.weight",
+            ],
+            "DToP",
+        ),
         (["encoder.pos_embed", "decoder.cls_emb"], "Segmenter"),
     ],
 )
@@ -41,14 +50,6 @@ def test_known_dialects(names, expected):
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
-        (
-            [
-                "backbone.pos_embed",
-                "decode_head.q.weight",
-                "decode_head.decoder.layers.0.norm1.bias",
-            ],
-            "a checkpoint of DToP (it has decode_head.decoder.layers.0.norm1.bias): it cannot be converted yet.",
-        ),
         (
             ["decode_head.conv_seg.weight", "decode_head.c1_bottleneck.0.conv.weight"],
             "of NRD (it has decode_head.c1_bottleneck.0.conv.weight)",

@@ -65,6 +65,18 @@ CONFIGS |= {
     "segformer, Swin": {"backbone": SWIN, "decoder": NARROW},
     "eomt": {"backbone": NORMED, "decoder": {"num_queries": 12}},
 }
+PRUNED = {"backbone": BACKBONE, "pruning": {"threshold": 0.2}}
+ONE_EXIT = {**BACKBONE, "taps": [1, 5]}
+CONFIGS |= {
+    "dtop": PRUNED,
+    "dtop, never": {"backbone": BACKBONE, "pruning": {"threshold": 1}},
+    "dtop, FCN": {**PRUNED, "decoder": {"kind": "fcn", "auxiliary": "fcn"}},
+    "dtop, ATM behind FCN": {**PRUNED, "decoder": {"auxiliary": "fcn"}},
+    "dtop, FCN behind ATM": {**PRUNED, "decoder": {"kind": "fcn"}},
+    "dtop, average": {"backbone": BACKBONE, "pruning": {"rule": "average", "threshold": 0.2}},
+    "dtop, share": {"backbone": BACKBONE, "pruning": {"rule": "share"}},
+    "dtop, convolution": {"backbone": ONE_EXIT, "pruning": {"rule": "conv"}},
+}
 
 
 @cache
@@ -204,7 +216,10 @@ class Scores(nn.Module):
         return pixel_scores(self.model(images))
 
 
-FOLLOWED = [name for name, config in CONFIGS.items() if "edges" not in config]
+RAGGED = {name for name, config in CONFIGS.items() if "edges" in config or name.startswith("dtop")}
+FOLLOWED = [
+    name for name in CONFIGS if name not in RAGGED or name in ("dtop, never", "dtop, convolution")
+]
 """An exported graph cannot follow a number of tokens that depends on the image."""
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from timm.models.vision_transformer import VisionTransformer
 
 from tests.golden.reference import Golden, load_golden
-from vitseg.backbones import BackboneConfig, PlainViT
+from tests.golden.toy_vit import our_labels, toy_vit
+from vitseg.backbones import BackboneConfig
 from vitseg.checkpoint.segvit_reference import convert_segvit, segvit_name
 from vitseg.classes import IGNORE_INDEX
 from vitseg.decoders.atm import AtmConfig, AtmDecoder
@@ -40,18 +40,8 @@ def golden(shared) -> Golden:
 @pytest.fixture(scope="module")
 def model(golden) -> SegmentationModel:
     """The reference's toy ViT, loaded through the importer."""
-    vit = VisionTransformer(
-        img_size=128, embed_dim=64, depth=6, num_heads=4, num_classes=0, dynamic_img_size=True
-    )
-    config = BackboneConfig(
-        name="vit_toy",
-        taps=(1, 3, 5),
-        prefix_tokens="drop",
-        pos_embed_interpolation="bicubic",
-        pretrained=False,
-    )
     decoder = AtmDecoder((64,) * 3, 10, AtmConfig(num_heads=4, dropout=0.0))
-    model = SegmentationModel(PlainViT(vit, config), decoder)
+    model = SegmentationModel(toy_vit((1, 3, 5)), decoder)
     model.load_state_dict(convert_segvit(golden.state_dict()))
     return model
 
@@ -60,7 +50,7 @@ def test_features_prediction_and_losses(golden, model):
     features = model.backbone(golden["img"])
     for ours, reference in zip(features.maps, golden.series("feats"), strict=True):
         torch.testing.assert_close(ours, reference, **TOLERANCE)
-    labels = torch.where(golden["labels"] == 255, IGNORE_INDEX, golden["labels"])
+    labels = our_labels(golden["labels"])
     terms = AtmLoss(AtmLossConfig())(model.train()(golden["img"]), labels)
     for name, value in terms.items():
         torch.testing.assert_close(value, golden[f"losses/decode.{name}"], **TOLERANCE)

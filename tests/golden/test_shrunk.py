@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from timm.models.vision_transformer import VisionTransformer
 
 from tests.golden.reference import Golden, load_golden
-from vitseg.backbones import BackboneConfig, PlainViT
+from tests.golden.toy_vit import our_labels, toy_vit
 from vitseg.backbones.shrunk import ShrinkConfig, ShrunkViT
 from vitseg.checkpoint.shrunk_reference import convert_shrunk
-from vitseg.classes import IGNORE_INDEX
 from vitseg.decoders.atm import AtmConfig, AtmDecoder
 from vitseg.decoders.query_upsampling import QueryUpsampling, QueryUpsamplingConfig, ShrunkDecoder
 from vitseg.inference.config import InferenceConfig
@@ -36,7 +34,7 @@ def build_decoder(in_channels: int, embed_dim: int) -> ShrunkDecoder:
 
 
 def check_losses(golden: Golden, prefix: str, output: SegOutput) -> None:
-    labels = torch.where(golden["labels"] == 255, IGNORE_INDEX, golden["labels"])
+    labels = our_labels(golden["labels"])
     terms = AtmLoss(AtmLossConfig())(output, labels)
     expected = {n: v for n, v in golden.group("losses").items() if "acc_seg" not in n}
     assert {prefix + name for name in terms} == set(expected)
@@ -81,17 +79,7 @@ def golden(shared) -> Golden:
 @pytest.fixture(scope="module")
 def model(golden) -> SegmentationModel:
     """The reference's toy model, loaded through the importer."""
-    vit = VisionTransformer(
-        img_size=128, embed_dim=64, depth=6, num_heads=4, num_classes=0, dynamic_img_size=True
-    )
-    config = BackboneConfig(
-        name="vit_toy",
-        taps=(5,),
-        prefix_tokens="drop",
-        pos_embed_interpolation="bicubic",
-        pretrained=False,
-    )
-    backbone = ShrunkViT(PlainViT(vit, config), ShrinkConfig(block=2))
+    backbone = ShrunkViT(toy_vit((5,)), ShrinkConfig(block=2))
     model = SegmentationModel(backbone, build_decoder(64, 32))
     model.load_state_dict(convert_shrunk(golden.state_dict()))
     return model

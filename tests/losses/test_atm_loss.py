@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 from vitseg.classes import IGNORE_INDEX
 from vitseg.inference.scores import pixel_scores
-from vitseg.losses.atm import AtmLoss, AtmLossConfig, full_scores, present_classes
+from vitseg.losses.atm import AtmLoss, AtmLossConfig, present_classes
 from vitseg.losses.mask import dice_loss, focal_loss
+from vitseg.losses.pixel_scores import full_scores
 from vitseg.types import SegOutput
 
 

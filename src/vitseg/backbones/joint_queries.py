@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from vitseg.backbones.plain_vit import PlainViT
 from vitseg.backbones.positions import TokenPositions, with_unrotated_prefix
@@ -80,7 +79,7 @@ class JointQueryViT(nn.Module):
         """
         x, positions = self.vit.embed(images)
         for block in self.vit.blocks[: self.first_joint]:
-            x = self._run(block, x, positions)
+            x = self.vit.run(block, x, positions)
         x = torch.cat([queries.to(x.dtype).expand(len(x), -1, -1), x], dim=1)
         positions = _with_queries(positions, len(queries))
         for number, block in enumerate(self.vit.blocks[self.first_joint :]):
@@ -88,23 +87,16 @@ class JointQueryViT(nn.Module):
             if read is not None:
                 allowed = read(number, self._joint_tokens(x, positions, len(queries), images))
                 mask = None if allowed is None else _joint_mask(allowed, positions)
-            x = self._run(block, x, positions, None, None, mask)
+            x = self.vit.run(block, x, positions, None, None, mask)
         return self._joint_tokens(x, positions, len(queries), images)
 
     def _joint_tokens(
         self, x: Tensor, positions: TokenPositions, num_queries: int, images: Tensor
     ) -> JointTokens:
         x = self.vit.norm(x)
-        height, width = (
-            cells * side for cells, side in zip(positions.grid, self.vit.patch_size, strict=True)
-        )
         patches = self.vit.as_map(x, positions)
-        return JointTokens(x[:, :num_queries], patches, spatial_size(images), (height, width))
-
-    def _run(self, block: nn.Module, *args: object) -> Tensor:
-        if self.vit.config.gradient_checkpointing and self.training:
-            return checkpoint(block, *args, use_reentrant=False)
-        return block(*args)
+        padded_size = self.vit.padded_size(positions.grid)
+        return JointTokens(x[:, :num_queries], patches, spatial_size(images), padded_size)
 
 
 def _with_queries(positions: TokenPositions, num_queries: int) -> TokenPositions:

@@ -13,7 +13,6 @@ from timm.models.beit import Beit
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.eva import Eva
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from vitseg.backbones.blocks import TimmViT, adopt_block
 from vitseg.backbones.config import BackboneConfig
@@ -22,6 +21,7 @@ from vitseg.backbones.positions import (
     with_unrotated_prefix,
 )
 from vitseg.errors import ConfigError
+from vitseg.layers.checkpointing import run_block
 from vitseg.layers.grid import resample_grid
 from vitseg.types import Features, Size, spatial_size
 
@@ -157,6 +157,10 @@ class PlainViT(nn.Module):
         """Token grid of images of this size in pixels."""
         return (-(-image_size[0] // self.patch_size[0]), -(-image_size[1] // self.patch_size[1]))
 
+    def padded_size(self, grid: Size) -> Size:
+        """Pixels that a token grid covers."""
+        return grid[0] * self.patch_size[0], grid[1] * self.patch_size[1]
+
     def _pos_embed_for(self, grid: Size) -> Float[Tensor, "1 n c"]:
         assert self.pos_embed is not None
         prefix, spatial = self.pos_embed.split(
@@ -210,15 +214,16 @@ class PlainViT(nn.Module):
         x, positions = self.embed(images)
         taps = []
         for index, block in enumerate(self.blocks):
-            if self.config.gradient_checkpointing and self.training:
-                x = checkpoint(block, x, positions, use_reentrant=False)
-            else:
-                x = block(x, positions)
+            x = self.run(block, x, positions)
             if index in self.config.taps:
                 taps.append(self.as_map(self.norm(x) if self.config.tap_norm else x, positions))
-        height, width = positions.grid
-        padded_size = (height * self.patch_size[0], width * self.patch_size[1])
-        return Features(tuple(taps), spatial_size(images), padded_size)
+        return Features(tuple(taps), spatial_size(images), self.padded_size(positions.grid))
+
+    def run(self, block: nn.Module, *args: object) -> Tensor:
+        """A block's output; in training by gradient checkpointing where the configuration says so."""
+        return run_block(
+            block, *args, recompute=self.config.gradient_checkpointing and self.training
+        )
 
     def as_map(
         self, x: Float[Tensor, "b n c"], positions: TokenPositions

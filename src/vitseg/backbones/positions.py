@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from timm.layers.pos_embed_sincos import apply_rot_embed_cat
 from torch import Tensor
 
-from vitseg.layers.ragged import images_of
+from vitseg.layers.ragged import RaggedTokens, images_of
 from vitseg.types import Size
 
 
@@ -32,6 +32,8 @@ class TokenPositions:
         rotary: Concatenated sine and cosine by position, for families with rotary embeddings.
         lengths: Tokens of each image, where the images' sequences are packed into one (then b = 1 and `index` is one
             list); None: every image has a sequence of its own, and all are equally long.
+        has_strays: Whether tokens that stand nowhere (index -1) are among them: means of others. Only families whose
+            attention knows no positions take such.
     """
 
     grid: Size
@@ -39,6 +41,7 @@ class TokenPositions:
     index: Int[Tensor, "*b n"] | None = None
     rotary: Float[Tensor, "p d"] | None = None
     lengths: tuple[int, ...] | None = None
+    has_strays: bool = False
 
     def select(self, rows: Int[Tensor, "*b m"]) -> TokenPositions:
         """The positions of some rows of this sequence (of packed sequences: in increasing order)."""
@@ -76,6 +79,17 @@ class TokenPositions:
             return self.index
         height, width = self.grid
         return torch.arange(self.num_prefix_tokens + height * width, device=device)
+
+
+def grid_tokens(x: Float[Tensor, "1 m c"], positions: TokenPositions) -> RaggedTokens:
+    """Of packed sequences: the tokens that stand on the grid's cells."""
+    assert positions.index is not None and positions.lengths is not None
+    if not positions.num_prefix_tokens and not positions.has_strays:
+        return RaggedTokens(x[0], positions.index, positions.lengths)
+    on_grid = (positions.index >= positions.num_prefix_tokens).nonzero()[:, 0]
+    kept = positions.select(on_grid)
+    assert kept.index is not None and kept.lengths is not None
+    return RaggedTokens(x[0][on_grid], kept.index - positions.num_prefix_tokens, kept.lengths)
 
 
 def rotate(

@@ -19,13 +19,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from vitseg.backbones.edge_head import EdgeHead
 from vitseg.backbones.plain_vit import PlainViT
-from vitseg.backbones.positions import TokenPositions
+from vitseg.backbones.positions import TokenPositions, grid_tokens
 from vitseg.errors import ConfigError
-from vitseg.layers.ragged import RaggedTokens
 from vitseg.types import Features, Size, spatial_size
 
 
@@ -98,18 +96,16 @@ class ShrunkViT(nn.Module):
                 maps.append(self.vit.as_map(x, positions))
                 x, positions = self._shrink(block, x, positions, is_edge)
             else:
-                x = self._run(block, x, positions)
+                x = self.vit.run(block, x, positions)
             if index in self.vit.config.taps:
                 tokens = self.vit.norm(x) if self.vit.config.tap_norm else x
                 if positions.lengths is None:
                     maps.append(_half_map(tokens, positions))
                 else:
-                    ragged.append(_grid_tokens(tokens, positions))
-        height, width = (
-            cells * side for cells, side in zip(positions.grid, self.patch_size, strict=True)
-        )
+                    ragged.append(grid_tokens(tokens, positions))
+        padded_size = self.vit.padded_size(positions.grid)
         return Features(
-            tuple(maps), spatial_size(images), (height, width), ragged=tuple(ragged), aux=aux
+            tuple(maps), spatial_size(images), padded_size, ragged=tuple(ragged), aux=aux
         )
 
     def _shrink(
@@ -127,13 +123,13 @@ class ShrunkViT(nn.Module):
             kept[:, rows] = True
             packed = positions.packed(len(x), x.device)
             rows = kept.flatten().nonzero()[:, 0]  # (m,) of all images
-            x = self._run(block, x.flatten(0, 1)[None], packed, rows)
+            x = self.vit.run(block, x.flatten(0, 1)[None], packed, rows)
             return x, packed.select(rows)
         if self.config.method == "nearest_qkv":
             positions = positions.select(rows)
-            return self._run(block, x[:, rows], positions), positions
+            return self.vit.run(block, x[:, rows], positions), positions
         queries = None if self.conv is None else self._convolved(self.conv, x, positions)
-        return self._run(block, x, positions, rows, queries), positions.select(rows)
+        return self.vit.run(block, x, positions, rows, queries), positions.select(rows)
 
     def _convolved(
         self, conv: nn.Conv2d, x: Float[Tensor, "b n c"], positions: TokenPositions
@@ -143,11 +139,6 @@ class ShrunkViT(nn.Module):
         height, width = positions.grid
         grid = conv(nn.functional.pad(grid, (0, width % 2, 0, height % 2)))
         return torch.cat([x[:, : positions.num_prefix_tokens], grid.flatten(2).transpose(1, 2)], 1)
-
-    def _run(self, block: nn.Module, *args: object) -> Tensor:
-        if self.vit.config.gradient_checkpointing and self.training:
-            return checkpoint(block, *args, use_reentrant=False)
-        return block(*args)
 
 
 def half_grid(grid: Size) -> Size:
@@ -165,14 +156,3 @@ def _sparse_rows(positions: TokenPositions, device: torch.device) -> Int[Tensor,
 def _half_map(x: Float[Tensor, "b m c"], positions: TokenPositions) -> Float[Tensor, "b c h w"]:
     cells = x[:, positions.num_prefix_tokens :].transpose(1, 2)
     return cells.unflatten(-1, half_grid(positions.grid))
-
-
-def _grid_tokens(x: Float[Tensor, "1 m c"], positions: TokenPositions) -> RaggedTokens:
-    """Packed tokens without the prefix tokens."""
-    assert positions.index is not None and positions.lengths is not None
-    prefix = positions.num_prefix_tokens
-    if not prefix:
-        return RaggedTokens(x[0], positions.index, positions.lengths)
-    on_grid = positions.index >= prefix
-    lengths = tuple(length - prefix for length in positions.lengths)
-    return RaggedTokens(x[0][on_grid], positions.index[on_grid] - prefix, lengths)

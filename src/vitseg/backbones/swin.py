@@ -8,7 +8,6 @@ used).
 
 from __future__ import annotations
 
-from functools import partial
 from itertools import pairwise
 from typing import cast
 
@@ -20,10 +19,10 @@ from timm.models.swin_transformer import PatchMerging, SwinTransformer, SwinTran
 from timm.models.swin_transformer import SwinTransformerBlock as TimmBlock
 from timm.models.swin_transformer import WindowAttention as TimmAttention
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from vitseg.backbones.config import PyramidConfig
 from vitseg.errors import ConfigError
+from vitseg.layers.checkpointing import run_block
 from vitseg.types import Features, Size, spatial_size
 
 MASKED = -100.0
@@ -130,8 +129,7 @@ class SwinStage(nn.Module):
             block = cast(SwinBlock, module)
             if mask is None and block.shift != (0, 0):
                 mask = shift_mask((x.shape[1], x.shape[2]), block.attn.window, block.shift, x)
-            run = partial(checkpoint, block, use_reentrant=False) if recompute else block
-            x = cast(Tensor, run(x, mask))
+            x = run_block(block, x, mask, recompute=recompute)
         return x
 
 

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from vitseg.checkpoint.protocols import SEGMENTER, SEGVIT, SETR, SETR_MMSEG, Published
+from vitseg.checkpoint.dtop_reference import convert_dtop, dtop_architecture, is_dtop
+from vitseg.checkpoint.protocols import DTOP, SEGMENTER, SEGVIT, SETR, SETR_MMSEG, Published
 from vitseg.checkpoint.segmenter_reference import (
     convert_segmenter,
     is_segmenter,
@@ -70,6 +71,7 @@ DIALECTS = (
         convert_segvit_swin,
         SEGVIT,
     ),
+    Dialect("DToP", "dtop", is_dtop, dtop_architecture, convert_dtop, DTOP),
     Dialect("SETR", "setr", is_setr, setr_architecture, convert_setr, SETR),
     Dialect(
         "mmsegmentation's SETR",
@@ -93,7 +95,6 @@ _NOT_YET = "it cannot be converted yet"
 _BACKBONE_ONLY = "it has no decoder to convert; to train from it, name the file in backbone.weights"
 
 STRANGERS = (
-    (r"auxiliary_head\.\d+\.decoder\.layers\.|decode_head\.decoder\.layers\.", "DToP", _NOT_YET),
     (r"decode_head\.c1_bottleneck\.", "NRD", _NOT_YET),
     (r"backbone\.layers\.\d+\.semantic_layer\.", "SeMask", _NOT_YET),
     (r"decode_head\.cls_emb$", "mmsegmentation's Segmenter", _NOT_YET),

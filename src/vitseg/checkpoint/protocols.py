@@ -50,6 +50,11 @@ SEGVIT = Published(
     {640: 608, 512: 341, 480: 320},
     _RESIZES,
 )
+DTOP = Published(
+    "DToP's weights: BSD-2-Clause, by its README for academic use; for another, ask its authors",
+    {640: 320, 512: 341, 480: 320},
+    _RESIZES | {"ade20k": {"resize": (2560, 640)}},
+)
 SETR = Published(
     "SETR's published weights: see the licence of its repository (fudan-zvg/SETR)",
     {768: 512, 512: 341, 480: 320},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,9 +18,17 @@ if TYPE_CHECKING:
 
     from vitseg.classes import ClassTable
     from vitseg.inference.explain import Explanation
+    from vitseg.inference.explain_exits import ExitExplanation
+    from vitseg.inference.predictor import Predictor
 
 INDEX = "index.html"
 DEFAULT_TOP = 5
+
+HOW_TO_READ_EXITS = (
+    "The model judges its tokens at every exit. Those that it is sure of leave: they are bright, and keep the masks "
+    "that they had there. The dark ones go on. Below are the labels that the model would give at that point; the "
+    "classes are judged anew by every head, so the labels of what has left may still change."
+)
 
 HOW_TO_READ = (
     "Every class has a query. In each stage the query attends to the patches of the image, from the deepest features "
@@ -49,16 +58,15 @@ def explain(
         bool, typer.Option("--overwrite", help="Replace sheets that are already in --out.")
     ] = False,
 ) -> None:
-    """Show how a SegViT comes to its labels: per class its probability and every stage's mask.
+    """Show how a model comes to its labels.
 
+    Of SegViT and Shrunk, per class its probability and every stage's mask; of a pruned model, where its tokens left.
     Images are run whole, in one view. An image that cannot be read is reported and left out; the exit code is then 2.
     """
     from rich.console import Console
     from rich.progress import track
 
     from vitseg.cli.predict import find_inputs
-    from vitseg.inference.explain import explain as explain_image
-    from vitseg.inference.explain import require_stages
     from vitseg.inference.predictor import load
     from vitseg.render.page_parts import write_page
     from vitseg.render.palette import save_whole
@@ -68,27 +76,52 @@ def explain(
     targets = find_inputs(inputs)
     _check_out(out, targets, overwrite)
     predictor = load(model, device)
-    require_stages(predictor)
-    chosen = None if classes is None else find_classes(classes, predictor.classes)
-    sections = [f"<p>{escape(HOW_TO_READ)}</p>"]
+    draw, how_to_read = _drawing(predictor, classes, top)
+    sections = [f"<p>{escape(how_to_read)}</p>"]
     console = Console(stderr=True)
     failures = 0
     for path, name in track(targets, "explain", console=console, disable=not console.is_terminal):
         try:
-            explanation = explain_image(predictor, path)
+            sheet = draw(path)
         except DataError as error:
             failures += 1
             line = f"DataError: {error}"
             console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
             continue
-        shown = chosen or explanation.strongest(top or DEFAULT_TOP)
-        save_whole(out / f"{name}.png", draw_sheet(explanation, shown))
+        save_whole(out / f"{name}.png", sheet)
         sections.append(_section(path, name))
     if failures < len(targets):
         write_page(out / INDEX, f"How {model} labels", sections)
     typer.echo(f"{len(targets) - failures} of {len(targets)} images -> {out / INDEX}")
     if failures:
         raise typer.Exit(2)
+
+
+def _drawing(
+    predictor: Predictor, classes: str | None, top: int | None
+) -> tuple[Callable[[Path], Image.Image], str]:
+    """What draws the sheet of a photo, and how to read it."""
+    from vitseg.inference.explain import explain as explain_image
+    from vitseg.inference.explain import require_stages
+    from vitseg.inference.explain_exits import explain_exits, require_exits
+    from vitseg.methods.dtop import DtopModel
+
+    if isinstance(predictor.model, DtopModel):
+        require_exits(predictor)
+        if classes is not None or top is not None:
+            raise ConfigError(
+                "--classes and --top choose the masks of a SegViT; of a pruned model there is one sheet with all "
+                "classes: leave them out."
+            )
+        return lambda path: draw_exits(explain_exits(predictor, path)), HOW_TO_READ_EXITS
+    require_stages(predictor)
+    chosen = None if classes is None else find_classes(classes, predictor.classes)
+
+    def draw(path: Path) -> Image.Image:
+        explanation = explain_image(predictor, path)
+        return draw_sheet(explanation, chosen or explanation.strongest(top or DEFAULT_TOP))
+
+    return draw, HOW_TO_READ
 
 
 def _check_out(out: Path, targets: list[tuple[Path, str]], overwrite: bool) -> None:
@@ -142,6 +175,27 @@ def draw_sheet(explanation: Explanation, class_indices: list[int]) -> Image.Imag
     )
     overlay = found.overlay(legend=False)
     return explanation_sheet(found.image, overlay, [column.name for column in columns], rows)
+
+
+def draw_exits(explanation: ExitExplanation) -> Image.Image:
+    """The sheet of one image of a pruned model."""
+    from dataclasses import replace
+
+    from vitseg.render.exits import ExitPictures, exits_sheet
+
+    found = explanation.segmentation
+    columns = [
+        ExitPictures(
+            title=stage.name,
+            note=f"{stage.alive_share:.0%} of the tokens {'stayed' if last else 'go on'}",
+            left=stage.left,
+            overlay=replace(found, label_map=stage.label_map).overlay(legend=False),
+        )
+        for stage, last in (
+            (stage, stage is explanation.stages[-1]) for stage in explanation.stages
+        )
+    ]
+    return exits_sheet(found.image, columns)
 
 
 def _section(path: Path, name: str) -> str:

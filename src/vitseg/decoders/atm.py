@@ -88,7 +88,7 @@ class AttentionToMask(nn.Module):
         values: Float[Tensor, "#b n c"],
         with_mask: bool,
         lengths: tuple[int, ...] | None = None,
-    ) -> tuple[Float[Tensor, "b q c"], Float[Tensor, "b q n"] | None]:
+    ) -> tuple[Float[Tensor, "b q c"], Float[Tensor, "_ q n"] | None]:
         """Attended queries and, if asked for, mask logits.
 
         Args:
@@ -96,16 +96,28 @@ class AttentionToMask(nn.Module):
             keys: The memory, projected by `k`.
             values: The memory, projected by `v`.
             with_mask: Whether the mask logits are wanted.
-            lengths: Tokens of each image, where the images' memories are packed into one; they give no masks.
+            lengths: Tokens of each image, where the images' memories are packed into one; so are then the masks.
         """
         queries = self.q(queries)
         mask = None
         if with_mask:
             head_dim = queries.shape[-1] // self.num_heads
-            mask = (queries * (head_dim**-0.5 / self.num_heads)) @ keys.transpose(1, 2)  # (b, q, n)
+            mask = _products(queries * (head_dim**-0.5 / self.num_heads), keys, lengths)
         dropout = self.dropout if self.training else 0.0
         attended = attend(queries, keys, values, self.num_heads, dropout, lengths)
         return self.proj(attended), mask
+
+
+def _products(
+    queries: Float[Tensor, "b q c"],
+    keys: Float[Tensor, "_ n c"],
+    lengths: tuple[int, ...] | None,
+) -> Float[Tensor, "_ q n"]:
+    """Of every query with every key of its image; `lengths` where the keys are packed, and then the products, too."""
+    if lengths is None or len(lengths) == 1:
+        return queries @ keys.transpose(1, 2)
+    images = zip(queries, keys[0].split(lengths), strict=True)
+    return torch.cat([query @ key.T for query, key in images], dim=1)[None]
 
 
 class QuerySelfAttention(nn.Module):
@@ -148,7 +160,7 @@ class AtmLayer(nn.Module):
         values: Float[Tensor, "#b n c"],
         with_mask: bool,
         lengths: tuple[int, ...] | None = None,
-    ) -> tuple[Float[Tensor, "b q c"], Float[Tensor, "b q n"] | None]:
+    ) -> tuple[Float[Tensor, "b q c"], Float[Tensor, "_ q n"] | None]:
         """Updated queries and, if asked for, mask logits; see `AttentionToMask`."""
         if self.self_attn is not None:
             queries = self.norm1(queries + self.dropout(self.self_attn(queries)))
@@ -191,18 +203,35 @@ class AtmStage(nn.Module):
         every_layer: bool,
     ) -> list[tuple[Float[Tensor, "b q c"], Float[Tensor, "b q h w"]]]:
         """Queries and mask logits after each supervised layer (the last, or every one)."""
-        memory = self._memory(features)
+        outputs = self._supervised(queries, self._memory(features), every_layer, None)
+        return [(queries, mask.unflatten(-1, features.shape[-2:])) for queries, mask in outputs]
+
+    def on_tokens(
+        self, queries: Float[Tensor, "b q c"], features: RaggedTokens
+    ) -> tuple[Float[Tensor, "b q c"], Float[Tensor, "q n"]]:
+        """Queries and mask logits after the last layer, of tokens that are packed."""
+        memory = self._read(features.tokens[None])
+        ((queries, mask),) = self._supervised(queries, memory, False, features.lengths)
+        return queries, mask[0]
+
+    def _supervised(
+        self,
+        queries: Float[Tensor, "b q c"],
+        memory: Float[Tensor, "_ n c"],
+        every_layer: bool,
+        lengths: tuple[int, ...] | None,
+    ) -> list[tuple[Float[Tensor, "b q c"], Float[Tensor, "_ q n"]]]:
         keys_values = self._project(memory)
         outputs = []
         for index, layer in enumerate(self.layers):
             supervised = every_layer or index == len(self.layers) - 1
             keys, values = keys_values[2 * index : 2 * index + 2]
             from_attention = supervised and self.mask_embed is None
-            queries, mask = layer(queries, keys, values, with_mask=from_attention)
+            queries, mask = layer(queries, keys, values, from_attention, lengths)
             if supervised and self.mask_embed is not None:
-                mask = self.mask_embed(queries) @ memory.transpose(1, 2)  # (b, q, n)
+                mask = _products(self.mask_embed(queries), memory, lengths)
             if mask is not None:
-                outputs.append((queries, mask.unflatten(-1, features.shape[-2:])))
+                outputs.append((queries, mask))
         return outputs
 
     def refine(

@@ -97,9 +97,9 @@ def require_stages(predictor: Predictor) -> AtmDecoder:
         decoder = decoder.atm
     if not isinstance(decoder, AtmDecoder):
         raise ConfigError(
-            "explain shows the attention masks of SegViT models, Shrunk too, stage by stage, but this model "
-            f"({predictor.record.method}) decodes with {type(decoder).__name__}, which has none. Study it with "
-            "evaluate or predict."
+            "explain shows the attention masks of SegViT models, Shrunk too, stage by stage, and the exits of pruned "
+            f"ones (dtop), but this model ({predictor.record.method}) decodes with {type(decoder).__name__}, which "
+            "has neither. Study it with evaluate or predict."
         )
     return decoder
 
@@ -166,4 +166,4 @@ def _presence(output: SegOutput) -> Float[Tensor, " k"]:
     """Probability that each class is there, by its own query: query k is trained on class k."""
     assert output.class_logits is not None
     probs = output.class_logits[0].float().softmax(-1)
-    return probs[:, 0] if output.readout == "presence" else probs.diagonal()
+    return probs.diagonal() if output.readout == "mixing" else probs[:, 0]

@@ -16,6 +16,7 @@ from jaxtyping import Float, Float32, Integer
 from torch import Tensor
 
 from vitseg.errors import VitsegError
+from vitseg.layers.presence import presence_probs
 from vitseg.types import SegOutput, Size
 
 STRIP_ELEMENTS = 1_500_000
@@ -37,14 +38,18 @@ def pixel_scores(
     """
     height, width = output.input_size
     start, stop = rows or (0, height)
-    masks = upsample_rows(output.mask_logits, output.padded_size, start, stop)[..., :width]
-    if output.readout == "logits":
+    cells, class_logits = output.mask_logits, output.class_logits
+    if output.readout == "cell_presence":
+        assert class_logits is not None
+        cells = presence_probs(cells, class_logits)
+    masks = upsample_rows(cells, output.padded_size, start, stop)[..., :width]
+    if output.readout in ("logits", "cell_presence"):
         return masks
-    assert output.class_logits is not None
-    masks = masks.sigmoid()
-    probs = output.class_logits.softmax(-1)
+    assert class_logits is not None
     if output.readout == "presence":
-        return masks * probs[..., 0, None, None]
+        return presence_probs(masks, class_logits)
+    masks = masks.sigmoid()
+    probs = class_logits.softmax(-1)
     pixels = masks.permute(0, 2, 3, 1)  # (b, R, W, q): a view where the maps are channels-last
     scores = pixels.flatten(1, 2) @ probs[..., :-1]  # (b, R*W, k)
     return scores.unflatten(1, pixels.shape[1:3]).permute(0, 3, 1, 2)

@@ -5,7 +5,7 @@ Layers that treat every token alike run once on the packed tokens; attention sta
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +27,10 @@ class RaggedTokens:
     tokens: Float[Tensor, "n c"]
     cells: Int[Tensor, " n"]
     lengths: tuple[int, ...]
+
+    def rows(self, num_cells: int) -> Int[Tensor, " n"]:
+        """Where the tokens stand among all cells of all images, of which each has `num_cells`."""
+        return images_of(self.lengths, self.cells.device) * num_cells + self.cells
 
 
 def ragged_attention(
@@ -105,8 +109,3 @@ def images_of(lengths: Sequence[int], device: torch.device) -> Int[Tensor, " n"]
     """Number of the image that each packed token belongs to."""
     counts = torch.tensor(lengths, device=device)
     return torch.arange(len(lengths), device=device).repeat_interleave(counts)
-
-
-def split_rows(index: Tensor, lengths: Sequence[int]) -> Iterator[Tensor]:
-    """Each image's part of packed rows."""
-    return iter(index.split(list(lengths)))

@@ -15,9 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from vitseg.classes import IGNORE_INDEX
+from vitseg.losses.cross_entropy import pixel_cross_entropy
 from vitseg.losses.mask import dice_loss, focal_loss
+from vitseg.losses.pixel_scores import full_scores, upsample_masks
 from vitseg.losses.processes import mean_over_processes
-from vitseg.types import SegOutput, Size, spatial_size
+from vitseg.types import SegOutput, spatial_size
 
 
 class AtmLossConfig(BaseModel):
@@ -134,15 +136,8 @@ class AtmLoss(nn.Module):
         return (terms * weights).sum() / weights.sum()
 
     def _pixel_loss(self, output: SegOutput, labels: Int[Tensor, "b H W"]) -> Float[Tensor, ""]:
-        """The mean of the pixels' cross-entropies, weighted by their labels' classes; ignored pixels weigh 1."""
         scores = full_scores(output, spatial_size(labels))
-        total = F.cross_entropy(
-            scores, labels, self.class_weights, ignore_index=IGNORE_INDEX, reduction="sum"
-        )
-        if self.class_weights is None:
-            return total / labels.numel()
-        weights = torch.cat([self.class_weights, self.class_weights.new_ones(1)])
-        return total / weights[labels.clamp(max=output.num_classes)].sum()
+        return pixel_cross_entropy(scores, labels, "all", self.class_weights)
 
     def _weights(self, present: Bool[Tensor, "b k"]) -> Float[Tensor, "b k"]:
         if self.class_weights is None:
@@ -155,29 +150,3 @@ def present_classes(labels: Int[Tensor, "b H W"], num_classes: int) -> Bool[Tens
     counted = torch.where(labels == IGNORE_INDEX, num_classes, labels).flatten(1)
     present = torch.zeros(len(labels), num_classes + 1, dtype=torch.bool, device=labels.device)
     return present.scatter_(1, counted, True)[:, :num_classes]
-
-
-def full_scores(output: SegOutput, size: Size) -> Float[Tensor, "b k H W"]:
-    """Class scores Y (see `SegOutput`) at pixel size, padding cut off."""
-    batch_and_queries = output.mask_logits.shape[:2]
-    masks = upsample_masks(output.mask_logits.flatten(0, 1), output, size)
-    masks = masks.unflatten(0, batch_and_queries)  # (b, q, H, W)
-    if output.class_logits is None:
-        return masks
-    masks, probs = masks.sigmoid(), output.class_logits.float().softmax(-1)
-    if output.readout == "presence":
-        return masks * probs[..., 0, None, None]
-    return torch.einsum("bqk,bqhw->bkhw", probs[..., :-1], masks)
-
-
-def upsample_masks(
-    mask_logits: Float[Tensor, "p h w"], output: SegOutput, size: Size
-) -> Float[Tensor, "p H W"]:
-    """Mask logits over the padded image, bilinearly at pixel size, padding cut off."""
-    masks = F.interpolate(
-        mask_logits[:, None].float(), output.padded_size, mode="bilinear", align_corners=False
-    )
-    masks = masks[..., : output.input_size[0], : output.input_size[1]]
-    if output.input_size != size:
-        masks = F.interpolate(masks, size, mode="bilinear", align_corners=False)
-    return masks[:, 0]  # (p, H, W)

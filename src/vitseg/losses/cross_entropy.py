@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from vitseg.classes import IGNORE_INDEX
-from vitseg.losses.atm import full_scores
+from vitseg.losses.pixel_scores import full_scores
 from vitseg.types import SegOutput, spatial_size
 
 MeanOver = Literal["all", "labelled"]

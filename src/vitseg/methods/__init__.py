@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from torch import nn
 
 from vitseg.backbones import BackboneConfig, PyramidConfig
-from vitseg.methods import eomt, linear, segformer, segmenter, segvit, setr, shrunk, upernet
+from vitseg.methods import dtop, eomt, linear, segformer, segmenter, segvit, setr, shrunk, upernet
 from vitseg.methods.model import SegmentationModel
 
 __all__ = ["METHODS", "Method", "SegmentationModel"]
@@ -34,6 +34,7 @@ class Method:
 
 
 METHODS: dict[str, Method] = {
+    "dtop": Method(dtop.DtopConfig, dtop.build, dtop.build_loss, lambda config: config.backbone),
     "eomt": Method(eomt.EomtConfig, eomt.build, eomt.build_loss, lambda config: config.backbone),
     "linear": Method(
         linear.LinearProbeConfig, linear.build, linear.build_loss, lambda config: config.backbone

@@ -113,33 +113,34 @@ def explanation_sheet(
 
 
 def _top(small: Image.Image, overlay: Image.Image, lefts: list[int], width: int) -> Image.Image:
-    strip = _strip(width, small.height + 2 * FONT_SIZE + GAP)
+    strip = new_strip(width, small.height + 2 * FONT_SIZE + GAP)
     pictures = (small, overlay.resize(small.size, Image.Resampling.LANCZOS))
     for left, picture, name in zip(lefts, pictures, ("image", "labels"), strict=False):
         strip.paste(picture, (left, 0))
-        _text(strip, (left, small.height), name)
+        draw_text(strip, (left, small.height), name)
     return strip
 
 
 def _headers(headers: Sequence[str], lefts: list[int], width: int) -> Image.Image:
-    strip = _strip(width, 2 * FONT_SIZE)
+    strip = new_strip(width, 2 * FONT_SIZE)
     for left, header in zip(lefts, [*headers, "pixels labelled so"], strict=True):
-        _text(strip, (left, FONT_SIZE // 3), header)
+        draw_text(strip, (left, FONT_SIZE // 3), header)
     return strip
 
 
 def _row(small: Image.Image, row: ClassMasks, lefts: list[int], width: int) -> Image.Image:
     """What there is to see of one class."""
-    strip = _strip(width, small.height + 2 * FONT_SIZE + GAP)
+    strip = new_strip(width, small.height + 2 * FONT_SIZE + GAP)
     _draw_names(strip, row)
     for left, mask, note in zip(lefts[:-1], row.masks, row.notes, strict=True):
         strip.paste(_heat_cell(small, mask), (left, 0))
-        _text(strip, (left, small.height), note, SOFT_TEXT)
+        draw_text(strip, (left, small.height), note, SOFT_TEXT)
     strip.paste(_region_cell(small, row), (lefts[-1], 0))
     return strip
 
 
-def _strip(width: int, height: int) -> Image.Image:
+def new_strip(width: int, height: int) -> Image.Image:
+    """An empty picture in the sheets' colour; sizes in pixels."""
     return Image.new("RGB", (width, height), BACKGROUND)
 
 
@@ -171,9 +172,9 @@ def _draw_names(strip: Image.Image, row: ClassMasks) -> None:
     ImageDraw.Draw(strip).rectangle(swatch, fill=row.color, outline=OUTLINE)
     name = row.name if len(row.name) <= LONGEST_NAME else row.name[: LONGEST_NAME - 1] + "…"
     left, line = GAP + FONT_SIZE + 6, round(1.4 * FONT_SIZE)
-    _text(strip, (left, 0), name)
-    _text(strip, (left, line), f"present: {row.probability:.1%}", SOFT_TEXT)
-    _text(strip, (left, 2 * line), f"{row.area:.1%} of the pixels", SOFT_TEXT)
+    draw_text(strip, (left, 0), name)
+    draw_text(strip, (left, line), f"present: {row.probability:.1%}", SOFT_TEXT)
+    draw_text(strip, (left, 2 * line), f"{row.area:.1%} of the pixels", SOFT_TEXT)
 
 
 def _color_bar(left: int, width: int) -> Image.Image:
@@ -181,24 +182,25 @@ def _color_bar(left: int, width: int) -> Image.Image:
     length = min(width - left - 2 * GAP, LONGEST_COLOR_BAR)
     values = np.broadcast_to(np.linspace(0, 1, length, dtype=np.float32), (FONT_SIZE, length))
     grey = np.full((FONT_SIZE, length, 3), 128, dtype=np.uint8)
-    strip = _strip(width, 4 * FONT_SIZE)
+    strip = new_strip(width, 4 * FONT_SIZE)
     strip.paste(Image.fromarray(heat_map(grey, values)), (left, 0))
     for share, words, anchor in (
         (0, "0: against", "la"),
         (0.5, "0.5: undecided", "ma"),
         (1, "1: for the class", "ra"),
     ):
-        _text(strip, (left + round(share * length), FONT_SIZE + 2), words, SOFT_TEXT, anchor)
+        draw_text(strip, (left + round(share * length), FONT_SIZE + 2), words, SOFT_TEXT, anchor)
     return strip
 
 
-def _text(
+def draw_text(
     picture: Image.Image,
     place: tuple[int, int],
     text: str,
     color: Color = TEXT,
     anchor: str = "la",
 ) -> None:
+    """Write a line at (left, top); `anchor` is Pillow's."""
     font = ImageFont.load_default(size=FONT_SIZE)
     place = (place[0], place[1] + 3)
     ImageDraw.Draw(picture).text(place, text, fill=color, font=font, anchor=anchor)

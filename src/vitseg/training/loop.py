@@ -36,6 +36,7 @@ from vitseg.training.recipe import Precision, Recipe
 from vitseg.training.sampler import GridSamples, StreamSampler, collate
 from vitseg.training.samples import training_samples
 from vitseg.training.schedule import lr_at
+from vitseg.training.start import start_from
 from vitseg.training.state import STATE, Progress, load_state, save_state, seed_everything
 from vitseg.training.step import LossOfModel
 from vitseg.training.stop import InterruptedRunError, StopSignals, ignore_interrupts
@@ -116,6 +117,11 @@ class _Run:
         model = METHODS[recipe.method].build(
             recipe.model, self.train_set.classes.num_classes, recipe.data.augment.crop_size
         )
+        self.start_warning = None
+        if config.init_from is not None and not resume:
+            self.start_warning = start_from(
+                config.init_from, model, recipe.method, self.train_set.classes
+            )
         if self.fabric.world_size > 1 and self.fabric.device.type == "cuda":
             # Of the whole batch, not of a device's share (torch has no such layer for the CPU).
             nn.SyncBatchNorm.convert_sync_batchnorm(model)  # in place
@@ -171,6 +177,8 @@ class _Run:
         )
         for warning in self.warnings:
             self.display.started(f"warning: {warning.message} {warning.fix}")
+        if self.start_warning is not None:
+            self.display.started(f"warning: {self.start_warning}")
         self.fabric.barrier()
         if self.cache is not None:
             self._fill_cache(self.cache)

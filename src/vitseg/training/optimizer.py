@@ -35,6 +35,10 @@ class OptimizerConfig(BaseModel):
         ge=0,
         description="weight decay: decoupled in AdamW, added to the gradient in SGD",
     )
+    decay_backbone_norms: bool = Field(
+        default=False,
+        description="weight decay of the backbone's normalisation layers, too (as DToP was trained)",
+    )
     betas: tuple[float, float] = Field(default=(0.9, 0.999), description="AdamW's betas")
     momentum: float = Field(default=0.9, ge=0, lt=1, description="SGD's momentum")
     clip_grad_norm: float | None = Field(
@@ -63,9 +67,10 @@ NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.BatchNorm2d, nn.SyncBatchNor
 def parameter_groups(model: SegmentationModel, config: OptimizerConfig) -> list[dict]:
     """One group per learning rate and decay, each with the `names` of its parameters.
 
-    As in the published training: backbone normalisation layers do not decay, everything else in the backbone does
-    (biases, position embedding and class token too); every decoder parameter decays, its norms, biases and queries
-    included, at `head_lr_ratio` times the learning rate, and so does an edge head. Frozen parameters are left out.
+    As in the published training: backbone normalisation layers do not decay unless asked to, everything else in the
+    backbone does (biases, position embedding and class token too); every decoder parameter decays, its norms, biases
+    and queries included, at `head_lr_ratio` times the learning rate, and so does an edge head. Frozen parameters are
+    left out.
 
     Raises:
         ConfigError: No parameter's name begins as one of `lr_ratios` says.
@@ -107,7 +112,8 @@ def rates(name: str, is_norm: bool, config: OptimizerConfig) -> tuple[float, flo
     ratio = config.head_lr_ratio if is_head else 1.0
     for start in sorted(config.lr_ratios, key=len):
         ratio = config.lr_ratios[start] if name.startswith(start) else ratio
-    return config.lr * ratio, 0.0 if is_norm and not is_head else config.weight_decay
+    is_exempt = is_norm and not is_head and not config.decay_backbone_norms
+    return config.lr * ratio, 0.0 if is_exempt else config.weight_decay
 
 
 def build_optimizer(model: SegmentationModel, config: OptimizerConfig) -> Optimizer:

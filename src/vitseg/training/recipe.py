@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
 
+from vitseg.checkpoint.hub import hub_address
 from vitseg.config import apply_overrides, parse, read_yaml
 from vitseg.data.balance import BalanceConfig
 from vitseg.data.grid_views import AnyAugmentConfig, GridViewsConfig
@@ -77,6 +78,11 @@ class TrainingConfig(BaseModel):
         description="keep the backbone's parameters and statistics as they are, drop path off; the decoder, and what "
         "a method adds to the backbone (SETR-MLA's neck), is trained",
     )
+    init_from: str | None = Field(
+        default=None,
+        description="start from all weights of a trained model of the same method and classes: a model directory, a "
+        "run folder or hf://user/name",
+    )
 
     @model_validator(mode="after")
     def _even_batches(self) -> TrainingConfig:
@@ -130,6 +136,10 @@ class Recipe(BaseModel):
         if backbone.weights is not None:
             named = backbone.model_copy(update={"weights": Path(backbone.weights.name)})
             changes["model"] = self.model.model_copy(update={"backbone": named})
+        init_from = self.training.init_from
+        if init_from is not None and hub_address(init_from) is None:
+            named = Path(init_from).name
+            changes["training"] = self.training.model_copy(update={"init_from": named})
         return self.model_copy(update=changes)
 
 

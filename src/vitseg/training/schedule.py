@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -15,6 +17,10 @@ class ScheduleConfig(BaseModel):
     warmup_ratio: float = Field(
         default=1e-6, ge=0, le=1, description="share of the learning rate at iteration 0"
     )
+    decay_from: Literal["start", "warmup"] = Field(
+        default="start",
+        description="where the decay begins: at iteration 0, under the warm-up, or behind it (as DToP was trained)",
+    )
     min_lr: float = Field(
         default=0.0, ge=0, description="absolute learning rate at the end, of every group"
     )
@@ -23,9 +29,11 @@ class ScheduleConfig(BaseModel):
 def lr_at(iteration: int, base_lr: float, num_iterations: int, config: ScheduleConfig) -> float:
     """Learning rate of a group before step `iteration` (counted from 0).
 
-    (base - min) (1 - t/T)^power + min; during warm-up multiplied by 1 - (1 - t/W)(1 - ratio).
+    (base - min) (1 - t/T)^power + min; during warm-up multiplied by 1 - (1 - t/W)(1 - ratio). With the decay behind
+    the warm-up, t and T are counted from its end, and t is 0 until then.
     """
-    decay = (1 - iteration / num_iterations) ** config.power
+    start = config.warmup_iterations if config.decay_from == "warmup" else 0
+    decay = (1 - max(0, iteration - start) / (num_iterations - start)) ** config.power
     lr = (base_lr - config.min_lr) * decay + config.min_lr
     if iteration < config.warmup_iterations:
         remaining = 1 - iteration / config.warmup_iterations

@@ -1,0 +1,159 @@
+"""Time of token pruning beside its multiply-adds, image to labels, ViT-B.
+
+Claim: with an exit head that prunes a given share of the tokens, the time over that of the unpruned model is at most
+1.10 x the ratio of their GMACs; deciding and packing take under 3 % of the backbone's time. The reference's way, whole
+blocks image by image, is timed beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from _measure import alternating_medians, print_table
+from torch import Tensor
+
+from vitseg.backbones.pruned import AliveTokens, PrunedViT
+from vitseg.backbones.pruning import PruningConfig, leaving_tokens
+from vitseg.decoders.token_heads import TokenHeads
+from vitseg.inference.operations import count_operations
+from vitseg.inference.scores import OutputScores, label_map
+from vitseg.methods import dtop
+from vitseg.methods.dtop import DtopConfig, DtopModel
+from vitseg.types import SegOutput
+
+NUM_CLASSES = 150
+SHARES = (0.2, 0.4, 0.6)
+
+
+class CalibratedHeads(TokenHeads):
+    """Heads that cost what heads cost, and are sure of a given share of an image's tokens, drawn by lot.
+
+    Args:
+        heads: The heads of the model.
+        share: Share of the tokens that leaves at each exit.
+    """
+
+    def __init__(self, heads: TokenHeads, share: float):
+        torch.nn.Module.__init__(self)
+        self.config, self.exits, self.head, self.share = (
+            heads.config,
+            heads.exits,
+            heads.head,
+            share,
+        )
+
+    def read_exit(
+        self, number: int, alive: AliveTokens, before: SegOutput | None
+    ) -> tuple[SegOutput, Tensor]:
+        output, probs = super().read_exit(number, alive, before)
+        lots = torch.rand(len(probs), generator=torch.Generator().manual_seed(number))
+        ranks = torch.cat(
+            [part.argsort().argsort() / len(part) for part in lots.split(alive.tokens.lengths)]
+        )
+        sure = (ranks < self.share).to(probs.dtype)
+        return output, torch.cat([sure[:, None], probs[:, 1:] * 0], dim=1)
+
+
+def build(size: int) -> DtopModel:
+    config = DtopConfig.model_validate(
+        {
+            "backbone": {
+                "name": "vit_base_patch16_384",
+                "pretrained": False,
+                "taps": [5, 7, 11],
+                "prefix_tokens": "drop",
+                "pos_embed_interpolation": "bicubic",
+            },
+            "decoder": {"num_heads": 6},
+            "pruning": {"threshold": 0.5},
+        }
+    )
+    torch.manual_seed(0)
+    return dtop.build(config, NUM_CLASSES, (size, size)).eval().requires_grad_(False)
+
+
+def to_labels(model: DtopModel, images: Tensor) -> Callable[[], None]:
+    def run() -> None:
+        output = model(images)
+        for index in range(len(images)):
+            label_map(OutputScores(output, index))
+
+    return run
+
+
+def compare(size: int, batch: int, rounds: int, warmups: int) -> list[list[str]]:
+    model = build(size)
+    heads = cast(TokenHeads, model.decoder)
+    images = torch.randn(batch, 3, size, size)
+    full = to_labels(model, images)
+    one_by_one = [to_labels(model, image[None]) for image in images]
+
+    def at(share: float, run: Callable[[], None]) -> Callable[[], None]:
+        def pruned() -> None:
+            model.decoder = CalibratedHeads(heads, share)
+            model.pruning = PruningConfig(threshold=0.5 if share else 1.0)
+            run()
+
+        return pruned
+
+    partners = {"unpruned": at(0, full)} | {f"{share:.0%}": at(share, full) for share in SHARES}
+    if batch > 1:
+        partners["40%, image by image"] = at(0.4, lambda: [run() for run in one_by_one] and None)
+    medians = alternating_medians(partners, rounds=rounds, warmups=warmups)
+    base = count_operations(model, partners["unpruned"]).total
+    rows = []
+    for name, run in partners.items():
+        macs = count_operations(model, run).total / base
+        time = medians[name] / medians["unpruned"]
+        title = f"{size}, batch {batch}, {name}" + ("" if name == "unpruned" else " leave per exit")
+        rows.append([title, f"{macs:.3f}", f"{time:.3f}", f"{time / macs:.3f}"])
+    return rows
+
+
+def deciding(size: int, batch: int, rounds: int) -> list[str]:
+    """Deciding and packing at one exit, twice of which a forward has, over the backbone."""
+    model = build(size)
+    backbone = cast(PrunedViT, model.backbone)
+    images = torch.randn(batch, 3, size, size)
+    x, positions = backbone.vit.embed(images)
+    cells = positions.grid[0] * positions.grid[1]
+    probs = torch.rand(batch * cells, NUM_CLASSES) ** 100
+    config = PruningConfig(threshold=probs.max(-1).values.median().item())
+    backbone.config = config
+    assert leaving_tokens(probs, (cells,) * batch, config)[0].float().mean() > 0.3
+
+    def both_exits() -> None:
+        for _ in range(2):
+            backbone._pruned(x, positions, probs)
+
+    medians = alternating_medians(
+        {"decide": both_exits, "backbone": lambda: backbone.vit(images)}, rounds=rounds
+    )
+    return [f"{size}, batch {batch}", f"{medians['decide'] / medians['backbone']:.2%}"]
+
+
+@torch.inference_mode()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--warmups", type=int, default=3)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[512, 1024])
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
+    options = parser.parse_args()
+    rows, shares = [], []
+    for size in options.sizes:
+        for batch in options.batches:
+            rows += compare(size, batch, options.rounds, options.warmups)
+            shares.append(deciding(size, batch, min(5, options.rounds)))
+    header = ["image to labels", "GMACs ratio", "time ratio", "time / GMACs"]
+    print_table(
+        "Pruned over unpruned, SegViT-B with exits behind blocks 5 and 7, 150 classes", header, rows
+    )
+    print_table("Deciding and packing at both exits", ["what", "of the backbone's time"], shares)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""Where the tokens of an image left a pruned model, and what every head said of it.
+
+Source: DToP (ICCV 2023), figures 3 and 4; thesis figures 5.3, 5.4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Integer
+
+from vitseg.errors import ConfigError
+from vitseg.inference.predictor import ImageSource, Predictor, as_rgb
+from vitseg.inference.scores import OutputScores, label_map, resized
+from vitseg.methods.dtop import DtopModel
+from vitseg.types import Segmentation, Size
+
+
+@dataclass(frozen=True)
+class ExitStage:
+    """What is known behind a head.
+
+    Attributes:
+        name: For people: which head.
+        label_map: What the model would answer here, at the image's size.
+        left: Pixels of the tokens that have left by here, this exit included.
+        alive_share: Share of the image's tokens that go on, in [0, 1].
+    """
+
+    name: str
+    label_map: Integer[np.ndarray, "H W"]
+    left: Bool[np.ndarray, "H W"]
+    alive_share: float
+
+
+@dataclass(frozen=True)
+class ExitExplanation:
+    """An image's segmentation and how it came about, exit by exit.
+
+    Attributes:
+        segmentation: The labels, at the image's own size.
+        stages: One per exit, then the last head.
+    """
+
+    segmentation: Segmentation
+    stages: tuple[ExitStage, ...]
+
+
+def require_exits(predictor: Predictor) -> DtopModel:
+    """The model, if tokens can leave it.
+
+    Raises:
+        ConfigError: They cannot.
+    """
+    model = predictor.model
+    if not isinstance(model, DtopModel):
+        raise ConfigError(f"a model of method {predictor.record.method} has no exits.")
+    if model.pruning.never_prunes or model.pruning.is_symmetric:
+        raise ConfigError(
+            "no token can leave this model early: its pruning.threshold is 1, or its rule asks no head. Let vitseg "
+            "tune find a threshold, and explain the model that it writes."
+        )
+    return model
+
+
+@torch.inference_mode()
+def explain_exits(predictor: Predictor, source: ImageSource) -> ExitExplanation:
+    """Run a pruned model on one image, whole and in one view, and keep what happened at each exit.
+
+    Args:
+        predictor: A DToP model that prunes.
+        source: See `Predictor`.
+
+    Raises:
+        ConfigError: No token can leave the model.
+        DataError: The image cannot be read, or would be run far beyond its own size.
+        VitsegError: The model's scores are NaN or infinite.
+    """
+    model = require_exits(predictor).eval()
+    image = as_rgb(source)
+    size = image.shape[0], image.shape[1]
+    images = predictor.model_input(image, predictor.inference.input_size(size))
+    output, exits = model(images), model.exit_map(images)[0]
+    heads = [*output.aux.items(), ("end", output)]
+    stages = []
+    for number, (name, head) in enumerate(heads):
+        left = exits <= number if name != "end" else exits < len(heads) - 1
+        stages.append(
+            ExitStage(
+                _title(name),
+                label_map(resized(OutputScores(head), size)),
+                _pixels(left, head.padded_size, head.input_size, size),
+                1 - left.float().mean().item(),
+            )
+        )
+    path = Path(source) if isinstance(source, (str, Path)) else None
+    labels = stages[-1].label_map
+    segmentation = Segmentation(label_map=labels, classes=predictor.classes, image=image, path=path)
+    return ExitExplanation(segmentation, tuple(stages))
+
+
+def _title(name: str) -> str:
+    return "the end" if name == "end" else f"exit behind block {name.removeprefix('exit_')}"
+
+
+def _pixels(
+    cells: Bool[torch.Tensor, "h w"], padded_size: Size, input_size: Size, size: Size
+) -> Bool[np.ndarray, "H W"]:
+    """The pixels of some cells, at the image's own size."""
+    pixels = F.interpolate(cells[None, None].float(), padded_size, mode="nearest-exact")
+    pixels = pixels[..., : input_size[0], : input_size[1]]
+    return F.interpolate(pixels, size, mode="nearest-exact")[0, 0].bool().cpu().numpy()

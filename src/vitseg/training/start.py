@@ -1,0 +1,51 @@
+"""Starting a training from a trained model instead of a pretrained backbone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vitseg.checkpoint.model_dir import fill, load_model
+from vitseg.classes import ClassTable
+from vitseg.errors import ConfigError
+from vitseg.methods import SegmentationModel
+
+MOST_NAMED = 3
+
+
+def start_from(
+    path: Path | str, model: SegmentationModel, method: str, classes: ClassTable
+) -> str | None:
+    """Load a trained model's weights into one of the same method, classes and parts.
+
+    Args:
+        path: A model directory, a run folder (its best model is read) or `hf://user/name`.
+        model: What is to be trained.
+        method: A key of METHODS.
+        classes: Of the data set.
+
+    Returns:
+        A warning that names the parameters that the trained model lacks, which start afresh; None where it has all.
+
+    Raises:
+        CheckpointError: There is no model, or it holds what the other has no place for.
+        ConfigError: It is of another method, or of other classes.
+    """
+    trained, record = load_model(path)
+    if record.method != method:
+        raise ConfigError(
+            f"training.init_from {path} is a model of method {record.method}, but this recipe trains {method}: give a "
+            "model of the same method."
+        )
+    if record.classes.names != classes.names:
+        raise ConfigError(
+            f"training.init_from {path} knows the classes {', '.join(record.classes.names)}, but the data set has "
+            f"{', '.join(classes.names)}: give a model of the same classes, in the same order."
+        )
+    state = trained.state_dict()
+    fresh = {name: value for name, value in model.state_dict().items() if name not in state}
+    fill(model, {**state, **fresh}, f"training.init_from {path} does not fit the recipe")
+    if not fresh:
+        return None
+    named = ", ".join(list(fresh)[:MOST_NAMED])
+    more = f" and {len(fresh) - MOST_NAMED} more" if len(fresh) > MOST_NAMED else ""
+    return f"training.init_from {path} lacks {named}{more}: they start afresh."

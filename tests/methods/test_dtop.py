@@ -1,0 +1,232 @@
+"""Dynamic token pruning: what must not change, and what must."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.golden.toy_vit import toy_vit
+from vitseg.backbones.pruning import PruningConfig
+from vitseg.errors import ConfigError
+from vitseg.inference.scores import pixel_scores
+from vitseg.layers.ragged import RaggedTokens
+from vitseg.methods.dtop import DtopConfig, DtopModel, build, with_heads
+
+BACKBONE = {"name": "test_vit", "pretrained": False, "taps": [1, 3, 5]}
+NUM_CLASSES = 5
+CLOSE = {"atol": 1e-5, "rtol": 1e-5}
+
+
+def model_of(**sections: Any) -> DtopModel:
+    config = DtopConfig.model_validate({"backbone": BACKBONE, **sections})
+    torch.manual_seed(0)
+    return spread(build(config, NUM_CLASSES, (64, 96)).eval())
+
+
+def spread(model: DtopModel) -> DtopModel:
+    """Heads whose confidence differs from token to token, as that of trained ones does."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in model.decoder.named_parameters():
+            if name.endswith(("cross_attn.q.weight", "cross_attn.k.weight", "classifier.weight")):
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) / 3)
+            elif name.endswith("class_embed.bias"):
+                parameter.copy_(torch.tensor([1.0, -1.0]))
+    return model
+
+
+def images_of(batch: int, size: tuple[int, int] = (64, 96)) -> Tensor:
+    scale = torch.arange(1, batch + 1)[:, None, None, None]
+    return scale * torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(2))
+
+
+def alive_shares(model: DtopModel, images: Tensor) -> list[float]:
+    exits = model.exit_map(images)
+    return [(exits > number).float().mean().item() for number in range(2)]
+
+
+RULES = [
+    {"threshold": 0.6, "keep_per_class": 1},
+    {"rule": "remove", "threshold": 0.6},
+    {"rule": "average", "threshold": 0.6},
+    {"rule": "share", "share": 0.4},
+]
+HEADS = [
+    {},
+    {"kind": "fcn", "auxiliary": "fcn"},
+    {"kind": "fcn"},
+    {"auxiliary": "fcn"},
+]
+
+
+@pytest.mark.parametrize("decoder", HEADS[:2], ids=["atm", "fcn"])
+@torch.no_grad()
+def test_at_threshold_1_it_is_the_vit_with_the_last_head(decoder):
+    model = model_of(pruning={"threshold": 1.0}, decoder=decoder)
+    images = images_of(2)
+    output = model(images)
+    assert not output.aux
+    features = model.backbone.vit(images).maps[-1]  # (b, c, h, w)
+    tokens = features.flatten(2).transpose(1, 2).flatten(0, 1)
+    cells = torch.arange(24).repeat(2)
+    scores = model.decoder.head(RaggedTokens(tokens, cells, (24, 24)))
+    masks = scores.logits.view(2, 4, 6, NUM_CLASSES).permute(0, 3, 1, 2)
+    torch.testing.assert_close(output.mask_logits, masks)
+    trained = model.train()(images)
+    assert set(trained.aux) == {"exit_1", "exit_3"}
+
+
+@pytest.mark.parametrize("pruning", RULES, ids=["top_k", "remove", "average", "share"])
+@pytest.mark.parametrize("decoder", HEADS, ids=["atm", "fcn", "fcn-atm", "atm-fcn"])
+@torch.no_grad()
+def test_a_batch_is_its_images_one_by_one(pruning, decoder):
+    model = model_of(pruning=pruning, decoder=decoder)
+    images = images_of(3)
+    first, second = alive_shares(model, images)
+    assert 0 < second < first < 1
+    together = pixel_scores(model(images))
+    alone = torch.cat([pixel_scores(model(image[None])) for image in images])
+    torch.testing.assert_close(together, alone, **CLOSE)
+
+
+@torch.no_grad()
+def test_images_of_a_batch_that_keep_everything():
+    """One image loses tokens, another none."""
+    model = model_of()
+    images = images_of(2)
+    for threshold in torch.linspace(0.5, 1, 200).tolist():
+        model.pruning = PruningConfig(rule="remove", threshold=threshold)
+        kept = [(model.exit_map(image[None]) == 2).all().item() for image in images]
+        if any(kept):
+            break
+    assert not all(kept)
+    alone = torch.cat([pixel_scores(model(image[None])) for image in images])
+    torch.testing.assert_close(pixel_scores(model(images)), alone, **CLOSE)
+
+
+@pytest.mark.parametrize("rule", ["top_k", "remove", "average"])
+@pytest.mark.parametrize("size", [(16, 16), (1, 1), (64, 64)])
+@torch.no_grad()
+def test_everything_is_confident(rule, size):
+    model = model_of(pruning={"rule": rule, "threshold": 1e-6})
+    output = model(images_of(2, size))
+    assert output.mask_logits.isfinite().all()
+    assert pixel_scores(output).shape == (2, NUM_CLASSES, *size)
+
+
+@torch.no_grad()
+def test_pruned_tokens_keep_their_masks_and_get_later_classes():
+    model = model_of(pruning={"rule": "remove", "threshold": 0.6})
+    images = images_of(1)
+    output, exits = model(images), model.exit_map(images)
+    first = output.aux["exit_1"]
+    left = (exits == 0)[:, None].expand_as(output.mask_logits)
+    assert left.any()
+    torch.testing.assert_close(output.mask_logits[left], first.mask_logits[left])
+    assert not torch.allclose(output.class_logits, first.class_logits)
+
+
+@torch.no_grad()
+def test_the_kept_of_a_class_are_read_again():
+    remove = model_of(pruning={"rule": "remove", "threshold": 0.6})
+    top_k = model_of(pruning={"threshold": 0.6, "keep_per_class": 2})
+    images = images_of(1)
+    more = (top_k.exit_map(images) > 0) & (remove.exit_map(images) == 0)
+    assert 0 < more.sum() <= 2 * NUM_CLASSES
+
+
+@pytest.mark.parametrize("rule", ["conv", "average_pool", "nearest"])
+@pytest.mark.parametrize("size", [(64, 96), (50, 71)])
+def test_symmetric_rules_halve_the_grid(rule, size):
+    model = model_of(backbone={**BACKBONE, "taps": [1, 5]}, pruning={"rule": rule})
+    images = images_of(2, size)
+    output = model(images)
+    grid = (-(-size[0] // 16), -(-size[1] // 16))
+    half = ((grid[0] + 1) // 2, (grid[1] + 1) // 2)
+    assert output.mask_logits.shape[-2:] == half
+    assert output.padded_size == (32 * half[0], 32 * half[1])
+    assert not output.aux
+    assert set(model.train()(images).aux) == {"exit_1"}
+
+
+def test_average_pooling_averages_and_nearest_takes_the_first():
+    x = torch.arange(24.0)[None, :, None].expand(1, 24, 192)
+    for rule, expected in (("average_pool", 3.5), ("nearest", 0.0)):
+        model = model_of(backbone={**BACKBONE, "taps": [1, 5]}, pruning={"rule": rule})
+        positions = model.backbone.vit.embed(images_of(1))[1]
+        prefix = positions.num_prefix_tokens
+        padded = torch.cat([torch.zeros(1, prefix, 192), x], dim=1)
+        halved = model.backbone._halved(padded, positions)[0]
+        assert halved.shape[1] == prefix + 6
+        assert halved[0, prefix, 0].item() == expected
+
+
+@torch.no_grad()
+def test_means_of_classes_stand_in_for_what_left():
+    """Two classes leave an image entirely: two tokens come instead, with the means of theirs."""
+    model = with_heads(
+        toy_vit((1, 5), 64),
+        DtopConfig(backbone=toy_vit((1, 5)).config, pruning={"rule": "average"}),
+        NUM_CLASSES,
+    )
+    backbone = model.backbone
+    x, positions = backbone.vit.embed(images_of(2, (64, 64)))
+    probs = torch.full((32, NUM_CLASSES), 0.1)
+    probs[:6, 1] = probs[6:10, 3] = probs[16:20, 3] = 0.99
+    pruned, where = backbone._pruned(x, positions, probs)
+    assert where.lengths == (16 - 10 + 2, 16 - 4 + 1)
+    assert where.index.tolist() == [*range(10, 16), -1, -1, *range(4, 16), -1]
+    torch.testing.assert_close(pruned[0, 6], x[0, :6].mean(0))
+    torch.testing.assert_close(pruned[0, 7], x[0, 6:10].mean(0))
+    torch.testing.assert_close(pruned[0, -1], x[1, :4].mean(0))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vit_small_patch16_dinov3.lvd1689m",
+        "beitv2_base_patch16_224",
+        "eva02_tiny_patch14_224",
+        "vit_small_patch14_reg4_dinov2",
+        "deit3_small_patch16_224",
+    ],
+)
+@torch.no_grad()
+def test_positions_follow_the_tokens(name):
+    """Families with rotary tables and relative biases: a batch is its images one by one, on packed tokens."""
+    backbone = {"name": name, "pretrained": False, "taps": [0, 1]}
+    model = model_of(backbone=backbone, pruning={"rule": "share", "share": 0.5})
+    images = images_of(2, (56, 70))
+    assert (model.exit_map(images) == 0).any()
+    alone = torch.cat([pixel_scores(model(image[None])) for image in images])
+    torch.testing.assert_close(pixel_scores(model(images)), alone, **CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"backbone": {**BACKBONE, "taps": [5]}}, "leave no exit"),
+        ({"pruning": {"rule": "nearest"}}, "have 2 exits: name two blocks"),
+        ({"backbone": {**BACKBONE, "taps": [1, 50]}}, "names block 50"),
+        (
+            {
+                "backbone": {**BACKBONE, "name": "beitv2_base_patch16_224", "taps": [0, 1]},
+                "pruning": {"rule": "average"},
+            },
+            "asks where its tokens stand",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused(sections, message):
+    with pytest.raises(ConfigError, match=message):
+        model_of(**sections)
+
+
+def test_gradients_reach_early_heads_through_the_final_prediction():
+    """Pruned cells of the final masks are the exit's own."""
+    model = model_of(pruning={"rule": "remove", "threshold": 0.6}).train()
+    model(images_of(1)).mask_logits.sum().backward()
+    assert model.decoder.exits[0].query_embed.weight.grad.abs().sum() > 0
