@@ -4,27 +4,15 @@ from __future__ import annotations
 
 import multiprocessing
 import resource
-import statistics
-import time
 from collections.abc import Callable
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
+from vitseg.inference.timing import alternating_medians
 
-def alternating_medians(
-    partners: dict[str, Callable[[], object]], rounds: int = 10, warmups: int = 3
-) -> dict[str, float]:
-    """Median seconds of each partner, all run in turn within every round."""
-    times: dict[str, list[float]] = {name: [] for name in partners}
-    for number in range(warmups + rounds):
-        for name, run in partners.items():
-            start = time.perf_counter()
-            run()
-            if number >= warmups:
-                times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
+__all__ = ["alternating_medians", "peak_above", "print_table"]
 
 
 def peak_above(prepare: Callable[[], Callable[[], object]]) -> tuple[float, float]:

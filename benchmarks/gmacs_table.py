@@ -61,6 +61,18 @@ def swin(*levels: int) -> dict[str, Any]:
     return {"backbone": {**SWIN, "levels": levels}, "decoder": NECK}
 
 
+def dtop(
+    backbone: dict[str, Any],
+    *taps: int,
+    decoder: dict[str, Any] | None = None,
+    rule: str = "top_k",
+) -> dict[str, Any]:
+    """Unpruned, or with a symmetric rule behind the first tap."""
+    pruning = {"threshold": 1.0} if rule == "top_k" else {"rule": rule}
+    return {**segvit(backbone, *taps), "pruning": pruning, "decoder": decoder or {}}
+
+
+FCN = {"kind": "fcn", "auxiliary": "fcn"}
 ROWS = (
     Row("SegViT-B 512", "segvit", segvit(BASE, 5, 7, 11), 150, 512, 120.9, "120.73", 108736279),
     Row("SegViT-B 512, one tap", "segvit", segvit(BASE, 11), 150, 512, 115.8),
@@ -81,6 +93,12 @@ ROWS = (
     Row("Shrunk-L 640", "shrunk", LARGE_SHRUNK, 150, 640, 373.5, "347.73 + 25.6", 344598679),
     Row("Shrunk-L 512", "shrunk", LARGE_SHRUNK, 171, 512, 224.8),
     Row("Shrunk-L 480", "shrunk", LARGE_SHRUNK, 60, 480, 186.9),
+    Row("DToP, B 512, unpruned", "dtop", dtop(BASE, 5, 7, 11), 150, 512, 109.9, "", 108795654),
+    Row("DToP, L 640, unpruned", "dtop", dtop(LARGE, 7, 15, 23), 150, 640, 617.0, "", 344384518),
+    Row("DToP on SETR, B 512", "dtop", dtop(BASE, 5, 7, 11, decoder=FCN), 150, 512, 107.7),
+    Row("2 x 2 convolution, B 512", "dtop", dtop(BASE, 8, 11, rule="conv"), 150, 512, 88.4),
+    Row("2 x 2 mean, B 512", "dtop", dtop(BASE, 8, 11, rule="average_pool"), 150, 512, 87.8),
+    Row("2 x 2 nearest, B 512", "dtop", dtop(BASE, 8, 11, rule="nearest"), 150, 512, 87.8),
 )
 
 NOTES = """\
@@ -120,7 +138,7 @@ def main() -> None:
             name: sum(part.get(name, 0) for part in operations.macs.values()) / 1e9
             for name in OPERATORS
         }
-        total = sum(sum(part.values()) for part in operations.macs.values()) / 1e9
+        total = operations.total / 1e9
         same = "" if row.parameters is None else "yes" if parameters == row.parameters else "NO"
         table.add_row(
             row.name,

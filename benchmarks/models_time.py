@@ -77,7 +77,7 @@ def main() -> None:
         ]
         model = predictor.model.eval()
         counted = count_operations(model, lambda m=model, i=inputs: [m(image) for image in i])
-        gmacs = sum(sum(part.values()) for part in counted.macs.values()) / 1e9 / len(images)
+        gmacs = counted.total / 1e9 / len(images)
         ratio = medians[place] / medians[options.models[0]]
         rows.append([Path(place).stem, f"{gmacs:.2f}", f"{ratio:.2f}"])
     height, width = images[0].shape[:2]

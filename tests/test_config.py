@@ -110,7 +110,7 @@ def test_further_problems_are_counted():
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("method", "method is missing: one of eomt, linear"),
+        ("method", "method is missing: one of dtop, eomt, linear"),
         (
             "backbone",
             "backbone is missing: the plain ViT and its taps, or the Swin and its levels.",

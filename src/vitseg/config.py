@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -90,6 +90,16 @@ def parse(model: type[Config], raw: Mapping[str, Any], where: str = "") -> Confi
         problems = error.errors()
         more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
         raise ConfigError(_describe(model, raw, problems[0], where) + more) from error
+
+
+def given_fields(section: BaseModel, but: Collection[str] = ()) -> list[str]:
+    """Names of the fields that have another value than their default, without those in `but`."""
+    fields = type(section).model_fields
+    return [
+        name
+        for name in fields
+        if name not in but and getattr(section, name) != fields[name].default
+    ]
 
 
 def _describe(model: type[BaseModel], raw: Any, problem: Any, where: str) -> str:

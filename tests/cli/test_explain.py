@@ -1,9 +1,16 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from PIL import Image
+from torch import nn
 
-from tests.tiny import content, photo
+from tests.tiny import ARCHITECTURE, CROP, content, make_record, photo
+from vitseg.checkpoint.model_dir import save_model
+from vitseg.inference.explain_exits import explain_exits
+from vitseg.inference.predictor import load
+from vitseg.methods import dtop
+from vitseg.methods.dtop import DtopConfig
 
 
 @pytest.fixture
@@ -102,3 +109,49 @@ def test_a_model_without_stages_is_refused(refused, tmp_path, model, image, monk
     line = refused("explain", model, image, "--out", tmp_path / "out")
     assert "explain shows the attention masks of SegViT models, Shrunk too" in line
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def write_pruned(tmp_path):
+    """Writes a DToP model whose heads are of any opinion but about some tokens."""
+
+    def write(threshold: float):
+        config = DtopConfig.model_validate(
+            {"backbone": ARCHITECTURE["backbone"], "pruning": {"threshold": threshold}}
+        )
+        torch.manual_seed(0)
+        model = dtop.build(config, 3, CROP)
+        for head in (*model.decoder.exits, model.decoder.head):
+            nn.init.normal_(head.stage.layers[-1].cross_attn.q.weight)
+            nn.init.constant_(head.class_embed.bias[:1], 3)
+        record = make_record(method="dtop", architecture=config.model_dump(mode="json"))
+        save_model(tmp_path / "pruned", model, record)
+        return tmp_path / "pruned"
+
+    return write
+
+
+def test_a_pruned_model_shows_where_tokens_left(vitseg, tmp_path, write_pruned, image):
+    out, pruned = tmp_path / "out", write_pruned(0.5)
+    result = vitseg("explain", pruned, image, "--out", out)
+    assert result.code == 0, result.err
+    assert "The model judges its tokens at every exit" in (out / "index.html").read_text()
+    (sheet,) = out.glob("*.png")
+    assert Image.open(sheet).width > 3 * 200
+    explanation = explain_exits(load(pruned, "cpu"), image)
+    first, last = explanation.stages
+    assert first.name == "exit behind block 1"
+    assert 0 < first.alive_share < 1
+    assert last.alive_share == first.alive_share
+    assert first.left.shape == first.label_map.shape == (64, 96)
+    assert first.left.mean() == pytest.approx(1 - first.alive_share)
+
+
+def test_a_model_that_nobody_leaves_is_refused(refused, tmp_path, write_pruned, image):
+    line = refused("explain", write_pruned(1.0), image, "--out", tmp_path / "out")
+    assert "no token can leave this model early" in line
+
+
+def test_classes_are_not_chosen_for_a_pruned_model(refused, tmp_path, write_pruned, image):
+    line = refused("explain", write_pruned(0.5), image, "--out", tmp_path / "out", "--top", 1)
+    assert "leave them out" in line

@@ -10,7 +10,7 @@ from vitseg.cli.doctor import missing_by_extra
 from vitseg.errors import ConfigError
 
 VERBS = [
-    "demo", "data", "train", "evaluate", "compare", "predict", "video", "explain", "profile", "convert", "push",
+    "demo", "data", "train", "evaluate", "compare", "tune", "predict", "video", "explain", "profile", "convert", "push",
     "doctor",
 ]  # fmt: skip
 

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 VERBS = {
-    "demo", "data", "train", "evaluate", "compare", "predict", "video", "explain", "profile", "convert", "push",
+    "demo", "data", "train", "evaluate", "compare", "tune", "predict", "video", "explain", "profile", "convert", "push",
     "doctor",
 }  # fmt: skip
 DATA_VERBS = {"show", "check", "preview", "prepare"}

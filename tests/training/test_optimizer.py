@@ -49,6 +49,8 @@ def test_backbone_norms_of_every_kind_do_not_decay():
     assert decays["backbone.smoothings.0.norm.bias"] == 0
     assert decays["backbone.smoothings.0.conv.weight"] == 0.05
     assert decays["decoder.head.branches.0.0.norm.weight"] == 0.05
+    everything = OptimizerConfig(weight_decay=0.05, decay_backbone_norms=True)
+    assert {group["weight_decay"] for group in parameter_groups(model, everything)} == {0.05}
 
 
 @pytest.mark.parametrize(

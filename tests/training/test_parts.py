@@ -24,6 +24,15 @@ def test_schedule_is_its_formula(iteration):
     assert lr_at(iteration, 0.01, 100, config) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("iteration", [0, 5, 10, 11, 99])
+def test_the_decay_may_wait_for_the_warm_up(iteration):
+    config = ScheduleConfig(power=0.9, warmup_iterations=10, warmup_ratio=0.1, decay_from="warmup")
+    expected = 0.01 * (1 - max(0, iteration - 10) / 90) ** 0.9
+    if iteration < 10:
+        expected = 0.01 * (0.1 + 0.9 * iteration / 10)
+    assert lr_at(iteration, 0.01, 100, config) == pytest.approx(expected)
+
+
 def test_groups_by_part_and_kind():
     config = METHODS["segvit"].config.model_validate(
         {

@@ -113,6 +113,18 @@ class PyramidConfig(CommonConfig):
         return self
 
 
+def require_one_normed_tap(config: BackboneConfig, method: str) -> None:
+    """Raise ValueError unless one block is read, behind the final norm; `method` says for whom, as "a Segmenter"."""
+    if len(config.taps) != 1:
+        raise ValueError(
+            f"{method} reads one block, but backbone.taps names {list(config.taps)}: give the last"
+        )
+    if not config.tap_norm:
+        raise ValueError(
+            f"{method} reads the tokens behind the backbone's final norm: set backbone.tap_norm: true"
+        )
+
+
 def _check_increasing(field: str, noun: str, indices: tuple[int, ...]) -> None:
     if list(indices) != sorted(set(indices)) or indices[0] < 0:
         raise ValueError(f"{field} must be increasing {noun} indices from 0, got {list(indices)}")

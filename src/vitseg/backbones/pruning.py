@@ -51,8 +51,8 @@ class PruningConfig(BaseModel):
     exits: tuple[int, ...] | None = Field(
         default=None,
         min_length=1,
-        description="numbers of the exits, from 0, at which tokens may leave; null: all. In evaluation the heads of the "
-        "others are not run",
+        description="numbers of the exits, from 0, at which tokens may leave; null: all. The heads of the others "
+        "are not run in evaluation",
     )
 
     @model_validator(mode="after")

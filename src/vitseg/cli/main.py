@@ -20,6 +20,7 @@ from vitseg.cli.predict import predict
 from vitseg.cli.profile import profile
 from vitseg.cli.push import push
 from vitseg.cli.train import train
+from vitseg.cli.tune import tune
 from vitseg.cli.video import video
 from vitseg.errors import VitsegError
 
@@ -36,6 +37,7 @@ for verb in (
     train,
     evaluate,
     compare,
+    tune,
     predict,
     video,
     explain,

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from vitseg.errors import ConfigError
-from vitseg.layers.attention import attend
+from vitseg.layers.attention import attend, require_whole_heads
 from vitseg.layers.ragged import RaggedTokens
 from vitseg.types import Features, SegOutput
 
@@ -297,11 +297,7 @@ def atm_width(config: AtmConfig, in_channels: tuple[int, ...]) -> tuple[int, int
     """
     embed_dim = config.embed_dim or in_channels[-1] // 2
     num_heads = config.num_heads or max(1, embed_dim // HEAD_DIM)
-    if embed_dim % num_heads:
-        raise ConfigError(
-            f"decoder.embed_dim {embed_dim} is not divisible by decoder.num_heads {num_heads}: "
-            "choose them so that each head gets a whole number of channels."
-        )
+    require_whole_heads(embed_dim, num_heads)
     return embed_dim, num_heads
 
 

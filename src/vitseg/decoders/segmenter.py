@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from vitseg.errors import ConfigError
+from vitseg.config import given_fields
+from vitseg.layers.attention import require_whole_heads
 from vitseg.types import Features, SegOutput, spatial_size
 
 HEAD_DIM = 64
@@ -45,12 +46,7 @@ class SegmenterDecoderConfig(BaseModel):
 
     @model_validator(mode="after")
     def _fields_belong_to_mask(self) -> SegmenterDecoderConfig:
-        fields = type(self).model_fields
-        given = [
-            name
-            for name in fields
-            if name != "kind" and getattr(self, name) != fields[name].default
-        ]
+        given = given_fields(self, but=("kind",))
         if self.kind == "linear" and given:
             raise ValueError(f'{", ".join(given)} belong to kind "mask": set it, or leave them out')
         return self
@@ -88,11 +84,7 @@ class MaskTransformer(nn.Module):
         super().__init__()
         width = config.embed_dim or in_channels
         num_heads = config.num_heads or max(1, width // HEAD_DIM)
-        if width % num_heads:
-            raise ConfigError(
-                f"decoder.embed_dim {width} is not divisible by decoder.num_heads {num_heads}: "
-                "choose them so that each head gets a whole number of channels."
-            )
+        require_whole_heads(width, num_heads)
         self.proj_dec = nn.Linear(in_channels, width)
         self.cls_emb = nn.Parameter(torch.empty(1, num_classes, width))
         self.blocks = nn.ModuleList(

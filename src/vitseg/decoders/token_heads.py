@@ -15,10 +15,11 @@ from typing import Literal, NamedTuple
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from vitseg.backbones.pruned import AliveTokens
+from vitseg.config import given_fields
 from vitseg.decoders.atm import AtmConfig, AtmStage, atm_width
 from vitseg.decoders.setr import UpsamplingHead
 from vitseg.layers.presence import presence_probs
@@ -49,6 +50,15 @@ class TokenHeadsConfig(BaseModel):
     )
     num_layers: int = Field(default=3, ge=1, description="atm: decoder layers")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="atm: dropout rate in training")
+
+    @model_validator(mode="after")
+    def _fields_belong_to_atm(self) -> TokenHeadsConfig:
+        given = given_fields(self, but=("kind", "auxiliary"))
+        if "atm" not in (self.kind, self.auxiliary) and given:
+            raise ValueError(
+                f'{", ".join(given)} belong to heads "atm", but there are none: leave them out'
+            )
+        return self
 
 
 class TokenScores(NamedTuple):

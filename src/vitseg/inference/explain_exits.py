@@ -85,26 +85,23 @@ def explain_exits(predictor: Predictor, source: ImageSource) -> ExitExplanation:
     size = image.shape[0], image.shape[1]
     images = predictor.model_input(image, predictor.inference.input_size(size))
     output, exits = model(images), model.exit_map(images)[0]
-    heads = [*output.aux.items(), ("end", output)]
+    blocks = [int(name.removeprefix("exit_")) for name in output.aux]
+    numbers = [model.taps.index(block) for block in blocks]  # of the exits that are used
+    names = [f"exit behind block {block}" for block in blocks]
+    heads = [
+        *zip(names, numbers, output.aux.values(), strict=True),
+        ("the end", numbers[-1], output),
+    ]
     stages = []
-    for number, (name, head) in enumerate(heads):
-        left = exits <= number if name != "end" else exits < len(heads) - 1
-        stages.append(
-            ExitStage(
-                _title(name),
-                label_map(resized(OutputScores(head), size)),
-                _pixels(left, head.padded_size, head.input_size, size),
-                1 - left.float().mean().item(),
-            )
-        )
+    for name, number, head in heads:
+        left = exits <= number  # (h, w)
+        labels = label_map(resized(OutputScores(head), size))
+        pixels = _pixels(left, head.padded_size, head.input_size, size)
+        stages.append(ExitStage(name, labels, pixels, 1 - left.float().mean().item()))
     path = Path(source) if isinstance(source, (str, Path)) else None
     labels = stages[-1].label_map
     segmentation = Segmentation(label_map=labels, classes=predictor.classes, image=image, path=path)
     return ExitExplanation(segmentation, tuple(stages))
-
-
-def _title(name: str) -> str:
-    return "the end" if name == "end" else f"exit behind block {name.removeprefix('exit_')}"
 
 
 def _pixels(

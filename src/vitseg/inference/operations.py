@@ -45,6 +45,11 @@ class Operations:
     macs: Mapping[Part, Mapping[str, int]]
     used_parameters: int
 
+    @property
+    def total(self) -> int:
+        """Multiply-adds of both parts together."""
+        return sum(sum(macs.values()) for macs in self.macs.values())
+
 
 def count_operations(model: nn.Module, run: Callable[[], object]) -> Operations:
     """Count what a run takes.

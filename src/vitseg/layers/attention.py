@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from vitseg.errors import ConfigError
 from vitseg.layers.ragged import ragged_attention
 
 
@@ -17,6 +18,15 @@ def split_heads(x: Float[Tensor, "b n c"], num_heads: int) -> Float[Tensor, "b h
 def merge_heads(x: Float[Tensor, "b heads n d"]) -> Float[Tensor, "b n c"]:
     """Heads back to channels."""
     return x.transpose(1, 2).flatten(2)
+
+
+def require_whole_heads(embed_dim: int, num_heads: int) -> None:
+    """Raise ConfigError unless a decoder's heads get a whole number of channels each."""
+    if embed_dim % num_heads:
+        raise ConfigError(
+            f"decoder.embed_dim {embed_dim} is not divisible by decoder.num_heads {num_heads}: "
+            "choose them so that each head gets a whole number of channels."
+        )
 
 
 def attend(

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from vitseg.classes import IGNORE_INDEX
+from vitseg.config import given_fields
 from vitseg.losses.cross_entropy import pixel_cross_entropy
 from vitseg.losses.mask import dice_loss, focal_loss
 from vitseg.losses.pixel_scores import full_scores, upsample_masks
@@ -41,12 +42,7 @@ class AtmLossConfig(BaseModel):
 
     @model_validator(mode="after")
     def _weights_belong_to_masks(self) -> AtmLossConfig:
-        fields = type(self).model_fields
-        given = [
-            name
-            for name in fields
-            if name != "kind" and getattr(self, name) != fields[name].default
-        ]
+        given = given_fields(self, but=("kind",))
         if self.kind == "pixels" and given:
             raise ValueError(
                 f'{", ".join(given)} belong to kind "masks": set it, or leave them out'

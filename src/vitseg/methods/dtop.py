@@ -62,6 +62,11 @@ class DtopModel(SegmentationModel):
     """
 
     @property
+    def taps(self) -> tuple[int, ...]:
+        """The blocks with an exit behind them, and the one that the last head reads."""
+        return cast(PrunedViT, self.backbone).vit.config.taps
+
+    @property
     def pruning(self) -> PruningConfig:
         """The rule; it can be replaced, for another threshold of a trained model."""
         return cast(PrunedViT, self.backbone).config
@@ -76,8 +81,7 @@ class DtopModel(SegmentationModel):
         return self._run(images)[0]
 
     def _run(self, images: Tensor) -> tuple[SegOutput, list[AliveTokens]]:
-        backbone, heads = cast(PrunedViT, self.backbone), cast(TokenHeads, self.decoder)
-        taps = backbone.vit.config.taps
+        heads = cast(TokenHeads, self.decoder)
         exits: dict[str, SegOutput] = {}
         stages: list[AliveTokens] = []
         before: SegOutput | None = None  # of the last exit at which tokens could leave
@@ -85,13 +89,13 @@ class DtopModel(SegmentationModel):
         def read(number: int, alive: AliveTokens) -> Float[Tensor, "n k"]:
             nonlocal before
             output, probs = heads.read_exit(number, alive, before)
-            exits[f"exit_{taps[number]}"] = output
+            exits[f"exit_{self.taps[number]}"] = output
             stages.append(alive)
             if self.pruning.acts_at(number):
                 before = output
             return probs
 
-        stages.append(backbone(images, read))
+        stages.append(self.backbone(images, read))
         return replace(heads(stages[-1], before), aux=exits), stages
 
     @torch.no_grad()
@@ -103,11 +107,10 @@ class DtopModel(SegmentationModel):
         """
         output, stages = self._run(images)
         height, width = stages[0].grid
-        taps = cast(PrunedViT, self.backbone).vit.config.taps
         numbers = [
-            number for number, block in enumerate(taps[:-1]) if f"exit_{block}" in output.aux
+            number for number, block in enumerate(self.taps[:-1]) if f"exit_{block}" in output.aux
         ]
-        first, *others = [*numbers, len(taps) - 1]
+        first, *others = [*numbers, len(self.taps) - 1]
         num_cells = len(images) * height * width
         exits = torch.full((num_cells,), first, dtype=torch.long, device=images.device)
         for number, alive in zip(others, stages[1:], strict=True):

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from vitseg.backbones import BackboneConfig, create_backbone
+from vitseg.backbones.config import require_one_normed_tap
 from vitseg.backbones.joint_queries import JointQueryViT, JointTokens
 from vitseg.decoders.eomt import (
     EomtDecoder,
@@ -44,15 +45,7 @@ class EomtConfig(BaseModel):
 
     @model_validator(mode="after")
     def _reads_normalised_tokens(self) -> EomtConfig:
-        taps = self.backbone.taps
-        if len(taps) != 1:
-            raise ValueError(
-                f"EoMT reads one block, but backbone.taps names {list(taps)}: give the last"
-            )
-        if not self.backbone.tap_norm:
-            raise ValueError(
-                "EoMT reads the tokens behind the backbone's final norm: set backbone.tap_norm: true"
-            )
+        require_one_normed_tap(self.backbone, "EoMT")
         return self
 
 

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from vitseg.backbones import BackboneConfig, create_backbone
+from vitseg.backbones.config import require_one_normed_tap
 from vitseg.backbones.plain_vit import PlainViT
 from vitseg.decoders.segmenter import LinearTokenDecoder, MaskTransformer, SegmenterDecoderConfig
 from vitseg.losses.cross_entropy import PixelLoss, PixelLossConfig
@@ -31,15 +32,7 @@ class SegmenterConfig(BaseModel):
 
     @model_validator(mode="after")
     def _reads_normalised_tokens(self) -> SegmenterConfig:
-        taps = self.backbone.taps
-        if len(taps) != 1:
-            raise ValueError(
-                f"a Segmenter reads one block, but backbone.taps names {list(taps)}: give the last"
-            )
-        if not self.backbone.tap_norm:
-            raise ValueError(
-                "a Segmenter reads the tokens behind the backbone's final norm: set backbone.tap_norm: true"
-            )
+        require_one_normed_tap(self.backbone, "a Segmenter")
         return self
 
 

@@ -8,17 +8,19 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from vitseg.render.chart_parts import (
+    LEFT,
+    RIGHT,
+    free_height,
+    score_axis,
+    score_chart,
+    text,
+    upright,
+)
 from vitseg.render.page_parts import fact_cards, table, write_page
-
-WIDTH, HEIGHT = 720, 420
-LEFT, RIGHT, TOP, BOTTOM = 60, 700, 24, 362
-"""View box of the chart in SVG units, and the plot within it."""
 
 SMALLEST, LARGEST = 5.0, 18.0
 """Radii of the points of the fastest and the slowest model."""
-
-LINE_HEIGHT = 15
-"""Least distance of names above each other."""
 
 
 @dataclass(frozen=True)
@@ -125,26 +127,14 @@ def comparison_chart(models: Sequence[ComparedModel]) -> str:
     """MIoU over the head's GMACs, on a logarithmic axis; the area of a point grows with the time of a prediction."""
     drawn = _drawn(models)
     costs = _decades([cost for _, cost, _, _ in drawn])
-    scores = _score_ticks([score for _, _, score, _ in drawn])
 
     def x(cost: float) -> float:
         share = math.log(cost / costs[0]) / math.log(costs[-1] / costs[0])
         return LEFT + (RIGHT - LEFT) * share
 
-    def y(score: float) -> float:
-        return BOTTOM - (BOTTOM - TOP) * (score - scores[0]) / (scores[-1] - scores[0])
-
-    parts = []
-    for score in scores:
-        parts.append(
-            f'<line class="grid" x1="{LEFT}" x2="{RIGHT}" y1="{y(score):.1f}" y2="{y(score):.1f}"/>'
-        )
-        parts.append(_text(LEFT - 8, y(score) + 4, f"{100 * score:.0f}", "end"))
+    y, parts = score_axis([score for _, _, score, _ in drawn])
     for cost in costs:
-        parts.append(
-            f'<line class="grid" x1="{x(cost):.1f}" x2="{x(cost):.1f}" y1="{TOP}" y2="{BOTTOM}"/>'
-        )
-        parts.append(_text(x(cost), BOTTOM + 20, f"{cost:g}", "middle"))
+        parts += upright(x(cost), f"{cost:g}")
     slowest = max(ratio for _, _, _, ratio in drawn)
     taken: list[tuple[float, float]] = []
     for model, cost, score, ratio in sorted(drawn, key=lambda entry: -entry[2]):
@@ -156,30 +146,12 @@ def comparison_chart(models: Sequence[ComparedModel]) -> str:
         )
         is_right = x(cost) > (LEFT + RIGHT) / 2  # then its name stands on its left
         at = x(cost) + (-radius - 4 if is_right else radius + 4)
-        height = _free_height(y(score) + 4, taken)
+        height = free_height(y(score) + 4, taken)
         taken.append((at, height))
-        parts.append(_text(at, height, model.name, "end" if is_right else "start"))
-    middle = (TOP + BOTTOM) / 2
-    parts.append(_text((LEFT + RIGHT) / 2, BOTTOM + 44, "GMACs of the head", "middle"))
-    parts.append(
-        f'<text x="16" y="{middle}" text-anchor="middle" transform="rotate(-90 16 {middle})">mIoU (%)</text>'
-    )
+        parts.append(text(at, height, model.name, "end" if is_right else "start"))
     best = max(drawn, key=lambda entry: entry[2])
     summary = f"mIoU over GMACs of the head of {len(drawn)} models; best {best[0].name} with {100 * best[2]:.1f} %"
-    content = "\n".join(parts)
-    return (
-        f'<svg class="curve" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(summary)}">\n'
-        f"{content}\n</svg>"
-    )
-
-
-def _free_height(wanted: float, taken: Sequence[tuple[float, float]]) -> float:
-    """The height at which a name stands, moved down past those that stand there; names come from the top."""
-    height = wanted
-    for _, other in sorted(taken, key=lambda place: place[1]):
-        if abs(height - other) < LINE_HEIGHT:
-            height = other + LINE_HEIGHT
-    return height
+    return score_chart(summary, "GMACs of the head", parts)
 
 
 def _decades(costs: Sequence[float]) -> list[float]:
@@ -187,16 +159,3 @@ def _decades(costs: Sequence[float]) -> list[float]:
     first = math.floor(math.log10(min(costs)))
     last = max(first + 1, math.ceil(math.log10(max(costs))))
     return [10.0**power for power in range(first, last + 1)]
-
-
-def _score_ticks(scores: Sequence[float]) -> list[float]:
-    """Round shares around the values, a few steps of 1, 2, 5, 10 or 20 percent."""
-    spread = max(scores) - min(scores)
-    step = next((step for step in (0.01, 0.02, 0.05, 0.1) if spread <= 5 * step), 0.2)
-    first = math.floor(min(scores) / step + 1e-9)
-    last = max(first + 1, math.ceil(max(scores) / step - 1e-9))
-    return [step * number for number in range(first, last + 1)]
-
-
-def _text(x: float, y: float, text: str, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import json
 import shutil
-import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,9 @@ import torch
 
 from vitseg.checkpoint.model_dir import load_model
 from vitseg.evaluation.evaluate import device_name
-from vitseg.inference.operations import Operations, count_operations
+from vitseg.inference.operations import count_operations
 from vitseg.inference.scores import OutputScores, label_map
+from vitseg.inference.timing import alternating_medians
 from vitseg.methods import METHODS, SegmentationModel
 from vitseg.training.caching import cache_name
 from vitseg.training.contenders import Contender, require_same_recipe
@@ -178,13 +178,14 @@ def _one_line(error: Exception) -> str:
 def _with_costs(rows: Sequence[Row], out: Path, device: torch.device) -> list[Row]:
     """The rows with their costs; only those that were trained have any."""
     models: dict[int, SegmentationModel] = {}
-    images: dict[int, torch.Tensor] = {}
+    runs: dict[int, Callable[[], None]] = {}
     for number, row in enumerate(rows):
         if row.error is None:
             models[number] = load_model(out / "runs" / row.contender.name / "last")[0].to(device)
             size = row.contender.recipe.data.augment.crop_size
-            images[number] = torch.zeros(1, 3, *size, device=device)
-    seconds = _alternating_medians(models, images)
+            image = torch.zeros(1, 3, *size, device=device)
+            runs[number] = partial(_label, models[number], image)
+    seconds = alternating_medians(runs, ROUNDS, WARMUPS)
     measured = list(rows)
     for number, model in models.items():
         cost = count_cost(model, rows[number].contender.recipe.data.augment.crop_size, device)
@@ -212,25 +213,11 @@ def count_cost(model: SegmentationModel, size: Size, device: torch.device) -> Co
     return Cost(
         parameters=whole.used_parameters,
         head_parameters=max(0, whole.used_parameters - alone.used_parameters),
-        gmacs=_total(whole) / 1e9,
-        head_gmacs=max(decoder, _total(whole) - _total(alone)) / 1e9,
+        gmacs=whole.total / 1e9,
+        head_gmacs=max(decoder, whole.total - alone.total) / 1e9,
     )
 
 
-def _total(operations: Operations) -> int:
-    return sum(sum(macs.values()) for macs in operations.macs.values())
-
-
 @torch.no_grad()
-def _alternating_medians(
-    models: Mapping[int, SegmentationModel], images: Mapping[int, torch.Tensor]
-) -> dict[int, float]:
-    """Median seconds of each model, all run in turn within every round."""
-    times: dict[int, list[float]] = {number: [] for number in models}
-    for number_of_round in range(WARMUPS + ROUNDS):
-        for number, model in models.items():
-            start = time.perf_counter()
-            label_map(OutputScores(model(images[number]), 0))  # ends in the computer's memory
-            if number_of_round >= WARMUPS:
-                times[number].append(time.perf_counter() - start)
-    return {number: statistics.median(values) for number, values in times.items()}
+def _label(model: SegmentationModel, image: torch.Tensor) -> None:
+    label_map(OutputScores(model(image), 0))

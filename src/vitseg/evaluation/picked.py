@@ -1,0 +1,49 @@
+"""Some images of a split, spread over it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from jaxtyping import Integer
+from numpy import ndarray
+
+from vitseg.data.dataset import SegmentationDataset
+from vitseg.types import Size
+
+
+def spread_indices(length: int, count: int) -> list[int]:
+    """At most `count` positions of a sequence, at equal distances, from the first on."""
+    count = min(length, count)
+    return [number * length // count for number in range(count)]
+
+
+def picked(dataset: SegmentationDataset, indices: Sequence[int]) -> SegmentationDataset:
+    """The data set of some of a split's images.
+
+    Args:
+        dataset: The split.
+        indices: Positions in it.
+    """
+    return SegmentationDataset(
+        dataset.name,
+        dataset.split,
+        dataset.labels,
+        [dataset.ids[index] for index in indices],
+        [dataset.image_source(index) for index in indices],
+        _PickedMasks(dataset, indices),
+        dataset.source,
+        dataset.findings,
+    )
+
+
+class _PickedMasks:
+    def __init__(self, dataset: SegmentationDataset, indices: Sequence[int]):
+        self.dataset = dataset
+        self.indices = indices
+
+    def read(self, index: int, size: Callable[[], Size]) -> Integer[ndarray, "H W"]:
+        return self.dataset.raw_ids(self.indices[index])  # which asks for the same image's size
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        return self.dataset.mask_files(self.indices[index])
