@@ -143,7 +143,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--warmups", type=int, default=3)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[512, 1024])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[512])
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
     options = parser.parse_args()
     rows, shares = [], []
@@ -153,7 +153,9 @@ def main() -> None:
             shares.append(deciding(size, batch, min(5, options.rounds)))
     header = ["image to labels", "GMACs ratio", "time ratio", "time / GMACs"]
     print_table(
-        "Share of the tokens that leaves at each exit (blocks 5 and 7) of SegViT-B, 150 classes", header, rows
+        "Share of the tokens that leaves at each exit (blocks 5 and 7) of SegViT-B, 150 classes",
+        header,
+        rows,
     )
     print_table("Deciding and packing at both exits", ["what", "of the backbone's time"], shares)
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.backbones.test_families import build as build_vit
 from tests.golden.toy_vit import toy_vit
 from vitseg.backbones.pruning import PruningConfig
 from vitseg.errors import ConfigError
@@ -97,12 +98,20 @@ def test_images_of_a_batch_that_keep_everything():
     """One image loses tokens, another none."""
     model = model_of()
     images = images_of(2)
-    for threshold in torch.linspace(0.5, 1, 200).tolist():
+
+    def keeps_everything(image: Tensor, threshold: float) -> bool:
         model.pruning = PruningConfig(rule="remove", threshold=threshold)
-        kept = [(model.exit_map(image[None]) == 2).all().item() for image in images]
-        if any(kept):
-            break
-    assert not all(kept)
+        return bool((model.exit_map(image[None]) == 2).all())
+
+    limits = []
+    for image in images:
+        low, high = 0.0, 1.0
+        for _ in range(12):
+            middle = (low + high) / 2
+            low, high = (low, middle) if keeps_everything(image, middle) else (middle, high)
+        limits.append(high)
+    threshold = sum(limits) / 2
+    assert sorted(keeps_everything(image, threshold) for image in images) == [False, True]
     alone = torch.cat([pixel_scores(model(image[None])) for image in images])
     torch.testing.assert_close(pixel_scores(model(images)), alone, **CLOSE)
 
@@ -187,7 +196,7 @@ def test_means_of_classes_stand_in_for_what_left():
 @pytest.mark.parametrize(
     "name",
     [
-        "vit_small_patch16_dinov3.lvd1689m",
+        "vit_small_patch16_dinov3",
         "beitv2_base_patch16_224",
         "eva02_tiny_patch14_224",
         "vit_small_patch14_reg4_dinov2",
@@ -197,8 +206,9 @@ def test_means_of_classes_stand_in_for_what_left():
 @torch.no_grad()
 def test_positions_follow_the_tokens(name):
     """Families with rotary tables and relative biases: a batch is its images one by one, on packed tokens."""
-    backbone = {"name": name, "pretrained": False, "taps": [0, 1]}
-    model = model_of(backbone=backbone, pruning={"rule": "share", "share": 0.5})
+    vit = build_vit(name)
+    config = DtopConfig(backbone=vit.config, pruning=PruningConfig(rule="share", share=0.5))
+    model = with_heads(vit, config, NUM_CLASSES).eval()
     images = images_of(2, (56, 70))
     assert (model.exit_map(images) == 0).any()
     alone = torch.cat([pixel_scores(model(image[None])) for image in images])

@@ -59,6 +59,7 @@ def evaluate(
     from vitseg.data.catalog import open_dataset
     from vitseg.errors import ConfigError
     from vitseg.evaluation.evaluate import evaluate as run_evaluation
+    from vitseg.evaluation.evaluate import joined_as_trained
     from vitseg.files import write_whole
     from vitseg.inference.predictor import load
 
@@ -68,10 +69,7 @@ def evaluate(
     wanted = parse_measures(("none" if report is None else "all") if measures is None else measures)
     dataset = open_dataset(data, split)
     predictor = load(model, device, protocol or ())
-    trained = predictor.record.recipe.get("data", {})
-    joint, ignored = trained.get("merge"), trained.get("ignore", ())
-    if dataset.classes.names != predictor.classes.names and (joint or ignored):
-        dataset = open_dataset(data, split, joint, ignored)  # classes joined as in the training
+    dataset = joined_as_trained(dataset, data, predictor.record)
     console = Console(stderr=True)
     pages = ReportPages(worst, dataset, model) if report is not None else None
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:

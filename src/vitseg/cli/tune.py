@@ -54,7 +54,7 @@ def tune(
 
     from vitseg.checkpoint.model_dir import save_model, weights_hash
     from vitseg.data.catalog import open_dataset
-    from vitseg.evaluation.evaluate import require_same_classes
+    from vitseg.evaluation.evaluate import joined_as_trained, require_same_classes
     from vitseg.evaluation.picked import picked, spread_indices
     from vitseg.evaluation.settings import load_prunable, make_settings
     from vitseg.evaluation.tune import planned_runs
@@ -67,11 +67,7 @@ def tune(
     require_loss(max_loss)
     require_empty(out)
     trained, record = load_prunable(model)
-    dataset = open_dataset(data, split)
-    of_training = record.recipe.get("data", {})
-    joint, ignored = of_training.get("merge"), of_training.get("ignore", ())
-    if dataset.classes.names != record.classes.names and (joint or ignored):
-        dataset = open_dataset(data, split, joint, ignored)  # classes joined as in the training
+    dataset = joined_as_trained(open_dataset(data, split), data, record)
     require_same_classes(record.classes, dataset)
     if limit is not None:
         dataset = picked(dataset, spread_indices(len(dataset), limit))

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from vitseg.checkpoint.model_dir import ModelRecord
 from vitseg.checkpoint.versions import package_versions
 from vitseg.classes import ClassTable
+from vitseg.data.catalog import open_dataset
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.sample import Sample
 from vitseg.errors import DataError, VitsegError
@@ -167,6 +169,26 @@ def _predict(
     if "calibration" in measures:
         return labels_and_confidence(scores)
     return label_map(scores), None
+
+
+def joined_as_trained(
+    dataset: SegmentationDataset, source: str, record: ModelRecord
+) -> SegmentationDataset:
+    """The data set itself, or where its classes are not the model's, with classes joined as in the training.
+
+    Args:
+        dataset: A split.
+        source: The NAME:ROOT that it was opened by.
+        record: Of the model.
+
+    Raises:
+        ConfigError: It lacks classes that the training joined or left out.
+    """
+    trained = record.recipe.get("data", {})
+    joint, ignored = trained.get("merge"), trained.get("ignore", ())
+    if dataset.classes.names == record.classes.names or not (joint or ignored):
+        return dataset
+    return open_dataset(source, dataset.split, joint, ignored)
 
 
 def require_same_classes(classes: ClassTable, dataset: SegmentationDataset) -> None:
