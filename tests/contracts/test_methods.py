@@ -72,9 +72,7 @@ CONFIGS |= {
     "dtop, never": {"backbone": BACKBONE, "pruning": {"threshold": 1}},
     "dtop, FCN": {**PRUNED, "decoder": {"kind": "fcn", "auxiliary": "fcn"}},
     "dtop, ATM behind FCN": {**PRUNED, "decoder": {"auxiliary": "fcn"}},
-    "dtop, FCN behind ATM": {**PRUNED, "decoder": {"kind": "fcn"}},
     "dtop, average": {"backbone": BACKBONE, "pruning": {"rule": "average", "threshold": 0.2}},
-    "dtop, share": {"backbone": BACKBONE, "pruning": {"rule": "share"}},
     "dtop, convolution": {"backbone": ONE_EXIT, "pruning": {"rule": "conv"}},
 }
 
