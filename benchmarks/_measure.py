@@ -9,10 +9,24 @@ from collections.abc import Callable
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
+from vitseg.inference.scores import OutputScores, label_map
 from vitseg.inference.timing import alternating_medians
+from vitseg.methods import SegmentationModel
 
-__all__ = ["alternating_medians", "peak_above", "print_table"]
+__all__ = ["alternating_medians", "peak_above", "print_table", "to_labels"]
+
+
+def to_labels(model: SegmentationModel, images: Tensor) -> Callable[[], None]:
+    """Image to labels, one map for each image."""
+
+    def run() -> None:
+        output = model(images)
+        for index in range(len(images)):
+            label_map(OutputScores(output, index))
+
+    return run
 
 
 def peak_above(prepare: Callable[[], Callable[[], object]]) -> tuple[float, float]:

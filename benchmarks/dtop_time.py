@@ -12,14 +12,13 @@ from collections.abc import Callable
 from typing import cast
 
 import torch
-from _measure import alternating_medians, print_table
+from _measure import alternating_medians, print_table, to_labels
 from torch import Tensor
 
 from vitseg.backbones.pruned import AliveTokens, PrunedViT
 from vitseg.backbones.pruning import PruningConfig, leaving_tokens
 from vitseg.decoders.token_heads import TokenHeads
 from vitseg.inference.operations import count_operations
-from vitseg.inference.scores import OutputScores, label_map
 from vitseg.methods import dtop
 from vitseg.methods.dtop import DtopConfig, DtopModel
 from vitseg.types import SegOutput
@@ -75,15 +74,6 @@ def build(size: int) -> DtopModel:
     return dtop.build(config, NUM_CLASSES, (size, size)).eval().requires_grad_(False)
 
 
-def to_labels(model: DtopModel, images: Tensor) -> Callable[[], None]:
-    def run() -> None:
-        output = model(images)
-        for index in range(len(images)):
-            label_map(OutputScores(output, index))
-
-    return run
-
-
 def compare(size: int, batch: int, rounds: int, warmups: int) -> list[list[str]]:
     model = build(size)
     heads = cast(TokenHeads, model.decoder)
@@ -130,7 +120,7 @@ def deciding(size: int, batch: int, rounds: int) -> list[str]:
 
     def both_exits() -> None:
         for _ in range(2):
-            backbone._pruned(x, positions, probs)
+            backbone._pruned(x, positions, probs, (cells,) * batch)
 
     medians = alternating_medians(
         {"decide": both_exits, "backbone": lambda: backbone.vit(images)}, rounds=rounds

@@ -11,13 +11,12 @@ import argparse
 from collections.abc import Callable
 
 import torch
-from _measure import alternating_medians, print_table
+from _measure import alternating_medians, print_table, to_labels
 from torch import Tensor
 
 from vitseg.backbones.edge_head import EdgeHead, EdgeHeadConfig
 from vitseg.backbones.shrunk import ShrunkViT
 from vitseg.inference.operations import count_operations
-from vitseg.inference.scores import OutputScores, label_map
 from vitseg.methods import METHODS, SegmentationModel
 
 NUM_CLASSES = 150
@@ -79,17 +78,6 @@ def edge_aware(kept: float, uneven: bool = False) -> SegmentationModel:
     assert isinstance(model.backbone, ShrunkViT)
     model.backbone.edge_head = GivenShare(model.backbone.embed_dim, kept, uneven).eval()
     return model
-
-
-def to_labels(model: SegmentationModel, images: Tensor) -> Callable[[], None]:
-    """Image to labels, one map for each image."""
-
-    def run() -> None:
-        output = model(images)
-        for index in range(len(images)):
-            label_map(OutputScores(output, index))
-
-    return run
 
 
 def gmacs(model: SegmentationModel, run: Callable[[], object]) -> float:

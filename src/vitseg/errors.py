@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class VitsegError(Exception):
@@ -20,6 +20,12 @@ class DataError(VitsegError):
 
 class CheckpointError(VitsegError):
     """A weight file or a model directory is missing, damaged or does not fit."""
+
+
+def first_names(names: Sequence[str], most: int = 3) -> str:
+    """The first names, and how many more there are, for a message."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def unknown_name(kind: str, name: str, valid: Iterable[str]) -> str:

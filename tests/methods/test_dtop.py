@@ -185,7 +185,7 @@ def test_means_of_classes_stand_in_for_what_left():
     x, positions = backbone.vit.embed(images_of(2, (64, 64)))
     probs = torch.full((32, NUM_CLASSES), 0.1)
     probs[:6, 1] = probs[6:10, 3] = probs[16:20, 3] = 0.99
-    pruned, where = backbone._pruned(x, positions, probs)
+    pruned, where = backbone._pruned(x, positions, probs, (16, 16))
     assert where.lengths == (16 - 10 + 2, 16 - 4 + 1)
     assert where.index.tolist() == [*range(10, 16), -1, -1, *range(4, 16), -1]
     torch.testing.assert_close(pruned[0, 6], x[0, :6].mean(0))

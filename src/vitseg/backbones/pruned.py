@@ -22,7 +22,7 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vitseg.backbones.blocks import ViTBlock
@@ -109,14 +109,15 @@ class PrunedViT(nn.Module):
             x = self.vit.run(block, x, positions)
             if index not in exits:
                 continue
-            may_leave, probs = self.config.acts_at(exits[index]), None
+            may_leave = self.config.acts_at(exits[index])
             if read is not None and (may_leave or self.training):
-                probs = read(exits[index], self._alive(x, positions, images, halvings))
+                alive = self._alive(x, positions, images, halvings)
+                probs = read(exits[index], alive)
+                if may_leave:
+                    x, positions = self._pruned(x, positions, probs, alive.tokens.lengths)
             if self.config.is_symmetric:
                 x, positions = self._halved(x, positions)
                 halvings += 1
-            elif probs is not None and may_leave:
-                x, positions = self._pruned(x, positions, probs)
         return self._alive(x, positions, images, halvings)
 
     def _alive(
@@ -135,16 +136,26 @@ class PrunedViT(nn.Module):
         return AliveTokens(alive, positions.grid, spatial_size(images), padded_size)
 
     def _pruned(
-        self, x: Tensor, positions: TokenPositions, probs: Float[Tensor, "n k"]
+        self,
+        x: Tensor,
+        positions: TokenPositions,
+        probs: Float[Tensor, "n k"],
+        lengths: tuple[int, ...],
     ) -> tuple[Tensor, TokenPositions]:
-        """The tokens that stay; as they came where all do."""
+        """The tokens that stay; as they came where all do.
+
+        Args:
+            x: All tokens.
+            positions: Where they stand.
+            probs: Class probabilities of those on the grid.
+            lengths: Those of each image.
+        """
         batch = len(x)
         packed = positions
         if positions.lengths is None:
             packed = positions.packed(batch, x.device)
-        assert packed.index is not None and packed.lengths is not None
+        assert packed.index is not None
         on_grid = packed.index >= packed.num_prefix_tokens
-        lengths = _lengths_on_grid(packed, on_grid)
         leaves, classes = leaving_tokens(probs.detach(), lengths, self.config)
         if not leaves.any():
             return x, positions
@@ -186,14 +197,6 @@ def require_known_exits(config: PruningConfig, num_exits: int) -> None:
             f"pruning.exits {list(config.exits)} goes past the depth: backbone.taps make {num_exits} exits, numbered "
             f"from 0 to {num_exits - 1}."
         )
-
-
-def _lengths_on_grid(positions: TokenPositions, on_grid: Bool[Tensor, " n"]) -> tuple[int, ...]:
-    assert positions.lengths is not None
-    if not positions.has_strays:
-        return tuple(length - positions.num_prefix_tokens for length in positions.lengths)
-    images = images_of(positions.lengths, on_grid.device)[on_grid]
-    return tuple(images.bincount(minlength=len(positions.lengths)).tolist())
 
 
 def _with_means(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vitseg.backbones.blocks import TimmViT
 from vitseg.backbones.tensor_files import first_line, read_tensors
-from vitseg.errors import CheckpointError
+from vitseg.errors import CheckpointError, first_names
 from vitseg.layers.grid import GridInterpolation, resample_grid
 
 logger = logging.getLogger(__name__)
@@ -49,9 +49,9 @@ def load_weight_file(vit: TimmViT, path: Path, interpolation: GridInterpolation)
         if n in state and state[n].shape != wanted[n].shape
     ]
     problems = [
-        *(["missing in the file: " + _some(missing)] if missing else []),
-        *(["unknown to the model: " + _some(unexpected)] if unexpected else []),
-        *(["of another shape: " + _some(shapes)] if shapes else []),
+        *(["missing in the file: " + first_names(missing, most=5)] if missing else []),
+        *(["unknown to the model: " + first_names(unexpected, most=5)] if unexpected else []),
+        *(["of another shape: " + first_names(shapes, most=5)] if shapes else []),
     ]
     if problems:
         raise CheckpointError(
@@ -95,8 +95,3 @@ def _load_npz(vit: TimmViT, path: Path) -> None:
         raise CheckpointError(
             f"{path.name} is no JAX ViT checkpoint of this model: {first_line(error)}"
         ) from error
-
-
-def _some(names: list[str], most: int = 5) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from torch import Tensor
 
-from vitseg.errors import CheckpointError
+from vitseg.errors import CheckpointError, first_names
 
 logger = logging.getLogger(__name__)
 
@@ -19,8 +19,6 @@ LEFT_OUT = {
 }
 """Entries of a checkpoint that our models do not have and do not need: pattern -> what they are. Any other entry that
 a model lacks, and any that a file lacks, is an error."""
-
-MOST_NAMED = 3
 
 
 def is_left_out(name: str, patterns: Iterable[str] = LEFT_OUT) -> bool:
@@ -56,9 +54,8 @@ def rename_all(
         else:
             converted[ours] = value.float()
     if unknown:
-        more = f" and {len(unknown) - MOST_NAMED} more" if len(unknown) > MOST_NAMED else ""
         raise CheckpointError(
-            f"the checkpoint is of {model}, but also holds {', '.join(unknown[:MOST_NAMED])}{more}, which no published "
+            f"the checkpoint is of {model}, but also holds {first_names(unknown)}, which no published "
             "model has: only the published architectures can be converted."
         )
     names = [name for name in state if is_left_out(name, left_out)]

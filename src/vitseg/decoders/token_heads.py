@@ -23,7 +23,7 @@ from vitseg.config import given_fields
 from vitseg.decoders.atm import AtmConfig, AtmStage, atm_width
 from vitseg.decoders.setr import UpsamplingHead
 from vitseg.layers.presence import presence_probs
-from vitseg.layers.ragged import RaggedTokens
+from vitseg.layers.ragged import RaggedTokens, images_of
 from vitseg.types import SegOutput
 
 HEAD_DIM = 64
@@ -188,8 +188,7 @@ def token_probs(scores: TokenScores, tokens: RaggedTokens) -> Float[Tensor, "n k
     if scores.class_logits is None:
         return scores.logits.softmax(-1)
     present = scores.class_logits.softmax(-1)[..., 0]  # (b, k)
-    counts = torch.tensor(tokens.lengths, device=present.device)
-    return scores.logits.sigmoid() * present.repeat_interleave(counts, 0)
+    return scores.logits.sigmoid() * present[images_of(tokens.lengths, present.device)]
 
 
 def _translated(output: SegOutput, kind: HeadKind) -> SegOutput:

@@ -84,7 +84,7 @@ def explain_exits(predictor: Predictor, source: ImageSource) -> ExitExplanation:
     image = as_rgb(source)
     size = image.shape[0], image.shape[1]
     images = predictor.model_input(image, predictor.inference.input_size(size))
-    output, exits = model(images), model.exit_map(images)[0]
+    output, (exits,) = model.with_exit_map(images)
     blocks = [int(name.removeprefix("exit_")) for name in output.aux]
     numbers = [model.taps.index(block) for block in blocks]  # of the exits that are used
     names = [f"exit behind block {block}" for block in blocks]

@@ -98,13 +98,19 @@ class DtopModel(SegmentationModel):
         stages.append(self.backbone(images, read))
         return replace(heads(stages[-1], before), aux=exits), stages
 
-    @torch.no_grad()
     def exit_map(self, images: Float[Tensor, "b 3 H W"]) -> Int[Tensor, "b h w"]:
         """The exit at which the token of each cell left, from 0; the number of exits where it stayed to the end.
 
         Args:
             images: Normalised images of any height and width.
         """
+        return self.with_exit_map(images)[1]
+
+    @torch.no_grad()
+    def with_exit_map(
+        self, images: Float[Tensor, "b 3 H W"]
+    ) -> tuple[SegOutput, Int[Tensor, "b h w"]]:
+        """The output and the exits of the tokens (see `exit_map`), of one run."""
         output, stages = self._run(images)
         height, width = stages[0].grid
         numbers = [
@@ -115,7 +121,7 @@ class DtopModel(SegmentationModel):
         exits = torch.full((num_cells,), first, dtype=torch.long, device=images.device)
         for number, alive in zip(others, stages[1:], strict=True):
             exits[alive.tokens.rows(height * width)] = number
-        return exits.view(len(images), height, width)
+        return output, exits.view(len(images), height, width)
 
 
 def build(

@@ -51,12 +51,8 @@ def from_setr(
     for name, value in state.items():
         match = _AUXILIARY.match(name)
         if match is None:
-            name = (
-                name.replace("backbone.", "backbone.vit.", 1)
-                if name.startswith("backbone.")
-                else name
-            )
-            renamed[name.replace("decoder.head.", "decoder.head.head.", 1)] = value
+            ours = re.sub(r"^backbone\.", "backbone.vit.", name)
+            renamed[re.sub(r"^decoder\.head\.", "decoder.head.head.", ours)] = value
         elif int(match[1]) in exits:
             renamed[f"decoder.exits.{exits[int(match[1])]}.head.{match[2]}"] = value
     return dtop, renamed

@@ -6,10 +6,8 @@ from pathlib import Path
 
 from vitseg.checkpoint.model_dir import fill, load_model
 from vitseg.classes import ClassTable
-from vitseg.errors import ConfigError
+from vitseg.errors import ConfigError, first_names
 from vitseg.methods import SegmentationModel
-
-MOST_NAMED = 3
 
 
 def start_from(
@@ -46,6 +44,4 @@ def start_from(
     fill(model, {**state, **fresh}, f"training.init_from {path} does not fit the recipe")
     if not fresh:
         return None
-    named = ", ".join(list(fresh)[:MOST_NAMED])
-    more = f" and {len(fresh) - MOST_NAMED} more" if len(fresh) > MOST_NAMED else ""
-    return f"training.init_from {path} lacks {named}{more}: they start afresh."
+    return f"training.init_from {path} lacks {first_names(list(fresh))}: they start afresh."

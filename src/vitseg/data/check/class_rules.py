@@ -7,6 +7,7 @@ import numpy as np
 from vitseg.data.check.facts import TINY_SHARE
 from vitseg.data.check.tally import SplitTally, Tally
 from vitseg.data.finding import Finding
+from vitseg.errors import first_names
 from vitseg.types import Size
 
 LARGEST_CROP = 768
@@ -76,7 +77,8 @@ def _never(tally: Tally) -> list[Finding]:
         Finding.of(
             "class-never-occurs",
             "warning",
-            f"{len(missing)} of {len(names)} classes {verb} in the masks of {splits}: {_listed(missing)}.",
+            f"{len(missing)} of {len(names)} classes {verb} in the masks of {splits}: "
+            f"{first_names(missing, _MAX_NAMED)}.",
             "If the data set is complete: is the class list that of these masks, in the order of their ids? Classes "
             "without pixels cannot be learned.",
             missing,
@@ -94,7 +96,7 @@ def _in_one_split(tally: Tally, labelled: list[SplitTally]) -> list[Finding]:
     for number, split in enumerate(labelled):
         only = [names[index] for index in lonely if occurs[number, index]]
         if only:
-            parts.append(f"in {split.dataset.split} only: {_listed(only)}")
+            parts.append(f"in {split.dataset.split} only: {first_names(only, _MAX_NAMED)}")
     verb = "occurs" if len(lonely) == 1 else "occur"
     return [
         Finding.of(
@@ -138,7 +140,7 @@ def _tiny(tally: Tally) -> list[Finding]:
     if not tiny.sum():
         return []
     mostly = [i for i in np.argsort(-tiny, kind="stable") if tiny[i] > objects[i] / 2]
-    where = f", above all of {_listed([names[i] for i in mostly[:3]])}" if mostly else ""
+    where = f", above all of {first_names([names[i] for i in mostly[:3]])}" if mostly else ""
     return [
         Finding.of(
             "tiny-objects",
@@ -155,8 +157,3 @@ def _tiny(tally: Tally) -> list[Finding]:
 def plural(count: int, word: str) -> str:
     """The count with its noun, as `1 image` or `2 images`."""
     return f"{count:,} {word}{'' if count == 1 else 's'}"
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
-    return ", ".join(names[:_MAX_NAMED]) + more
