@@ -1,14 +1,16 @@
-"""Models side by side on photos, image to labels: multiply-adds and time, both as means over the photos.
+"""Models side by side on photos, image to labels: parameters, and as means over the photos multiply-adds and time.
 
     python models_time.py MODEL_OR_RECIPE... --images FOLDER [--number 12]
 
-The first model is what the others are compared with. A recipe is built with random weights, which is as good where the
-cost does not depend on what the model sees.
+The first model is what the others are compared with. A run folder's mIoU stands beside them. A recipe is built with
+random weights, which is as good where the cost does not depend on what the model sees. Parameters are those of the
+whole model, with heads that only training uses.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +47,14 @@ def predictor_of(place: str) -> Predictor:
     return Predictor(model, record, "cpu")
 
 
+def miou_of(place: str) -> str:
+    """What the run's own evaluation found, in percent; a dash for recipes and other directories."""
+    result = Path(place) / "result.json"
+    if not result.is_file():
+        return "-"
+    return f"{100 * json.loads(result.read_text())['final']['miou']:.1f}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="*")
@@ -79,12 +89,15 @@ def main() -> None:
         counted = count_operations(model, lambda m=model, i=inputs: [m(image) for image in i])
         gmacs = counted.total / 1e9 / len(images)
         ratio = medians[place] / medians[options.models[0]]
-        rows.append([Path(place).stem, f"{gmacs:.2f}", f"{ratio:.2f}"])
+        millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+        rows.append(
+            [Path(place).stem, miou_of(place), f"{millions:.2f}", f"{gmacs:.2f}", f"{ratio:.2f}"]
+        )
     height, width = images[0].shape[:2]
     title = (
         f"{len(images)} photos of {height} x {width}; multiply-adds of the model, time to labels"
     )
-    print_table(title, ["model", "GMACs/image", "time ratio"], rows)
+    print_table(title, ["model", "mIoU", "M parameters", "GMACs/image", "time ratio"], rows)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from vitseg.layers.presence import presence_probs
+from vitseg.layers.resize import resize_for_gradients
 from vitseg.types import SegOutput, Size
 
 
@@ -33,10 +33,6 @@ def upsample_masks(
     mask_logits: Float[Tensor, "p h w"], output: SegOutput, size: Size
 ) -> Float[Tensor, "p H W"]:
     """Mask logits over the padded image, bilinearly at pixel size, padding cut off."""
-    masks = F.interpolate(
-        mask_logits[:, None].float(), output.padded_size, mode="bilinear", align_corners=False
-    )
+    masks = resize_for_gradients(mask_logits[None].float(), output.padded_size)
     masks = masks[..., : output.input_size[0], : output.input_size[1]]
-    if output.input_size != size:
-        masks = F.interpolate(masks, size, mode="bilinear", align_corners=False)
-    return masks[:, 0]  # (p, H, W)
+    return resize_for_gradients(masks, size)[0]
