@@ -33,6 +33,6 @@ def upsample_masks(
     mask_logits: Float[Tensor, "p h w"], output: SegOutput, size: Size
 ) -> Float[Tensor, "p H W"]:
     """Mask logits over the padded image, bilinearly at pixel size, padding cut off."""
-    masks = resize_for_gradients(mask_logits[None].float(), output.padded_size)
+    masks = resize_for_gradients(mask_logits[:, None].float(), output.padded_size)
     masks = masks[..., : output.input_size[0], : output.input_size[1]]
-    return resize_for_gradients(masks, size)[0]
+    return resize_for_gradients(masks, size)[:, 0]  # (p, H, W)
