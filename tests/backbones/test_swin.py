@@ -237,8 +237,8 @@ def test_a_weight_file_loads_and_one_of_another_model_is_refused(tmp_path: Path)
 @pytest.mark.parametrize(
     ("name", "levels", "message"),
     [
-        ("swin_tiny_patch4_window7", (1,), r"not a known timm Swin\. Did you mean .*swin_"),
-        ("test_vit", (1,), "no Swin"),
+        ("swin_tiny_patch4_window7", (1,), r"not a known pyramid\. Did you mean .*swin_"),
+        ("test_vit", (1,), r"no pyramid\. Allowed with backbone\.levels are .*swin_\*"),
         (NAME + ".none", (1,), "weight tag"),
         (NAME, (4,), r"backbone\.levels names stage 4, but swin_tiny.* has stages 0-3"),
     ],
@@ -246,6 +246,13 @@ def test_a_weight_file_loads_and_one_of_another_model_is_refused(tmp_path: Path)
 def test_wrong_names_and_levels_are_refused(name, levels, message):
     config = PyramidConfig(name=name, pretrained=False, levels=levels)
     with pytest.raises(ConfigError, match=message), torch.device("meta"):
+        create_backbone(config, (64, 64))
+
+
+@pytest.mark.parametrize(("field", "value"), [("output_stride", 16), ("frozen_stages", 1)])
+def test_fields_of_other_pyramids_are_refused(field, value):
+    config = PyramidConfig(name=NAME, pretrained=False, levels=(1,), **{field: value})
+    with pytest.raises(ConfigError, match=rf"^backbone\.{field} is {value}, but .*leave|take"):
         create_backbone(config, (64, 64))
 
 

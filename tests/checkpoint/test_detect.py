@@ -40,6 +40,14 @@ SWIN = [
             "DToP",
         ),
         (["encoder.pos_embed", "decoder.cls_emb"], "Segmenter"),
+        (
+            [
+                "decode_head.classifier.classifier.1.weight",
+                "decode_head.c1_bottleneck.0.conv.weight",
+                "decode_head.cat_norm.weight",
+            ],
+            "NRD",
+        ),
     ],
 )
 def test_known_dialects(names, expected):
@@ -52,7 +60,7 @@ def test_known_dialects(names, expected):
     [
         (
             ["decode_head.conv_seg.weight", "decode_head.c1_bottleneck.0.conv.weight"],
-            "of NRD (it has decode_head.c1_bottleneck.0.conv.weight)",
+            "of another model of mmsegmentation (",
         ),
         (["decode_head.cls_emb"], "of mmsegmentation's Segmenter ("),
         (["decode_head.conv_seg.weight"], "of another model of mmsegmentation ("),

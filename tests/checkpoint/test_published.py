@@ -35,8 +35,6 @@ PUBLISHED = [  # list, dialect, classes, crop, backbone, parameters
 ]
 
 STRANGERS = [
-    ("keys_nrd_r101_ade20k", "NRD"),
-    ("keys_nrd_r50_cityscapes", "NRD"),
     ("semask_keys_fpn_T_ade", "SeMask"),
 ]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vitseg.config import parse
 from vitseg.decoders.feature_pyramid import SimpleFeaturePyramid
-from vitseg.decoders.upernet import PyramidPooling, UperNetDecoder, UperNetDecoderConfig
+from vitseg.decoders.upernet import UperNetDecoder, UperNetDecoderConfig
 from vitseg.errors import ConfigError
 from vitseg.inference.operations import count_operations
 from vitseg.inference.scores import pixel_scores
@@ -91,18 +91,6 @@ def test_the_auxiliary_head_reads_the_second_deepest_level_in_training():
     without = decoder_of(CONFIG.model_copy(update={"auxiliary_dim": None})).train()
     assert without(features).aux == {}
     assert not any(name.startswith("auxiliary") for name in without.state_dict())
-
-
-@torch.inference_mode()
-@pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 2)])
-def test_maps_smaller_than_the_pooling_grids(size):
-    """A cell of the grid is the mean of what it covers, by torch's rule: of a single token, the token."""
-    pooling = PyramidPooling(3, 4, (1, 2, 3, 6)).eval()
-    x = torch.randn(1, 3, *size)
-    assert pooling(x).shape == (1, 4, *size)
-    if size == (1, 1):
-        parts = [projection(x) for projection in pooling.projections]
-        torch.testing.assert_close(pooling(x), pooling.bottleneck(torch.cat([x, *parts], 1)))
 
 
 def test_one_image_cannot_be_trained_on():

@@ -158,5 +158,5 @@ def test_protocols_with_windows_run_whole():
 def test_other_decoders_are_refused():
     model = make_model()
     model.decoder = nn.Identity()
-    with pytest.raises(ConfigError, match="decodes with Identity, which has neither"):
+    with pytest.raises(ConfigError, match="decodes with Identity, which has none"):
         explain(make_predictor(model), photo(64, 64))

@@ -1,9 +1,10 @@
-"""Image tensors to `Features`. Plain ViTs and pyramids with timm's weights and parameter names."""
+"""Image tensors to `Features`. Plain ViTs and pyramids with the weights and names of timm or transformers."""
 
 from vitseg.backbones.config import AnyBackboneConfig, BackboneConfig, PyramidConfig
 from vitseg.backbones.create import create_backbone
 from vitseg.backbones.plain_vit import PlainViT
 from vitseg.backbones.protocol import Backbone, PlainBackbone
+from vitseg.backbones.pyramid import Pyramid
 from vitseg.backbones.swin import Swin
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "BackboneConfig",
     "PlainBackbone",
     "PlainViT",
+    "Pyramid",
     "PyramidConfig",
     "Swin",
     "create_backbone",

@@ -94,17 +94,38 @@ class BackboneConfig(CommonConfig):
 
 
 class PyramidConfig(CommonConfig):
-    """A pyramid backbone by its timm name: its stages halve the resolution. Swin so far."""
+    """A pyramid backbone by its name: its stages halve the resolution. `create_pyramid` has the kinds."""
 
+    name: str = Field(
+        description="timm's name of a ResNet, ResNeXt, ConvNeXt, Swin or Twins, with or without a weight tag; or "
+        "resnet18c, resnet34c, mit_b0 ... mit_b5"
+    )
+    weights: Path | None = Field(
+        default=None,
+        description="take the pretrained weights from this file (.safetensors, .pth or .bin) instead of a download, in "
+        "timm's names; of a ResNet also in those of mmsegmentation's v1c, of a MiT in those of transformers or of its "
+        "authors",
+    )
     levels: tuple[int, ...] = Field(
         min_length=1,
-        description="0-based stages whose normalised outputs are the features, shallow to deep; stage 0 has stride 4",
+        description="0-based stages whose outputs are the features, shallow to deep; stage 0 has stride 4",
+    )
+    output_stride: Literal[32, 16, 8] = Field(
+        default=32,
+        description="stride of the deepest stage in pixels; below 32 the last stages keep the resolution of those "
+        "before them and are dilated (ResNet, ResNeXt and ConvNeXt only)",
+    )
+    frozen_stages: int = Field(
+        default=0,
+        ge=0,
+        description="how many stages, with what lies before the first, are not trained: no gradients, and their "
+        "normalisations keep the pretrained statistics (not of a Swin)",
     )
     drop_path: float = Field(
         default=0.0,
         ge=0,
         lt=1,
-        description="drop-path rate of the last block, linear from 0; attention and MLP branch",
+        description="drop-path rate of the last block, linear from 0; every residual branch",
     )
 
     @model_validator(mode="after")

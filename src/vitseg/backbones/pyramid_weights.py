@@ -2,15 +2,61 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from timm.models.swin_transformer import SwinTransformer, checkpoint_filter_fn
+from torch import Tensor, nn
 
+from vitseg.backbones.mix_transformer_names import rename_mix_transformer
 from vitseg.backbones.tensor_files import read_tensors
 from vitseg.errors import CheckpointError
 
-OPTIONAL_PREFIXES = ("head.", "norm.")
-"""The classifier and the norm before it, which no segmentation backbone has: the file may hold them or not."""
+PREFIXES = ("backbone.", "segformer.")
+"""Before the names of a backbone in the file of a model that has other parts too, which are left out."""
+
+COUNTER = "num_batches_tracked"
+"""What batch normalisations count and files of old have not."""
+
+_V1C_STEM = re.compile(r"^stem\.([0-6])\.")
+
+
+def rename_resnet(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A ResNet in timm's names, which are torchvision's but for a v1c stem: mmsegmentation counts it through."""
+    return {
+        _V1C_STEM.sub(r"conv1.\1.", name).replace("stem.7.", "bn1."): value
+        for name, value in state.items()
+    }
+
+
+class Layout(NamedTuple):
+    """The names in files of a kind of backbone.
+
+    Attributes:
+        noun: The kind.
+        optional: Starts of names that classifiers have and no segmentation backbone: the file may hold them or not.
+        namings: Whose names a file may have.
+        rename: From any of them to the model's.
+    """
+
+    noun: str
+    optional: tuple[str, ...]
+    namings: str = "timm's names"
+    rename: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict
+
+
+SWIN = Layout("Swin", ("head.", "norm."))
+RESNET = Layout("ResNet", ("fc.",), "timm's or mmsegmentation's v1c names", rename_resnet)
+CONVNEXT = Layout("ConvNeXt", ("head.", "norm_pre."))
+TWINS = Layout("Twins", ("head.", "norm."))
+MIX_TRANSFORMER = Layout(
+    "Mix Transformer",
+    ("head.", "classifier."),
+    "the names of transformers or of SegFormer's authors",
+    rename_mix_transformer,
+)
 
 
 def load_swin_file(swin: SwinTransformer, path: Path) -> None:
@@ -24,10 +70,29 @@ def load_swin_file(swin: SwinTransformer, path: Path) -> None:
     state = checkpoint_filter_fn(
         {name: value.float() for name, value in read_tensors(path).items()}, swin
     )
-    wanted = swin.state_dict()
-    names = [n for n in sorted(state.keys() | wanted.keys()) if not n.startswith(OPTIONAL_PREFIXES)]
+    _load(swin, state, path, SWIN)
+
+
+def load_pyramid_file(net: nn.Module, path: Path, layout: Layout) -> None:
+    """Load a file into a whole classification model or its stages.
+
+    Raises:
+        CheckpointError: The file lacks a parameter, has one that the model lacks, or a shape differs.
+    """
+    state = read_tensors(path)
+    for prefix in PREFIXES:
+        inner = {
+            name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)
+        }
+        state = inner or state
+    _load(net, layout.rename(state), path, layout)
+
+
+def _load(net: nn.Module, state: Mapping[str, Tensor], path: Path, layout: Layout) -> None:
+    wanted = net.state_dict()
+    names = [n for n in sorted(state.keys() | wanted.keys()) if not n.startswith(layout.optional)]
     problems = [
-        *(f"{name} is missing" for name in names if name not in state),
+        *(f"{name} is missing" for name in names if name not in state and COUNTER not in name),
         *(f"{name} is unknown to the model" for name in names if name not in wanted),
         *(
             f"{name} is {tuple(state[name].shape)} in the file, {tuple(wanted[name].shape)} in the model"
@@ -37,7 +102,10 @@ def load_swin_file(swin: SwinTransformer, path: Path) -> None:
     ]
     if problems:
         raise CheckpointError(
-            f"{path.name} does not fit this Swin: {'; '.join(problems[:3])} ({len(problems)} problems). Is "
-            "backbone.name the model that these weights are of, and are they in timm's names?"
+            f"{path.name} does not fit this {layout.noun}: {'; '.join(problems[:3])} ({len(problems)} problems). Is "
+            f"backbone.name the model that these weights are of, and are they in {layout.namings}?"
         )
-    swin.load_state_dict({**wanted, **{name: state[name] for name in wanted if name in state}})
+    taken = {
+        name: state[name] for name in names if name in state
+    }  # copied to the model's own dtype
+    net.load_state_dict({**wanted, **taken})

@@ -9,7 +9,16 @@ from typing import NamedTuple
 from torch import Tensor
 
 from vitseg.checkpoint.dtop_reference import convert_dtop, dtop_architecture, is_dtop
-from vitseg.checkpoint.protocols import DTOP, SEGMENTER, SEGVIT, SETR, SETR_MMSEG, Published
+from vitseg.checkpoint.nrd_reference import convert_nrd, is_nrd, nrd_architecture
+from vitseg.checkpoint.protocols import (
+    DTOP,
+    NRD,
+    SEGMENTER,
+    SEGVIT,
+    SETR,
+    SETR_MMSEG,
+    Published,
+)
 from vitseg.checkpoint.segmenter_reference import (
     convert_segmenter,
     is_segmenter,
@@ -89,13 +98,13 @@ DIALECTS = (
         convert_segmenter,
         SEGMENTER,
     ),
+    Dialect("NRD", "nrd", is_nrd, nrd_architecture, convert_nrd, NRD),
 )
 
 _NOT_YET = "it cannot be converted yet"
 _BACKBONE_ONLY = "it has no decoder to convert; to train from it, name the file in backbone.weights"
 
 STRANGERS = (
-    (r"decode_head\.c1_bottleneck\.", "NRD", _NOT_YET),
     (r"backbone\.layers\.\d+\.semantic_layer\.", "SeMask", _NOT_YET),
     (r"decode_head\.cls_emb$", "mmsegmentation's Segmenter", _NOT_YET),
     (r"decode_head\.", "another model of mmsegmentation", _NOT_YET),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 
 class Published(NamedTuple):
@@ -13,11 +13,13 @@ class Published(NamedTuple):
         license: One line on the licence of the weights.
         strides: Stride of the sliding window by crop (pixels); two thirds of any other crop.
         resizes: Fields of the inference protocol by data set; any other has ADE20K's, (2048, crop).
+        mode: Whether images are run by windows or whole.
     """
 
     license: str
     strides: Mapping[int, int]
     resizes: Mapping[str, Mapping[str, Any]]
+    mode: Literal["slide", "whole"] = "slide"
 
     def protocol(self, crop: int, dataset: str | None) -> dict[str, Any]:
         """The inference protocol of a model.
@@ -26,13 +28,12 @@ class Published(NamedTuple):
             crop: Side of its crops in pixels.
             dataset: Name of the data set that it was trained on, if that is a published one.
         """
+        resize = self.resizes.get(dataset or "", {"resize": (2048, crop)})
+        if self.mode == "whole":
+            return {"mode": "whole", **resize}
         stride = self.strides.get(crop, max(1, 2 * crop // 3))
-        return {
-            "mode": "slide",
-            "crop_size": (crop, crop),
-            "stride": (stride, stride),
-            **self.resizes.get(dataset or "", {"resize": (2048, crop)}),
-        }
+        window = {"crop_size": (crop, crop), "stride": (stride, stride)}
+        return {"mode": "slide", **window, **resize}
 
 
 _PASCAL_CONTEXT = {"resize": (520, 520), "min_short": 480}
@@ -70,4 +71,15 @@ SEGMENTER = Published(
     # The window of its own crop, without overlap, on ADE20K; the stride of 640 is not published beside the others.
     {768: 512, 640: 640, 512: 512, 480: 320},
     _RESIZES,
+)
+NRD = Published(
+    "NRD's weights: Apache-2.0 (licence of the NRD repository)",
+    {},
+    {
+        "cityscapes": {"resize": (2048, 1024)},  # the images' own size
+        # Both sides within 520, without a least side: no window has to fit.
+        "pascal_context_59": {"resize": (520, 520)},
+        "pascal_context_60": {"resize": (520, 520)},
+    },
+    mode="whole",
 )

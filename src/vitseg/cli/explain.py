@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from vitseg.classes import ClassTable
     from vitseg.inference.explain import Explanation
+    from vitseg.inference.explain_cells import CellExplanation
     from vitseg.inference.explain_exits import ExitExplanation
     from vitseg.inference.predictor import Predictor
 
@@ -28,6 +29,13 @@ HOW_TO_READ_EXITS = (
     "The model judges its tokens at every exit. Those that it is sure of leave: they are bright, and keep the masks "
     "that they had there. The dark ones go on. Below are the labels that the model would give at that point; the "
     "classes are judged anew by every head, so the labels of what has left may still change."
+)
+
+HOW_TO_READ_CELLS = (
+    "Every square between white lines has a small network of its own, whose parameters the model generates from what "
+    "it sees there and around. For each pixel the network reads the guidance, made of the fine features of the "
+    "backbone (here its three main directions, as red, green and blue), and where in the square the pixel is "
+    "(red: to the right, green: down), and answers with the scores of the classes."
 )
 
 HOW_TO_READ = (
@@ -60,7 +68,8 @@ def explain(
 ) -> None:
     """Show how a model comes to its labels.
 
-    Of SegViT and Shrunk, per class its probability and every stage's mask; of a pruned model, where its tokens left.
+    Of SegViT and Shrunk, per class its probability and every stage's mask; of a pruned model, where its tokens left; of
+    NRD, its cells and what their networks read.
     Images are run whole, in one view. An image that cannot be read is reported and left out; the exit code is then 2.
     """
     from rich.console import Console
@@ -101,19 +110,27 @@ def _drawing(
     predictor: Predictor, classes: str | None, top: int | None
 ) -> tuple[Callable[[Path], Image.Image], str]:
     """What draws the sheet of a photo, and how to read it."""
+    from vitseg.decoders.nrd import NrdDecoder
     from vitseg.inference.explain import explain as explain_image
     from vitseg.inference.explain import require_stages
+    from vitseg.inference.explain_cells import explain_cells
     from vitseg.inference.explain_exits import explain_exits, require_exits
     from vitseg.methods.dtop import DtopModel
 
-    if isinstance(predictor.model, DtopModel):
+    prunes, has_cells = (
+        isinstance(predictor.model, DtopModel),
+        isinstance(predictor.model.decoder, NrdDecoder),
+    )
+    if (prunes or has_cells) and (classes is not None or top is not None):
+        raise ConfigError(
+            f"--classes and --top choose the masks of a SegViT; of {'a pruned model' if prunes else 'NRD'} there is "
+            "one sheet with all classes: leave them out."
+        )
+    if prunes:
         require_exits(predictor)
-        if classes is not None or top is not None:
-            raise ConfigError(
-                "--classes and --top choose the masks of a SegViT; of a pruned model there is one sheet with all "
-                "classes: leave them out."
-            )
         return lambda path: draw_exits(explain_exits(predictor, path)), HOW_TO_READ_EXITS
+    if has_cells:
+        return lambda path: draw_cells(explain_cells(predictor, path)), HOW_TO_READ_CELLS
     require_stages(predictor)
     chosen = None if classes is None else find_classes(classes, predictor.classes)
 
@@ -196,6 +213,31 @@ def draw_exits(explanation: ExitExplanation) -> Image.Image:
         )
     ]
     return exits_sheet(found.image, columns)
+
+
+def draw_cells(explanation: CellExplanation) -> Image.Image:
+    """The sheet of one image of an NRD model."""
+    import numpy as np
+
+    from vitseg.render.cells import CellPicture, cells_sheet
+
+    found, (height, width) = explanation.segmentation, explanation.input_size
+    covered = explanation.padded_size
+
+    def cut(colors: np.ndarray) -> np.ndarray:  # to what lies on the image
+        rows = round(height * colors.shape[0] / covered[0])
+        columns = round(width * colors.shape[1] / covered[1])
+        return np.rint(255 * colors[: max(1, rows), : max(1, columns)]).astype(np.uint8)
+
+    pictures = [CellPicture("image", found.image)]
+    if explanation.guidance is not None:
+        pictures.append(CellPicture("guidance", cut(explanation.guidance)))
+    if explanation.coordinates is not None:
+        pictures.append(CellPicture("coordinates", cut(explanation.coordinates), is_smooth=False))
+    overlay = np.asarray(found.overlay(legend=False))
+    return cells_sheet(
+        [*pictures, CellPicture("labels", overlay)], (height, width), explanation.cell
+    )
 
 
 def _section(path: Path, name: str) -> str:

@@ -6,17 +6,16 @@ every convolution, bilinear resizes without aligned corners, an auxiliary head o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor, nn
+from torch import nn
 
 from vitseg.decoders.feature_pyramid import SimpleFeaturePyramid
 from vitseg.layers.conv_norm import ConvBatchNormRelu
+from vitseg.layers.fcn_head import FcnHead
+from vitseg.layers.pyramid_pooling import PyramidPooling
 from vitseg.layers.resize import resize_map
 from vitseg.types import Features, SegOutput, spatial_size
 
@@ -40,42 +39,6 @@ class UperNetDecoderConfig(BaseModel):
         ge=1,
         description="width of the auxiliary head of training, on the second deepest level; null: none",
     )
-
-
-class PyramidPooling(nn.Module):
-    """Means over ever finer grids, each projected, beside the map itself (PSPNet)."""
-
-    def __init__(self, in_channels: int, embed_dim: int, pool_sizes: Sequence[int]):
-        super().__init__()
-        self.pool_sizes = tuple(pool_sizes)
-        self.projections = nn.ModuleList(
-            ConvBatchNormRelu(in_channels, embed_dim, 1) for _ in pool_sizes
-        )
-        joined = in_channels + embed_dim * len(self.pool_sizes)
-        self.bottleneck = ConvBatchNormRelu(joined, embed_dim, 3)
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
-        """The map with its surroundings; cells of a grid finer than the map repeat its values."""
-        size = spatial_size(x)
-        pooled = [
-            resize_map(projection(F.adaptive_avg_pool2d(x, cells)), size)
-            for projection, cells in zip(self.projections, self.pool_sizes, strict=True)
-        ]
-        return self.bottleneck(torch.cat([x, *pooled], dim=1))
-
-
-class AuxiliaryHead(nn.Module):
-    """One 3 x 3 convolution and a linear classifier on a map of the backbone."""
-
-    def __init__(self, in_channels: int, embed_dim: int, num_classes: int, dropout: float):
-        super().__init__()
-        self.conv = ConvBatchNormRelu(in_channels, embed_dim, 3)
-        self.dropout = nn.Dropout2d(dropout)
-        self.classifier = nn.Conv2d(embed_dim, num_classes, 1)
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
-        """Class logits."""
-        return self.classifier(self.dropout(self.conv(x)))
 
 
 class UperNetDecoder(nn.Module):
@@ -109,9 +72,7 @@ class UperNetDecoder(nn.Module):
         self.classifier = nn.Conv2d(width, num_classes, 1)
         self.auxiliary = None
         if config.auxiliary_dim is not None:
-            self.auxiliary = AuxiliaryHead(
-                lower[-1], config.auxiliary_dim, num_classes, config.dropout
-            )
+            self.auxiliary = FcnHead(lower[-1], config.auxiliary_dim, num_classes, config.dropout)
 
     def forward(self, features: Features) -> SegOutput:
         """Class logits at the size of the finest level; the auxiliary ones in training.

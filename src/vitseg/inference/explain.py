@@ -97,9 +97,9 @@ def require_stages(predictor: Predictor) -> AtmDecoder:
         decoder = decoder.atm
     if not isinstance(decoder, AtmDecoder):
         raise ConfigError(
-            "explain shows the attention masks of SegViT models, Shrunk too, stage by stage, and the exits of pruned "
-            f"ones (dtop), but this model ({predictor.record.method}) decodes with {type(decoder).__name__}, which "
-            "has neither. Study it with evaluate or predict."
+            "explain shows the attention masks of SegViT models, Shrunk too, stage by stage, the exits of pruned ones "
+            f"(dtop) and the cells of nrd, but this model ({predictor.record.method}) decodes with "
+            f"{type(decoder).__name__}, which has none of them. Study it with evaluate or predict."
         )
     return decoder
 

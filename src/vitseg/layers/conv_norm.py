@@ -17,12 +17,29 @@ class ConvBatchNormRelu(nn.Module):
         out_channels: Of the output.
         kernel_size: Side of the kernel, odd.
         bias: Whether the convolution has a bias. The normalisation takes it out again; some published weights have it.
+        dilation: Distance between the kernel's taps, in cells.
+        groups: Groups of channels that do not see each other.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, bias: bool = False):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        bias: bool = False,
+        dilation: int = 1,
+        groups: int = 1,
+    ):
         super().__init__()
-        padding = kernel_size // 2
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=padding, bias=bias)
+        self.conv = nn.Conv2d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            padding=dilation * (kernel_size // 2),
+            dilation=dilation,
+            groups=groups,
+            bias=bias,
+        )
         self.norm = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Float[Tensor, "b _ h w"]) -> Float[Tensor, "b _ h w"]:
@@ -34,6 +51,27 @@ class ConvBatchNormRelu(nn.Module):
         x = self.conv(x)
         require_variance(self.norm, x)
         return F.relu(self.norm(x))
+
+
+class SeparableConv(nn.Module):
+    """A 3 x 3 convolution of every channel by itself, then a 1 x 1 of them all; normalisation and ReLU behind each.
+
+    Args:
+        in_channels: Of the input.
+        out_channels: Of the output.
+        dilation: Of the 3 x 3 convolution, in cells.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, dilation: int = 1):
+        super().__init__()
+        self.depthwise = ConvBatchNormRelu(
+            in_channels, in_channels, 3, dilation=dilation, groups=in_channels
+        )
+        self.pointwise = ConvBatchNormRelu(in_channels, out_channels, 1)
+
+    def forward(self, x: Float[Tensor, "b _ h w"]) -> Float[Tensor, "b _ h w"]:
+        """Run it; errors as of `ConvBatchNormRelu`."""
+        return self.pointwise(self.depthwise(x))
 
 
 def require_variance(norm: nn.Module, x: Float[Tensor, "b _ h w"]) -> None:

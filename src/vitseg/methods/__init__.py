@@ -9,7 +9,23 @@ from pydantic import BaseModel
 from torch import nn
 
 from vitseg.backbones import BackboneConfig, PyramidConfig
-from vitseg.methods import dtop, eomt, linear, segformer, segmenter, segvit, setr, shrunk, upernet
+from vitseg.methods import (
+    carafe,
+    deeplab,
+    dtop,
+    duc,
+    eomt,
+    fcn,
+    linear,
+    nrd,
+    pspnet,
+    segformer,
+    segmenter,
+    segvit,
+    setr,
+    shrunk,
+    upernet,
+)
 from vitseg.methods.model import SegmentationModel
 
 __all__ = ["METHODS", "Method", "SegmentationModel"]
@@ -34,10 +50,22 @@ class Method:
 
 
 METHODS: dict[str, Method] = {
+    "carafe": Method(
+        carafe.CarafeConfig, carafe.build, carafe.build_loss, lambda config: config.backbone
+    ),
+    "deeplab": Method(
+        deeplab.DeepLabConfig, deeplab.build, deeplab.build_loss, lambda config: config.backbone
+    ),
     "dtop": Method(dtop.DtopConfig, dtop.build, dtop.build_loss, lambda config: config.backbone),
+    "duc": Method(duc.DucConfig, duc.build, duc.build_loss, lambda config: config.backbone),
     "eomt": Method(eomt.EomtConfig, eomt.build, eomt.build_loss, lambda config: config.backbone),
+    "fcn": Method(fcn.FcnConfig, fcn.build, fcn.build_loss, lambda config: config.backbone),
     "linear": Method(
         linear.LinearProbeConfig, linear.build, linear.build_loss, lambda config: config.backbone
+    ),
+    "nrd": Method(nrd.NrdConfig, nrd.build, nrd.build_loss, lambda config: config.backbone),
+    "pspnet": Method(
+        pspnet.PspNetConfig, pspnet.build, pspnet.build_loss, lambda config: config.backbone
     ),
     "segformer": Method(
         segformer.SegFormerConfig,

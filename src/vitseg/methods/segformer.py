@@ -18,7 +18,7 @@ class SegFormerConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     backbone: AnyBackboneConfig = Field(
-        description="the Swin and its levels, or the plain ViT and its taps"
+        description="the pyramid and its levels, or the plain ViT and its taps"
     )
     decoder: AllMlpConfig = Field(default=AllMlpConfig(), description="the all-MLP head")
     loss: PixelLossConfig = Field(

@@ -22,7 +22,7 @@ class SegVitConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     backbone: AnyBackboneConfig = Field(
-        description="the plain ViT and its taps, or the Swin and its levels"
+        description="the plain ViT and its taps, or the pyramid and its levels"
     )
     decoder: AtmConfig = Field(
         default=AtmConfig(), description="the ATM cascade, one stage per tap or level"

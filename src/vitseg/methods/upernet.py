@@ -19,7 +19,7 @@ class UperNetConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     backbone: AnyBackboneConfig = Field(
-        description="the Swin and two or more of its levels, or the plain ViT and four taps (BEiT) or one (ViTDet)"
+        description="the pyramid and two or more of its levels, or the plain ViT and four taps (BEiT) or one (ViTDet)"
     )
     decoder: UperNetDecoderConfig = Field(
         default=UperNetDecoderConfig(), description="UPerNet and its auxiliary"

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from vitseg.backbones.plain_vit import PlainViT
-from vitseg.backbones.swin import Swin
+from vitseg.backbones import PlainViT, Pyramid, Swin
 from vitseg.methods import SegmentationModel
 from vitseg.training.feature_cache import FeatureCache
 
-ENCODERS = (PlainViT, Swin)
+ENCODERS = (PlainViT, Swin, Pyramid)
 """What starts from pretrained weights; a method may wrap one of them in layers of its own (SETR-MLA's neck)."""
 
 

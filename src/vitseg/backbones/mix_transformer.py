@@ -1,0 +1,116 @@
+"""Mix Transformer, SegFormer's encoder, of the transformers library's layers.
+
+Source: SegFormer (NeurIPS 2021), section 3.1 and its table of the encoders. Parameter names are the library's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vitseg.backbones.config import PyramidConfig
+from vitseg.backbones.hub import offline_if_unreachable
+from vitseg.backbones.pretrained import no_download
+from vitseg.backbones.pyramid import Pyramid
+from vitseg.errors import ConfigError
+from vitseg.layers.checkpointing import run_block
+
+if TYPE_CHECKING:  # an optional dependency, imported where such a backbone is built
+    from transformers.models.segformer.modeling_segformer import SegformerStage
+
+
+class Variant(NamedTuple):
+    """What the encoders differ in, stage by stage."""
+
+    widths: tuple[int, ...]
+    depths: tuple[int, ...]
+
+
+WIDE = (64, 128, 320, 512)
+VARIANTS = {
+    "mit_b0": Variant((32, 64, 160, 256), (2, 2, 2, 2)),
+    "mit_b1": Variant(WIDE, (2, 2, 2, 2)),
+    "mit_b2": Variant(WIDE, (3, 4, 6, 3)),
+    "mit_b3": Variant(WIDE, (3, 4, 18, 3)),
+    "mit_b4": Variant(WIDE, (3, 8, 27, 3)),
+    "mit_b5": Variant(WIDE, (3, 6, 40, 3)),
+}
+STRIDES = (4, 8, 16, 32)
+
+KEY_STRIDE = 32
+"""Pixels between the cells of the shortened keys and values in every stage, so that images are padded to whole ones."""
+
+FILES = ("model.safetensors", "pytorch_model.bin")
+"""Names that published weights have, the preferred first."""
+
+
+class MixTransformer(Pyramid):
+    """The stages of the library's `SegformerModel`; every map is behind its stage's own LayerNorm.
+
+    Args:
+        stages: Of the whole model.
+        config: Which of them are read.
+    """
+
+    def __init__(self, stages: nn.ModuleList, config: PyramidConfig):
+        super().__init__(config, VARIANTS[config.name].widths, STRIDES, multiple=KEY_STRIDE)
+        self.stages = stages[: len(self.strides)]
+        self.freeze()
+
+    def stage_modules(self, level: int) -> Sequence[nn.Module]:
+        return [self.stages[level]]
+
+    def run_stage(
+        self, level: int, x: Float[Tensor, "b _ _ _"], recompute: bool
+    ) -> Float[Tensor, "b _ _ _"]:
+        stage = cast("SegformerStage", self.stages[level])
+        x, height, width = stage.patch_embeddings(x)  # (b, h*w, c)
+        for block in stage.blocks:
+            x = run_block(block, x, height, width, recompute=recompute)
+        return stage.layer_norm(x).transpose(1, 2).unflatten(2, (height, width))  # (b, c, h, w)
+
+
+def create_stages(config: PyramidConfig) -> nn.ModuleList:
+    """The stages of the named encoder, with random weights.
+
+    Raises:
+        ConfigError: The transformers library is not there.
+    """
+    try:
+        from transformers.models.segformer.configuration_segformer import SegformerConfig
+        from transformers.models.segformer.modeling_segformer import SegformerModel, SegformerStage
+    except ImportError as error:
+        raise ConfigError(
+            f"backbone {config.name} is made of layers of transformers 5.12 or later, which is not installed: "
+            "pip install 'vitseg[transformers]'"
+        ) from error
+    variant = VARIANTS[config.name]
+    settings = SegformerConfig(
+        hidden_sizes=variant.widths, depths=variant.depths, drop_path_rate=config.drop_path
+    )
+    stages = SegformerModel(settings).stages
+    assert all(isinstance(stage, SegformerStage) for stage in stages)
+    return stages
+
+
+def published_file(name: str) -> Path:
+    """The published ImageNet-1k weights of an encoder, from the hub or its cache.
+
+    Raises:
+        CheckpointError: They cannot be had.
+    """
+    repo = f"nvidia/{name.replace('_', '-')}"
+    errors: list[Exception] = []
+    with offline_if_unreachable():
+        for file in FILES:
+            try:
+                return Path(hf_hub_download(repo, file, library_name="vitseg"))
+            except (OSError, EntryNotFoundError) as error:
+                errors.append(error)
+    raise no_download(name, errors[-1]) from errors[-1]
