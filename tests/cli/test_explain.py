@@ -9,8 +9,9 @@ from tests.tiny import ARCHITECTURE, CROP, content, make_record, photo
 from vitseg.checkpoint.model_dir import save_model
 from vitseg.inference.explain_exits import explain_exits
 from vitseg.inference.predictor import load
-from vitseg.methods import dtop
+from vitseg.methods import dtop, nrd
 from vitseg.methods.dtop import DtopConfig
+from vitseg.methods.nrd import NrdConfig
 
 
 @pytest.fixture
@@ -155,3 +156,28 @@ def test_a_model_that_nobody_leaves_is_refused(refused, tmp_path, write_pruned, 
 def test_classes_are_not_chosen_for_a_pruned_model(refused, tmp_path, write_pruned, image):
     line = refused("explain", write_pruned(0.5), image, "--out", tmp_path / "out", "--top", 1)
     assert "leave them out" in line
+
+
+@pytest.fixture
+def cells_model(tmp_path):
+    """A model directory of an NRD with cells of 8 pixels."""
+    backbone = {"name": "resnet18c", "pretrained": False, "levels": [0, 1]}
+    config = NrdConfig.model_validate(
+        {"backbone": backbone, "decoder": {"embed_dim": 8, "auxiliary_dim": 8, "dilations": None}}
+    )
+    torch.manual_seed(0)
+    model = nrd.build(config, 3, CROP)
+    record = make_record(method="nrd", architecture=config.model_dump(mode="json"))
+    save_model(tmp_path / "nrd", model, record)
+    return tmp_path / "nrd"
+
+
+def test_an_nrd_shows_its_cells(vitseg, refused, tmp_path, cells_model, image):
+    out = tmp_path / "out"
+    result = vitseg("explain", cells_model, image, "--out", out)
+    assert result.code == 0, result.err
+    assert "has a small network of its own" in (out / "index.html").read_text()
+    (sheet,) = out.glob("*.png")
+    assert Image.open(sheet).width > 4 * 200
+    line = refused("explain", cells_model, image, "--out", tmp_path / "other", "--top", 1)
+    assert "of NRD there is one sheet with all classes" in line

@@ -113,9 +113,8 @@ class _StatisticsKept(AbstractContextManager):
         self.before = [(norm.momentum, norm.num_batches_tracked) for norm in self.norms]
 
     def __enter__(self) -> None:
-        for (
-            norm
-        ) in self.norms:  # without statistics at all, autograd would miss tensors of the first pass
+        # Without statistics at all, autograd would miss tensors of the first pass.
+        for norm in self.norms:
             norm.momentum, norm.num_batches_tracked = 0.0, None
 
     def __exit__(self, *_: object) -> None:

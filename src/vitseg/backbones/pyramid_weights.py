@@ -105,7 +105,5 @@ def _load(net: nn.Module, state: Mapping[str, Tensor], path: Path, layout: Layou
             f"{path.name} does not fit this {layout.noun}: {'; '.join(problems[:3])} ({len(problems)} problems). Is "
             f"backbone.name the model that these weights are of, and are they in {layout.namings}?"
         )
-    taken = {
-        name: state[name] for name in names if name in state
-    }  # copied to the model's own dtype
+    taken = {name: state[name] for name in names if name in state}
     net.load_state_dict({**wanted, **taken})

@@ -117,10 +117,8 @@ def _drawing(
     from vitseg.inference.explain_exits import explain_exits, require_exits
     from vitseg.methods.dtop import DtopModel
 
-    prunes, has_cells = (
-        isinstance(predictor.model, DtopModel),
-        isinstance(predictor.model.decoder, NrdDecoder),
-    )
+    prunes = isinstance(predictor.model, DtopModel)
+    has_cells = isinstance(predictor.model.decoder, NrdDecoder)
     if (prunes or has_cells) and (classes is not None or top is not None):
         raise ConfigError(
             f"--classes and --top choose the masks of a SegViT; of {'a pruned model' if prunes else 'NRD'} there is "

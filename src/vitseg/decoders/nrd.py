@@ -140,9 +140,7 @@ class GuidanceMap(nn.Sequential):
         bands = []
         for start in range(0, height, BAND_ROWS):
             stop = min(height, start + BAND_ROWS)
-            rows = x[
-                :, :, max(0, start - 1) : stop + 1
-            ]  # with the neighbours that the kernel reads
+            rows = x[:, :, max(0, start - 1) : stop + 1]  # and the neighbours that the kernel reads
             rows = F.pad(rows, (0, 0, int(start == 0), int(stop == height)))
             rows = F.conv2d(rows, reduce.conv.weight, padding=(0, 1))
             bands.append(project(F.relu(reduce.norm(rows))))
