@@ -41,7 +41,7 @@ class Features:
     `maps` cover `padded_size`, which is `input_size` padded on the bottom and right to a multiple of the patch; of a
     pyramid, the shallowest covers it and the deeper ones may reach further.
     A backbone that drops some of an image's tokens returns those that it kept as `ragged`, deeper than all maps.
-    `aux` holds maps that the backbone itself is trained by, over `padded_size`, by name.
+    `aux` holds maps that the backbone itself is trained by, by name; they cover what a map of their size covers.
     """
 
     maps: tuple[Float[Tensor, "b _ _ _"], ...]

@@ -93,6 +93,17 @@ CONFIGS |= {
 }
 
 
+CONFIGS |= {
+    "fpn": {"backbone": RESNET, "decoder": {"embed_dim": 16}},
+    "semask": {"backbone": SWIN, "decoder": {"embed_dim": 16}},
+    "semask, global": {
+        "backbone": SWIN,
+        "semantic": {"window_levels": []},
+        "decoder": {"embed_dim": 16},
+    },
+}
+
+
 @cache
 def build(case: str) -> tuple[str, BaseModel, SegmentationModel]:
     """Once per case: most of the time of building a Swin goes into layers that are not kept."""

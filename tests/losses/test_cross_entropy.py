@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -30,6 +31,23 @@ TERMS = [math.log(4 / 3), math.log(4), math.log(2)]
 def test_hand_numbers(mean_over, weights, expected):
     weights = None if weights is None else torch.tensor(weights)
     assert pixel_cross_entropy(LOGITS, LABELS, mean_over, weights).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("hardest", "expected"),
+    [(1, TERMS[1] / 4), (2, (TERMS[1] + TERMS[2]) / 4), (9, sum(TERMS) / 4)],
+)
+def test_the_hardest_pixels_alone_are_summed(hardest, expected):
+    loss = pixel_cross_entropy(LOGITS, LABELS, "all", hardest=hardest)
+    assert loss.item() == pytest.approx(expected)
+    logits, labels = torch.cat([LOGITS, 0 * LOGITS]), torch.cat([LABELS, LABELS])
+    both = pixel_cross_entropy(logits, labels, "all", hardest=2)  # four of the eight
+    assert both.item() == pytest.approx((math.log(4) + 3 * math.log(2)) / 8)
+    config = PixelLossConfig(hardest_pixels=1)
+    output = SegOutput(LOGITS, None, "logits", (1, 4), (1, 4))
+    terms = PixelLoss(config)(replace(output, aux={"other": output}), LABELS)
+    assert terms["loss_pixel"].item() == pytest.approx(TERMS[1] / 4)
+    assert terms["loss_pixel_other"].item() == pytest.approx(0.4 * sum(TERMS) / 4)
 
 
 @pytest.mark.parametrize("weights", [None, torch.tensor([0.5, 1.0, 4.0])])

@@ -120,3 +120,13 @@ def test_parts_can_have_a_rate_of_their_own():
         parameter_groups(model, OptimizerConfig(lr_ratios={"decoder.upsampling.": 1}))
     with pytest.raises(ValueError, match="must be above 0"):
         OptimizerConfig(lr_ratios={"decoder.": 0})
+
+
+def test_parts_of_names_are_exempt_from_decay():
+    model = edge_aware()
+    groups = parameter_groups(model, OptimizerConfig(no_decay=("pos_embed", "fc1.bias")))
+    exempt = {n for group in groups if not group["weight_decay"] for n in group["names"]}
+    assert {"backbone.vit.pos_embed", "backbone.edge_head.fc1.bias"} <= exempt
+    assert "backbone.edge_head.fc1.weight" not in exempt
+    with pytest.raises(ConfigError, match="no_decay names 'bias_table', but no parameter"):
+        parameter_groups(model, OptimizerConfig(no_decay=("bias_table",)))

@@ -140,11 +140,17 @@ class Swin(nn.Module):
         channels: Width of each returned map.
         layers: Stages up to the deepest level; later ones are not built.
         norms: LayerNorm of each level, by its number.
+        widths: Of all stages that are built.
+        semantic: SeMask's layers behind the blocks of each stage, which `add_semantic_layers` sets; None: there are
+            none. Each returns the tokens and a map, which goes into `Features.aux` as "stage_0" and so on.
     """
+
+    semantic: nn.ModuleList | None
 
     def __init__(self, swin: SwinTransformer, config: PyramidConfig):
         super().__init__()
         self.config = config
+        self.semantic = None
         stages = [cast(SwinTransformerStage, stage) for stage in cast(nn.Sequential, swin.layers)]
         if config.levels[-1] >= len(stages):
             raise ConfigError(
@@ -159,7 +165,9 @@ class Swin(nn.Module):
         self.layers = nn.ModuleList(
             SwinStage(stage, rates[start:end]) for stage, (start, end) in built
         )
-        self.channels = tuple(int(swin.feature_info[level]["num_chs"]) for level in config.levels)
+        self.window = cast(SwinBlock, cast(SwinStage, self.layers[0]).blocks[0]).attn.window
+        self.widths = tuple(int(info["num_chs"]) for info in swin.feature_info[: len(built)])
+        self.channels = tuple(self.widths[level] for level in config.levels)
         self.norms = nn.ModuleDict(
             {
                 str(level): nn.LayerNorm(width)
@@ -181,9 +189,11 @@ class Swin(nn.Module):
         )
         x = self.patch_embed.proj(F.pad(images, (0, right, 0, down))).permute(0, 2, 3, 1)
         x = self.patch_embed.norm(x.contiguous())  # (b, h, w, c)
-        maps = []
+        maps, aux = [], {}
         for level, stage in enumerate(self.layers):
             x = stage(x, recompute=self.config.gradient_checkpointing and self.training)
+            if self.semantic is not None:
+                x, aux[f"stage_{level}"] = self.semantic[level](x)
             if level in self.config.levels:
                 maps.append(self.norms[str(level)](x).permute(0, 3, 1, 2))  # (b, c, h, w)
         stride = 2 ** self.config.levels[0]
@@ -191,7 +201,7 @@ class Swin(nn.Module):
             cells * patch * stride
             for cells, patch in zip(spatial_size(maps[0]), self.patch_size, strict=True)
         )
-        return Features(tuple(maps), spatial_size(images), (height, width))
+        return Features(tuple(maps), spatial_size(images), (height, width), aux=aux)
 
 
 def padded_to_windows(size: Size, window: Size) -> Size:

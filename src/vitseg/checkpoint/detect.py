@@ -15,6 +15,7 @@ from vitseg.checkpoint.protocols import (
     NRD,
     SEGMENTER,
     SEGVIT,
+    SEMASK,
     SETR,
     SETR_MMSEG,
     Published,
@@ -34,6 +35,13 @@ from vitseg.checkpoint.segvit_swin_reference import (
     convert_segvit_swin,
     is_segvit_swin,
     segvit_swin_architecture,
+)
+from vitseg.checkpoint.semask_reference import (
+    convert_swin_fpn,
+    is_semask,
+    is_swin_fpn,
+    semask_architecture,
+    swin_fpn_architecture,
 )
 from vitseg.checkpoint.setr_mmseg import (
     convert_setr_mmseg,
@@ -98,6 +106,15 @@ DIALECTS = (
         convert_segmenter,
         SEGMENTER,
     ),
+    Dialect("SeMask", "semask", is_semask, semask_architecture, convert_swin_fpn, SEMASK),
+    Dialect(
+        "Swin with Semantic FPN",
+        "fpn",
+        is_swin_fpn,
+        swin_fpn_architecture,
+        convert_swin_fpn,
+        SEMASK,
+    ),
     Dialect("NRD", "nrd", is_nrd, nrd_architecture, convert_nrd, NRD),
 )
 
@@ -105,7 +122,7 @@ _NOT_YET = "it cannot be converted yet"
 _BACKBONE_ONLY = "it has no decoder to convert; to train from it, name the file in backbone.weights"
 
 STRANGERS = (
-    (r"backbone\.layers\.\d+\.semantic_layer\.", "SeMask", _NOT_YET),
+    (r"backbone\.layers\.\d+\.semantic_layer\.", "SeMask with another decoder than FPN", _NOT_YET),
     (r"decode_head\.cls_emb$", "mmsegmentation's Segmenter", _NOT_YET),
     (r"decode_head\.", "another model of mmsegmentation", _NOT_YET),
     (

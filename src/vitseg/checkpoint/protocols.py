@@ -72,6 +72,12 @@ SEGMENTER = Published(
     {768: 512, 640: 640, 512: 512, 480: 320},
     _RESIZES,
 )
+SEMASK = Published(
+    "SeMask's published weights: see the licence of its repository (Picsart-AI-Research/SeMask-Segmentation)",
+    {},
+    {"cityscapes": {"resize": (2048, 1024)}, "coco_stuff_10k": {"resize": (2048, 512)}},
+    mode="whole",
+)
 NRD = Published(
     "NRD's weights: Apache-2.0 (licence of the NRD repository)",
     {},

@@ -62,7 +62,8 @@ class AugmentConfig(BaseModel):
             raise ValueError(
                 f"scale_range is {self.scale_range}, but its first value must not exceed its second"
             )
-        if self.scale_choices is not None and "scale_range" in self.model_fields_set:
+        default = type(self).model_fields["scale_range"].default
+        if self.scale_choices is not None and self.scale_range != default:
             raise ValueError("scale_choices stands in place of scale_range: leave one of them out")
         if self.base_size is not None and self.base_size[0] < self.base_size[1]:
             raise ValueError(f"base_size is {self.base_size}, but it is (long, short): swap them")

@@ -32,6 +32,12 @@ class PixelLossConfig(BaseModel):
     auxiliary_weight: float = Field(
         default=0.4, ge=0, description="weight of each auxiliary output; the main one has 1"
     )
+    hardest_pixels: int | None = Field(
+        default=None,
+        ge=1,
+        description="pixels per image, of highest loss in the batch, that count in the main output's sum (OHEM, in "
+        "some SeMask recipes); the mean is still over what mean_over says; null: all",
+    )
 
 
 class PixelLoss(nn.Module):
@@ -58,15 +64,18 @@ class PixelLoss(nn.Module):
         Returns:
             `loss_pixel` of the output, and of each auxiliary output with its name appended.
         """
-        terms = {"loss_pixel": self._term(output, labels)}
+        terms = {"loss_pixel": self._term(output, labels, self.config.hardest_pixels)}
         for name, auxiliary in output.aux.items():
             term = self.config.auxiliary_weight * self._term(auxiliary, labels)
             terms[f"loss_pixel_{name}"] = term
         return terms
 
-    def _term(self, output: SegOutput, labels: Int[Tensor, "b H W"]) -> Float[Tensor, ""]:
+    def _term(
+        self, output: SegOutput, labels: Int[Tensor, "b H W"], hardest: int | None = None
+    ) -> Float[Tensor, ""]:
         scores = full_scores(output, spatial_size(labels))
-        return pixel_cross_entropy(scores, labels, self.config.mean_over, self.class_weights)
+        mean_over, weights = self.config.mean_over, self.class_weights
+        return pixel_cross_entropy(scores, labels, mean_over, weights, hardest)
 
 
 def pixel_cross_entropy(
@@ -74,6 +83,7 @@ def pixel_cross_entropy(
     labels: Int[Tensor, "b H W"],
     mean_over: MeanOver,
     class_weights: Float[Tensor, " k"] | None = None,
+    hardest: int | None = None,
 ) -> Float[Tensor, ""]:
     """Mean cross-entropy of the pixels; 0 where nothing is labelled.
 
@@ -82,10 +92,14 @@ def pixel_cross_entropy(
         labels: Class indices or IGNORE_INDEX, whose pixels add 0.
         mean_over: See `PixelLossConfig`.
         class_weights: Weight of every class in sum and mean; ignored pixels weigh 1 in a mean over all.
+        hardest: Pixels per image, of highest loss in the batch, that count in the sum; None: all.
     """
+    reduction = "sum" if hardest is None else "none"
     total = F.cross_entropy(
-        logits.float(), labels, class_weights, ignore_index=IGNORE_INDEX, reduction="sum"
+        logits.float(), labels, class_weights, ignore_index=IGNORE_INDEX, reduction=reduction
     )
+    if hardest is not None:
+        total = total.flatten().topk(min(hardest * len(labels), labels.numel())).values.sum()
     is_labelled = labels != IGNORE_INDEX
     if class_weights is None:
         return total / (labels.numel() if mean_over == "all" else is_labelled.sum().clamp(min=1))

@@ -16,12 +16,14 @@ from vitseg.methods import (
     duc,
     eomt,
     fcn,
+    fpn,
     linear,
     nrd,
     pspnet,
     segformer,
     segmenter,
     segvit,
+    semask,
     setr,
     shrunk,
     upernet,
@@ -60,6 +62,7 @@ METHODS: dict[str, Method] = {
     "duc": Method(duc.DucConfig, duc.build, duc.build_loss, lambda config: config.backbone),
     "eomt": Method(eomt.EomtConfig, eomt.build, eomt.build_loss, lambda config: config.backbone),
     "fcn": Method(fcn.FcnConfig, fcn.build, fcn.build_loss, lambda config: config.backbone),
+    "fpn": Method(fpn.FpnConfig, fpn.build, fpn.build_loss, lambda config: config.backbone),
     "linear": Method(
         linear.LinearProbeConfig, linear.build, linear.build_loss, lambda config: config.backbone
     ),
@@ -81,6 +84,9 @@ METHODS: dict[str, Method] = {
     ),
     "segvit": Method(
         segvit.SegVitConfig, segvit.build, segvit.build_loss, lambda config: config.backbone
+    ),
+    "semask": Method(
+        semask.SeMaskConfig, semask.build, semask.build_loss, lambda config: config.backbone
     ),
     "setr": Method(setr.SetrConfig, setr.build, setr.build_loss, lambda config: config.backbone),
     "shrunk": Method(

@@ -45,3 +45,13 @@ def require_levels(levels: tuple[int, ...], reads_shallowest: bool, has_auxiliar
 def deepest_stride(backbone: PyramidConfig) -> int:
     """Stride of the deepest level that is read, in pixels: 32 of stage 3, unless the backbone is dilated."""
     return min(FIRST_STRIDE << backbone.levels[-1], backbone.output_stride)
+
+
+def require_all_levels(backbone: PyramidConfig) -> None:
+    """Raise ValueError unless the levels are 0, 1 and so on: each has half the cells of the one before."""
+    levels = list(backbone.levels)
+    if levels != list(range(len(levels))) or backbone.output_stride != 32:
+        raise ValueError(
+            f"the decoder doubles every level as often as it was halved, but backbone.levels is {levels} with "
+            f"output_stride {backbone.output_stride}: give all from 0, as [0, 1, 2, 3], and leave output_stride out"
+        )

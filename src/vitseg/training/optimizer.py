@@ -39,6 +39,11 @@ class OptimizerConfig(BaseModel):
         default=False,
         description="weight decay of the backbone's normalisation layers, too (as DToP was trained)",
     )
+    no_decay: tuple[str, ...] = Field(
+        default=(),
+        description="parameters whose names contain one of these do not decay, either "
+        "([relative_position_bias_table] in the Swin recipes)",
+    )
     betas: tuple[float, float] = Field(default=(0.9, 0.999), description="AdamW's betas")
     momentum: float = Field(default=0.9, ge=0, lt=1, description="SGD's momentum")
     clip_grad_norm: float | None = Field(
@@ -73,9 +78,14 @@ def parameter_groups(model: SegmentationModel, config: OptimizerConfig) -> list[
     left out.
 
     Raises:
-        ConfigError: No parameter's name begins as one of `lr_ratios` says.
+        ConfigError: No parameter's name begins as one of `lr_ratios` says, or contains what `no_decay` says.
     """
     names = [name for name, _ in model.named_parameters()]
+    for part in config.no_decay:
+        if not any(part in name for name in names):
+            raise ConfigError(
+                f"optimizer.no_decay names {part!r}, but no parameter's name of the model contains that: leave it out."
+            )
     for start in config.lr_ratios:
         if not any(name.startswith(start) for name in names):
             parts = sorted({".".join(name.split(".")[:2]) + "." for name in names})
@@ -113,6 +123,7 @@ def rates(name: str, is_norm: bool, config: OptimizerConfig) -> tuple[float, flo
     for start in sorted(config.lr_ratios, key=len):
         ratio = config.lr_ratios[start] if name.startswith(start) else ratio
     is_exempt = is_norm and not is_head and not config.decay_backbone_norms
+    is_exempt = is_exempt or any(part in name for part in config.no_decay)
     return config.lr * ratio, 0.0 if is_exempt else config.weight_decay
 
 

@@ -1,0 +1,98 @@
+"""SeMask's semantic layers for the stages of a Swin.
+
+Source: SeMask (ICCV workshops 2023). Which stages attend within windows is what its published models have; the text
+knows one kind alone.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from vitseg.backbones.swin import Swin, from_windows, padded_to_windows, to_windows
+from vitseg.errors import ConfigError
+from vitseg.layers.semantic_attention import SemanticAttention, attend_alike
+from vitseg.types import Size
+
+FEW_CLASSES = 19
+"""Up to so many, as of Cityscapes, the published models attend within windows everywhere."""
+
+GLOBAL_WIDTHS = (96, 192)
+"""Embedding widths of the Swins (T, S and L) whose published models attend globally in the two deepest stages."""
+
+
+class SemanticLayersConfig(BaseModel):
+    """Configuration of the semantic layers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    window_levels: tuple[int, ...] | None = Field(
+        default=None,
+        description="stages whose tokens attend within windows, the others' to the whole map; null: as the published "
+        "models: [0, 1] for Swin-T, S and L with more than 19 classes, else all",
+    )
+    window: int | None = Field(
+        default=None, ge=1, description="side of a window in cells; null: that of the Swin"
+    )
+
+
+class SemanticLayer(nn.Module):
+    """The semantic layer behind the blocks of a stage.
+
+    Args:
+        dim: Width of the stage.
+        num_classes: Classes.
+        window: Size of the windows within which tokens attend; None: to the whole map.
+    """
+
+    def __init__(self, dim: int, num_classes: int, window: Size | None):
+        super().__init__()
+        self.attention = SemanticAttention(dim, num_classes)
+        self.window = window
+
+    def forward(
+        self, x: Float[Tensor, "b h w c"]
+    ) -> tuple[Float[Tensor, "b h w c"], Float[Tensor, "b k h w"]]:
+        """The stage's tokens, normalised, with what their like bring; and the semantic map, class logits."""
+        size = x.shape[1], x.shape[2]
+        normed = self.attention.norm(x)
+        if self.window is None:
+            cells = normed.flatten(1, 2)  # (b, h*w, c)
+            q, k, v = self.attention.read(cells)
+            cells = self.attention.add(cells, attend_alike(q, k, v))
+            return cells.unflatten(1, size), q.mT.unflatten(2, size)
+        height, width = padded_to_windows(size, self.window)
+        # Padding follows the norm: padded tokens are zero, and are attended to like any other.
+        padded = F.pad(normed, (0, 0, 0, width - size[1], 0, height - size[0]))
+        windows = to_windows(padded, self.window).flatten(0, 1)  # (b*w, n, c)
+        q, k, v = self.attention.read(windows)
+        windows = self.attention.add(windows, attend_alike(q, k, v))
+        found, semantic = (
+            from_windows(part.unflatten(0, (len(x), -1)), (height, width), self.window)
+            for part in (windows, q)
+        )
+        return found[:, : size[0], : size[1]], semantic[:, : size[0], : size[1]].permute(0, 3, 1, 2)
+
+
+def add_semantic_layers(swin: Swin, config: SemanticLayersConfig, num_classes: int) -> None:
+    """Put a semantic layer behind the blocks of every stage.
+
+    Raises:
+        ConfigError: The configuration names a stage that is not there.
+    """
+    levels = config.window_levels
+    if levels is None:
+        attends_globally = swin.widths[0] in GLOBAL_WIDTHS and num_classes > FEW_CLASSES
+        levels = (0, 1) if attends_globally else range(len(swin.widths))
+    elif max(levels, default=0) >= len(swin.widths):
+        raise ConfigError(
+            f"semantic.window_levels names stage {max(levels)}, but backbone.levels ends with stage "
+            f"{len(swin.widths) - 1}."
+        )
+    window = (config.window, config.window) if config.window is not None else swin.window
+    swin.semantic = nn.ModuleList(
+        SemanticLayer(width, num_classes, window if level in levels else None)
+        for level, width in enumerate(swin.widths)
+    )
