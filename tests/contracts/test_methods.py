@@ -95,6 +95,7 @@ CONFIGS |= {
 
 CONFIGS |= {
     "fpn": {"backbone": RESNET, "decoder": {"embed_dim": 16}},
+    "semaskvit": {"backbone": BACKBONE, "semantic": {"blocks": [1, 4]}},
     "semask": {"backbone": SWIN, "decoder": {"embed_dim": 16}},
     "semask, global": {
         "backbone": SWIN,

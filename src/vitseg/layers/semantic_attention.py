@@ -44,10 +44,10 @@ class SemanticAttention(nn.Module):
         return self.query(normed), self.key(normed), self.value(normed)
 
     def add(
-        self, normed: Float[Tensor, "b n c"], attended: Float[Tensor, "b n c"]
+        self, x: Float[Tensor, "b n c"], attended: Float[Tensor, "b n c"]
     ) -> Float[Tensor, "b n c"]:
-        """The normalised tokens, and gamma times what they attended to."""
-        return normed + self.gamma * self.dropout(self.proj(attended))
+        """The tokens, and gamma times what they attended to. Published models take the normalised ones."""
+        return x + self.gamma * self.dropout(self.proj(attended))
 
 
 def attend_alike(

@@ -24,6 +24,7 @@ from vitseg.methods import (
     segmenter,
     segvit,
     semask,
+    semaskvit,
     setr,
     shrunk,
     upernet,
@@ -87,6 +88,12 @@ METHODS: dict[str, Method] = {
     ),
     "semask": Method(
         semask.SeMaskConfig, semask.build, semask.build_loss, lambda config: config.backbone
+    ),
+    "semaskvit": Method(
+        semaskvit.SeMaskVitConfig,
+        semaskvit.build,
+        semaskvit.build_loss,
+        lambda config: config.backbone,
     ),
     "setr": Method(setr.SetrConfig, setr.build, setr.build_loss, lambda config: config.backbone),
     "shrunk": Method(
