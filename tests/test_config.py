@@ -110,10 +110,10 @@ def test_further_problems_are_counted():
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("method", "method is missing: one of dtop, eomt, linear"),
+        ("method", "method is missing: one of carafe, deeplab, dtop"),
         (
             "backbone",
-            "backbone is missing: the plain ViT and its taps, or the Swin and its levels.",
+            "backbone is missing: the plain ViT and its taps, or the pyramid and its levels.",
         ),
         ("backbone.name", "backbone.name is missing: timm model name"),
         ("backbone.taps", "backbone.taps is missing"),

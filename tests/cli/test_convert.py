@@ -102,7 +102,7 @@ def test_what_cannot_be_converted_leaves_nothing(refused, tmp_path):
     empty.touch()
     cut = write_published(tmp_path / "cut.pth", 150)
     cut.write_bytes(cut.read_bytes()[:-1000])
-    other = tmp_path / "nrd.pth"
+    other = tmp_path / "other.pth"
     torch.save({"state_dict": {"decode_head.c1_bottleneck.0.conv.weight": torch.ones(2)}}, other)
     before = content(tmp_path)
     for path, expected in (
@@ -111,7 +111,7 @@ def test_what_cannot_be_converted_leaves_nothing(refused, tmp_path):
         (empty, "damaged"),
         (cut, "damaged"),
         (tmp_path / "none.pth", "does not exist"),
-        (other, "a checkpoint of NRD"),
+        (other, "a checkpoint of another model of mmsegmentation"),
         ("hf://user/name", "names no file"),
         ("hf://name", "no address on the hub"),
     ):

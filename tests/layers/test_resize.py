@@ -29,6 +29,11 @@ def test_products_are_not_rounded_by_mixed_precision():
     torch.testing.assert_close(found, resize_map(x, (16, 16)))
 
 
+def test_a_map_of_that_size_is_left_alone():
+    x = torch.randn(1, 2, 3, 4, requires_grad=True)
+    assert resize_for_gradients(x, (3, 4)) is x
+
+
 def test_what_needs_no_gradient_is_interpolated():
     x = torch.randn(1, 2, 3, 3)
     assert torch.equal(resize_for_gradients(x, (7, 5)), resize_map(x, (7, 5)))
