@@ -68,13 +68,17 @@ def prepare(name: str, size: Size, threads: int) -> Callable[[], object]:
 
 
 def compare(size: Size, rounds: int, warmups: int) -> list[list[str]]:
+    # First: a process starts with the peak of the one that starts it.
+    processes = {
+        name: peak_above(partial(prepare, name, size, torch.get_num_threads())) for name in NAMES
+    }
     features = features_of(size)
     runs = {name: OnFeatures(name, features) for name in NAMES}
     medians = alternating_medians(runs, rounds=rounds, warmups=warmups)
     class_map = NUM_CLASSES * size[0] * size[1] * 4
     rows = []
     for name, run in runs.items():
-        before, peak = peak_above(partial(prepare, name, size, torch.get_num_threads()))
+        before, peak = processes[name]
         tensors = peak_memory(run, torch.device("cpu"))
         rows.append(
             [
