@@ -64,6 +64,7 @@ UNCOUNTED = ("layer_norm", "batch_norm", "upsample_bilinear2d")
 CROPS = {"512x512": (512, 512), "640x640": (640, 640), "768x768": (768, 768)}
 
 
+@pytest.mark.slow
 @pytest.mark.golden
 def test_multiply_adds_are_the_references(shared):
     published = json.loads((shared / "golden" / "semask_flops.json").read_text())
