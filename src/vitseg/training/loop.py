@@ -18,7 +18,6 @@ from torch.utils.data import DataLoader, Dataset
 from vitseg.backbones.create import pretrained_mean_std
 from vitseg.checkpoint.model_dir import ModelRecord, save_model
 from vitseg.data.balance import Balance, measure_balance
-from vitseg.data.catalog import open_dataset
 from vitseg.data.check.fast import fast_findings
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
@@ -38,8 +37,8 @@ from vitseg.training.samples import training_samples
 from vitseg.training.schedule import lr_at
 from vitseg.training.start import start_from
 from vitseg.training.state import STATE, Progress, load_state, save_state, seed_everything
-from vitseg.training.step import LossOfModel
 from vitseg.training.stop import InterruptedRunError, StopSignals, ignore_interrupts
+from vitseg.training.task import TrainingTask, task_of
 
 Batch = tuple[Tensor | Sequence[Tensor], Tensor]
 """Images, or the feature maps that a cache holds of them, and their labels."""
@@ -51,6 +50,7 @@ def train(
     resume: bool = False,
     display: Display | None = None,
     cache_features: Path | None = None,
+    task: TrainingTask | None = None,
 ) -> Path:
     """Train a model.
 
@@ -62,6 +62,7 @@ def train(
         display: Where progress is shown; nothing is shown where not given.
         cache_features: Folder of a `FeatureCache`, filled where it is not: the head is then trained on features read
             from there, the same as without but for their 16 bits. For a frozen backbone and fixed views.
+        task: Data sets, starting weights and loss that are not the recipe's, see `TrainingTask`.
 
     Returns:
         The folder of the best model.
@@ -71,7 +72,7 @@ def train(
         DataError: The data set cannot be read.
         InterruptedRunError: Ctrl-C or SIGTERM; the state is saved.
     """
-    return _Run(recipe, out, resume, display or Display(quiet=True), cache_features).run()
+    return _Run(recipe, out, resume, display or Display(quiet=True), cache_features, task).run()
 
 
 class _Run:
@@ -82,25 +83,20 @@ class _Run:
         resume: bool,
         display: Display,
         cache_features: Path | None,
+        task: TrainingTask | None,
     ):
         self.recipe, self.out, self.display = recipe, out, display
         config = recipe.training
-        if recipe.data.source is None:
-            raise ConfigError(
-                "no data set: pass --data NAME:ROOT, or set data.source in the recipe."
-            )
         _check_out(out, resume)
         if cache_features is not None:
             require_cacheable(recipe)
-        data = recipe.data
-        self.train_set, self.val_set = (
-            open_dataset(recipe.data.source, split, data.merge, data.ignore)
-            for split in (data.train_split, data.val_split)
-        )
+        task = task or task_of(recipe)
+        self.train_set, self.val_set = task.train_set, task.val_set
         for dataset in (self.train_set, self.val_set):
-            if not len(dataset):
+            if dataset is not None and not len(dataset):
                 raise DataError(f"split {dataset.split} of {recipe.data.source} is empty.")
-        require_same_classes(self.train_set.classes, self.val_set)
+        if self.val_set is not None:
+            require_same_classes(self.train_set.classes, self.val_set)
         self.warnings = check_before_training(self.train_set, self.val_set)
         self.balance = self._measure_balance()
         mean, std = pretrained_mean_std(METHODS[recipe.method].backbone(recipe.model))
@@ -122,6 +118,7 @@ class _Run:
             self.start_warning = start_from(
                 config.init_from, model, recipe.method, self.train_set.classes
             )
+        task.prepare(model)
         if self.fabric.world_size > 1 and self.fabric.device.type == "cuda":
             # Of the whole batch, not of a device's share (torch has no such layer for the CPU).
             nn.SyncBatchNorm.convert_sync_batchnorm(model)  # in place
@@ -131,7 +128,7 @@ class _Run:
         criterion = METHODS[recipe.method].build_loss(
             recipe.model, None if weights is None else torch.from_numpy(weights).float()
         )
-        step = LossOfModel(model, criterion, config.freeze_backbone)
+        step = task.step(model, criterion, config.freeze_backbone)
         optimizer = build_optimizer(model, recipe.optimizer)
         self.base_lrs = [group["lr"] for group in optimizer.param_groups]
         self.step, self.optimizer = self.fabric.setup(step, optimizer)
@@ -170,9 +167,10 @@ class _Run:
             text = yaml.safe_dump(self.recipe.to_mapping(), sort_keys=False)
             (self.out / "recipe.yaml").write_text(text, encoding="utf-8")
             self.log = RunLog(self.out, self.progress.iteration)
+        num_val = 0 if self.val_set is None else len(self.val_set)
         self.display.started(
             f"{self.recipe.method} on {self.recipe.data.source}: {len(self.train_set)} training and "
-            f"{len(self.val_set)} validation images, {self.train_set.classes.num_classes} classes, "
+            f"{num_val} validation images, {self.train_set.classes.num_classes} classes, "
             f"{self.fabric.world_size} x {self.fabric.device.type}; {self.train_set.source}"
         )
         for warning in self.warnings:
@@ -275,7 +273,10 @@ class _Run:
             )
 
     def _validate(self) -> None:
-        if self.fabric.is_global_zero:
+        if self.fabric.is_global_zero and self.val_set is None:
+            self._save_models(None)
+        elif self.fabric.is_global_zero:
+            assert self.val_set is not None
             predictor = Predictor(self.model, self._record({}), self.fabric.device)
             with self.display.validation(len(self.val_set)) as advance:
                 result = evaluate(predictor, self.val_set, advance)
@@ -290,12 +291,16 @@ class _Run:
             self._save_models(result)
         self.fabric.barrier()
 
-    def _save_models(self, result: Evaluation) -> None:
-        miou, best = result.scores.mean_iou, self.progress.best_miou
-        metrics = {"iteration": self.progress.iteration, **result.to_json()}
+    def _save_models(self, result: Evaluation | None) -> None:
+        """Save the last model, and as the best one if it is; without a result there is no better than the last."""
+        metrics: dict = {"iteration": self.progress.iteration}
+        best, miou = self.progress.best_miou, None
+        if result is not None:
+            metrics |= result.to_json()
+            miou = result.scores.mean_iou
         record = self._record(metrics)
         save_model(self.out / "last", self.model, record)
-        if best is None or miou > best or math.isnan(best):
+        if miou is None or best is None or miou > best or math.isnan(best):
             self.progress.best_miou = miou
             save_model(self.out / "best", self.model, record)
         if self.progress.iteration == self.recipe.training.iterations:
@@ -340,7 +345,7 @@ class _Run:
 
 
 def check_before_training(
-    train_set: SegmentationDataset, val_set: SegmentationDataset
+    train_set: SegmentationDataset, val_set: SegmentationDataset | None
 ) -> list[Finding]:
     """Run the fast part of `vitseg data check`; returns its warnings.
 

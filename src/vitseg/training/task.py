@@ -1,0 +1,57 @@
+"""What a caller of the training settles beyond a recipe, as for learning new classes on top of another model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from vitseg.data.catalog import open_dataset
+from vitseg.data.dataset import SegmentationDataset
+from vitseg.errors import ConfigError
+from vitseg.methods import SegmentationModel
+from vitseg.training.recipe import Recipe
+from vitseg.training.step import LossOfModel
+
+StepBuilder = Callable[[SegmentationModel, nn.Module, bool], LossOfModel]
+"""(model, criterion, freeze_backbone) to the module that gives the loss terms of a batch."""
+
+
+def nothing(model: SegmentationModel) -> None:
+    """Leave a model as it was built."""
+
+
+@dataclass(frozen=True)
+class TrainingTask:
+    """Part of a larger undertaking, for which a recipe has no words.
+
+    Attributes:
+        train_set: What is trained on, instead of the recipe's split.
+        val_set: What is validated on; None: nothing is, and the best model is the last one.
+        prepare: Called with the new model, before its optimiser is made: gives it weights to start from, and freezes
+            parameters. A resumed run calls it, too.
+        step: What makes the training step, for losses that look at more than the model's output.
+    """
+
+    train_set: SegmentationDataset
+    val_set: SegmentationDataset | None
+    prepare: Callable[[SegmentationModel], None] = nothing
+    step: StepBuilder = LossOfModel
+
+
+def task_of(recipe: Recipe) -> TrainingTask:
+    """Training as the recipe says, on the splits of its data set.
+
+    Raises:
+        ConfigError: The recipe names no data set.
+        DataError: The data set cannot be read.
+    """
+    data = recipe.data
+    if data.source is None:
+        raise ConfigError("no data set: pass --data NAME:ROOT, or set data.source in the recipe.")
+    train_set, val_set = (
+        open_dataset(data.source, split, data.merge, data.ignore)
+        for split in (data.train_split, data.val_split)
+    )
+    return TrainingTask(train_set, val_set)
