@@ -25,7 +25,7 @@ from vitseg.render.palette import save_label_png
 Size = tuple[int, int]
 """(height, width)."""
 
-Readout = Literal["mixing", "presence", "cell_presence", "logits"]
+Readout = Literal["mixing", "presence", "cell_presence", "logits", "joined"]
 """How an output gives the scores of the classes; `SegOutput` says what each is."""
 
 
@@ -63,6 +63,8 @@ class SegOutput:
     - "cell_presence": Y_k = the resize of softmax(class_logits_k)_0 * sigmoid(mask_logits_k): as "presence", but the
       product is resized, not the logits.
     - "logits": Y_k = M_k, of any sign; query k is class k, and `class_logits` is None.
+    - "joined": the scores of each of `parts`, one behind the other; `mask_logits` are those of all parts, and
+      `class_logits` is None. A part's scores are computed by themselves, so that no bit of them depends on the others.
 
     `mask_logits` cover `padded_size`; pixels beyond `input_size` are padding. `aux` holds the outputs of earlier
     stages, by name, for deep supervision.
@@ -74,9 +76,12 @@ class SegOutput:
     input_size: Size
     padded_size: Size
     aux: Mapping[str, SegOutput] = field(default_factory=dict)
+    parts: tuple[SegOutput, ...] = ()
 
     @property
     def num_classes(self) -> int:
+        if self.readout == "joined":
+            return sum(part.num_classes for part in self.parts)
         if self.readout != "mixing":
             return self.mask_logits.shape[1]
         assert self.class_logits is not None

@@ -30,6 +30,10 @@ CONFIGS = {
         "decoder": {"classifier": "presence", "self_attention": False, "supervise": "layers"},
     },
 }
+ONE_MIXED, TWO = {"num_classes": 3, "decoder": {}}, {"num_classes": 2}
+CONFIGS |= {
+    "segvit_cl": {"backbone": BACKBONE, "tasks": [ONE_MIXED, TWO]},
+}
 SWIN = {"name": "swin_tiny_patch4_window7_224", "pretrained": False, "levels": [0, 1]}
 CONFIGS |= {
     "segvit, dot product": {"backbone": BACKBONE, "decoder": {"masks": "dot_product"}},

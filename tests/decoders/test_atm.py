@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from vitseg.decoders.atm import AtmConfig, AtmDecoder, AttentionToMask
+from vitseg.decoders.atm import AtmConfig, AtmDecoder
+from vitseg.decoders.atm_layers import AttentionToMask
 from vitseg.errors import ConfigError
 from vitseg.types import Features
 

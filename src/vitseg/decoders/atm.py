@@ -15,8 +15,9 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from vitseg.decoders.atm_layers import AtmLayer, folding_pays, products
 from vitseg.errors import ConfigError
-from vitseg.layers.attention import attend, require_whole_heads
+from vitseg.layers.attention import require_whole_heads
 from vitseg.layers.ragged import RaggedTokens
 from vitseg.types import Features, SegOutput
 
@@ -63,111 +64,6 @@ class AtmConfig(BaseModel):
         description='what is supervised: the last layer of each stage, masks summed over stages ("stages"), or '
         'every layer of a single stage, masks not summed ("layers")',
     )
-
-
-class AttentionToMask(nn.Module):
-    """Cross-attention from class queries to image tokens whose scores are also masks (SegViT eq. 1-3).
-
-    The mask logits are the mean over heads of the scaled scores before the softmax. The sum over heads of per-head
-    products is the product over all channels, so they cost one matrix product and the attention itself can run fused.
-    """
-
-    def __init__(self, embed_dim: int, num_heads: int, dropout: float):
-        super().__init__()
-        self.num_heads = num_heads
-        self.dropout = dropout
-        self.q = nn.Linear(embed_dim, embed_dim)
-        self.k = nn.Linear(embed_dim, embed_dim)
-        self.v = nn.Linear(embed_dim, embed_dim)
-        self.proj = nn.Linear(embed_dim, embed_dim)
-
-    def forward(
-        self,
-        queries: Float[Tensor, "b q c"],
-        keys: Float[Tensor, "#b n c"],
-        values: Float[Tensor, "#b n c"],
-        with_mask: bool,
-        lengths: tuple[int, ...] | None = None,
-    ) -> tuple[Float[Tensor, "b q c"], Float[Tensor, "_ q n"] | None]:
-        """Attended queries and, if asked for, mask logits.
-
-        Args:
-            queries: The class queries.
-            keys: The memory, projected by `k`.
-            values: The memory, projected by `v`.
-            with_mask: Whether the mask logits are wanted.
-            lengths: Tokens of each image, where the images' memories are packed into one; so are then the masks.
-        """
-        queries = self.q(queries)
-        mask = None
-        if with_mask:
-            head_dim = queries.shape[-1] // self.num_heads
-            mask = _products(queries * (head_dim**-0.5 / self.num_heads), keys, lengths)
-        dropout = self.dropout if self.training else 0.0
-        attended = attend(queries, keys, values, self.num_heads, dropout, lengths)
-        return self.proj(attended), mask
-
-
-def _products(
-    queries: Float[Tensor, "b q c"],
-    keys: Float[Tensor, "_ n c"],
-    lengths: tuple[int, ...] | None,
-) -> Float[Tensor, "_ q n"]:
-    """Of every query with every key of its image; `lengths` where the keys are packed, and then the products, too."""
-    if lengths is None or len(lengths) == 1:
-        return queries @ keys.transpose(1, 2)
-    images = zip(queries, keys[0].split(lengths), strict=True)
-    return torch.cat([query @ key.T for query, key in images], dim=1)[None]
-
-
-class QuerySelfAttention(nn.Module):
-    """Self-attention among the class queries."""
-
-    def __init__(self, embed_dim: int, num_heads: int, dropout: float):
-        super().__init__()
-        self.num_heads = num_heads
-        self.dropout = dropout
-        self.in_proj = nn.Linear(embed_dim, 3 * embed_dim)
-        self.out_proj = nn.Linear(embed_dim, embed_dim)
-
-    def forward(self, queries: Float[Tensor, "b q c"]) -> Float[Tensor, "b q c"]:
-        """Every query attends to every query."""
-        q, k, v = self.in_proj(queries).chunk(3, dim=-1)
-        dropout = self.dropout if self.training else 0.0
-        return self.out_proj(attend(q, k, v, self.num_heads, dropout))
-
-
-class AtmLayer(nn.Module):
-    """Post-norm decoder layer: self-attention (optional), attention-to-mask, MLP with ReLU."""
-
-    def __init__(self, embed_dim: int, num_heads: int, dropout: float, self_attention: bool):
-        super().__init__()
-        self.self_attn = None
-        if self_attention:
-            self.self_attn = QuerySelfAttention(embed_dim, num_heads, dropout)
-            self.norm1 = nn.LayerNorm(embed_dim)
-        self.cross_attn = AttentionToMask(embed_dim, num_heads, dropout)
-        self.norm2 = nn.LayerNorm(embed_dim)
-        self.fc1 = nn.Linear(embed_dim, 4 * embed_dim)
-        self.fc2 = nn.Linear(4 * embed_dim, embed_dim)
-        self.norm3 = nn.LayerNorm(embed_dim)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(
-        self,
-        queries: Float[Tensor, "b q c"],
-        keys: Float[Tensor, "#b n c"],
-        values: Float[Tensor, "#b n c"],
-        with_mask: bool,
-        lengths: tuple[int, ...] | None = None,
-    ) -> tuple[Float[Tensor, "b q c"], Float[Tensor, "_ q n"] | None]:
-        """Updated queries and, if asked for, mask logits; see `AttentionToMask`."""
-        if self.self_attn is not None:
-            queries = self.norm1(queries + self.dropout(self.self_attn(queries)))
-        attended, mask = self.cross_attn(queries, keys, values, with_mask, lengths)
-        queries = self.norm2(queries + self.dropout(attended))
-        hidden = self.dropout(F.relu(self.fc1(queries)))
-        return self.norm3(queries + self.dropout(self.fc2(hidden))), mask
 
 
 class AtmStage(nn.Module):
@@ -221,15 +117,14 @@ class AtmStage(nn.Module):
         every_layer: bool,
         lengths: tuple[int, ...] | None,
     ) -> list[tuple[Float[Tensor, "b q c"], Float[Tensor, "_ q n"]]]:
-        keys_values = self._project(memory)
         outputs = []
-        for index, layer in enumerate(self.layers):
+        keys_values = self._keys_values(queries, memory, lengths)
+        for index, (layer, (keys, values)) in enumerate(zip(self.layers, keys_values, strict=True)):
             supervised = every_layer or index == len(self.layers) - 1
-            keys, values = keys_values[2 * index : 2 * index + 2]
             from_attention = supervised and self.mask_embed is None
             queries, mask = layer(queries, keys, values, from_attention, lengths)
             if supervised and self.mask_embed is not None:
-                mask = _products(self.mask_embed(queries), memory, lengths)
+                mask = products(self.mask_embed(queries), memory, lengths)
             if mask is not None:
                 outputs.append((queries, mask))
         return outputs
@@ -247,9 +142,8 @@ class AtmStage(nn.Module):
             lengths, memory = features.lengths, self._read(features.tokens[None])
         else:
             lengths, memory = None, self._memory(features)
-        keys_values = self._project(memory)
-        for index, layer in enumerate(self.layers):
-            keys, values = keys_values[2 * index : 2 * index + 2]
+        keys_values = self._keys_values(queries, memory, lengths)
+        for layer, (keys, values) in zip(self.layers, keys_values, strict=True):
             queries, _ = layer(queries, keys, values, with_mask=False, lengths=lengths)
         return queries
 
@@ -261,13 +155,22 @@ class AtmStage(nn.Module):
     def _read(self, features: Tensor) -> Tensor:
         return self.input_norm(self.input_proj(features))
 
-    def _project(self, memory: Float[Tensor, "b n c"]) -> tuple[Tensor, ...]:
-        """Keys and values of every layer: the memory is the same for all, so one matrix product serves them."""
+    def _keys_values(
+        self, queries: Tensor, memory: Float[Tensor, "b n c"], lengths: tuple[int, ...] | None
+    ) -> list[tuple[Tensor, Tensor | None]]:
+        """What every layer reads of the memory, see `AttentionToMask`.
+
+        The memory is the same for all layers, so one matrix product projects it for them; few queries read it as it
+        is.
+        """
         attentions = [cast(AtmLayer, layer).cross_attn for layer in self.layers]
+        if lengths is None and folding_pays(queries, attentions[0].num_heads):
+            return [(memory, None)] * len(attentions)
         parts = [part for attention in attentions for part in (attention.k, attention.v)]
         weight = torch.cat([part.weight for part in parts])
         bias = torch.cat([part.bias for part in parts])
-        return F.linear(memory, weight, bias).chunk(len(parts), dim=-1)
+        projected = F.linear(memory, weight, bias).chunk(len(parts), dim=-1)
+        return list(zip(projected[::2], projected[1::2], strict=True))
 
 
 def _projection(kind: str, in_channels: int, embed_dim: int) -> tuple[nn.Module, nn.Module]:

@@ -15,7 +15,8 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from vitseg.decoders.atm import AtmConfig, AtmDecoder, AtmLayer, AtmStage, atm_width
+from vitseg.decoders.atm import AtmConfig, AtmDecoder, AtmStage, atm_width
+from vitseg.decoders.atm_layers import AtmLayer
 from vitseg.layers.grid import GridInterpolation, resample_grid
 from vitseg.types import Features, SegOutput, Size, spatial_size
 

@@ -36,6 +36,8 @@ def pixel_scores(
         output: Masks over the token grid, with class logits where its readout has some.
         rows: Half-open range of pixel rows; all rows where not given.
     """
+    if output.readout == "joined":
+        return torch.cat([pixel_scores(part, rows) for part in output.parts], dim=1)
     height, width = output.input_size
     start, stop = rows or (0, height)
     cells, class_logits = output.mask_logits, output.class_logits
@@ -110,17 +112,7 @@ class OutputScores:
     """Scores of one image of a model's output."""
 
     def __init__(self, output: SegOutput, index: int = 0):
-        class_logits = output.class_logits
-        self.output = SegOutput(
-            # Channels-last, the rows of a strip are upsampled, mixed and compared without a transposition.
-            output.mask_logits[index : index + 1]
-            .float()
-            .contiguous(memory_format=torch.channels_last),
-            None if class_logits is None else class_logits[index : index + 1].float(),
-            output.readout,
-            output.input_size,
-            output.padded_size,
-        )
+        self.output = _of_image(output, index)
         self.size = output.input_size
         self.num_classes = output.num_classes
         self.min_rows = 1
@@ -128,6 +120,20 @@ class OutputScores:
 
     def rows(self, start: int, stop: int) -> Float[Tensor, "k R W"]:
         return pixel_scores(self.output, rows=(start, stop))[0]
+
+
+def _of_image(output: SegOutput, index: int) -> SegOutput:
+    """One image's output in float32, without the earlier stages."""
+    class_logits = output.class_logits
+    return SegOutput(
+        # Channels-last, the rows of a strip are upsampled, mixed and compared without a transposition.
+        output.mask_logits[index : index + 1].float().contiguous(memory_format=torch.channels_last),
+        None if class_logits is None else class_logits[index : index + 1].float(),
+        output.readout,
+        output.input_size,
+        output.padded_size,
+        parts=tuple(_of_image(part, index) for part in output.parts),
+    )
 
 
 class TensorScores:

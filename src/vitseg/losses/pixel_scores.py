@@ -13,6 +13,8 @@ from vitseg.types import SegOutput, Size
 
 def full_scores(output: SegOutput, size: Size) -> Float[Tensor, "b k H W"]:
     """Class scores Y (see `SegOutput`) at pixel size, padding cut off."""
+    if output.readout == "joined":
+        return torch.cat([full_scores(part, size) for part in output.parts], dim=1)
     batch_and_queries = output.mask_logits.shape[:2]
     cells, class_logits = output.mask_logits, output.class_logits
     if output.readout == "cell_presence":

@@ -23,6 +23,7 @@ from vitseg.methods import (
     segformer,
     segmenter,
     segvit,
+    segvit_cl,
     semask,
     semaskvit,
     setr,
@@ -85,6 +86,12 @@ METHODS: dict[str, Method] = {
     ),
     "segvit": Method(
         segvit.SegVitConfig, segvit.build, segvit.build_loss, lambda config: config.backbone
+    ),
+    "segvit_cl": Method(
+        segvit_cl.SegVitClConfig,
+        segvit_cl.build,
+        segvit_cl.build_loss,
+        lambda config: config.backbone,
     ),
     "semask": Method(
         semask.SeMaskConfig, semask.build, semask.build_loss, lambda config: config.backbone

@@ -1,0 +1,51 @@
+"""The loss of decoders that were learnt one after the other: each on its own classes."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from vitseg.classes import IGNORE_INDEX
+from vitseg.losses.atm import AtmLoss, AtmLossConfig
+from vitseg.types import SegOutput
+
+
+class JoinedLoss(nn.Module):
+    """The attention-to-mask loss of every part of a "joined" output.
+
+    Pixels of other parts' classes are to a part what ignored pixels are: negatives of its masks, and of no class
+    (thesis section 4.2.3: labels of other tasks are background).
+
+    Args:
+        config: Weights of the terms, the same for all parts.
+        sizes: Classes of each part.
+        class_weights: (k,) of all classes, see `AtmLoss`.
+    """
+
+    def __init__(
+        self, config: AtmLossConfig, sizes: tuple[int, ...], class_weights: Tensor | None = None
+    ):
+        super().__init__()
+        self.sizes = sizes
+        weights = [None] * len(sizes) if class_weights is None else class_weights.split(list(sizes))
+        self.losses = nn.ModuleList(AtmLoss(config, weight) for weight in weights)
+
+    def forward(self, output: SegOutput, labels: Int[Tensor, "b H W"]) -> dict[str, Tensor]:
+        """Weighted terms by name, those of part t with `_task_t` appended; their sum is the loss.
+
+        Args:
+            output: What the decoders returned.
+            labels: Class indices or IGNORE_INDEX, at the size of the images.
+        """
+        terms: dict[str, Tensor] = {}
+        first = 0
+        for task, (part, loss, size) in enumerate(
+            zip(output.parts, self.losses, self.sizes, strict=True)
+        ):
+            own = (labels >= first) & (labels < first + size)
+            of_task = torch.where(own, labels - first, IGNORE_INDEX)
+            for name, value in loss(part, of_task).items():
+                terms[f"{name}_task_{task}"] = value
+            first += size
+        return terms
