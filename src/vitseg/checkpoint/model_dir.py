@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vitseg.checkpoint.hub import fetch_folder, hub_address
+from vitseg.checkpoint.learnt import LearntTask, require_unchanged
 from vitseg.checkpoint.versions import package_versions
 from vitseg.classes import ClassTable
 from vitseg.config import parse
@@ -49,6 +50,10 @@ class ModelRecord(BaseModel):
     inference: dict[str, Any] = Field(default_factory=dict, description="the inference protocol")
     recipe: dict[str, Any] = Field(default_factory=dict, description="what it was trained with")
     metrics: dict[str, Any] = Field(default_factory=dict, description="what it scored, and on what")
+    tasks: tuple[LearntTask, ...] = Field(
+        default=(),
+        description="what an extended model learnt, one task after the other, with hashes of its parameters",
+    )
     license: str | None = Field(
         default=None, description="licence of the weights, where it is known"
     )
@@ -91,7 +96,8 @@ def load_model(path: Path | str) -> tuple[SegmentationModel, ModelRecord]:
         path: A model directory, a run folder (its best model is read) or `hf://user/name`.
 
     Raises:
-        CheckpointError: No model there, a missing or changed file, or weights that do not fit.
+        CheckpointError: No model there, a missing or changed file, weights that do not fit, or an extended model whose
+            earlier tasks are not what they were.
     """
     path = find_model_dir(path)
     record = read_record(path)
@@ -110,6 +116,7 @@ def load_model(path: Path | str) -> tuple[SegmentationModel, ModelRecord]:
     except SafetensorError as error:
         raise CheckpointError(f"{path / WEIGHTS} is damaged: {error}") from error
     fill(model, state, f"{path / WEIGHTS} does not fit its {CONFIG}")
+    require_unchanged(record.tasks, state, str(path))
     return model.eval(), record
 
 

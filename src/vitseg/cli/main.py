@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from vitseg.cli.classes import classes
 from vitseg.cli.compare import compare
 from vitseg.cli.convert import convert
 from vitseg.cli.data import data_app
@@ -16,6 +17,7 @@ from vitseg.cli.demo import demo
 from vitseg.cli.doctor import doctor
 from vitseg.cli.evaluate import evaluate
 from vitseg.cli.explain import explain
+from vitseg.cli.extend import extend
 from vitseg.cli.predict import predict
 from vitseg.cli.profile import profile
 from vitseg.cli.push import push
@@ -38,6 +40,8 @@ for verb in (
     evaluate,
     compare,
     tune,
+    extend,
+    classes,
     predict,
     video,
     explain,
