@@ -40,7 +40,7 @@ def tensor_hash(value: Tensor) -> str:
     """SHA-256 of type, shape and content of a tensor."""
     digest = hashlib.sha256(f"{value.dtype} {tuple(value.shape)} ".encode())
     flat = value.detach().cpu().contiguous().flatten()
-    digest.update(flat.view(torch.uint8).numpy())
+    digest.update(flat.view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vitseg.inference.explain import Explanation
     from vitseg.inference.explain_cells import CellExplanation
     from vitseg.inference.explain_exits import ExitExplanation
+    from vitseg.inference.explain_tasks import TaskExplanation
     from vitseg.inference.predictor import Predictor
 
 INDEX = "index.html"
@@ -36,6 +37,12 @@ HOW_TO_READ_CELLS = (
     "it sees there and around. For each pixel the network reads the guidance, made of the fine features of the "
     "backbone (here its three main directions, as red, green and blue), and where in the square the pixel is "
     "(red: to the right, green: down), and answers with the scores of the classes."
+)
+
+HOW_TO_READ_TASKS = (
+    "The model learnt its classes in several tasks, and a pixel belongs to the class that scores best of all tasks'. "
+    "Bright pixels are claimed by the task; below are the labels that the model would give had it learnt nothing after "
+    "it, which is what it gave before the next task was added."
 )
 
 HOW_TO_READ = (
@@ -69,7 +76,7 @@ def explain(
     """Show how a model comes to its labels.
 
     Of SegViT and Shrunk, per class its probability and every stage's mask; of a pruned model, where its tokens left; of
-    NRD, its cells and what their networks read.
+    NRD, its cells and what their networks read; of a model that was extended, which task claims which pixel.
     Images are run whole, in one view. An image that cannot be read is reported and left out; the exit code is then 2.
     """
     from rich.console import Console
@@ -111,24 +118,30 @@ def _drawing(
 ) -> tuple[Callable[[Path], Image.Image], str]:
     """What draws the sheet of a photo, and how to read it."""
     from vitseg.decoders.nrd import NrdDecoder
+    from vitseg.decoders.task_decoders import TaskDecoders
     from vitseg.inference.explain import explain as explain_image
     from vitseg.inference.explain import require_stages
     from vitseg.inference.explain_cells import explain_cells
     from vitseg.inference.explain_exits import explain_exits, require_exits
+    from vitseg.inference.explain_tasks import explain_tasks
     from vitseg.methods.dtop import DtopModel
 
     prunes = isinstance(predictor.model, DtopModel)
     has_cells = isinstance(predictor.model.decoder, NrdDecoder)
-    if (prunes or has_cells) and (classes is not None or top is not None):
+    has_tasks = isinstance(predictor.model.decoder, TaskDecoders)
+    if (prunes or has_cells or has_tasks) and (classes is not None or top is not None):
+        kind = "a pruned model" if prunes else "NRD" if has_cells else "a model of several tasks"
         raise ConfigError(
-            f"--classes and --top choose the masks of a SegViT; of {'a pruned model' if prunes else 'NRD'} there is "
-            "one sheet with all classes: leave them out."
+            f"--classes and --top choose the masks of a SegViT; of {kind} there is one sheet with all classes: leave "
+            "them out."
         )
     if prunes:
         require_exits(predictor)
         return lambda path: draw_exits(explain_exits(predictor, path)), HOW_TO_READ_EXITS
     if has_cells:
         return lambda path: draw_cells(explain_cells(predictor, path)), HOW_TO_READ_CELLS
+    if has_tasks:
+        return lambda path: draw_tasks(explain_tasks(predictor, path)), HOW_TO_READ_TASKS
     require_stages(predictor)
     chosen = None if classes is None else find_classes(classes, predictor.classes)
 
@@ -196,21 +209,41 @@ def draw_exits(explanation: ExitExplanation) -> Image.Image:
     """The sheet of one image of a pruned model."""
     from dataclasses import replace
 
-    from vitseg.render.exits import ExitPictures, exits_sheet
+    from vitseg.render.stages import StagePictures, stages_sheet
 
     found = explanation.segmentation
     columns = [
-        ExitPictures(
+        StagePictures(
             title=stage.name,
             note=f"{stage.alive_share:.0%} of the tokens {'stayed' if last else 'go on'}",
-            left=stage.left,
+            settled=stage.left,
             overlay=replace(found, label_map=stage.label_map).overlay(legend=False),
         )
         for stage, last in (
             (stage, stage is explanation.stages[-1]) for stage in explanation.stages
         )
     ]
-    return exits_sheet(found.image, columns)
+    return stages_sheet(found.image, columns)
+
+
+def draw_tasks(explanation: TaskExplanation) -> Image.Image:
+    """The sheet of one image of a model of several tasks."""
+    from dataclasses import replace
+
+    from vitseg.errors import first_names
+    from vitseg.render.stages import StagePictures, stages_sheet
+
+    found = explanation.segmentation
+    columns = [
+        StagePictures(
+            title=f"task {number}: {first_names(claim.classes)}",
+            note=f"claims {claim.share:.1%}",
+            settled=claim.claimed,
+            overlay=replace(found, label_map=claim.label_map).overlay(legend=False),
+        )
+        for number, claim in enumerate(explanation.claims)
+    ]
+    return stages_sheet(found.image, columns)
 
 
 def draw_cells(explanation: CellExplanation) -> Image.Image:

@@ -91,6 +91,21 @@ class LabelTable:
             self.hint,
         )
 
+    def as_known(self, classes: ClassTable) -> LabelTable:
+        """The table in terms of a model that learnt its classes in another order, or knows others.
+
+        Args:
+            classes: The model's. Of those that the data set lacks no pixel is labelled, and pixels of classes that the
+                model lacks count nowhere.
+        """
+        index_of = {name: index for index, name in enumerate(classes.names)}
+        new_index = [index_of.get(name, IGNORE_INDEX) for name in self.classes.names]
+        mapping = {
+            raw: IGNORE_INDEX if index == IGNORE_INDEX else new_index[index]
+            for raw, index in self.mapping.items()
+        }
+        return LabelTable(classes, mapping, self.raw_names, self.colors, self.hint)
+
     def _joint_names(
         self, merge: Mapping[str, Sequence[str]], ignore: Sequence[str]
     ) -> dict[str, str]:

@@ -174,7 +174,10 @@ def _predict(
 def joined_as_trained(
     dataset: SegmentationDataset, source: str, record: ModelRecord
 ) -> SegmentationDataset:
-    """The data set itself, or where its classes are not the model's, with classes joined as in the training.
+    """The data set itself, or where its classes are not the model's, in the model's terms.
+
+    Classes are joined and left out as in the training. A model that learnt its classes in several tasks has them in
+    another order than any data set: there they are matched by name, and the data set's other classes are ignored.
 
     Args:
         dataset: A split.
@@ -184,6 +187,8 @@ def joined_as_trained(
     Raises:
         ConfigError: It lacks classes that the training joined or left out.
     """
+    if record.tasks and set(dataset.classes.names) & set(record.classes.names):
+        return dataset.with_labels(dataset.labels.as_known(record.classes))
     trained = record.recipe.get("data", {})
     joint, ignored = trained.get("merge"), trained.get("ignore", ())
     if dataset.classes.names == record.classes.names or not (joint or ignored):
