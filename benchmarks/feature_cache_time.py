@@ -38,10 +38,12 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 BACKBONE = {"name": "vit_base_patch16_384", "pretrained": False, "prefix_tokens": "drop"}
 LAST = {**BACKBONE, "taps": [11], "tap_norm": True}
 ONE_TAP, THREE_TAPS = {**BACKBONE, "taps": [11]}, {**BACKBONE, "taps": [5, 7, 11]}
+EXTENSION = {"method": "segvit", "decoder": {"classifier": "presence"}}
 CASES: dict[str, tuple[int, dict[str, Any]]] = {
     "linear probe, 19 classes": (19, {"method": "linear", "backbone": LAST}),
     "ATM, one tap, 19 classes": (19, {"method": "segvit", "backbone": ONE_TAP}),
     "ATM, three taps, 19 classes": (19, {"method": "segvit", "backbone": THREE_TAPS}),
+    "extension, three taps, 6 classes": (6, {**EXTENSION, "backbone": THREE_TAPS}),
     "linear probe, 150 classes": (150, {"method": "linear", "backbone": LAST}),
     "ATM, one tap, 150 classes": (150, {"method": "segvit", "backbone": ONE_TAP}),
 }

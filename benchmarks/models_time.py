@@ -1,10 +1,11 @@
 """Models side by side on photos, image to labels: parameters, and as means over the photos multiply-adds and time.
 
-    python models_time.py MODEL_OR_RECIPE... --images FOLDER [--number 12]
+    python models_time.py MODEL_OR_RECIPE... --images FOLDER [--number 12] [--counted 101]
 
 The first model is what the others are compared with. A run folder's mIoU stands beside them. A recipe is built with
 random weights, which is as good where the cost does not depend on what the model sees. Parameters are those of the
-whole model, with heads that only training uses.
+whole model, with heads that only training uses. Multiply-adds of models that prune differ from image to image, so more
+photos may be counted than are timed.
 """
 
 from __future__ import annotations
@@ -55,18 +56,25 @@ def miou_of(place: str) -> str:
     return f"{100 * json.loads(result.read_text())['final']['miou']:.1f}"
 
 
+def spread(files: list[Path], number: int) -> list[np.ndarray]:
+    """Some photos at equal distances."""
+    step = max(1, len(files) // number)
+    return [np.array(Image.open(path).convert("RGB")) for path in files[::step][:number]]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="*")
     parser.add_argument("--images", type=Path)
     parser.add_argument("--number", type=int, default=12)
+    parser.add_argument("--counted", type=int, default=0)
     options = parser.parse_args()
     if not options.models or options.images is None:  # as `make bench` calls it
         print("models_time: nothing to compare; give models and --images FOLDER")
         return
     files = sorted(path for path in options.images.iterdir() if path.is_file())
-    step = max(1, len(files) // options.number)
-    images = [np.array(Image.open(path).convert("RGB")) for path in files[::step][: options.number]]
+    images = spread(files, options.number)
+    counted_images = spread(files, max(options.number, options.counted))
     predictors = {place: predictor_of(place) for place in options.models}
 
     def run(predictor: Predictor) -> None:
@@ -83,11 +91,11 @@ def main() -> None:
         # Counting needs tensors that autograd may see, which `inference_mode` makes none of.
         inputs = [
             predictor.model_input(image, predictor.inference.input_size(image.shape[:2]))
-            for image in images
+            for image in counted_images
         ]
         model = predictor.model.eval()
         counted = count_operations(model, lambda m=model, i=inputs: [m(image) for image in i])
-        gmacs = counted.total / 1e9 / len(images)
+        gmacs = counted.total / 1e9 / len(counted_images)
         ratio = medians[place] / medians[options.models[0]]
         millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
         rows.append(
@@ -95,7 +103,8 @@ def main() -> None:
         )
     height, width = images[0].shape[:2]
     title = (
-        f"{len(images)} photos of {height} x {width}; multiply-adds of the model, time to labels"
+        f"{len(images)} photos of {height} x {width}; multiply-adds of the model ({len(counted_images)} photos), time "
+        "to labels"
     )
     print_table(title, ["model", "mIoU", "M parameters", "GMACs/image", "time ratio"], rows)
 

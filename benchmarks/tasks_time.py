@@ -1,0 +1,69 @@
+"""A model of eleven tasks against the one-task model of the same classes: ViT-B at 512, 150 classes (100 + 10 x 5).
+
+Claim: at most 1.25 times its time, from image to labels. Every task runs by itself, in the operations that it ran in
+when it was alone, so that its scores keep every bit; its few queries read the memory without projecting it.
+
+    python benchmarks/tasks_time.py [ROUNDS]
+"""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+from _measure import alternating_medians, print_table, to_labels
+
+from vitseg.inference.operations import count_operations
+from vitseg.methods import SegmentationModel, segvit, segvit_cl
+from vitseg.methods.segvit import SegVitConfig
+from vitseg.methods.segvit_cl import SegVitClConfig
+
+SIDE, CLASSES = 512, 150
+BACKBONE = {
+    "name": "vit_base_patch16_384",
+    "pretrained": False,
+    "taps": [5, 7, 11],
+    "prefix_tokens": "drop",
+}
+SPLITS = {
+    "one task": [150],
+    "100-50, 2 tasks": [100, 50],
+    "50-50, 3 tasks": [50, 50, 50],
+    "100-10, 6 tasks": [100, *[10] * 5],
+    "100-5, 11 tasks": [100, *[5] * 10],
+}
+
+
+def model_of(sizes: list[int]) -> SegmentationModel:
+    """One task is a plain SegViT with two-way classes."""
+    torch.manual_seed(0)
+    if len(sizes) == 1:
+        one = {"backbone": BACKBONE, "decoder": {"classifier": "presence"}}
+        return segvit.build(SegVitConfig.model_validate(one), CLASSES, (SIDE, SIDE)).eval()
+    tasks = [{"num_classes": size} for size in sizes]
+    config = SegVitClConfig.model_validate({"backbone": BACKBONE, "tasks": tasks})
+    return segvit_cl.build(config, CLASSES, (SIDE, SIDE)).eval()
+
+
+@torch.inference_mode()
+def main() -> None:
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 10
+    images = torch.randn(1, 3, SIDE, SIDE)
+    models = {name: model_of(sizes) for name, sizes in SPLITS.items()}
+    runs = {name: to_labels(model, images) for name, model in models.items()}
+    medians = alternating_medians(runs, rounds, warmups=min(3, rounds))
+    first = next(iter(models))
+    rows = []
+    for name, model in models.items():
+        with torch.inference_mode(False), torch.no_grad():
+            plain = torch.randn(1, 3, SIDE, SIDE)
+            counted = count_operations(model, lambda m=model, i=plain: m(i)).total / 1e9
+        millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+        ratio = medians[name] / medians[first]
+        rows.append([name, f"{millions:.1f}", f"{counted:.1f}", f"{ratio:.2f}"])
+    title = f"Tasks at inference, ViT-B, {SIDE} x {SIDE}, {CLASSES} classes, image to labels"
+    print_table(title, ["classes by task", "M parameters", "GMACs", "time / one task"], rows)
+
+
+if __name__ == "__main__":
+    main()
