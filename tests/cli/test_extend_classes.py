@@ -123,7 +123,10 @@ def test_labels_of_an_extended_model_are_matched_by_name(vitseg, extended, tmp_p
 BAD = [
     (["--classes", "tre"], "'tre' is not a known class. Did you mean 'tree'"),
     (["--classes", "sky,tree"], "knows sky already"),
-    (["--classes", "tree", "backbone.taps=[3]"], "backbone.taps differs from the model's"),
+    (
+        ["--classes", "tree", "backbone.taps=[3]"],
+        "backbone.taps is (3,), but the new classes share the model's backbone",
+    ),
     (["--classes", "tree", "training.freeze_backbone=false"], "freeze_backbone must stay true"),
     (["--classes", "tree", "--val-split", "test"], "test"),
 ]

@@ -111,7 +111,7 @@ def extend_model(
     _require_place(model, out)
     trained, record = load_model(model)
     old_model, old_record = as_tasks(trained, record)
-    _require_fitting(recipe, record)
+    recipe = _on_backbone_of(record, recipe)
     require_pixels(train_set)
 
     def start(part: SegmentationModel) -> None:
@@ -165,26 +165,34 @@ def _require_place(model: Path | str, out: Path) -> None:
         )
 
 
-def _require_fitting(recipe: Recipe, record: ModelRecord) -> None:
-    """Raise ConfigError unless a recipe trains a part that fits behind a model."""
+WITHOUT_EFFECT = {"pretrained", "weights", "mean", "std", "drop_path", "gradient_checkpointing"}
+"""Fields of a backbone that say where its weights came from, or act in its training alone."""
+
+
+def _on_backbone_of(record: ModelRecord, recipe: Recipe) -> Recipe:
+    """The recipe of a part that stands behind a model, on its backbone and normalisation.
+
+    Raises:
+        ConfigError: The recipe is of another method or for another backbone, or would train the backbone.
+    """
     if recipe.method != "segvit" or not isinstance(recipe.model, SegVitConfig):
         raise ConfigError(
             f"new classes are learnt by method segvit, but this recipe has {recipe.method}."
         )
-    expected = part_config(record).backbone
-    if recipe.model.backbone != expected:
-        changed = [
-            name
-            for name, value in expected.model_dump().items()
-            if getattr(recipe.model.backbone, name) != value
-        ]
-        raise ConfigError(
-            f"backbone.{changed[0]} differs from the model's, whose backbone the new classes share: leave it out."
-        )
+    backbone = part_config(record).backbone
+    theirs = recipe.model.backbone.model_dump()
+    for name, value in backbone.model_dump(exclude=WITHOUT_EFFECT).items():
+        if theirs.get(name) != value:
+            raise ConfigError(
+                f"backbone.{name} is {theirs.get(name)}, but the new classes share the model's backbone, where it is "
+                f"{value}: leave it out."
+            )
     if not recipe.training.freeze_backbone:
         raise ConfigError(
             "training.freeze_backbone must stay true: the old classes read the same backbone."
         )
+    model = recipe.model.model_copy(update={"backbone": backbone})
+    return recipe.model_copy(update={"model": model})
 
 
 def _require_same_backbone(old: SegmentationModel, part: SegmentationModel) -> None:
