@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-SCORE_ELEMENTS = 2**24
-"""Attention scores that are held at once, of one image: 64 MiB of float32."""
+SCORE_ELEMENTS = 2**22
+"""Attention scores that are held at once, of one image: 16 MiB of float32. More is slower (benchmarks/semask_time.py)."""
 
 
 class SemanticAttention(nn.Module):
@@ -47,7 +47,7 @@ class SemanticAttention(nn.Module):
         self, x: Float[Tensor, "b n c"], attended: Float[Tensor, "b n c"]
     ) -> Float[Tensor, "b n c"]:
         """The tokens, and gamma times what they attended to. Published models take the normalised ones."""
-        return x + self.gamma * self.dropout(self.proj(attended))
+        return torch.addcmul(x, self.gamma, self.dropout(self.proj(attended)))
 
 
 def attend_alike(
