@@ -1,8 +1,8 @@
 """Time and memory of SeMask-T with Semantic FPN, beside Swin-T with Semantic FPN.
 
 Claims: at 512 x 512 with 150 classes its time over the baseline's is at most 1.1 x the ratio of their multiply-adds; an
-image of 1024 x 2048, to labels, takes less than 8 GB. Attention of the deep stages over whole maps is timed by itself, by
-how many scores are held at once, and beside torch's own, which holds them all.
+image of 1024 x 2048, to labels, takes less than 8 GB. Attention of the third stage over whole maps is timed by itself,
+by how many scores are held at once, and beside torch's own.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ def compare_time(rounds: int, warmups: int) -> list[list[str]]:
     images = torch.randn(1, 3, 512, 512)
     models = {name: build(name, 150) for name in METHOD_OF}
     runs = {name: partial(model, images) for name, model in models.items()}
-    gmacs = {name: count_operations(model, runs[name]).total / 1e9 for name, model in models.items()}
+    gmacs = {
+        name: count_operations(model, runs[name]).total / 1e9 for name, model in models.items()
+    }
     medians = alternating_medians(runs, rounds=rounds, warmups=warmups)
     rows = []
     for name in runs:

@@ -99,7 +99,10 @@ def test_an_impulse_becomes_the_cubic_kernel():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"layers.3.blocks.1.mlp.fc2.bias": None}, r"layers\.3\.blocks\.1\.mlp\.fc2\.bias is missing"),
+        (
+            {"layers.3.blocks.1.mlp.fc2.bias": None},
+            r"layers\.3\.blocks\.1\.mlp\.fc2\.bias is missing",
+        ),
         ({"absolute_pos_embed": torch.zeros(1)}, "absolute_pos_embed is unknown to the model"),
         (
             {"layers.0.blocks.0.attn.relative_position_bias_table": torch.zeros(49, 3)},

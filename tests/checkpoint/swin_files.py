@@ -1,4 +1,4 @@
-"""A Swin's parameters as the authors' files and mmsegmentation's have them, from ours: the inverse of what is tested."""
+"""A Swin's parameters as the authors' files and mmsegmentation's have them: the inverse of what is tested."""
 
 from __future__ import annotations
 

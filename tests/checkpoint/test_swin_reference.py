@@ -201,7 +201,9 @@ def test_semantic_layers_of_another_data_set_are_refused(stage, part):
     state = shapes_of("SeMask", as_authors, "swin_tiny_patch4_window7_224", 171)
     name = trap(stage, part)
     state[name] = torch.empty(150, state[name].shape[1], device="meta")
-    with pytest.raises(CheckpointError, match=r"know 150 classes, but its head knows 171 \(.*mlp_cls"):
+    with pytest.raises(
+        CheckpointError, match=r"know 150 classes, but its head knows 171 \(.*mlp_cls"
+    ):
         recognise(state).architecture(state)
 
 

@@ -53,7 +53,10 @@ class Layout(NamedTuple):
 
 
 SWIN = Layout(
-    "Swin", ("head.", "norm."), "the names of timm, of the Swin authors or of mmsegmentation", rename_swin
+    "Swin",
+    ("head.", "norm."),
+    "the names of timm, of the Swin authors or of mmsegmentation",
+    rename_swin,
 )
 RESNET = Layout("ResNet", ("fc.",), "timm's or mmsegmentation's v1c names", rename_resnet)
 CONVNEXT = Layout("ConvNeXt", ("head.", "norm_pre."))

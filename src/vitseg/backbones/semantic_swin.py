@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch.nn.functional as F
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from vitseg.backbones.swin import Swin, from_windows, padded_to_windows, to_windows
@@ -36,6 +36,13 @@ class SemanticLayersConfig(BaseModel):
     window: int | None = Field(
         default=None, ge=1, description="side of a window in cells; null: that of the Swin"
     )
+
+    @model_validator(mode="after")
+    def _levels_increase(self) -> SemanticLayersConfig:
+        levels = list(self.window_levels or ())
+        if levels != sorted(set(levels)) or (levels and levels[0] < 0):
+            raise ValueError(f"window_levels must be increasing stages from 0, got {levels}")
+        return self
 
 
 class SemanticLayer(nn.Module):

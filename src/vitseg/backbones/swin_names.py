@@ -1,7 +1,7 @@
 """Parameter names of Swins in files, and their order of channels.
 
-They are timm's, which are ours, those of the Swin authors, or mmsegmentation's. Source: the parameter names and shapes of
-the published files.
+They are timm's, which are ours, those of the Swin authors, or mmsegmentation's. Source: the parameter names and shapes
+of the published files.
 """
 
 from __future__ import annotations

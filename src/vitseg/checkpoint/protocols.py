@@ -31,7 +31,9 @@ class Published(NamedTuple):
             crop: Side of its crops in pixels.
             dataset: Name of the data set that it was trained on, if that is a published one.
         """
-        resize = self.resizes.get(dataset or "", {"resize": (self.long_sides.get(crop, 2048), crop)})
+        resize = self.resizes.get(
+            dataset or "", {"resize": (self.long_sides.get(crop, 2048), crop)}
+        )
         if self.mode == "whole":
             return {"mode": "whole", **resize}
         stride = self.strides.get(crop, max(1, 2 * crop // 3))
