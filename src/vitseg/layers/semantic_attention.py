@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 SCORE_ELEMENTS = 2**22
-"""Attention scores that are held at once, of one image: 16 MiB of float32. More is slower, see
-benchmarks/semask_time.py."""
+"""Attention scores that are held at once, of one image: 16 MiB of float32. More takes memory, and
+measured no clear gain in time; less is slower (benchmarks/semask_time.py)."""
 
 
 class SemanticAttention(nn.Module):
