@@ -12,6 +12,13 @@ SWIN = [
     "backbone.patch_embed.projection.weight",
     "backbone.stages.0.blocks.0.attn.w_msa.qkv.weight",
 ]
+TABLE = "backbone.layers.0.blocks.0.attn.relative_position_bias_table"
+MMSEG_TABLE = "backbone.stages.0.blocks.0.attn.w_msa.relative_position_bias_table"
+FPN = "decode_head.scale_heads.0.0.conv.weight"
+UPERNET = [
+    "decode_head.psp_modules.0.1.conv.weight",
+    "decode_head.fpn_bottleneck.conv.weight",
+]
 
 
 @pytest.mark.parametrize(
@@ -48,6 +55,11 @@ SWIN = [
             ],
             "NRD",
         ),
+        ([TABLE, FPN, "backbone.layers.0.semantic_layer.class_injection.0.gamma"], "SeMask"),
+        ([TABLE, FPN], "Swin with Semantic FPN"),
+        ([MMSEG_TABLE, FPN], "Swin with Semantic FPN"),
+        ([TABLE, *UPERNET], "Swin with UPerNet"),
+        ([MMSEG_TABLE, *UPERNET], "Swin with UPerNet"),
     ],
 )
 def test_known_dialects(names, expected):
@@ -58,6 +70,7 @@ def test_known_dialects(names, expected):
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
+        (["backbone.layers.0.ln1.weight", *UPERNET], "of another model of mmsegmentation ("),
         (
             ["decode_head.conv_seg.weight", "decode_head.c1_bottleneck.0.conv.weight"],
             "of another model of mmsegmentation (",

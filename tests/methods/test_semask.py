@@ -8,11 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vitseg.backbones import swin as swin_module
 from vitseg.backbones.semantic_swin import SemanticLayer
 from vitseg.config import parse
 from vitseg.errors import ConfigError
-from vitseg.inference.operations import count_operations
+from vitseg.inference.operations import count_operations, peak_memory
+from vitseg.inference.scores import pixel_scores
 from vitseg.layers import semantic_attention
 from vitseg.layers.semantic_attention import SemanticAttention, attend_alike
 from vitseg.methods import SegmentationModel, fpn, semask
@@ -110,15 +110,26 @@ def test_a_global_layer_attends_to_the_whole_map(size):
 
 
 @torch.inference_mode()
-def test_a_windowed_layer_attends_within_padded_windows():
+@pytest.mark.parametrize("size", [(6, 5), (8, 4), (1, 1), (3, 9)])
+def test_a_windowed_layer_attends_within_padded_windows(size):
+    """Maps that are no multiple of the window of 4, and maps smaller than it; every window by hand."""
     layer = layer_of((4, 4))
-    x = torch.randn(1, 6, 5, 6)  # of four windows, three are padded
+    x = torch.randn(2, *size, 6)
     found, semantic = layer(x)
     assert found.shape == x.shape
-    assert semantic.shape == (1, 4, 6, 5)
-    padded = F.pad(layer.attention.norm(x[0]), (0, 0, 0, 3, 0, 2))
-    window = by_hand(layer.attention, padded[4:8, 4:8].flatten(0, 1)).view(4, 4, 6)
-    torch.testing.assert_close(found[0, 4:, 4:], window[:2, :1])
+    assert semantic.shape == (2, 4, *size)
+    height, width = (-(-side // 4) * 4 for side in size)
+    for image, result, scores in zip(x, found, semantic, strict=True):
+        normed = layer.attention.norm(image)
+        torch.testing.assert_close(scores.permute(1, 2, 0), layer.attention.query(normed))
+        padded = F.pad(normed, (0, 0, 0, width - size[1], 0, height - size[0]))
+        expected = torch.empty_like(padded)
+        for top in range(0, height, 4):
+            for left in range(0, width, 4):
+                window = padded[top : top + 4, left : left + 4].flatten(0, 1)
+                mixed = by_hand(layer.attention, window).view(4, 4, 6)
+                expected[top : top + 4, left : left + 4] = mixed
+        torch.testing.assert_close(result, expected[: size[0], : size[1]])
 
 
 @torch.inference_mode()
@@ -129,10 +140,20 @@ def test_few_queries_at_a_time_give_the_same(monkeypatch):
     torch.testing.assert_close(attend_alike(q, k, v), whole)
 
 
-def test_the_branch_can_learn():
+def test_the_scores_of_all_pairs_are_never_held():
+    num_tokens = 4096
+    q, k, v = (torch.randn(1, num_tokens, width) for width in (4, 4, 4))
+    peak = peak_memory(lambda: attend_alike(q, k, v), torch.device("cpu"))
+    scores = 4 * semantic_attention.SCORE_ELEMENTS  # bytes; twice, before and behind the softmax
+    assert peak <= 2 * scores + 4 * 2 * v.numel()
+    assert 2 * scores < 4 * num_tokens**2
+
+
+@pytest.mark.parametrize("window", [None, (2, 2)])
+def test_the_branch_can_learn(window):
     """Of the published Mask2Former form nothing but queries ever gets a gradient (gamma and projection both 0)."""
     torch.manual_seed(0)
-    layer = SemanticLayer(6, 4, None).train()
+    layer = SemanticLayer(6, 4, window).train()
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
     x, target = torch.randn(2, 3, 3, 6), torch.randn(2, 3, 3, 6)
     for step in range(2):
@@ -148,7 +169,7 @@ def test_the_branch_can_learn():
 
 @pytest.mark.parametrize(
     ("name", "num_classes", "expected"),
-    [("T", 150, [0, 1]), ("T", 19, [0, 1, 2, 3]), ("B", 150, [0, 1, 2, 3]), ("L", 20, [0, 1])],
+    [("T", 150, [0, 1]), ("T", 19, [0, 1, 2, 3]), ("B", 171, [0, 1, 2, 3]), ("L", 20, [0, 1])],
 )
 def test_the_published_rule_of_windows(name, num_classes, expected):
     with torch.device("meta"):
@@ -173,6 +194,9 @@ def test_windows_can_be_chosen():
             {"semantic": {"window_levels": [2]}},
             "names stage 2, but backbone.levels ends with stage 1",
         ),
+        ({"semantic": {"window_levels": [-1]}}, r"increasing stages from 0, got \[-1\]"),
+        ({"semantic": {"window_levels": [1, 1]}}, r"increasing stages from 0, got \[1, 1\]"),
+        ({"semantic": {"num_classes": 150}}, r"semantic\.num_classes is not a field"),
         ({"backbone": {"name": NAMES["T"], "levels": [1, 2]}}, r"backbone.levels is \[1, 2\]"),
         ({"backbone": {"name": "resnet18", "levels": [0, 1]}}, "but backbone.name is resnet18"),
     ],
@@ -185,11 +209,43 @@ def test_contradictions_are_named(sections, message):
         semask.build(parse(SeMaskConfig, raw), 3, (64, 64), False)
 
 
+@pytest.fixture(scope="module")
+def models() -> dict[int, SegmentationModel]:
+    """With all stages, by the number of classes: windows everywhere, and whole maps in the deep stages."""
+    models = {count: semask_of(NAMES["T"], count, decoder={"embed_dim": 8}) for count in (3, 20)}
+    for model in models.values():
+        for layer in model.backbone.semantic:
+            torch.nn.init.ones_(layer.attention.gamma)
+    return models
+
+
+SMALL_AND_ODD = {
+    (1, 1): [(1, 1), (1, 1), (1, 1), (1, 1)],
+    (65, 66): [(17, 17), (9, 9), (5, 5), (3, 3)],  # odd at every stage, the last below a window
+    (1, 70): [(1, 18), (1, 9), (1, 5), (1, 3)],
+}
+
+
 @torch.inference_mode()
-@pytest.mark.parametrize("size", [(1, 1), (33, 47)])
-def test_small_and_odd_images(size):
-    model = semask_of(NAMES["T"], 3, (0, 1, 2)).train()
-    output = model(torch.randn(2, 3, *size))
-    assert output.mask_logits.shape[2:] == tuple(-(-side // 4) for side in size)
-    assert output.aux["semantic"].mask_logits.shape == output.mask_logits.shape
-    assert swin_module.spatial_size(output.mask_logits) == output.mask_logits.shape[2:]
+@pytest.mark.parametrize("num_classes", [3, 20])
+@pytest.mark.parametrize("size", SMALL_AND_ODD)
+def test_small_and_odd_images(models, num_classes, size):
+    model = models[num_classes].eval()
+    images = torch.randn(2, 3, *size)
+    features = model.backbone(images)
+    for maps in (features.maps, features.aux.values()):
+        assert [tuple(m.shape[2:]) for m in maps] == SMALL_AND_ODD[size]
+    output = model(images)
+    scores = pixel_scores(output)
+    assert scores.shape == (2, num_classes, *size)
+    assert scores.isfinite().all()
+    assert output.aux == {}
+    alone = pixel_scores(model(images[:1]))
+    torch.testing.assert_close(alone, scores[:1], atol=1e-4, rtol=1e-4)
+    trained = model.train()(images)
+    assert trained.aux["semantic"].mask_logits.shape == output.mask_logits.shape
+
+
+def test_training_on_one_pixel_is_refused(models):
+    with pytest.raises(ConfigError, match="one image of one token, which has no variance"):
+        models[3].train()(torch.randn(1, 3, 1, 1))

@@ -7,15 +7,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from timm.models.swin_transformer import SwinTransformer, checkpoint_filter_fn
+import torch.nn.functional as F
+from jaxtyping import Float
+from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
 
 from vitseg.backbones.mix_transformer_names import rename_mix_transformer
+from vitseg.backbones.swin_names import rename_swin
 from vitseg.backbones.tensor_files import read_tensors
 from vitseg.errors import CheckpointError
 
 PREFIXES = ("backbone.", "segformer.")
 """Before the names of a backbone in the file of a model that has other parts too, which are left out."""
+
+BIAS_TABLE = ".relative_position_bias_table"
 
 COUNTER = "num_batches_tracked"
 """What batch normalisations count and files of old have not."""
@@ -47,7 +52,12 @@ class Layout(NamedTuple):
     rename: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict
 
 
-SWIN = Layout("Swin", ("head.", "norm."))
+SWIN = Layout(
+    "Swin",
+    ("head.", "norm."),
+    "the names of timm, of the Swin authors or of mmsegmentation",
+    rename_swin,
+)
 RESNET = Layout("ResNet", ("fc.",), "timm's or mmsegmentation's v1c names", rename_resnet)
 CONVNEXT = Layout("ConvNeXt", ("head.", "norm_pre."))
 TWINS = Layout("Twins", ("head.", "norm."))
@@ -60,17 +70,40 @@ MIX_TRANSFORMER = Layout(
 
 
 def load_swin_file(swin: SwinTransformer, path: Path) -> None:
-    """Load a file in the names of timm or of the Swin authors into a timm model.
+    """Load a file in the names of timm, of the Swin authors or of mmsegmentation into a timm model.
 
-    Bias tables of another window and patch weights of another size are resampled, as timm does.
+    Bias tables of another window are resampled, bicubically, as the segmentation models do at the start of a training
+    (timm's own way is another).
 
     Raises:
         CheckpointError: The file lacks a parameter, has one that the model lacks, or a shape differs.
     """
-    state = checkpoint_filter_fn(
-        {name: value.float() for name, value in read_tensors(path).items()}, swin
-    )
+    state = SWIN.rename({name: value.float() for name, value in _read_backbone(path).items()})
+    wanted = swin.state_dict()
+    state = {
+        name: resize_bias_table(value, len(wanted[name]))
+        if name.endswith(BIAS_TABLE) and name in wanted
+        else value
+        for name, value in state.items()
+    }
     _load(swin, state, path, SWIN)
+
+
+def resize_bias_table(
+    table: Float[Tensor, "positions heads"], num_positions: int
+) -> Float[Tensor, "_ heads"]:
+    """Biases by relative position for another window.
+
+    Args:
+        table: Row by row of a square, of 2w - 1 positions a side.
+        num_positions: Of the other window's square.
+    """
+    old, new = (round(number**0.5) for number in (len(table), num_positions))
+    if old == new or old**2 != len(table) or new**2 != num_positions:
+        return table
+    square = table.T.unflatten(1, (old, old))[None]  # (1, heads, side, side)
+    resized = F.interpolate(square, size=(new, new), mode="bicubic", align_corners=False)
+    return resized[0].flatten(1).T
 
 
 def load_pyramid_file(net: nn.Module, path: Path, layout: Layout) -> None:
@@ -79,13 +112,17 @@ def load_pyramid_file(net: nn.Module, path: Path, layout: Layout) -> None:
     Raises:
         CheckpointError: The file lacks a parameter, has one that the model lacks, or a shape differs.
     """
+    _load(net, layout.rename(_read_backbone(path)), path, layout)
+
+
+def _read_backbone(path: Path) -> Mapping[str, Tensor]:
     state = read_tensors(path)
     for prefix in PREFIXES:
         inner = {
             name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)
         }
         state = inner or state
-    _load(net, layout.rename(state), path, layout)
+    return state
 
 
 def _load(net: nn.Module, state: Mapping[str, Tensor], path: Path, layout: Layout) -> None:

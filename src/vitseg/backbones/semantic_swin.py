@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import torch.nn.functional as F
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from vitseg.backbones.swin import Swin, from_windows, padded_to_windows, to_windows
 from vitseg.errors import ConfigError
-from vitseg.layers.semantic_attention import SemanticAttention, attend_alike
+from vitseg.layers.semantic_attention import SemanticAttention
 from vitseg.types import Size
 
 FEW_CLASSES = 19
@@ -37,6 +37,13 @@ class SemanticLayersConfig(BaseModel):
         default=None, ge=1, description="side of a window in cells; null: that of the Swin"
     )
 
+    @model_validator(mode="after")
+    def _levels_increase(self) -> SemanticLayersConfig:
+        levels = list(self.window_levels or ())
+        if levels != sorted(set(levels)) or (levels and levels[0] < 0):
+            raise ValueError(f"window_levels must be increasing stages from 0, got {levels}")
+        return self
+
 
 class SemanticLayer(nn.Module):
     """The semantic layer behind the blocks of a stage.
@@ -59,21 +66,25 @@ class SemanticLayer(nn.Module):
         size = x.shape[1], x.shape[2]
         normed = self.attention.norm(x)
         if self.window is None:
-            cells = normed.flatten(1, 2)  # (b, h*w, c)
-            q, k, v = self.attention.read(cells)
-            cells = self.attention.add(cells, attend_alike(q, k, v))
-            return cells.unflatten(1, size), q.mT.unflatten(2, size)
-        height, width = padded_to_windows(size, self.window)
+            change, semantic = self.attention.attend(normed.flatten(1, 2))
+            change, semantic = change.unflatten(1, size), semantic.unflatten(1, size)
+        else:
+            change, semantic = self._attend_within_windows(normed, self.window)
+        return self.attention.add(normed, change), semantic.permute(0, 3, 1, 2)
+
+    def _attend_within_windows(
+        self, normed: Tensor, window: Size
+    ) -> tuple[Float[Tensor, "b h w c"], Float[Tensor, "b h w k"]]:
+        batch, *size, _ = normed.shape
+        height, width = padded = padded_to_windows((size[0], size[1]), window)
         # Padding follows the norm: padded tokens are zero, and are attended to like any other.
-        padded = F.pad(normed, (0, 0, 0, width - size[1], 0, height - size[0]))
-        windows = to_windows(padded, self.window).flatten(0, 1)  # (b*w, n, c)
-        q, k, v = self.attention.read(windows)
-        windows = self.attention.add(windows, attend_alike(q, k, v))
-        found, semantic = (
-            from_windows(part.unflatten(0, (len(x), -1)), (height, width), self.window)
-            for part in (windows, q)
+        x = F.pad(normed, (0, 0, 0, width - size[1], 0, height - size[0]))
+        windows = to_windows(x, window).flatten(0, 1)  # (b*w, n, c)
+        change, semantic = (
+            from_windows(part.unflatten(0, (batch, -1)), padded, window)[:, : size[0], : size[1]]
+            for part in self.attention.attend(windows)
         )
-        return found[:, : size[0], : size[1]], semantic[:, : size[0], : size[1]].permute(0, 3, 1, 2)
+        return change, semantic
 
 
 def add_semantic_layers(swin: Swin, config: SemanticLayersConfig, num_classes: int) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from vitseg.backbones.plain_vit import PlainViT
 from vitseg.backbones.positions import TokenPositions
 from vitseg.errors import ConfigError
-from vitseg.layers.semantic_attention import SemanticAttention, attend_alike
+from vitseg.layers.semantic_attention import SemanticAttention
 from vitseg.types import Features, spatial_size
 
 
@@ -88,7 +88,7 @@ def _with_semantics(
 ) -> tuple[Float[Tensor, "b n c"], Float[Tensor, "b k h w"]]:
     num_prefix = positions.num_prefix_tokens
     prefix, cells = x[:, :num_prefix], x[:, num_prefix:]
-    q, k, v = layer.read(layer.norm(cells))
-    cells = layer.add(cells, attend_alike(q, k, v))
+    change, semantic = layer.attend(layer.norm(cells))
+    cells = layer.add(cells, change)
     x = torch.cat([prefix, cells], dim=1) if num_prefix else cells
-    return x, q.mT.unflatten(2, positions.grid)
+    return x, semantic.mT.unflatten(2, positions.grid)

@@ -18,6 +18,7 @@ from vitseg.checkpoint.protocols import (
     SEMASK,
     SETR,
     SETR_MMSEG,
+    UPERNET,
     Published,
 )
 from vitseg.checkpoint.segmenter_reference import (
@@ -53,6 +54,11 @@ from vitseg.checkpoint.shrunk_reference import (
     convert_shrunk,
     is_shrunk,
     shrunk_architecture,
+)
+from vitseg.checkpoint.upernet_reference import (
+    convert_swin_upernet,
+    is_swin_upernet,
+    swin_upernet_architecture,
 )
 from vitseg.errors import CheckpointError
 
@@ -114,6 +120,14 @@ DIALECTS = (
         swin_fpn_architecture,
         convert_swin_fpn,
         SEMASK,
+    ),
+    Dialect(
+        "Swin with UPerNet",
+        "upernet",
+        is_swin_upernet,
+        swin_upernet_architecture,
+        convert_swin_upernet,
+        UPERNET,
     ),
     Dialect("NRD", "nrd", is_nrd, nrd_architecture, convert_nrd, NRD),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 
@@ -14,12 +15,14 @@ class Published(NamedTuple):
         strides: Stride of the sliding window by crop (pixels); two thirds of any other crop.
         resizes: Fields of the inference protocol by data set; any other has ADE20K's, (2048, crop).
         mode: Whether images are run by windows or whole.
+        long_sides: By crop what ADE20K's has instead of 2048.
     """
 
     license: str
     strides: Mapping[int, int]
     resizes: Mapping[str, Mapping[str, Any]]
     mode: Literal["slide", "whole"] = "slide"
+    long_sides: Mapping[int, int] = MappingProxyType({})
 
     def protocol(self, crop: int, dataset: str | None) -> dict[str, Any]:
         """The inference protocol of a model.
@@ -28,7 +31,9 @@ class Published(NamedTuple):
             crop: Side of its crops in pixels.
             dataset: Name of the data set that it was trained on, if that is a published one.
         """
-        resize = self.resizes.get(dataset or "", {"resize": (2048, crop)})
+        resize = self.resizes.get(
+            dataset or "", {"resize": (self.long_sides.get(crop, 2048), crop)}
+        )
         if self.mode == "whole":
             return {"mode": "whole", **resize}
         stride = self.strides.get(crop, max(1, 2 * crop // 3))
@@ -75,7 +80,14 @@ SEGMENTER = Published(
 SEMASK = Published(
     "SeMask's published weights: see the licence of its repository (Picsart-AI-Research/SeMask-Segmentation)",
     {},
-    {"cityscapes": {"resize": (2048, 1024)}, "coco_stuff_10k": {"resize": (2048, 512)}},
+    {"cityscapes": {"resize": (2048, 1024)}},
+    mode="whole",
+    long_sides={640: 2560},
+)
+UPERNET = Published(
+    "weights published by mmsegmentation or the Swin authors: see the licence of the repository they are from",
+    {},
+    {"cityscapes": {"resize": (2048, 1024)}},
     mode="whole",
 )
 NRD = Published(

@@ -1,52 +1,69 @@
 """Swin backbones of published segmentation checkpoints (mmcv dictionaries) in our parameter names.
 
-Source: the parameter names and shapes of the published files.
+Source: the parameter names and shapes of the published files: those of the Swin authors' repository, which SeMask has,
+too, and mmsegmentation's.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from jaxtyping import Float
 from torch import Tensor
 
+from vitseg.backbones.swin_names import in_our_order, is_constant, swin_name
+from vitseg.checkpoint.reference_names import count, shape_of
 from vitseg.errors import CheckpointError
 
-LEFT_OUT = ".relative_position_index"
-"""A table of constants, stored as a buffer."""
+SWINS: dict[tuple[int, tuple[int, ...], int], str] = {
+    (96, (2, 2, 6, 2), 7): "swin_tiny_patch4_window7_224",
+    (96, (2, 2, 18, 2), 7): "swin_small_patch4_window7_224",
+    (128, (2, 2, 18, 2), 7): "swin_base_patch4_window7_224",
+    (128, (2, 2, 18, 2), 12): "swin_base_patch4_window12_384",
+    (192, (2, 2, 18, 2), 7): "swin_large_patch4_window7_224",
+    (192, (2, 2, 18, 2), 12): "swin_large_patch4_window12_384",
+}
+"""timm's name of the Swin with a width, numbers of blocks and side of a window."""
 
-_BLOCK = re.compile(r"^stages\.(\d+)\.blocks\.(\d+)\.(.+)$")
-_MERGING = re.compile(r"^stages\.(\d+)\.downsample\.(norm|reduction)\.(weight|bias)$")
-_NORM = re.compile(r"^norm(\d)\.(weight|bias)$")
-_BLOCK_RENAMES = (
-    ("attn.w_msa.", "attn."),
-    ("ffn.layers.0.0.", "mlp.fc1."),
-    ("ffn.layers.1.", "mlp.fc2."),
-)
+LEVELS = (0, 1, 2, 3)
+
+_PREFIX = "backbone."
+_AUTHORS = "backbone.layers.0.blocks.0.attn.relative_position_bias_table"
+_MMSEG = "backbone.stages.0.blocks.0.attn.w_msa.relative_position_bias_table"
 
 
-def swin_name(name: str) -> str | None:
-    """Our name of a reference parameter; None if it is not one of a Swin."""
-    if name.startswith("patch_embed.projection."):
-        return name.replace("projection", "proj")
-    if name.startswith("patch_embed.norm."):
-        return name
-    if match := _NORM.match(name):
-        return f"norms.{match[1]}.{match[2]}"
-    if match := _MERGING.match(name):  # there at the end of a stage, here at the start of the next
-        return f"layers.{int(match[1]) + 1}.downsample.{match[2]}.{match[3]}"
-    match = _BLOCK.match(name)
-    if not match:
-        return None
-    rest = match[3]
-    for old, new in _BLOCK_RENAMES:
-        rest = rest.replace(old, new)
-    return f"layers.{match[1]}.blocks.{match[2]}.{rest}"
+def has_swin(names: Iterable[str]) -> bool:
+    """Whether the backbone in a checkpoint is a Swin, in the authors' names or in mmsegmentation's."""
+    return not {_AUTHORS, _MMSEG}.isdisjoint(names)
+
+
+def swin_config(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The configuration of a checkpoint's backbone, all of whose stages are read.
+
+    Args:
+        state: By the reference's names.
+
+    Raises:
+        CheckpointError: Its size is that of no Swin.
+    """
+    is_mmseg = _MMSEG in state
+    patches, stages = ("projection", "stages") if is_mmseg else ("proj", "layers")
+    width = shape_of(state, f"backbone.patch_embed.{patches}.weight", 4)[0]
+    depths = tuple(
+        count(state, rf"backbone\.{stages}\.{stage}\.blocks\.(\d+)\.") for stage in range(4)
+    )
+    table = shape_of(state, _MMSEG if is_mmseg else _AUTHORS, 2)
+    window = (round(table[0] ** 0.5) + 1) // 2
+    if (width, depths, window) not in SWINS:
+        raise CheckpointError(
+            f"no known Swin has width {width}, {depths} blocks and windows of {window}. Known: "
+            f"{', '.join(SWINS.values())}."
+        )
+    return {"name": SWINS[width, depths, window], "pretrained": False, "levels": LEVELS}
 
 
 def convert_swin(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The parameters of a reference Swin in our names and our order of channels.
+    """The parameters of a reference Swin in our names and our order of channels, as float32.
 
     Args:
         state: By the reference's names without their prefix `backbone.`.
@@ -56,7 +73,7 @@ def convert_swin(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     converted: dict[str, Tensor] = {}
     for name, value in state.items():
-        if name.endswith(LEFT_OUT):
+        if is_constant(name):
             continue
         ours = swin_name(name)
         if ours is None:
@@ -64,17 +81,16 @@ def convert_swin(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 f"backbone.{name} is no parameter of a Swin: only Swin and plain ViT backbones in the published "
                 "parameter names can be converted."
             )
-        value = value.float()
-        converted[ours] = _neighbours_first(value) if _MERGING.match(name) else value
+        converted[ours] = in_our_order(name, value.float())
     return converted
 
 
-def _neighbours_first(value: Tensor) -> Float[Tensor, "... c"]:
-    """Patch merging's columns, from unfold's order to that of concatenated neighbours.
+def split_swin(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The backbone of a checkpoint, converted, and all else as it is.
 
-    The reference unfolds 2 x 2 neighbours channel by channel, row by row: column 4c + 2 row + column. timm, as the
-    Swin authors, concatenates the neighbours (0, 0), (1, 0), (0, 1), (1, 1), each with all its channels. The output
-    rows of `reduction` stay as they are.
+    Raises:
+        CheckpointError: The backbone holds parameters that no Swin has.
     """
-    columns = value.unflatten(-1, (-1, 2, 2))  # (..., c, row, column)
-    return columns.movedim(-3, -1).transpose(-3, -2).flatten(-3)
+    inner = {n.removeprefix(_PREFIX): v for n, v in state.items() if n.startswith(_PREFIX)}
+    outer = {n: v for n, v in state.items() if not n.startswith(_PREFIX)}
+    return {_PREFIX + name: value for name, value in convert_swin(inner).items()}, outer

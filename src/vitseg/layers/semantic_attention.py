@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-SCORE_ELEMENTS = 2**24
-"""Attention scores that are held at once, of one image: 64 MiB of float32."""
+SCORE_ELEMENTS = 2**22
+"""Attention scores that are held at once, of one image: 16 MiB of float32. More takes memory, and
+measured no clear gain in time; less is slower (benchmarks/semask_time.py)."""
 
 
 class SemanticAttention(nn.Module):
@@ -37,17 +38,19 @@ class SemanticAttention(nn.Module):
             nn.init.trunc_normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
 
-    def read(
+    def attend(
         self, normed: Float[Tensor, "b n c"]
-    ) -> tuple[Float[Tensor, "b n k"], Float[Tensor, "b n k"], Float[Tensor, "b n c"]]:
-        """Queries, which are the semantic map, keys and values of normalised tokens."""
-        return self.query(normed), self.key(normed), self.value(normed)
+    ) -> tuple[Float[Tensor, "b n c"], Float[Tensor, "b n k"]]:
+        """What normalised tokens get from their like, and their queries, which are the semantic map."""
+        q = self.query(normed)
+        attended = attend_alike(q, self.key(normed), self.value(normed))
+        return self.dropout(self.proj(attended)), q
 
     def add(
-        self, x: Float[Tensor, "b n c"], attended: Float[Tensor, "b n c"]
-    ) -> Float[Tensor, "b n c"]:
-        """The tokens, and gamma times what they attended to. Published models take the normalised ones."""
-        return x + self.gamma * self.dropout(self.proj(attended))
+        self, x: Float[Tensor, "b *hw c"], change: Float[Tensor, "b *hw c"]
+    ) -> Float[Tensor, "b *hw c"]:
+        """The tokens, and gamma times what they got. Published models take the normalised ones."""
+        return torch.addcmul(x, self.gamma, change)
 
 
 def attend_alike(
