@@ -182,6 +182,10 @@ def _refuse_unknown_sections(raw: dict[str, Any], config: type[BaseModel]) -> No
         *(f for f in Recipe.model_fields if f not in ("method", "model")),
     ]
     for name in raw:
+        if name == "continual":
+            raise ConfigError(
+                "the recipe has a section continual, so it is one of several trainings: run it with `vitseg continual`."
+            )
         if name not in sections:
             raise ConfigError(f"recipe: {unknown_name('section', str(name), sections)}")
 
