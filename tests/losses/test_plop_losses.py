@@ -30,7 +30,11 @@ def test_local_pod_is_the_papers_regions():
         height, width = 4 // scale, 8 // scale
         for i in range(scale):
             for j in range(scale):
-                place = (..., slice(i * height, (i + 1) * height), slice(j * width, (j + 1) * width))
+                place = (
+                    ...,
+                    slice(i * height, (i + 1) * height),
+                    slice(j * width, (j + 1) * width),
+                )
                 region = (new - old)[place]
                 expected += region.mean(-1).square().sum() + region.mean(-2).square().sum()
     torch.testing.assert_close(local_pod([new], [old]), expected / 2)

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from vitseg.cli.compare import compare
+from vitseg.cli.continual import continual
 from vitseg.cli.convert import convert
 from vitseg.cli.data import data_app
 from vitseg.cli.demo import demo
@@ -37,6 +38,7 @@ for verb in (
     train,
     evaluate,
     compare,
+    continual,
     tune,
     predict,
     video,

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from vitseg.checkpoint.model_dir import load_model
 from vitseg.continual.datasets import StepData
@@ -112,21 +111,20 @@ def train_rows(step: Step) -> Path:
     """New rows of the linear layer alone learn, on frozen features; earlier rows and the background's stay."""
     assert step.previous is not None
     num_old = num_classes(load_model(step.previous)[0])
-    build = partial(_rows_loss, num_old=num_old)
-    return _grown(step, build, "fresh", freeze_decoder_norm)
+    return _grown(step, partial(LinearRowsLoss, num_old=num_old), "fresh", freeze_decoder_norm)
 
 
 def with_mib(step: Step) -> Path:
     """MiB: unbiased losses, and new rows that begin as the background's."""
-    teacher = _teacher(step)
-    return _grown(step, partial(_mib_loss, teacher=teacher, config=step.config.mib), "background")
+    build = partial(MibLoss, teacher=_teacher(step), config=step.config.mib)
+    return _grown(step, build, "background")
 
 
 def with_plop(step: Step) -> Path:
     """PLOP: pseudo-labels and Local POD. New rows begin as MiB's do, which the paper leaves open."""
     thresholds = torch.tensor(_thresholds(step))
     build = partial(
-        _plop_loss, teacher=_teacher(step), config=step.config.plop, thresholds=thresholds
+        PlopLoss, teacher=_teacher(step), config=step.config.plop, thresholds=thresholds
     )
     return _grown(step, build, "background")
 
@@ -149,24 +147,6 @@ def _grown(
     task = TrainingTask(train_set, None, prepare, build)
     train_or_continue(step.recipe, step.out, step.display, task=task)
     return step.out
-
-
-def _rows_loss(
-    model: SegmentationModel, criterion: nn.Module, freeze: bool, num_old: int
-) -> LossOfModel:
-    return LinearRowsLoss(model, criterion, freeze, num_old)
-
-
-def _mib_loss(
-    model: SegmentationModel, criterion: nn.Module, freeze: bool, **parts
-) -> LossOfModel:
-    return MibLoss(model, criterion, freeze, **parts)
-
-
-def _plop_loss(
-    model: SegmentationModel, criterion: nn.Module, freeze: bool, **parts
-) -> LossOfModel:
-    return PlopLoss(model, criterion, freeze, **parts)
 
 
 def _teacher(step: Step) -> SegmentationModel:

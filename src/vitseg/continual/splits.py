@@ -77,7 +77,10 @@ def make_steps(
         ConfigError: A name is no class of the data set or comes twice, the background is to be learnt, no subset gives
             the order "listed", or the split does not fit the number of classes.
     """
-    for field, given in (("classes", subset or ()), ("background", [background] * bool(background))):
+    for field, given in (
+        ("classes", subset or ()),
+        ("background", [background] * bool(background)),
+    ):
         for name in given:
             if name not in names:
                 raise ConfigError(f"continual.{field}: {unknown_name('class', str(name), names)}")
