@@ -133,9 +133,9 @@ def write_page(path: Path, runs: Sequence[RunResult]) -> None:
     tables = (
         Lines(
             "Scores after the last step",
-            "mIoU in percent: of the first step's classes, of all later ones, of all; and the average over steps of the "
-            "mIoU over all classes learnt by then. Below the oracle: points that a score stays below that of the joint "
-            "training of the same method.",
+            "mIoU in percent: of the first step's classes, of all later ones, of all; and the average over steps of "
+            "the mIoU over all classes learnt by then. Below the oracle: points that a score stays below that "
+            "of the joint training of the same method.",
             ("Run", "old", "new", "all", "avg", "old below", "new below", "all below the oracle"),
             tuple(rows),
         ),

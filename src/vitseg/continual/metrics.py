@@ -63,16 +63,19 @@ def continual_scores(history: Sequence[Ious], tasks: Sequence[Sequence[str]]) ->
         tasks: Classes of each step.
     """
     last = history[-1]
-    known = [sum((list(task) for task in tasks[: step + 1]), []) for step in range(len(history))]
-    if len(history) == 1:
-        known = [sum((list(task) for task in tasks), [])]
+    ends = [len(tasks)] if len(history) == 1 else range(1, len(history) + 1)
+    known = [_joined(tasks[:end]) for end in ends]
     each = [mean_iou(iou, classes) for iou, classes in zip(history, known, strict=True)]
     return ContinualScores(
         old=mean_iou(last, tasks[0]),
-        new=mean_iou(last, sum((list(task) for task in tasks[1:]), [])),
+        new=mean_iou(last, _joined(tasks[1:])),
         all=each[-1],
         average=sum(each) / len(each),
     )
+
+
+def _joined(tasks: Sequence[Sequence[str]]) -> list[str]:
+    return [name for task in tasks for name in task]
 
 
 def forgetting(history: Sequence[Ious], tasks: Sequence[Sequence[str]]) -> list[Forgetting]:

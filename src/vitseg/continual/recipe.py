@@ -39,8 +39,8 @@ class ContinualConfig(BaseModel):
 
     split: str = Field(description="classes of the first step and of each further one, as 15-5")
     approach: ApproachName = Field(
-        description="how classes are added: segvit_cl (new queries and stages on a frozen model), finetune, linear_rows "
-        "(new rows of a linear layer on a frozen model), mib, plop; or joint: all classes at once, the oracle"
+        description="how classes are added: segvit_cl (new queries and stages on a frozen model), finetune, "
+        "linear_rows (new rows of a linear layer on a frozen model), mib, plop; or joint: all at once, the oracle"
     )
     setting: Setting = Field(
         default="overlapped",
@@ -103,8 +103,8 @@ class ContinualRecipe(BaseModel):
         raw = self.first.to_mapping()
         if method == "segvit" and raw["decoder"]["classifier"] != "presence":
             raise ValueError(
-                "decoder.classifier must be presence: the scores of classes learnt in different steps are compared, and "
-                "those of the N + 1 classes depend on each other"
+                "decoder.classifier must be presence: the scores of classes learnt in different steps are compared, "
+                "and those of the N + 1 classes depend on each other"
             )
         if self.first.training.init_from is not None:
             raise ValueError(

@@ -145,13 +145,13 @@ def side_by_side(run: RunResult, others: Sequence[RunResult]) -> list[RunResult]
     found = [run]
     for other in others:
         if other.is_joint or run.is_joint:
-            theirs, ours = set(sum(other.tasks, ())), set(sum(run.tasks, ()))
+            theirs, ours = ({name for task in one.tasks for name in task} for one in (other, run))
         else:
             theirs, ours = other.tasks, run.tasks
         if theirs != ours:
             raise ConfigError(
-                f"--beside: the run {other.name} learnt other classes, or in other steps, than {run.name}. Compare runs "
-                "of one split and order; a joint training may be of any split of the same classes."
+                f"--beside: the run {other.name} learnt other classes, or in other steps, than {run.name}. Compare "
+                "runs of one split and order; a joint training may be of any split of the same classes."
             )
         if _val_hash(other) != _val_hash(run):
             raise ConfigError(

@@ -12,12 +12,12 @@ from typing import Any
 
 import yaml
 
-from vitseg.continual.approaches import APPROACHES, MODEL, Step, train_first
+from vitseg.continual.approaches import APPROACHES, Step, train_first
 from vitseg.continual.datasets import StepData
 from vitseg.continual.recipe import ContinualRecipe
 from vitseg.continual.results import RunResult
 from vitseg.continual.scoring import score_step
-from vitseg.continual.splits import ClassSteps, make_steps
+from vitseg.continual.splits import make_steps
 from vitseg.data.catalog import open_dataset
 from vitseg.errors import ConfigError, DataError
 from vitseg.evaluation.measures import plain

@@ -58,8 +58,8 @@ class BackgroundScores:
     def __init__(self, source: ScoreMap):
         if source.distribution != "share":
             raise ConfigError(
-                "a background by threshold needs scores of each class in [0, 1], but this model's are logits: train one "
-                "with decoder.classifier presence."
+                "a background by threshold needs scores of each class in [0, 1], but this model's are logits: train "
+                "one with decoder.classifier presence."
             )
         self.source = source
         self.size: Size = source.size

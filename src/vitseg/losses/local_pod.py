@@ -5,8 +5,8 @@ equations 2 to 6 (Local POD). The paper divides a map into s x s regions and tak
 over its height; side by side, those of all regions are the map pooled to s columns and to s rows.
 
 What the paper leaves open: how to divide sides that are no multiple of s (here regions may share a row or a column, as
-in adaptive pooling), and any normalisation of the features (here none: the sum over all entries is that of the equation,
-so that the loss grows with size and width of the maps).
+in adaptive pooling), and any normalisation of the features (here none: the sum over all entries is that of the
+equation, so that the loss grows with size and width of the maps).
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ from vitseg.inference.scores import OutputScores, label_map
 from vitseg.inference.timing import alternating_medians
 from vitseg.methods import METHODS, SegmentationModel
 from vitseg.training.caching import cache_name
-from vitseg.training.continued import RESULT, train_or_continue
 from vitseg.training.contenders import Contender, require_same_recipe
+from vitseg.training.continued import RESULT, train_or_continue
 from vitseg.training.display import Display
 from vitseg.training.step import encoder_of
 from vitseg.training.stop import InterruptedRunError
