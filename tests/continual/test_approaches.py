@@ -130,7 +130,7 @@ def test_the_teacher_stays_and_the_model_learns(kind, images, labels):
     step.train()
     assert model.training
     assert not any(module.training for module in teacher.modules())
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     before = sum(step(images, labels).values()).item()
     take_steps(step, optimizer, images, labels, count=5)
     assert sum(step(images, labels).values()).item() < before

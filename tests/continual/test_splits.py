@@ -135,7 +135,7 @@ def test_every_image_with_a_class_serves_one_step_when_partitioned():
     present[50:, 5] = False
     by_step = [[3, 1], [8, 0, 2], [5]]
     parts = [images_of_step(present, by_step, step, "partitioned") for step in range(3)]
-    used = sorted(sum(parts, []))
+    used = sorted(index for part in parts for index in part)
     assert used == np.flatnonzero(present[:, [3, 1, 8, 0, 2, 5]].any(1)).tolist()
     assert (
         parts[2] == np.flatnonzero(present[:, 5]).tolist()
