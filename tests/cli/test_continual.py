@@ -99,8 +99,9 @@ def test_a_stopped_run_goes_on_to_the_same_weights(vitseg, source, tmp_path, mon
     from vitseg.training import loop
 
     recipe = write(tmp_path / "r.yaml", "mib")
+    longer = "step.training.iterations=3"  # so that a signal after the first does not find the last
     whole, out = tmp_path / "whole", tmp_path / "out"
-    assert vitseg("continual", recipe, "--data", source, "--out", whole).code == 0
+    assert vitseg("continual", recipe, longer, "--data", source, "--out", whole).code == 0
     save, saved = loop.save_state, []
 
     def stop(*arguments):
@@ -110,7 +111,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(vitseg, source, tmp_path, mon
             os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(loop, "save_state", stop)
-    command = ("continual", recipe, "--data", source, "--out", out)
+    command = ("continual", recipe, longer, "--data", source, "--out", out)
     result = vitseg(*command)
     assert result.code == 128 + signal.SIGTERM, result.err
     assert (out / "step_0" / "scores.json").is_file()
@@ -169,10 +170,10 @@ def test_segvit_with_a_background_on_a_given_first_step(vitseg, source, tmp_path
 def test_wrong_input(refused, source, data, tmp_path):
     recipe, out = write(tmp_path / "r.yaml", "finetune"), tmp_path / "out"
     assert "no data set" in refused("continual", recipe, "--out", out)
-    out = tmp_path / "out2"
     assert "2 are left" in refused(
         "continual", recipe, "continual.split=1-3", "--data", source, "--out", out
     )
+    assert not out.exists()
     assert "continual.json" in refused(
         "continual", recipe, "--data", source, "--out", tmp_path / "out3", "--beside", data
     )

@@ -166,7 +166,7 @@ def test_plop_distils_nothing_at_the_start_but_the_logit_of_the_background(image
     moved = step(images, labels)["loss_pod_logits"].item()
     height, width = CROP[0] // 16, CROP[1] // 16
     pooled = sum(scale * (height + width) for scale in (1, 2, 4))
-    assert moved == pytest.approx(0.0005 * math.sqrt(3) * pooled * 2.0**2, rel=1e-4)
+    assert moved == pytest.approx(0.0005 * math.sqrt(3) * math.sqrt(pooled) * 2.0, rel=1e-4)
 
 
 def test_medians_of_entropies():

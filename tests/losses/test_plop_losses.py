@@ -17,10 +17,21 @@ def test_local_pod_by_hand():
     """Rows have means 2 and 0, columns 1 and 1; at scale 2 every entry is a region of its own, counted twice."""
     new = torch.tensor([[[[1.0, 3.0], [1.0, -1.0]]]])
     old = torch.zeros_like(new)
-    assert local_pod([new], [old], scales=(1,)).item() == pytest.approx(4 + 0 + 1 + 1)
-    assert local_pod([new], [old], scales=(2,)).item() == pytest.approx(2 * (1 + 9 + 1 + 1))
-    both = local_pod([new, old], [old, old], scales=(1, 2))
-    assert both.item() == pytest.approx((6 + 24) / 2)
+    one, two = 4 + 0 + 1 + 1, 2 * (1 + 9 + 1 + 1)
+    for squared in (False, True):
+        power = 1 if squared else 0.5
+        first = local_pod([new], [old], (1,), squared)
+        assert first.item() == pytest.approx(one**power)
+        assert local_pod([new], [old], (2,), squared).item() == pytest.approx(two**power)
+        both = local_pod([new, old], [old, old], (1, 2), squared)  # the second is no distance
+        assert both.item() == pytest.approx((one + two) ** power / 2)
+
+
+def test_local_pod_of_equal_maps_has_no_gradient():
+    new = torch.ones(2, 3, 4, 4, requires_grad=True)
+    local_pod([new], [torch.ones(2, 3, 4, 4)]).backward()
+    assert new.grad is not None
+    assert new.grad.abs().max() == 0
 
 
 def test_local_pod_is_the_papers_regions():
@@ -37,7 +48,7 @@ def test_local_pod_is_the_papers_regions():
                 )
                 region = (new - old)[place]
                 expected += region.mean(-1).square().sum() + region.mean(-2).square().sum()
-    torch.testing.assert_close(local_pod([new], [old]), expected / 2)
+    torch.testing.assert_close(local_pod([new], [old], squared=True), expected / 2)
 
 
 def test_pseudo_labels_by_hand():

@@ -48,8 +48,8 @@ def continual(
 ) -> None:
     """Learn classes in steps, and measure what is kept of the earlier ones.
 
-    Writes a folder for each step, continual.json, scores, forgetting and curve (.csv; the tables as .txt, too) and
-    continual.html. Ctrl-C and SIGTERM save everything and exit with 130 and 143; --resume continues.
+    Writes a folder for each step, continual.json, the tables and the curve (scores, forgetting and curve .csv; .txt and
+    tables.json) and continual.html. Ctrl-C and SIGTERM save everything and exit with 130 and 143; --resume continues.
     """
     from rich.console import Console
 
@@ -94,7 +94,10 @@ def write_tables(out: Path, runs: Sequence[RunResult]) -> None:
     for name, rows in (("scores", scores), ("forgetting", kept)):
         write_whole(out / f"{name}.csv", results.as_csv(rows))
         write_whole(out / f"{name}.txt", results.as_text(rows))
-    write_whole(out / "curve.csv", results.as_csv(results.curve_rows(runs)))
+    curve = results.curve_rows(runs)
+    write_whole(out / "curve.csv", results.as_csv(curve))
+    together = {"scores": scores, "forgetting": kept, "curve": curve}
+    write_whole(out / "tables.json", json.dumps(together, indent=2) + "\n")
     write_page(out / "continual.html", runs)
 
 

@@ -232,8 +232,8 @@ def as_csv(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def as_text(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows as aligned columns, shares in percent."""
-    head = list(rows[0]) if rows else []
+    """Rows as aligned columns, scores in percent; without the reductions as shares, which the CSV file has."""
+    head = [name for name in (rows[0] if rows else ()) if not name.endswith("_share")]
     lines = [head, *([_cell(name, row[name]) for name in head] for row in rows)]
     widths = [max(len(line[index]) for line in lines) for index in range(len(head))]
     return "".join(

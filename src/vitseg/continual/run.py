@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -60,8 +61,12 @@ def run_continual(
         InterruptedRunError: Ctrl-C or SIGTERM; the state is saved.
     """
     _check_out(recipe, out, resume)
-    run = _Run(recipe, out, new_display)
-    _keep_plan(out / PLAN, run.plan(), run.hash_of_train_split)
+    run = _Run(recipe, new_display)
+    plan = run.plan()  # what does not fit is found before anything is written
+    if not resume:
+        text = yaml.safe_dump(json.loads(json.dumps(recipe.to_mapping())), sort_keys=False)
+        write_whole(out / RECIPE, text)
+    _keep_plan(out / PLAN, plan, run.hash_of_train_split)
     history: list[dict[str, Any]] = []
     previous: Path | None = None
     for number in range(len(run.data.steps)):
@@ -79,7 +84,7 @@ def run_continual(
 class _Run:
     """What all steps of a run share."""
 
-    def __init__(self, recipe: ContinualRecipe, out: Path, new_display: NewDisplay):
+    def __init__(self, recipe: ContinualRecipe, new_display: NewDisplay):
         self.recipe, self.new_display = recipe, new_display
         data, config = recipe.first.data, recipe.continual
         if data.source is None:
@@ -170,7 +175,7 @@ class _Run:
             "seed": step.recipe.training.seed,
             "iterations": step.recipe.training.iterations,
             "training_minutes": _training_minutes(step.out, minutes),
-            "model": model.relative_to(folder).as_posix(),
+            "model": Path(os.path.relpath(model, folder)).as_posix(),
             "iou": {name: plain(value) for name, value in iou.items()},
             "evaluation": result.to_json(),
         }
@@ -224,7 +229,7 @@ def _training_minutes(training: Path, elapsed: float) -> float:
 
 
 def _check_out(recipe: ContinualRecipe, out: Path, resume: bool) -> None:
-    """Keep the recipe in a new folder, or see that it is the same in one with a run."""
+    """See that the folder is new, or that it holds a run of the same recipe to go on with."""
     path = out / RECIPE
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out} is a file: give a folder.")
@@ -248,8 +253,6 @@ def _check_out(recipe: ContinualRecipe, out: Path, resume: bool) -> None:
         )
     if out.exists() and any(out.iterdir()):
         raise ConfigError(f"--out {out} is not empty: give a new folder. Nothing was changed.")
-    text = yaml.safe_dump(json.loads(json.dumps(recipe.to_mapping())), sort_keys=False)
-    write_whole(path, text)
 
 
 def _keep_plan(path: Path, plan: dict[str, Any], train_hash: Callable[[], str]) -> None:

@@ -47,6 +47,10 @@ class PlopConfig(BaseModel):
     logits: float = Field(
         default=0.0005, ge=0, description="weight of Local POD on the logits of earlier classes"
     )
+    squared: bool = Field(
+        default=False,
+        description="square the distances of Local POD, as the equations do; see losses/local_pod.py",
+    )
     threshold_images: int = Field(
         default=500,
         ge=1,
@@ -174,8 +178,9 @@ class PlopLoss(TaughtLoss):
             old_scores = full_scores(old_output, size)
             pseudo, weights = pseudo_labelled(labels, old_scores, self.thresholds)
         logits = output.mask_logits[:, : self.num_old]
-        of_features = local_pod(features.maps, old_features.maps)
-        of_logits = local_pod([logits], [old_output.mask_logits])
+        squared = self.config.squared
+        of_features = local_pod(features.maps, old_features.maps, squared=squared)
+        of_logits = local_pod([logits], [old_output.mask_logits], squared=squared)
         scores = full_scores(output, size)
         return {
             "loss_pixel": weighted_cross_entropy(scores, pseudo, labels, weights),
