@@ -118,7 +118,8 @@ class ContinualRecipe(BaseModel):
                     f"continual.approach {approach} has a loss of its own, without data.balance.class_weights and "
                     "loss.hardest_pixels: leave them out"
                 )
-        self.later(), self.of_joint()
+        self.later()
+        self.of_joint()  # both are parsed here, so that what is wrong is found before the first step
         return self
 
     def later(self) -> Recipe:
@@ -155,8 +156,10 @@ def merged(raw: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
     result = copy.deepcopy(dict(raw))
     for key, value in changes.items():
         old = result.get(key)
-        is_section = isinstance(old, Mapping) and isinstance(value, Mapping)
-        result[key] = merged(old, value) if is_section else copy.deepcopy(value)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            result[key] = merged(old, value)
+        else:
+            result[key] = copy.deepcopy(value)
     return result
 
 

@@ -113,9 +113,9 @@ def base_chart(learnt: Sequence[int], curves: Sequence[Curve]) -> str:
         if not points:
             continue
         parts += _line(curve, points, color)
-        height = free_height(points[0][1] - 6, taken)
-        taken.append((LEFT, height))
-        label = text(LEFT + 6, height, curve.name, "start")
+        height = free_height(points[-1][1] - 8, taken)
+        taken.append((RIGHT, height))
+        label = text(RIGHT - 6, height, curve.name, "end")
         parts.append(label.replace("<text ", f'<text style="fill:rgb{color}" ', 1))
     summary = f"mIoU of the first step's classes after each of {len(learnt)} steps; " + ", ".join(
         f"{curve.name} ends at {100 * curve.scores[-1]:.1f} %" for curve in curves
