@@ -10,8 +10,8 @@ from vitseg.cli.doctor import missing_by_extra
 from vitseg.errors import ConfigError
 
 VERBS = [
-    "demo", "data", "train", "evaluate", "compare", "tune", "predict", "video", "explain", "profile", "convert", "push",
-    "doctor",
+    "demo", "data", "train", "evaluate", "compare", "continual", "tune", "extend", "classes", "predict", "video",
+    "explain", "profile", "convert", "push", "doctor",
 ]  # fmt: skip
 
 

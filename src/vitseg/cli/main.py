@@ -11,6 +11,7 @@ import typer
 
 from vitseg.cli.classes import classes
 from vitseg.cli.compare import compare
+from vitseg.cli.continual import continual
 from vitseg.cli.convert import convert
 from vitseg.cli.data import data_app
 from vitseg.cli.demo import demo
@@ -39,6 +40,7 @@ for verb in (
     train,
     evaluate,
     compare,
+    continual,
     tune,
     extend,
     classes,

@@ -6,7 +6,6 @@ Source: thesis section 4.3.5, which makes the backbone the variable and asks wha
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -23,14 +22,12 @@ from vitseg.inference.timing import alternating_medians
 from vitseg.methods import METHODS, SegmentationModel
 from vitseg.training.caching import cache_name
 from vitseg.training.contenders import Contender, require_same_recipe
+from vitseg.training.continued import RESULT, train_or_continue
 from vitseg.training.display import Display
-from vitseg.training.loop import train
-from vitseg.training.state import STATE
 from vitseg.training.step import encoder_of
 from vitseg.training.stop import InterruptedRunError
 from vitseg.types import Size
 
-RESULT = "result.json"
 ROUNDS, WARMUPS = 5, 2
 """Timed rounds, in each of which every model runs once, and those before them that do not count."""
 
@@ -140,7 +137,7 @@ def compare(
         if cache_features is not None:
             cache = cache_features / cache_name(contender.recipe)
         try:
-            _train(contender, folder, cache, new_display())
+            train_or_continue(contender.recipe, folder, new_display(), cache)
             result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
             rows.append(Row(contender, result))
         except InterruptedRunError:
@@ -160,15 +157,6 @@ def comparison_json(rows: Sequence[Row], device: torch.device) -> dict[str, Any]
         "threads": torch.get_num_threads(),
         "rows": [{**row.to_csv(), "result": dict(row.result) or None} for row in rows],
     }
-
-
-def _train(contender: Contender, folder: Path, cache: Path | None, display: Display) -> None:
-    if (folder / RESULT).is_file():
-        return
-    resume = (folder / STATE).is_file()
-    if not resume and (folder / "recipe.yaml").is_file():
-        shutil.rmtree(folder)  # stopped before its state was saved: nothing to go on from
-    train(contender.recipe, folder, resume, display, cache)
 
 
 def _one_line(error: Exception) -> str:

@@ -72,6 +72,11 @@ class Display:
         self.started(f"computing the features of {num_views} views")
         return self._transient_bar("compute features", num_views)
 
+    def scoring(self, num_images: int) -> contextlib.AbstractContextManager[Callable[[], None]]:
+        """A bar while a model is scored after its training; gives what to call after each image."""
+        self.started(f"scoring {num_images} images")
+        return self._transient_bar("score", num_images)
+
     @contextlib.contextmanager
     def _transient_bar(self, name: str, total: int) -> Iterator[Callable[[], None]]:
         console = self.console

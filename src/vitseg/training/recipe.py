@@ -181,6 +181,10 @@ def _refuse_unknown_sections(raw: dict[str, Any], config: type[BaseModel]) -> No
         *config.model_fields,
         *(f for f in Recipe.model_fields if f not in ("method", "model")),
     ]
+    if "continual" in raw:
+        raise ConfigError(
+            "the recipe has a section continual, so it is one of several trainings: run it with `vitseg continual`."
+        )
     for name in raw:
         if name not in sections:
             raise ConfigError(f"recipe: {unknown_name('section', str(name), sections)}")
