@@ -14,9 +14,7 @@ from vitseg.classes import IGNORE_INDEX
 from vitseg.losses.set_prediction import (
     SetPredictionLoss,
     SetPredictionLossConfig,
-    image_targets,
     labels_at_cells,
-    match,
 )
 from vitseg.types import SegOutput
 
@@ -82,8 +80,7 @@ def labels(request) -> Tensor:
 
 def test_the_matching_is_the_cheapest_of_all(labels):
     output, cells = output_of(), labels[:, ::4, ::4]
-    targets = image_targets(labels, output)
-    matched = match([output], targets, CONFIG)[0]
+    targets, (matched,) = SetPredictionLoss(CONFIG).matched([output], labels)
     for image in range(2):
         count = int(targets.counts[image])
         found = dict(
@@ -149,7 +146,7 @@ def test_every_output_is_matched_for_itself(labels):
 def test_more_classes_than_queries():
     labels = labels_of(0, 1, 2, 3, 4, 5)
     output = output_of(num_queries=2)
-    matched = match([output], image_targets(labels, output), CONFIG)[0]
+    _, (matched,) = SetPredictionLoss(CONFIG).matched([output], labels)
     assert ((matched >= 0).sum(1) == 2).all()
     assert all(term.isfinite() for term in SetPredictionLoss(CONFIG)(output, labels).values())
 
