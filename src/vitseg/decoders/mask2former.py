@@ -26,6 +26,15 @@ if TYPE_CHECKING:  # an optional dependency, imported where such a decoder is bu
     from transformers.models.mask2former.configuration_mask2former import (
         Mask2FormerConfig as LibraryConfig,
     )
+    from transformers.models.mask2former.modeling_mask2former import (
+        Mask2FormerMaskedAttentionDecoderLayer as DecoderLayer,
+    )
+    from transformers.models.mask2former.modeling_mask2former import (
+        Mask2FormerPixelDecoder,
+    )
+    from transformers.models.mask2former.modeling_mask2former import (
+        Mask2FormerPixelDecoderEncoderLayer as PixelLayer,
+    )
 
 NUM_HEADS = 8
 NUM_LEVELS = 3
@@ -80,34 +89,19 @@ class Mask2FormerDecoder(nn.Module):
     ):
         super().__init__()
         with transformers_needed("Mask2Former"):
-            from transformers.models.mask2former.modeling_mask2former import (
-                Mask2FormerPixelDecoder,
-                Mask2FormerTransformerModule,
-            )
+            from transformers.models.mask2former import modeling_mask2former as library
         assert len(in_channels) == len(STRIDES)
         settings = library_config(config)
-        self.pixel_decoder = Mask2FormerPixelDecoder(settings, feature_channels=list(in_channels))
-        self.transformer = Mask2FormerTransformerModule(config.embed_dim, settings)
+        self.pixel_decoder = library.Mask2FormerPixelDecoder(
+            settings, feature_channels=list(in_channels)
+        )
+        self.transformer = library.Mask2FormerTransformerModule(config.embed_dim, settings)
         self.class_embed = nn.Linear(config.embed_dim, num_classes + 1)
-        self._init_pixel_decoder()
-        for layer in self.transformer.decoder.layers:
+        init_pixel_decoder(self.pixel_decoder)
+        for layer in cast("Sequence[DecoderLayer]", self.transformer.decoder.layers):
             init_transformer(layer)
             attention = layer.self_attn
             init_attention(attention.q_proj, attention.k_proj, attention.v_proj, attention.out_proj)
-
-    def _init_pixel_decoder(self) -> None:
-        decoder = self.pixel_decoder
-        init_convolutions(decoder)
-        for projection in decoder.input_projections:
-            init_transformer(cast(nn.Sequential, projection)[0])
-        nn.init.normal_(decoder.level_embed)
-        init_transformer(decoder.encoder)
-        for layer in decoder.encoder.layers:
-            attention = layer.self_attn
-            init_attention(attention.value_proj, attention.output_proj)
-            init_deformable(
-                attention.sampling_offsets, attention.attention_weights, NUM_HEADS, NUM_LEVELS
-            )
 
     def forward(self, features: Features) -> SegOutput:
         """Classes, and masks at the size of the shallowest map."""
@@ -130,6 +124,21 @@ class Mask2FormerDecoder(nn.Module):
             "mixing",
             *sizes,
             aux=aux | full_size_semantic(features),
+        )
+
+
+def init_pixel_decoder(decoder: Mask2FormerPixelDecoder) -> None:
+    """Convolutions as a feature pyramid's, the rest as a transformer's."""
+    init_convolutions(decoder)
+    for projection in cast(Sequence[nn.Sequential], decoder.input_projections):
+        nn.init.xavier_uniform_(cast(nn.Conv2d, projection[0]).weight)
+    nn.init.normal_(decoder.level_embed)
+    init_transformer(decoder.encoder)
+    for layer in cast("Sequence[PixelLayer]", decoder.encoder.layers):
+        attention = layer.self_attn
+        init_attention(attention.value_proj, attention.output_proj)
+        init_deformable(
+            attention.sampling_offsets, attention.attention_weights, NUM_HEADS, NUM_LEVELS
         )
 
 

@@ -135,8 +135,8 @@ def decoder_layers(config: MaskFormerDecoderConfig) -> nn.ModuleList:
         dropout=config.dropout,
         attention_dropout=config.dropout,
         activation_dropout=config.dropout,
-        attn_implementation="sdpa",
     )
+    settings._attn_implementation = "sdpa"  # what a whole model of the library would choose
     layers = nn.ModuleList(MaskFormerDetrDecoderLayer(settings) for _ in range(config.num_layers))
     init_transformer(layers)
     for layer in cast(Sequence[MaskFormerDetrDecoderLayer], layers):

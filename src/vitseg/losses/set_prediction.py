@@ -150,7 +150,7 @@ class SetPredictionLoss(nn.Module):
                 logits_at_points(output.mask_logits.detach(), points, first.padded_size)
                 for output in outputs
             ]
-        classes = [output.class_logits for output in outputs]
+        classes = [output.class_logits for output in outputs if output.class_logits is not None]
         costs = Costs(config.class_weight, config.mask_weight, config.dice_weight, config.mask_loss)
         return targets, match(list(zip(places, classes, strict=True)), targets, costs)
 
