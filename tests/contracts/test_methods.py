@@ -120,6 +120,11 @@ CONFIGS |= {
         "decoder": SMALL_PIXELS,
         "loss": FEW_POINTS,
     },
+    "mask2former, FaPN": {
+        "backbone": {**RESNET, "levels": [0, 1, 2, 3]},
+        "decoder": {**SMALL_PIXELS, "align_features": True},
+        "loss": FEW_POINTS,
+    },
     "maskformer": {"backbone": RESNET, "decoder": SMALL_QUERIES},
     "maskformer, SeMask": {"backbone": SWIN, "semantic": {}, "decoder": SMALL_QUERIES},
 }

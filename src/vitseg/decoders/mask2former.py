@@ -7,12 +7,15 @@ to our features here, and start as in DETR and Deformable DETR.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple, cast
 
+from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
-from torch import nn
+from torch import Tensor, nn
 
 from vitseg.decoders.semantic_fpn import full_size_semantic
+from vitseg.layers.feature_alignment import AlignedStep
 from vitseg.layers.transformer_init import (
     init_attention,
     init_convolutions,
@@ -67,6 +70,10 @@ class Mask2FormerDecoderConfig(BaseModel):
         default=6, ge=1, description="layers of deformable attention over strides 8, 16 and 32"
     )
     pixel_feedforward_dim: int = Field(default=1024, ge=1, description="width within their MLPs")
+    align_features: bool = Field(
+        default=False,
+        description="FaPN's selection and alignment of features on the way from stride 8 to 4 (deformable convolution)",
+    )
 
 
 class Mask2FormerDecoder(nn.Module):
@@ -92,12 +99,17 @@ class Mask2FormerDecoder(nn.Module):
             from transformers.models.mask2former import modeling_mask2former as library
         assert len(in_channels) == len(STRIDES)
         settings = library_config(config)
-        self.pixel_decoder = library.Mask2FormerPixelDecoder(
+        pixel_decoder = library.Mask2FormerPixelDecoder(
             settings, feature_channels=list(in_channels)
+        )
+        init_pixel_decoder(pixel_decoder)
+        self.pixel_decoder = (
+            AlignedPixelDecoder(pixel_decoder, in_channels[0], config.embed_dim)
+            if config.align_features
+            else pixel_decoder
         )
         self.transformer = library.Mask2FormerTransformerModule(config.embed_dim, settings)
         self.class_embed = nn.Linear(config.embed_dim, num_classes + 1)
-        init_pixel_decoder(self.pixel_decoder)
         for layer in cast("Sequence[DecoderLayer]", self.transformer.decoder.layers):
             init_transformer(layer)
             attention = layer.self_attn
@@ -118,13 +130,43 @@ class Mask2FormerDecoder(nn.Module):
         if not self.training:
             return last
         aux = {f"layer_{index}": output for index, output in enumerate(early)}
-        return SegOutput(
-            last.mask_logits,
-            last.class_logits,
-            "mixing",
-            *sizes,
-            aux=aux | full_size_semantic(features),
-        )
+        return replace(last, aux=aux | full_size_semantic(features))
+
+
+class Pixels(NamedTuple):
+    """What `Mask2FormerDecoder` reads of a pixel decoder, by the library's names.
+
+    Attributes:
+        multi_scale_features: Maps for the queries to attend to, deep to shallow.
+        mask_features: What masks are products with.
+    """
+
+    multi_scale_features: Sequence[Float[Tensor, "b c _ _"]]
+    mask_features: Float[Tensor, "b c h w"]
+
+
+class AlignedPixelDecoder(nn.Module):
+    """The library's pixel decoder up to stride 8, and FaPN's step to stride 4.
+
+    Args:
+        decoder: The library's, which ends at stride 8.
+        in_channels: Width of the map of stride 4.
+        width: Of all others.
+    """
+
+    def __init__(self, decoder: Mask2FormerPixelDecoder, in_channels: int, width: int):
+        super().__init__()
+        self.decoder = decoder
+        self.decoder.mask_projection = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
+        self.align = AlignedStep(in_channels, width)
+        self.mask_projection = nn.Conv2d(width, width, 1)
+        init_convolutions(self.mask_projection)
+
+    def forward(self, maps: tuple[Float[Tensor, "b _ _ _"], ...]) -> Pixels:
+        """Of the backbone's maps, shallow to deep."""
+        found = self.decoder(maps)
+        finest = self.align(maps[0], found.mask_features)
+        return Pixels(found.multi_scale_features, self.mask_projection(finest))
 
 
 def init_pixel_decoder(decoder: Mask2FormerPixelDecoder) -> None:
@@ -159,6 +201,6 @@ def library_config(config: Mask2FormerDecoderConfig) -> LibraryConfig:
         dim_feedforward=config.feedforward_dim,
         dropout=0.0,
         num_queries=config.num_queries,
-        common_stride=STRIDES[0],
+        common_stride=STRIDES[1 if config.align_features else 0],  # where its masks would be
         feature_strides=STRIDES,
     )

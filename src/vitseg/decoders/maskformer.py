@@ -8,6 +8,7 @@ the papers do not; the loop here does not either.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -100,14 +101,7 @@ class MaskFormerDecoder(nn.Module):
         if not self.training:
             return last
         aux = {f"layer_{index}": output for index, output in enumerate(early, start=1)}
-        return SegOutput(
-            last.mask_logits,
-            last.class_logits,
-            "mixing",
-            features.input_size,
-            features.padded_size,
-            aux=aux | full_size_semantic(features),
-        )
+        return replace(last, aux=aux | full_size_semantic(features))
 
     def _decoded(self, deepest: Float[Tensor, "b _ h w"]) -> list[Float[Tensor, "b q c"]]:
         """Queries behind every layer, normalised; in evaluation behind the last alone."""

@@ -69,7 +69,9 @@ class SetPredictionLossConfig(BaseModel):
     def _sampling_belongs_to_points(self) -> SetPredictionLossConfig:
         given = [name for name in given_fields(self) if name in ("oversample", "importance")]
         if self.points is None and given:
-            raise ValueError(f"{' and '.join(given)} say how points are drawn: set points, too")
+            raise ValueError(
+                f"{' and '.join(given)} belong to points: give it a number, or leave them out"
+            )
         return self
 
 
