@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+import torch
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
@@ -174,7 +175,8 @@ def init_pixel_decoder(decoder: Mask2FormerPixelDecoder) -> None:
     init_convolutions(decoder)
     for projection in cast(Sequence[nn.Sequential], decoder.input_projections):
         nn.init.xavier_uniform_(cast(nn.Conv2d, projection[0]).weight)
-    nn.init.normal_(decoder.level_embed)
+    # The library's own is made on the CPU whatever the default device, and not initialised.
+    decoder.level_embed = nn.Parameter(torch.randn(decoder.level_embed.shape))
     init_transformer(decoder.encoder)
     for layer in cast("Sequence[PixelLayer]", decoder.encoder.layers):
         attention = layer.self_attn

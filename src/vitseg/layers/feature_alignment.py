@@ -89,7 +89,6 @@ class FeatureAlignment(nn.Module):
         """The coarser map, brought to the size of the finer one before, where the finer one has its contours."""
         moved = self.move(self.join(torch.cat([fine, coarse], dim=1)))
         offsets, weights = moved.tensor_split([2 * moved.shape[1] // 3], dim=1)
-        # The operator has no half precision on every device.
-        with torch.autocast(coarse.device.type, enabled=False):
-            inputs = (x.to(self.conv.weight.dtype) for x in (coarse, offsets, weights.sigmoid()))
-            return self.act(self.conv(*inputs))
+        # Convolutions return half precision in mixed training, which the operator has not on every device.
+        inputs = (x.to(self.conv.weight.dtype) for x in (coarse, offsets, weights.sigmoid()))
+        return self.act(self.conv(*inputs))
