@@ -108,6 +108,30 @@ CONFIGS |= {
         "decoder": {"embed_dim": 16},
     },
 }
+ALL_LEVELS = {**SWIN, "levels": [0, 1, 2, 3]}
+SMALL_QUERIES = {"embed_dim": 64, "num_queries": 12, "feedforward_dim": 32}
+SMALL_PIXELS = {**SMALL_QUERIES, "num_layers": 4, "num_pixel_layers": 1}
+FEW_POINTS = {"points": 256}
+CONFIGS |= {
+    "mask2former": {
+        "backbone": {**RESNET, "levels": [0, 1, 2, 3]},
+        "decoder": SMALL_PIXELS,
+        "loss": FEW_POINTS,
+    },
+    "mask2former, SeMask": {
+        "backbone": ALL_LEVELS,
+        "semantic": {"window_levels": [0, 1, 2]},
+        "decoder": SMALL_PIXELS,
+        "loss": FEW_POINTS,
+    },
+    "mask2former, FaPN": {
+        "backbone": {**RESNET, "levels": [0, 1, 2, 3]},
+        "decoder": {**SMALL_PIXELS, "align_features": True},
+        "loss": FEW_POINTS,
+    },
+    "maskformer": {"backbone": RESNET, "decoder": SMALL_QUERIES},
+    "maskformer, SeMask": {"backbone": SWIN, "semantic": {}, "decoder": SMALL_QUERIES},
+}
 
 
 @cache
@@ -200,7 +224,9 @@ def test_a_batch_equals_its_images(case):
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
 
 
-PADS_OUTSIDE = [name for name, config in CONFIGS.items() if config["backbone"] is not SWIN]
+PADS_OUTSIDE = [
+    name for name, config in CONFIGS.items() if not config["backbone"]["name"].startswith("swin")
+]
 """A Swin pads inside, to whole windows, where a padded image's border is not zero."""
 
 

@@ -12,11 +12,10 @@ from torch import Tensor
 
 from vitseg.classes import IGNORE_INDEX
 from vitseg.losses.set_prediction import (
+    MaskFormerLossConfig,
     SetPredictionLoss,
     SetPredictionLossConfig,
-    image_targets,
     labels_at_cells,
-    match,
 )
 from vitseg.types import SegOutput
 
@@ -39,10 +38,12 @@ def labels_of(*classes: int, batch: int = 2, seed: int = 1) -> Tensor:
     return cells.repeat_interleave(4, 1).repeat_interleave(4, 2)
 
 
-def parts(output: SegOutput, cells: Tensor, image: int, query: int, cls: int) -> Tensor:
-    """(class probability, cross-entropy, dice) of a query as a class, cell by cell."""
+def parts(
+    output: SegOutput, cells: Tensor, image: int, query: int, cls: int, focal: bool = False
+) -> Tensor:
+    """(class probability, cross-entropy or focal loss, dice) of a query as a class, cell by cell."""
     assert output.class_logits is not None
-    entropy = overlap = area = 0.0
+    loss = overlap = area = 0.0
     count = 0
     for row in range(GRID[0]):
         for column in range(GRID[1]):
@@ -51,24 +52,29 @@ def parts(output: SegOutput, cells: Tensor, image: int, query: int, cls: int) ->
                 continue
             probability = output.mask_logits[image, query, row, column].sigmoid().item()
             inside = label == cls
-            entropy -= math.log(probability if inside else 1 - probability)
+            right = probability if inside else 1 - probability
+            weight = (0.25 if inside else 0.75) * (1 - right) ** 2 if focal else 1.0
+            loss -= weight * math.log(right)
             overlap += probability * inside
             area += probability + inside
             count += 1
     probability = output.class_logits[image, query].softmax(-1)[cls].item()
     dice = 1 - (2 * overlap + 1) / (area + 1)
-    return torch.tensor([probability, entropy / count, dice])
+    return torch.tensor([probability, loss / count, dice])
 
 
-def best_assignment(output: SegOutput, cells: Tensor, image: int) -> dict[int, int]:
+def best_assignment(
+    output: SegOutput, cells: Tensor, image: int, config: SetPredictionLossConfig = CONFIG
+) -> dict[int, int]:
     """Class to query, by trying all."""
     classes = sorted(set(cells[image].flatten().tolist()) - {IGNORE_INDEX})
     num_queries = output.mask_logits.shape[1]
-    weights = torch.tensor([-2.0, 5.0, 5.0])
+    weights = torch.tensor([-config.class_weight, config.mask_weight, config.dice_weight])
+    focal = config.mask_loss == "focal"
     candidates = []
     for queries in permutations(range(num_queries), len(classes)):
         cost = sum(
-            float(weights @ parts(output, cells, image, query, cls))
+            float(weights @ parts(output, cells, image, query, cls, focal))
             for query, cls in zip(queries, classes, strict=True)
         )
         candidates.append((cost, dict(zip(classes, queries, strict=True))))
@@ -80,10 +86,14 @@ def labels(request) -> Tensor:
     return labels_of(*request.param)
 
 
-def test_the_matching_is_the_cheapest_of_all(labels):
+@pytest.fixture(params=[CONFIG, MaskFormerLossConfig()], ids=["cross-entropy", "focal"])
+def config(request) -> SetPredictionLossConfig:
+    return request.param
+
+
+def test_the_matching_is_the_cheapest_of_all(labels, config):
     output, cells = output_of(), labels[:, ::4, ::4]
-    targets = image_targets(labels, output)
-    matched = match([output], targets, CONFIG)[0]
+    targets, (matched,) = SetPredictionLoss(config).matched([output], labels)
     for image in range(2):
         count = int(targets.counts[image])
         found = dict(
@@ -93,27 +103,30 @@ def test_the_matching_is_the_cheapest_of_all(labels):
                 strict=True,
             )
         )
-        assert found == best_assignment(output, cells, image)
+        assert found == best_assignment(output, cells, image, config)
         assert (matched[image, count:] == -1).all()
 
 
-def test_the_losses_are_those_of_the_loops(labels):
+def test_the_losses_are_those_of_the_loops(labels, config):
     output, cells = output_of(), labels[:, ::4, ::4]
-    terms = SetPredictionLoss(CONFIG)(output, labels)
+    terms = SetPredictionLoss(config)(output, labels)
     entropy, weight_sum, pairs = 0.0, 0.0, []
     assert output.class_logits is not None
+    focal = config.mask_loss == "focal"
     for image in range(2):
-        assigned = {query: cls for cls, query in best_assignment(output, cells, image).items()}
-        pairs += [parts(output, cells, image, query, cls) for query, cls in assigned.items()]
+        best = best_assignment(output, cells, image, config)
+        assigned = {query: cls for cls, query in best.items()}
+        pairs += [parts(output, cells, image, query, cls, focal) for query, cls in assigned.items()]
         for query in range(4):
             cls = assigned.get(query, NUM_CLASSES)
             weight = 0.1 if cls == NUM_CLASSES else 1.0
             entropy -= weight * output.class_logits[image, query].log_softmax(-1)[cls].item()
             weight_sum += weight
     mean = torch.stack(pairs).mean(0)
-    assert terms["loss_ce"].item() == pytest.approx(2 * entropy / weight_sum, rel=1e-5)
-    assert terms["loss_mask"].item() == pytest.approx(5 * mean[1].item(), rel=1e-5)
-    assert terms["loss_dice"].item() == pytest.approx(5 * mean[2].item(), rel=1e-5)
+    wanted = config.class_weight * entropy / weight_sum
+    assert terms["loss_ce"].item() == pytest.approx(wanted, rel=1e-5)
+    assert terms["loss_mask"].item() == pytest.approx(config.mask_weight * mean[1].item(), rel=1e-5)
+    assert terms["loss_dice"].item() == pytest.approx(config.dice_weight * mean[2].item(), rel=1e-5)
 
 
 def test_the_order_of_the_queries_is_free(labels):
@@ -149,7 +162,7 @@ def test_every_output_is_matched_for_itself(labels):
 def test_more_classes_than_queries():
     labels = labels_of(0, 1, 2, 3, 4, 5)
     output = output_of(num_queries=2)
-    matched = match([output], image_targets(labels, output), CONFIG)[0]
+    _, (matched,) = SetPredictionLoss(CONFIG).matched([output], labels)
     assert ((matched >= 0).sum(1) == 2).all()
     assert all(term.isfinite() for term in SetPredictionLoss(CONFIG)(output, labels).values())
 

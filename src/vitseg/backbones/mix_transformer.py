@@ -18,8 +18,8 @@ from vitseg.backbones.config import PyramidConfig
 from vitseg.backbones.hub import offline_if_unreachable
 from vitseg.backbones.pretrained import no_download
 from vitseg.backbones.pyramid import Pyramid
-from vitseg.errors import ConfigError
 from vitseg.layers.checkpointing import run_block
+from vitseg.layers.transformers_library import transformers_needed
 
 if TYPE_CHECKING:  # an optional dependency, imported where such a backbone is built
     from transformers.models.segformer.modeling_segformer import SegformerStage
@@ -82,14 +82,9 @@ def create_stages(config: PyramidConfig) -> nn.ModuleList:
     Raises:
         ConfigError: The transformers library is not there.
     """
-    try:
+    with transformers_needed(f"backbone {config.name}"):
         from transformers.models.segformer.configuration_segformer import SegformerConfig
         from transformers.models.segformer.modeling_segformer import SegformerModel, SegformerStage
-    except ImportError as error:
-        raise ConfigError(
-            f"backbone {config.name} is made of layers of transformers 5.12 or later, which is not installed: "
-            "pip install 'vitseg[transformers]'"
-        ) from error
     variant = VARIANTS[config.name]
     settings = SegformerConfig(
         hidden_sizes=variant.widths, depths=variant.depths, drop_path_rate=config.drop_path

@@ -84,17 +84,34 @@ class SemanticFpnDecoder(nn.Module):
         return SegOutput(logits, None, "logits", *sizes, aux=aux)
 
 
-def sum_of_maps(maps: Sequence[Float[Tensor, "b k _ _"]]) -> Float[Tensor, "b k h w"]:
+def full_size_semantic(features: Features) -> dict[str, SegOutput]:
+    """SeMask's semantic decoder in front of set prediction: the output of the semantic maps, by its name.
+
+    The published models of this form align corners everywhere, and go up to the padded image's own size.
+
+    Returns:
+        Nothing for a backbone that makes no such maps.
+    """
+    if not features.aux:
+        return {}
+    total = sum_of_maps(tuple(features.aux.values()), align_corners=True)
+    full = resize_map(total, features.padded_size, align_corners=True)  # (b, k, H, W)
+    return {SEMANTIC: SegOutput(full, None, "logits", features.input_size, features.padded_size)}
+
+
+def sum_of_maps(
+    maps: Sequence[Float[Tensor, "b k _ _"]], align_corners: bool = False
+) -> Float[Tensor, "b k h w"]:
     """Maps, shallow to deep, each doubled as often as it was halved, brought to the first one's size and summed."""
     size = spatial_size(maps[0])
     total = torch.zeros_like(maps[0])
     for level, x in enumerate(maps):
         for _ in range(level):
-            x = doubled(x)
-        total = total + resize_map(x, size)
+            x = doubled(x, align_corners)
+        total = total + resize_map(x, size, align_corners)
     return total
 
 
-def doubled(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c H W"]:
+def doubled(x: Float[Tensor, "b c h w"], align_corners: bool = False) -> Float[Tensor, "b c H W"]:
     """Twice as high and wide, bilinearly."""
-    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=align_corners)

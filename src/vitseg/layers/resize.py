@@ -8,11 +8,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def resize_map(x: Float[Tensor, "b c _ _"], size: tuple[int, int]) -> Float[Tensor, "b c h w"]:
-    """Bilinear resize to (height, width), align_corners=False; the map itself where it has that size."""
+def resize_map(
+    x: Float[Tensor, "b c _ _"], size: tuple[int, int], align_corners: bool = False
+) -> Float[Tensor, "b c h w"]:
+    """Bilinear resize to (height, width); the map itself where it has that size."""
     if tuple(x.shape[-2:]) == tuple(size):
         return x
-    return F.interpolate(x, size, mode="bilinear", align_corners=False)
+    return F.interpolate(x, size, mode="bilinear", align_corners=align_corners)
 
 
 def resize_for_gradients(

@@ -17,7 +17,14 @@ ALPHA = 0.25
 def focal_loss(
     logits: Float[Tensor, "p n"], probs: Float[Tensor, "p n"], targets: Float[Tensor, "p n"]
 ) -> Float[Tensor, " p"]:
-    """Mean over pixels of alpha_t (1 - p_t)^2 (-log p_t) (RetinaNet eq. 5, gamma 2).
+    """Mean over pixels of `focal_terms`."""
+    return focal_terms(logits, probs, targets).mean(-1)
+
+
+def focal_terms(
+    logits: Float[Tensor, "p n"], probs: Float[Tensor, "p n"], targets: Float[Tensor, "p n"]
+) -> Float[Tensor, "p n"]:
+    """alpha_t (1 - p_t)^2 (-log p_t) of every pixel (RetinaNet eq. 5, gamma 2).
 
     Args:
         logits: Mask logits.
@@ -26,7 +33,7 @@ def focal_loss(
     """
     cross_entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     weights = (1 - ALPHA) - (1 - 2 * ALPHA) * targets
-    return (cross_entropy * (targets - probs).square() * weights).mean(-1)
+    return cross_entropy * (targets - probs).square() * weights
 
 
 def dice_loss(probs: Float[Tensor, "p n"], targets: Float[Tensor, "p n"]) -> Float[Tensor, " p"]:

@@ -1,64 +1,97 @@
 """The loss of queries that belong to no class: each is matched with a class of the image, or with none.
 
-Source: Mask2Former (CVPR 2022), section 3, with DETR's bipartite matching (ECCV 2020, section 3.1): class cross-entropy
-2, binary cross-entropy of the masks 5, dice 5; "no object" counts 0.1 among the classes. In semantic segmentation the
-targets of an image are its classes, one mask each.
+Source: Mask2Former (CVPR 2022), section 3: class cross-entropy 2, binary cross-entropy of the masks 5, dice 5; "no
+object" counts 0.1 among the classes. MaskFormer (NeurIPS 2021), section 3.2, has 1, focal 20 and dice 1.
 
-Mask2Former draws points of the full-size masks, to save memory. We take every cell of the predicted masks, which have
-about a quarter of the image's size, and the label at its middle: no sampling noise, and objects that are smaller than a
-cell may get lost. Pixels with the ignore label count neither in the matching nor in the losses.
+Masks are compared either at every cell of the predictions, which have about a quarter of the image's size, with the
+label at its middle: no sampling noise, and objects that are smaller than a cell may get lost. Or, as in Mask2Former, at
+points of the full-size image (`mask_points.py`). Pixels with the ignore label and padding count neither in the matching
+nor in the losses.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from pydantic import BaseModel, ConfigDict, Field
-from scipy.optimize import linear_sum_assignment
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from vitseg.classes import IGNORE_INDEX
+from vitseg.config import given_fields
 from vitseg.losses.atm import present_classes
-from vitseg.losses.mask import dice_loss
+from vitseg.losses.mask import dice_loss, focal_terms
+from vitseg.losses.mask_points import (
+    draw_points,
+    labels_at_points,
+    logits_at_points,
+    uncertain_points,
+)
+from vitseg.losses.matching import Costs, ImageTargets, MaskLoss, match, targets_at
 from vitseg.losses.processes import mean_over_processes
 from vitseg.types import SegOutput, Size, spatial_size
 
 
 class SetPredictionLossConfig(BaseModel):
-    """Weights of the terms, in the matching and in the loss."""
+    """Weights of the terms, in the matching and in the loss, and where masks are compared."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     class_weight: float = Field(default=2.0, ge=0, description="weight of the class cross-entropy")
-    mask_weight: float = Field(
-        default=5.0, ge=0, description="weight of the masks' binary cross-entropy"
-    )
+    mask_weight: float = Field(default=5.0, ge=0, description="weight of mask_loss")
     dice_weight: float = Field(default=5.0, ge=0, description="weight of the dice mask loss")
     no_object_weight: float = Field(
         default=0.1,
         gt=0,
         description="weight of unmatched queries within the class cross-entropy",
     )
+    mask_loss: MaskLoss = Field(
+        default="cross_entropy",
+        description="binary cross-entropy of the masks' pixels, or the focal loss (MaskFormer)",
+    )
+    points: int | None = Field(
+        default=None,
+        ge=1,
+        description="points per mask at which masks are compared, drawn anew in every step; null: all cells of the "
+        "predicted masks",
+    )
+    oversample: float = Field(
+        default=3.0, ge=1, description="with points: candidates per point of the loss"
+    )
+    importance: float = Field(
+        default=0.75,
+        ge=0,
+        le=1,
+        description="with points: share of the loss' points that are the least certain candidates",
+    )
+
+    @model_validator(mode="after")
+    def _sampling_belongs_to_points(self) -> SetPredictionLossConfig:
+        given = [name for name in given_fields(self) if name in ("oversample", "importance")]
+        if self.points is None and given:
+            raise ValueError(
+                f"{' and '.join(given)} belong to points: give it a number, or leave them out"
+            )
+        return self
 
 
-@dataclass(frozen=True)
-class ImageTargets:
-    """The classes of every image as masks over the cells of the predictions; t is the most that an image has.
+class Mask2FormerLossConfig(SetPredictionLossConfig):
+    """The same, at points, as Mask2Former was trained."""
 
-    Attributes:
-        classes: Class of each mask; without meaning beyond an image's `counts`.
-        counts: Masks of each image.
-        masks: 1 where the class is, else 0; of all 0 beyond an image's `counts`.
-        labelled: 1 where a cell has a label, 0 where that is the ignore label or padding.
-    """
+    points: int | None = Field(
+        default=12544, ge=1, description="points per mask (112 x 112); null: all cells of the masks"
+    )
 
-    classes: Int[Tensor, "b t"]
-    counts: Int[Tensor, " b"]
-    masks: Float[Tensor, "b t n"]
-    labelled: Float[Tensor, "b n"]
+
+class MaskFormerLossConfig(SetPredictionLossConfig):
+    """The same with MaskFormer's weights, and its focal loss."""
+
+    class_weight: float = Field(default=1.0, ge=0, description="weight of the class cross-entropy")
+    mask_weight: float = Field(default=20.0, ge=0, description="weight of mask_loss")
+    dice_weight: float = Field(default=1.0, ge=0, description="weight of the dice mask loss")
+    mask_loss: MaskLoss = Field(
+        default="focal", description="focal loss of the masks' pixels, or binary cross-entropy"
+    )
 
 
 class SetPredictionLoss(nn.Module):
@@ -83,24 +116,50 @@ class SetPredictionLoss(nn.Module):
             labels: Class indices or IGNORE_INDEX, at the size of the images.
 
         Returns:
-            `loss_ce`, `loss_mask` (binary cross-entropy) and `loss_dice` of the final output, and of each earlier one
+            `loss_ce`, `loss_mask` (cross-entropy or focal) and `loss_dice` of the final output, and of each earlier one
             with its name appended.
         """
+        assert spatial_size(labels) == output.input_size
         stages = {"": output, **{f"_{name}": stage for name, stage in output.aux.items()}}
-        targets = image_targets(labels, output)
-        matched = match(list(stages.values()), targets, self.config)  # (s, b, t)
+        targets, matched = self.matched(list(stages.values()), labels)
         weights = self._class_weights(output)  # (k1,)
         terms: dict[str, Tensor] = {}
         for (name, stage), queries in zip(stages.items(), matched, strict=True):
-            ce, mask, dice = self._losses(stage, targets, queries, weights)
+            ce, mask, dice = self._losses(stage, labels, targets, queries, weights)
             terms["loss_ce" + name] = self.config.class_weight * ce
             terms["loss_mask" + name] = self.config.mask_weight * mask
             terms["loss_dice" + name] = self.config.dice_weight * dice
         return terms
 
+    def matched(
+        self, outputs: list[SegOutput], labels: Int[Tensor, "b H W"]
+    ) -> tuple[ImageTargets, Int[Tensor, "s b t"]]:
+        """The classes of the images, and the query of each in every output; -1 where there is none.
+
+        All outputs are compared at the same places.
+        """
+        config, first = self.config, outputs[0]
+        if config.points is None:
+            cells = labels_at_cells(labels, first.padded_size, spatial_size(first.mask_logits))
+            targets = targets_at(cells.flatten(1), present_classes(cells, first.num_classes))
+            places = [output.mask_logits.flatten(2) for output in outputs]  # (b, q, n)
+        else:
+            points = draw_points(len(labels), config.points, first.input_size, labels)
+            image = torch.arange(len(labels), device=labels.device)
+            found = labels_at_points(labels, image, points)
+            targets = targets_at(found, present_classes(labels, first.num_classes))
+            places = [
+                logits_at_points(output.mask_logits.detach(), points, first.padded_size)
+                for output in outputs
+            ]
+        classes = [output.class_logits for output in outputs if output.class_logits is not None]
+        costs = Costs(config.class_weight, config.mask_weight, config.dice_weight, config.mask_loss)
+        return targets, match(list(zip(places, classes, strict=True)), targets, costs)
+
     def _losses(
         self,
         output: SegOutput,
+        labels: Int[Tensor, "b H W"],
         targets: ImageTargets,
         queries: Int[Tensor, "b t"],
         weights: Float[Tensor, " k1"],
@@ -112,14 +171,46 @@ class SetPredictionLoss(nn.Module):
         wanted = torch.full_like(output.class_logits[..., 0], len(weights) - 1, dtype=torch.long)
         wanted[image, query] = classes
         ce = F.cross_entropy(output.class_logits.float().flatten(0, 1), wanted.flatten(), weights)
-        logits = output.mask_logits[image, query].float().flatten(1)  # (pairs, n)
-        masks, labelled = targets.masks[image, target], targets.labelled[image]
-        terms = F.binary_cross_entropy_with_logits(logits, masks, reduction="none") * labelled
-        mask = terms.sum(-1) / labelled.sum(-1).clamp(min=1)
-        dice = dice_loss(logits.sigmoid() * labelled, masks)
+        mask_logits = output.mask_logits[image, query].float()  # (pairs, h, w)
+        if self.config.points is None:
+            logits = mask_logits.flatten(1)  # (pairs, n)
+            masks, labelled = targets.masks[image, target], targets.labelled[image]
+        else:
+            logits, found = self._at_points(mask_logits, labels, image, output.padded_size)
+            masks = (found == classes[:, None]).float()
+            labelled = (found != IGNORE_INDEX).float()
+        probs = logits.sigmoid()
+        if self.config.mask_loss == "focal":
+            terms = focal_terms(logits, probs, masks)
+        else:
+            terms = F.binary_cross_entropy_with_logits(logits, masks, reduction="none")
+        mask = (terms * labelled).sum(-1) / labelled.sum(-1).clamp(min=1)
+        dice = dice_loss(probs * labelled, masks)
         pair_weights = weights[classes]
         total = mean_over_processes(pair_weights.sum()).clamp(min=1)
         return ce, (mask * pair_weights).sum() / total, (dice * pair_weights).sum() / total
+
+    def _at_points(
+        self,
+        mask_logits: Float[Tensor, "p h w"],
+        labels: Int[Tensor, "b H W"],
+        image: Int[Tensor, " p"],
+        padded_size: Size,
+    ) -> tuple[Float[Tensor, "p n"], Int[Tensor, "p n"]]:
+        """Logits and labels at points of each pair's own."""
+        config = self.config
+        assert config.points is not None
+        points = uncertain_points(
+            mask_logits,
+            labels,
+            image,
+            padded_size,
+            config.points,
+            config.oversample,
+            config.importance,
+        )
+        logits = logits_at_points(mask_logits[:, None], points, padded_size)[:, 0]
+        return logits, labels_at_points(labels, image, points)
 
     def _class_weights(self, output: SegOutput) -> Float[Tensor, " k1"]:
         weights = torch.ones(output.num_classes + 1, device=output.mask_logits.device)
@@ -127,25 +218,6 @@ class SetPredictionLoss(nn.Module):
             weights[:-1] = self.class_weights
         weights[-1] = self.config.no_object_weight
         return weights
-
-
-def image_targets(labels: Int[Tensor, "b H W"], output: SegOutput) -> ImageTargets:
-    """The classes of every image as masks over the cells of an output.
-
-    Args:
-        labels: Class indices or IGNORE_INDEX, at the size of the images.
-        output: Whose cells.
-    """
-    assert spatial_size(labels) == output.input_size
-    cells = labels_at_cells(labels, output.padded_size, spatial_size(output.mask_logits))
-    present = present_classes(cells, output.num_classes)
-    counts = present.sum(1)
-    most = int(counts.max())
-    classes = present.int().argsort(dim=1, descending=True, stable=True)[:, :most]
-    flat = cells.flatten(1)
-    is_target = torch.arange(most, device=labels.device) < counts[:, None]  # (b, t)
-    masks = (flat[:, None] == classes[..., None]) & is_target[..., None]
-    return ImageTargets(classes, counts, masks.float(), (flat != IGNORE_INDEX).float())
 
 
 def labels_at_cells(
@@ -159,42 +231,3 @@ def labels_at_cells(
         for cells, side in zip(grid, padded_size, strict=True)
     )
     return padded[:, rows][:, :, columns]
-
-
-@torch.no_grad()
-def match(
-    outputs: list[SegOutput], targets: ImageTargets, config: SetPredictionLossConfig
-) -> Int[Tensor, "s b t"]:
-    """The query of every target in every output, by the least sum of costs; -1 where there is none.
-
-    An image of more classes than queries leaves some of its classes without one.
-    """
-    costs = torch.stack([_costs(output, targets, config) for output in outputs])  # (s, b, q, t)
-    # A diverged model has no numbers to compare: it is let through to its loss, which the training loop looks at.
-    costs = costs.nan_to_num(0.0).cpu().numpy()  # one wait for the device
-    matched = torch.full(targets.classes.shape, -1).repeat(len(outputs), 1, 1)
-    for stage, of_stage in enumerate(costs):
-        for image, count in enumerate(targets.counts.tolist()):
-            queries, chosen = linear_sum_assignment(of_stage[image, :, :count])
-            matched[stage, image, torch.from_numpy(chosen)] = torch.from_numpy(queries)
-    return matched.to(targets.classes.device)
-
-
-def _costs(
-    output: SegOutput, targets: ImageTargets, config: SetPredictionLossConfig
-) -> Float[Tensor, "b q t"]:
-    """What each query would cost as each target: minus its class' probability, and the two mask losses."""
-    assert output.class_logits is not None
-    probs = output.class_logits.float().softmax(-1)
-    classes = targets.classes[:, None].expand(-1, probs.shape[1], -1)  # (b, q, t)
-    cost = -config.class_weight * probs.gather(2, classes)
-    logits = output.mask_logits.float().flatten(2)  # (b, q, n)
-    labelled = targets.labelled[:, None]  # (b, 1, n)
-    masks = targets.masks.transpose(1, 2)  # (b, n, t)
-    # The cross-entropy of a logit x with a target y is softplus(x) - x y: its sum over cells is a matrix product.
-    entropy = (F.softplus(logits) * labelled).sum(-1, keepdim=True) - logits @ masks
-    cost += config.mask_weight * entropy / labelled.sum(-1, keepdim=True).clamp(min=1)
-    inside = logits.sigmoid() * labelled
-    overlap = 2 * inside @ masks + 1
-    dice = 1 - overlap / (inside.sum(-1, keepdim=True) + masks.sum(1)[:, None] + 1)
-    return cost + config.dice_weight * dice

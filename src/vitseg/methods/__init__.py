@@ -18,6 +18,8 @@ from vitseg.methods import (
     fcn,
     fpn,
     linear,
+    mask2former,
+    maskformer,
     nrd,
     pspnet,
     segformer,
@@ -67,6 +69,18 @@ METHODS: dict[str, Method] = {
     "fpn": Method(fpn.FpnConfig, fpn.build, fpn.build_loss, lambda config: config.backbone),
     "linear": Method(
         linear.LinearProbeConfig, linear.build, linear.build_loss, lambda config: config.backbone
+    ),
+    "mask2former": Method(
+        mask2former.Mask2FormerConfig,
+        mask2former.build,
+        mask2former.build_loss,
+        lambda config: config.backbone,
+    ),
+    "maskformer": Method(
+        maskformer.MaskFormerConfig,
+        maskformer.build,
+        maskformer.build_loss,
+        lambda config: config.backbone,
     ),
     "nrd": Method(nrd.NrdConfig, nrd.build, nrd.build_loss, lambda config: config.backbone),
     "pspnet": Method(

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
-from vitseg.backbones import PyramidConfig, Swin, create_backbone
-from vitseg.backbones.semantic_swin import SemanticLayersConfig, add_semantic_layers
+from vitseg.backbones import PyramidConfig
+from vitseg.backbones.semantic_swin import SemanticLayersConfig
 from vitseg.decoders.semantic_fpn import SemanticFpnConfig, SemanticFpnDecoder
-from vitseg.errors import ConfigError
 from vitseg.losses.cross_entropy import PixelLoss, PixelLossConfig
 from vitseg.methods.model import SegmentationModel
 from vitseg.methods.pyramid import require_all_levels
+from vitseg.methods.semantic_backbone import create_semantic_backbone
 from vitseg.types import Size
 
 
@@ -52,13 +52,14 @@ def build(
     Raises:
         ConfigError: The backbone is no Swin, or has no stage that `semantic` names.
     """
-    backbone = create_backbone(config.backbone, image_size, load_pretrained)
-    if not isinstance(backbone, Swin):
-        raise ConfigError(
-            f"SeMask's semantic layers are for the stages of a Swin, but backbone.name is {config.backbone.name}: "
-            "give a swin_*, or take method fpn."
-        )
-    add_semantic_layers(backbone, config.semantic, num_classes)
+    backbone = create_semantic_backbone(
+        config.backbone,
+        config.semantic,
+        num_classes,
+        image_size,
+        load_pretrained,
+        otherwise="take method fpn",
+    )
     return SegmentationModel(
         backbone, SemanticFpnDecoder(backbone.channels, num_classes, config.decoder)
     )

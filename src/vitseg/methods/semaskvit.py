@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from vitseg.backbones import BackboneConfig, create_backbone
 from vitseg.backbones.plain_vit import PlainViT
@@ -15,7 +15,7 @@ from vitseg.backbones.semantic_vit import SemanticBlocksConfig, SemanticViT
 from vitseg.decoders.atm import AtmConfig, AtmDecoder
 from vitseg.decoders.semantic_fpn import SEMANTIC
 from vitseg.losses.atm import AtmLoss, AtmLossConfig
-from vitseg.losses.cross_entropy import PixelLoss, PixelLossConfig
+from vitseg.losses.semantic import WithSemanticMaps
 from vitseg.methods.model import SegmentationModel
 from vitseg.types import SegOutput, Size
 
@@ -70,38 +70,7 @@ def build(
     return SemanticSegVit(backbone, AtmDecoder(backbone.channels, num_classes, config.decoder))
 
 
-class SeMaskVitLoss(nn.Module):
-    """The loss of attention-to-mask models, and the cross-entropy of the semantic maps.
-
-    Args:
-        config: The model's configuration.
-        class_weights: (k,) weight of every class; None: all alike.
-    """
-
-    def __init__(self, config: SeMaskVitConfig, class_weights: Tensor | None = None):
-        super().__init__()
-        self.weight = config.semantic_weight
-        self.atm = AtmLoss(config.loss, class_weights)
-        self.pixels = PixelLoss(PixelLossConfig(mean_over="labelled"), class_weights)
-
-    def forward(self, output: SegOutput, labels: Int[Tensor, "b H W"]) -> dict[str, Tensor]:
-        """Weighted terms by name; their sum is the loss.
-
-        Args:
-            output: What the model returned.
-            labels: Class indices or IGNORE_INDEX, at the size of the images.
-
-        Returns:
-            The terms of `AtmLoss`, and `loss_semantic` of an output in training.
-        """
-        stages = {name: aux for name, aux in output.aux.items() if name != SEMANTIC}
-        terms = self.atm(replace(output, aux=stages), labels)
-        if SEMANTIC in output.aux:
-            (loss,) = self.pixels(output.aux[SEMANTIC], labels).values()
-            terms["loss_semantic"] = self.weight * loss
-        return terms
-
-
-def build_loss(config: SeMaskVitConfig, class_weights: Tensor | None = None) -> SeMaskVitLoss:
+def build_loss(config: SeMaskVitConfig, class_weights: Tensor | None = None) -> WithSemanticMaps:
     """The loss of a model's output; `class_weights` (k,) favours rare classes, None: all alike."""
-    return SeMaskVitLoss(config, class_weights)
+    loss = AtmLoss(config.loss, class_weights)
+    return WithSemanticMaps(loss, config.semantic_weight, class_weights)
