@@ -182,6 +182,16 @@ def test_forward_and_backward_at_any_size(case, size):
             assert parameter.grad.isfinite().all(), parameter_name
 
 
+SECONDS = {
+    "mask2former, SeMask", "mask2former, FaPN", "maskformer, SeMask", "semask, global", "setr, pup", "upernet, Swin",
+}  # fmt: skip
+"""Cases that take seconds to learn; another case of their method learns with the fast tests."""
+LEARNING = [
+    pytest.param(name, marks=pytest.mark.slow) if name in SECONDS else name for name in CONFIGS
+]
+
+
+@pytest.mark.parametrize("case", LEARNING, ids=list(CONFIGS), indirect=True)
 def test_the_loss_falls(case):
     name, config, model = case
     images, labels = images_of((64, 64)), labels_of((4, 4)).repeat_interleave(16, 1)
