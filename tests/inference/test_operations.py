@@ -35,9 +35,10 @@ class ReadOut(nn.Module):
         return pixel_scores(output), [stage.class_logits for stage in output.aux.values()]
 
 
-def plain_attention(q, k, v, attn_mask=None, dropout_p=0.0):
+def plain_attention(q, k, v, attn_mask=None, dropout_p=0.0, scale=None):
     """The textbook form, whose products fvcore sees."""
-    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
+    scores = q @ k.transpose(-2, -1) * scale
     return (scores if attn_mask is None else scores + attn_mask).softmax(-1) @ v
 
 

@@ -70,7 +70,7 @@ class AttentionToMask(nn.Module):
         if with_mask:
             shared = queries * (scale / heads)
             mask = (shared @ self.k.weight) @ memory.transpose(1, 2)
-            mask = mask + (shared @ self.k.bias)[..., None]
+            mask = mask + shared @ self.k.bias[:, None]
         of_keys = self.k.weight.unflatten(0, (heads, -1))  # (heads, d, c)
         asking = (split_heads(queries, heads) @ of_keys).flatten(1, 2)[
             :, None
