@@ -292,6 +292,12 @@ def test_the_old_model_is_never_written_over(story, place):
         extend(story["base"], story["data"], story["base"] / place, ["tree"])
 
 
+def test_a_known_class_is_refused_before_anything_is_trained(story, tmp_path):
+    with pytest.raises(ConfigError, match="knows road already"):
+        extend(story["once"], story["data"], tmp_path / "out", ["road"])
+    assert not (tmp_path / "out").exists()
+
+
 def test_other_methods_cannot_be_extended(tmp_path):
     model, record = load_model(base_model(tmp_path / "base"))
     with pytest.raises(ConfigError, match="of method setr"):

@@ -18,7 +18,7 @@ from vitseg.checkpoint.model_dir import ModelRecord, load_model, save_model
 from vitseg.continual.calibration import HeldOut, held_out_scores
 from vitseg.continual.guarantee import require_same_scores
 from vitseg.continual.new_classes import require_pixels
-from vitseg.continual.tasks import as_tasks, with_bias, with_task
+from vitseg.continual.tasks import as_tasks, require_new_names, with_bias, with_task
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.decoders.atm import AtmConfig
 from vitseg.errors import ConfigError, VitsegError
@@ -112,6 +112,7 @@ def extend_model(
     trained, record = load_model(model)
     old_model, old_record = as_tasks(trained, record)
     recipe = _on_backbone_of(record, recipe)
+    require_new_names(record.classes, train_set.classes.names)
     require_pixels(train_set)
 
     def start(part: SegmentationModel) -> None:
