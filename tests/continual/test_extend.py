@@ -24,6 +24,8 @@ from vitseg.data.catalog import open_dataset
 from vitseg.errors import CheckpointError, ConfigError, DataError, VitsegError
 from vitseg.inference.predictor import Predictor, load
 from vitseg.inference.scores import full_scores, pixel_scores
+from vitseg.methods import segvit
+from vitseg.methods.segvit import SegVitConfig
 
 SHORT = ["training.iterations=3", "training.batch_size=2", "optimizer.lr=1e-3"]
 
@@ -39,19 +41,12 @@ def _one_thread():
 def base_model(path: Path, classifier: str = "presence", num_classes: int = 1, **fields) -> Path:
     record = make_record(num_classes, **fields)
     record.architecture["decoder"]["classifier"] = classifier
-    from vitseg.methods import segvit
-    from vitseg.methods.segvit import SegVitConfig
-
     torch.manual_seed(3)
     model = segvit.build(SegVitConfig.model_validate(record.architecture), num_classes, CROP)
-    model.load_state_dict(
-        {
-            name: value
-            for name, value in make_model(num_classes).state_dict().items()
-            if value.shape == model.state_dict()[name].shape
-        },
-        strict=False,
-    )
+    state = model.state_dict()
+    lively = make_model(num_classes).state_dict()  # but for a classifier of another size
+    state |= {name: value for name, value in lively.items() if value.shape == state[name].shape}
+    model.load_state_dict(state)
     save_model(path, model, record)
     return path
 
