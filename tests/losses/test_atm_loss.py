@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 from vitseg.classes import IGNORE_INDEX
 from vitseg.inference.scores import pixel_scores
+from vitseg.losses import mask as mask_module
 from vitseg.losses.atm import AtmLoss, AtmLossConfig, present_classes
-from vitseg.losses.mask import dice_loss, focal_loss
+from vitseg.losses.mask import dice_loss, focal_and_dice, focal_terms
 from vitseg.losses.pixel_scores import full_scores
 from vitseg.types import SegOutput
 
@@ -21,12 +22,50 @@ def test_focal_by_hand():
     targets = torch.tensor([[1.0, 0.0]])
     # p = 1/2 and 3/4: 0.25 (1/2)^2 log 2 and 0.75 (3/4)^2 log 4, averaged
     expected = (0.25 * 0.25 * math.log(2) + 0.75 * 0.5625 * math.log(4)) / 2
-    assert focal_loss(logits, logits.sigmoid(), targets).item() == pytest.approx(expected)
+    terms = focal_terms(logits, logits.sigmoid(), targets)
+    assert terms.mean().item() == pytest.approx(expected)
+    assert focal_and_dice(logits, targets.bool())[0].item() == pytest.approx(expected)
 
 
 def test_dice_by_hand():
     probs, targets = torch.tensor([[0.5, 0.75]]), torch.tensor([[1.0, 0.0]])
-    assert dice_loss(probs, targets).item() == pytest.approx(1 - (2 * 0.5 + 1) / (1.25 + 1 + 1))
+    expected = 1 - (2 * 0.5 + 1) / (1.25 + 1 + 1)
+    assert dice_loss(probs, targets).item() == pytest.approx(expected)
+    assert focal_and_dice(probs.logit(), targets.bool())[1].item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("chunk", [1, 100, 10_000])
+def test_one_pass_equals_the_chain_of_operations(monkeypatch, chunk):
+    """Values and gradients, also of logits that saturate, whichever number of masks is worked on at a time."""
+    monkeypatch.setattr(mask_module, "CHUNK", chunk)
+    generator = torch.Generator().manual_seed(0)
+    logits = 5 * torch.randn(6, 50, generator=generator, dtype=torch.float64)
+    logits[0, :4] = torch.tensor([200.0, -200.0, 60.0, -60.0])
+    logits.requires_grad_()
+    targets = torch.rand(6, 50, generator=generator) < 0.4
+    targets[1], targets[2] = True, False
+    weights = torch.rand(2, 6, generator=generator, dtype=torch.float64)
+    focal, dice = focal_and_dice(logits, targets)
+    (ours,) = torch.autograd.grad((weights[0] * focal + weights[1] * dice).sum(), logits)
+    probs, numbers = logits.sigmoid(), targets.double()
+    plain = focal_terms(logits, probs, numbers).mean(-1), dice_loss(probs, numbers)
+    (theirs,) = torch.autograd.grad((weights[0] * plain[0] + weights[1] * plain[1]).sum(), logits)
+    torch.testing.assert_close((focal, dice), plain, rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-8)
+
+
+def test_a_logit_out_of_range_counts_as_much_as_it_is_wrong():
+    """In float32, the probability of 200 below the mask's side is 0."""
+    logits = torch.tensor([[-200.0, 200.0]], requires_grad=True)
+    focal, _ = focal_and_dice(logits, torch.tensor([[True, False]]))
+    assert focal.item() == pytest.approx((0.25 * 200 + 0.75 * 200) / 2)
+    (gradient,) = torch.autograd.grad(focal.sum(), logits)
+    assert gradient[0].tolist() == pytest.approx([-0.125, 0.375])
+
+
+def test_no_mask_has_no_loss():
+    focal, dice = focal_and_dice(torch.zeros(0, 9), torch.zeros(0, 9, dtype=torch.bool))
+    assert focal.shape == dice.shape == (0,)
 
 
 def test_present_classes():
@@ -111,8 +150,8 @@ def test_class_weights_are_weighted_means(readout):
     terms = AtmLoss(AtmLossConfig(), weights)(output_of(masks, classes, readout), labels)
 
     flat = masks[0].flatten(1)
-    targets = torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]])
-    focal = focal_loss(flat[:2], flat[:2].sigmoid(), targets)
+    targets = torch.tensor([[True, True, False, False], [False, False, True, True]])
+    focal, _ = focal_and_dice(flat[:2], targets)
     assert terms["loss_mask"].item() == pytest.approx(20 * (3 * focal[0] + focal[1]).item() / 4)
     log_probs = classes[0].log_softmax(-1)
     present = [0, 1] if readout == "mixing" else [0, 0]

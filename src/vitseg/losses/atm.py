@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from vitseg.classes import IGNORE_INDEX
 from vitseg.config import given_fields
 from vitseg.losses.cross_entropy import pixel_cross_entropy
-from vitseg.losses.mask import dice_loss, focal_loss
+from vitseg.losses.mask import focal_and_dice
 from vitseg.losses.pixel_scores import full_scores, upsample_masks
 from vitseg.losses.processes import mean_over_processes
 from vitseg.types import SegOutput, spatial_size
@@ -96,7 +96,8 @@ class AtmLoss(nn.Module):
         total = mean_over_processes((weights * present).sum()).clamp(min=1)
         image, cls = present.nonzero(as_tuple=True)
         pair_weights = weights[image, cls]  # (pairs,)
-        targets = (labels[image] == cls[:, None, None]).flatten(1).float()  # (pairs, H*W)
+        # Half as wide, the labels are gathered for every pair in half the time.
+        targets = (labels.int()[image] == cls[:, None, None]).flatten(1)  # (pairs, H*W)
         terms: dict[str, Tensor] = {}
         for name, stage in stages.items():
             logits = stage.class_logits
@@ -107,9 +108,9 @@ class AtmLoss(nn.Module):
             masks = upsample_masks(
                 stage.mask_logits[image, cls], stage, spatial_size(labels)
             ).flatten(1)
-            probs = masks.sigmoid()
-            focal = (focal_loss(masks, probs, targets) * pair_weights).sum() / total
-            dice = (dice_loss(probs, targets) * pair_weights).sum() / total
+            focal, dice = (
+                (losses * pair_weights).sum() / total for losses in focal_and_dice(masks, targets)
+            )
             terms["loss_mask" + name] = self.config.focal_weight * focal
             terms["loss_dice" + name] = self.config.dice_weight * dice
         return terms

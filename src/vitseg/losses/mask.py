@@ -1,24 +1,95 @@
-"""Losses of binary masks: focal and dice.
-
-Both are written on the mask's probabilities, which the caller computes once: at full resolution these losses are
-memory-bound, and every temporary counts.
-"""
+"""Losses of binary masks: focal and dice."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
+import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 ALPHA = 0.25
 """Weight of foreground pixels in the focal loss, 1 - ALPHA of background (RetinaNet, section 4.1)."""
 
+CHUNK = 2**18
+"""Pixels that are worked on at a time on a processor: a temporary of 1 MB stays in its cache."""
 
-def focal_loss(
-    logits: Float[Tensor, "p n"], probs: Float[Tensor, "p n"], targets: Float[Tensor, "p n"]
-) -> Float[Tensor, " p"]:
-    """Mean over pixels of `focal_terms`."""
-    return focal_terms(logits, probs, targets).mean(-1)
+
+def focal_and_dice(
+    logits: Float[Tensor, "p n"], targets: Bool[Tensor, "p n"]
+) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"]]:
+    """The mean of `focal_terms` and the `dice_loss` of every mask, in one pass over the pixels.
+
+    At full resolution these losses wait for the memory: written as a chain of operations, each of a dozen makes a
+    temporary of the masks' size. Here the pixels are read once forward and once backward, and nothing of their size is
+    kept but what came in. There is no second derivative.
+
+    Args:
+        logits: Mask logits.
+        targets: True in the mask.
+    """
+    return _FocalAndDice.apply(logits, targets)
+
+
+class _FocalAndDice(torch.autograd.Function):
+    """With z = -x in the mask and x outside, 1 - p_t is sigmoid(z), and -log p_t is softplus(z)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Float[Tensor, "p n"], targets: Bool[Tensor, "p n"]
+    ) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"]]:
+        focal, overlap, union = logits.new_empty(3, len(logits)).unbind()
+        for rows in _chunks(logits):
+            inside, wrong, _, cross_entropy = _pixels(logits[rows], targets[rows])
+            terms = cross_entropy.mul_(wrong).mul_(wrong)
+            focal[rows] = (1 - ALPHA) * terms.mean(-1)
+            focal[rows] -= (1 - 2 * ALPHA) * terms.mul_(inside).mean(-1)
+            size, missed = inside.sum(-1), (wrong * inside).sum(-1)
+            overlap[rows] = 2 * (size - missed) + 1
+            union[rows] = 2 * (size - missed) + wrong.sum(-1) + 1
+        ctx.save_for_backward(logits, targets, overlap, union)
+        return focal, 1 - overlap / union
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, of_focal: Float[Tensor, " p"], of_dice: Float[Tensor, " p"]
+    ) -> tuple[Float[Tensor, "p n"], None]:
+        logits, targets, overlap, union = ctx.saved_tensors
+        of_focal = of_focal[:, None] / logits.shape[1]
+        of_pixel = (of_dice * overlap / union**2)[:, None]  # of every p, and less inside
+        of_inside = (of_dice * 2 / union)[:, None]
+        gradient = torch.empty_like(logits)
+        for rows in _chunks(logits):
+            inside, wrong, right, cross_entropy = _pixels(logits[rows], targets[rows])
+            # d/dx of alpha_t (1 - p_t)^2 (-log p_t); alpha_t dz/dx is 1 - ALPHA outside and -ALPHA inside
+            slope = cross_entropy.mul_(right).mul_(2).add_(wrong).mul_(wrong).mul_(wrong)
+            slope = slope.mul_(1 - ALPHA - inside).mul_(of_focal[rows])
+            of_p = inside.mul_(-of_inside[rows]).add_(of_pixel[rows]).mul_(wrong).mul_(right)
+            torch.add(slope, of_p, out=gradient[rows])
+        return gradient, None
+
+
+def _chunks(logits: Float[Tensor, "p n"]) -> Iterator[slice]:
+    """Some masks at a time; all of them on a device that would wait for the next to be started."""
+    count = len(logits)
+    step = max(1, CHUNK // logits.shape[1]) if logits.device.type == "cpu" else max(1, count)
+    return (slice(start, start + step) for start in range(0, count, step))
+
+
+def _pixels(
+    logits: Float[Tensor, "p n"], targets: Bool[Tensor, "p n"]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The target as a number, 1 - p_t, p_t and -log p_t of some masks."""
+    inside = targets.to(logits.dtype)
+    away = torch.addcmul(logits, logits, inside, value=-2)
+    wrong, right = away.sigmoid(), away.neg().sigmoid_()
+    # log and sigmoid are vectorised, softplus is not. Where p_t underflows, softplus(z) is z.
+    cross_entropy = right.clamp(min=torch.finfo(right.dtype).tiny).log_().neg_()
+    return inside, wrong, right, torch.maximum(cross_entropy, away, out=cross_entropy)
 
 
 def focal_terms(

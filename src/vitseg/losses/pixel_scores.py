@@ -36,5 +36,6 @@ def upsample_masks(
 ) -> Float[Tensor, "p H W"]:
     """Mask logits over the padded image, bilinearly at pixel size, padding cut off."""
     masks = resize_for_gradients(mask_logits[:, None].float(), output.padded_size)
-    masks = masks[..., : output.input_size[0], : output.input_size[1]]
-    return resize_for_gradients(masks, size)[:, 0]  # (p, H, W)
+    if output.input_size != output.padded_size:  # a slice of everything has a gradient to fill, too
+        masks = masks[..., : output.input_size[0], : output.input_size[1]]
+    return resize_for_gradients(masks, size).flatten(0, 1)  # (p, H, W)
