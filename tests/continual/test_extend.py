@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from tests.tiny import CROP, content, make_model, make_record, photo, write_dataset
@@ -26,6 +27,7 @@ from vitseg.inference.predictor import Predictor, load
 from vitseg.inference.scores import full_scores, pixel_scores
 from vitseg.methods import segvit
 from vitseg.methods.segvit import SegVitConfig
+from vitseg.training.display import Display
 
 SHORT = ["training.iterations=3", "training.batch_size=2", "optimizer.lr=1e-3"]
 
@@ -85,6 +87,21 @@ def test_old_scores_keep_every_bit(story, batch, size):
     assert [scores.shape[1] for scores in (first, second, third)] == [1, 2, 3]
     assert torch.equal(first, second[:, :1])
     assert torch.equal(second, third[:, :2])
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@torch.inference_mode()
+def test_old_scores_keep_every_bit_on_real_images(story, shared, batch):
+    dataset = open_dataset(f"camvid:{shared / 'data' / 'camvid'}", "val")
+    photos = np.stack([dataset.sample(index).image for index in range(batch)])
+    images = torch.from_numpy(photos).permute(0, 3, 1, 2).float() / 127.5 - 1
+    first, *later = (
+        pixel_scores(load_model(story[name])[0](images)) for name in ("base", "once", "twice")
+    )
+    for number, scores in enumerate(later, start=1):
+        assert torch.equal(first, scores[:, :1])
+        assert scores.shape[1] == 1 + number
+    assert torch.equal(later[0], later[1][:, :2])
 
 
 PROTOCOLS = [
@@ -154,6 +171,29 @@ def test_only_the_new_part_differs(story):
     new = twice.keys() - once.keys()
     assert new
     assert all(name.startswith("decoder.tasks.2.") for name in new)
+
+
+class Heard(Display):
+    """Keeps what a run says at its start."""
+
+    def __init__(self):
+        super().__init__(quiet=True)
+        self.lines: list[str] = []
+
+    def started(self, facts: str) -> None:
+        self.lines.append(facts)
+
+
+def test_images_without_a_new_class_are_no_mistake(tmp_path):
+    """They are negatives: training on nothing but them would be one, and is refused."""
+    root = write_dataset(tmp_path / "data")
+    first = root / "masks" / "train_0.png"
+    labels = np.array(Image.open(first))
+    Image.fromarray(np.where(labels == 2, 1, labels).astype(np.uint8)).save(first)
+    heard = Heard()
+    extend(base_model(tmp_path / "base"), root, tmp_path / "out", ["tree"], display=heard)
+    assert heard.lines
+    assert not [line for line in heard.lines if "warning" in line]
 
 
 def test_a_changed_frozen_part_is_found(story, tmp_path):

@@ -118,7 +118,7 @@ def extend_model(
     def start(part: SegmentationModel) -> None:
         part.backbone.load_state_dict(old_model.backbone.state_dict())
 
-    task = TrainingTask(train_set, None, prepare=start)
+    task = TrainingTask(train_set, None, prepare=start, has_negatives=True)
     train(recipe, out / TRAINING, resume, display, cache_features, task)
     part, part_record = load_model(out / TRAINING / "last")
     _require_same_backbone(old_model, part)

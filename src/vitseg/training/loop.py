@@ -19,6 +19,7 @@ from vitseg.backbones.create import pretrained_mean_std
 from vitseg.checkpoint.model_dir import ModelRecord, save_model
 from vitseg.data.balance import Balance, measure_balance
 from vitseg.data.check.fast import fast_findings
+from vitseg.data.check.file_rules import ALL_IGNORED
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
 from vitseg.errors import ConfigError, DataError, VitsegError
@@ -97,7 +98,11 @@ class _Run:
                 raise DataError(f"split {dataset.split} of {recipe.data.source} is empty.")
         if self.val_set is not None:
             require_same_classes(self.train_set.classes, self.val_set)
-        self.warnings = check_before_training(self.train_set, self.val_set)
+        self.warnings = [
+            finding
+            for finding in check_before_training(self.train_set, self.val_set)
+            if not (task.has_negatives and finding.code == ALL_IGNORED)
+        ]
         self.balance = self._measure_balance()
         mean, std = pretrained_mean_std(METHODS[recipe.method].backbone(recipe.model))
         self.preprocessing = Preprocessing(mean=mean, std=std)

@@ -32,12 +32,14 @@ class TrainingTask:
         prepare: Called with the new model, before its optimiser is made: gives it weights to start from, and freezes
             parameters. A resumed run calls it, too.
         step: What makes the training step, for losses that look at more than the model's output.
+        has_negatives: Images without any label are there on purpose, and nobody is warned of them.
     """
 
     train_set: SegmentationDataset
     val_set: SegmentationDataset | None
     prepare: Callable[[SegmentationModel], None] = nothing
     step: StepBuilder = LossOfModel
+    has_negatives: bool = False
 
 
 def task_of(recipe: Recipe) -> TrainingTask:

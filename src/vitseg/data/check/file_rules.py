@@ -17,6 +17,8 @@ class Rule(NamedTuple):
     fix: str
 
 
+ALL_IGNORED = "all-ignored"
+
 RULES: dict[str, Rule] = {
     "unreadable-image": Rule(
         "error",
@@ -56,7 +58,7 @@ RULES: dict[str, Rule] = {
         "{n} masks hold colours, but are opened as masks of ids.",
         "Name the data set color:FOLDER and give every class its colour (palette in classes.json).",
     ),
-    "all-ignored": Rule(
+    ALL_IGNORED: Rule(
         "warning",
         "1 mask has ignored pixels only, so its image teaches nothing.",
         "{n} masks have ignored pixels only, so their images teach nothing.",
