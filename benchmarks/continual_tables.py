@@ -41,7 +41,9 @@ def with_iterations(runs: list[RunResult], rows: list[dict]) -> list[dict]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description="Finished runs of vitseg continual as result files."
+    )
     parser.add_argument("runs", nargs="+", type=Path, help="--out of finished runs")
     parser.add_argument("--name", required=True, help="of the data set, to begin file names with")
     parser.add_argument("--out", type=Path, required=True, help="folder of the result files")

@@ -54,7 +54,7 @@ def row_of(labels: list[np.ndarray], after: Predictor) -> Image.Image:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="What an extension changed.")
     parser.add_argument("before")
     parser.add_argument("after")
     parser.add_argument("--data", required=True)
