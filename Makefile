@@ -37,7 +37,7 @@ imports: $(READY) ## check which package imports which
 	$(BIN)/lint-imports
 
 # Tables and pictures are of trained models, which have to be named.
-BENCHMARKS := $(filter-out %_tables.py %_pictures.py,$(wildcard benchmarks/[a-z]*.py))
+BENCHMARKS := $(filter-out %_tables.py %_pictures.py %models_time.py,$(wildcard benchmarks/[a-z]*.py))
 
 bench: $(READY) ## run the benchmarks, one after another
 	@set -e; for script in $(BENCHMARKS); do \
