@@ -73,6 +73,9 @@ def test_extend_learns_what_the_model_does_not_know(extended):
     assert result["held_out"]["images"] == 2
     assert result["held_out"]["presence_bias"] == 0
     assert set(result["held_out"]["iou"]) == {"tree"}
+    assert result["held_out"]["split"] == "val"
+    assert result["device"] == "cpu"
+    assert "torch" in result["versions"]
 
 
 def test_the_extended_model_predicts_evaluates_and_explains(vitseg, extended, tmp_path):

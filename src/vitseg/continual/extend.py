@@ -15,6 +15,7 @@ import torch
 
 from vitseg.checkpoint.learnt import LearntTask
 from vitseg.checkpoint.model_dir import ModelRecord, load_model, save_model
+from vitseg.checkpoint.versions import package_versions
 from vitseg.continual.calibration import HeldOut, held_out_scores
 from vitseg.continual.guarantee import require_same_scores
 from vitseg.continual.new_classes import require_pixels
@@ -22,6 +23,7 @@ from vitseg.continual.tasks import as_tasks, require_new_names, with_bias, with_
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.decoders.atm import AtmConfig
 from vitseg.errors import ConfigError, VitsegError
+from vitseg.evaluation.evaluate import device_name
 from vitseg.evaluation.provenance import content_hash, current_commit
 from vitseg.files import write_whole
 from vitseg.inference.predictor import Predictor
@@ -139,9 +141,14 @@ def extend_model(
     old, new = Predictor(trained, record, device), Predictor(extended, new_record, device)
     compared = require_same_scores(old, new, train_set)
     new_record = _with_comparison(new_record, compared)
-    held_out = None
+    held_out, told_of_held_out = None, None
     if val_set is not None:
         held_out = held_out_scores(new, val_set, calibrate)
+        told_of_held_out = {
+            **held_out.to_json(),
+            "split": val_set.split,
+            "content_hash": content_hash(val_set),
+        }
         if calibrate:
             extended, new_record = with_bias(extended, new_record, held_out.bias)
     new_record = new_record.model_copy(update={"metrics": {}})
@@ -149,7 +156,9 @@ def extend_model(
     result = {
         **told,
         "learnt": new_record.tasks[-1].model_dump(mode="json", exclude={"tensors"}),
-        "held_out": None if held_out is None else held_out.to_json(),
+        "held_out": told_of_held_out,
+        "device": device_name(new.device),
+        "versions": package_versions(),
         "commit": current_commit(),
     }
     write_whole(out / RESULT, json.dumps(result, indent=2) + "\n")
