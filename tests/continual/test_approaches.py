@@ -72,6 +72,8 @@ def test_fresh_rows_leave_the_others_logits(images):
     with torch.no_grad():
         ours, theirs = model(images).mask_logits[:, :3], old(images).mask_logits
     torch.testing.assert_close(ours, theirs)  # the last bits depend on the number of rows
+    assert torch.equal(model.decoder.classifier.weight[:3], old.decoder.classifier.weight)
+    assert torch.equal(model.decoder.classifier.bias[:3], old.decoder.classifier.bias)
     assert torch.equal(model.decoder.classifier.weight[3:], fresh)
 
 
