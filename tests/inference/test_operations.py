@@ -104,9 +104,9 @@ def test_multiply_adds_of_vit_base_are_fvcores_and_the_papers(request):
 
 
 def test_attention_counts_its_two_products():
-    model = segvit(taps=[0], decoder={"num_layers": 1, "self_attention": False})
+    tokens, width, queries = 4 * 6 + 1, 64, 40
+    model = segvit(queries, taps=[0], decoder={"num_layers": 1, "self_attention": False})
     found = count(model, torch.randn(1, 3, 64, 96))
-    tokens, width, queries = 4 * 6 + 1, 64, 7
     assert found.macs["backbone"]["attention"] == 2 * tokens * tokens * width
     assert found.macs["decoder"]["attention"] == 2 * queries * 4 * 6 * width // 2
 

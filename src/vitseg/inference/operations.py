@@ -29,7 +29,11 @@ OPERATORS = {
     aten.bmm: "matrix product",
     aten.baddbmm: "matrix product",
 }
-"""Names in tables, outside `scaled_dot_product_attention`; another operator keeps torch's name."""
+"""Names in tables, outside `scaled_dot_product_attention`; another operator keeps torch's name.
+
+Attention of few queries, which reads the memory unprojected (`vitseg.decoders.atm_layers`), is written out: its products
+are matrix products.
+"""
 
 
 @dataclass(frozen=True)
