@@ -27,17 +27,7 @@ def file_of(name: str, run: RunResult) -> str:
     """Of its result; runs of one approach that differ in the length of a step are told apart by it."""
     if run.is_joint:
         return f"{name}-joint-{run.method}"
-    return f"{title_of(name, run)}-{run.approach}-{later_iterations(run)}"
-
-
-def later_iterations(run: RunResult) -> int:
-    return run.content["steps"][-1]["iterations"]
-
-
-def with_iterations(runs: list[RunResult], rows: list[dict]) -> list[dict]:
-    """Every row with the iterations of the run's last step, which tells runs of one approach apart."""
-    by_place = iter(runs)
-    return [{**row, "iterations_of_last_step": later_iterations(next(by_place))} for row in rows]
+    return f"{title_of(name, run)}-{run.label.replace(':', '-')}-{run.iterations}"
 
 
 def main() -> None:
@@ -59,8 +49,8 @@ def main() -> None:
     oracles = [run for run in runs if run.is_joint]
     for title, group in groups.items():
         beside = results.side_by_side(group[0], [*group[1:], *oracles])
-        scores = with_iterations(beside, results.score_rows(beside))
-        text = results.as_text(scores) + "\n" + results.as_text(results.forgetting_rows(beside))
+        scores, kept = results.score_rows(beside), results.forgetting_rows(beside)
+        text = results.as_text(scores) + "\n" + results.as_text(kept)
         curve = results.as_csv(results.curve_rows(beside))
         (args.out / f"{title}.txt").write_text(text, encoding="utf-8")
         (args.out / f"{title}-curve.csv").write_text(curve, encoding="utf-8")

@@ -20,6 +20,7 @@ from vitseg.continual.calibration import BIASES, held_out_scores
 from vitseg.continual.extend import extend_model, part_config
 from vitseg.continual.guarantee import require_same_scores
 from vitseg.continual.new_classes import chosen_classes, images_with_classes, only, require_pixels
+from vitseg.continual.new_stages import start_part
 from vitseg.continual.tasks import as_tasks, joined_classes, task_of_class, with_bias
 from vitseg.data.catalog import open_dataset
 from vitseg.errors import CheckpointError, ConfigError, DataError, VitsegError
@@ -163,6 +164,7 @@ def test_what_was_learnt_is_remembered(story):
     assert named == set(load_model(story["twice"])[0].state_dict())
     result = json.loads((story["twice"].parent / "result.json").read_text())
     assert result["learnt"]["content_hash"] == last.content_hash
+    assert result["new_stages"] == "first_task"
 
 
 def test_only_the_new_part_differs(story):
@@ -182,6 +184,32 @@ class Heard(Display):
 
     def started(self, facts: str) -> None:
         self.lines.append(facts)
+
+
+@pytest.mark.parametrize("classifier", ["presence", "classes"])
+@pytest.mark.parametrize("stages", ["first_task", "fresh"])
+def test_new_stages_start_as_a_copy_of_the_first_tasks(tmp_path, classifier, stages):
+    """The queries are the new classes' own; so is a classifier of another kind."""
+    model, record = as_tasks(*load_model(base_model(tmp_path / "base", classifier, 3)))
+    part = segvit.build(part_config(record), 2, CROP)
+    before = {name: value.clone() for name, value in part.state_dict().items()}
+    start_part(part, model, stages)
+    first, after = model.decoder.tasks[0].state_dict(), part.state_dict()
+    for name, value in after.items():
+        if name.startswith("backbone."):
+            assert torch.equal(value, model.state_dict()[name])
+            continue
+        own = name.removeprefix("decoder.")
+        copied = own.startswith("stages.") or (classifier == "presence" and "class_embed" in own)
+        expected = first[own] if copied and stages == "first_task" else before[name]
+        assert torch.equal(value, expected), name
+    with torch.no_grad():
+        for parameter in part.decoder.parameters():
+            parameter.add_(1)  # a copy: the first task's stay
+    assert torch.equal(
+        model.decoder.tasks[0].stages[0].input_norm.weight,
+        load_model(tmp_path / "base")[0].decoder.stages[0].input_norm.weight,
+    )
 
 
 def test_images_without_a_new_class_are_no_mistake(tmp_path):
@@ -352,5 +380,7 @@ def test_an_interrupted_extension_goes_on(story, tmp_path, monkeypatch):
             extend(story["base"], story["data"], out, ["road"])
     assert not (out / "best").exists()
     assert content(story["base"]) == before
+    with pytest.raises(ConfigError, match=r"began with new stages first_task.* without --fresh"):
+        extend(story["base"], story["data"], out, ["road"], resume=True, stages="fresh")
     folder = extend(story["base"], story["data"], out, ["road"], resume=True)
     assert weights_hash(folder) == weights_hash(story["once"])

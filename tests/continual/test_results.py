@@ -21,11 +21,16 @@ from vitseg.errors import ConfigError
 TASKS = [["a", "b"], ["c"]]
 
 
-def run(approach="mib", method="linear", tasks=TASKS, history=None, val_hash="x") -> RunResult:
+def run(
+    approach="mib", method="linear", tasks=TASKS, history=None, val_hash="x", **fields
+) -> RunResult:
     history = history or [{"a": 0.8, "b": 0.4}, {"a": 0.5, "b": 0.3, "c": 0.1}]
-    steps = [{"iou": iou, "evaluation": {"content_hash": val_hash}} for iou in history]
+    steps = [
+        {"iou": iou, "iterations": 40 - 10 * number, "evaluation": {"content_hash": val_hash}}
+        for number, iou in enumerate(history)
+    ]
     minutes = [1.0] * len(steps)
-    content = {"approach": approach, "method": method, "tasks": tasks}
+    content = {"approach": approach, "method": method, "tasks": tasks, **fields}
     return RunResult.of_json({**content, "steps": steps, "training_minutes": minutes})
 
 
@@ -84,8 +89,8 @@ def test_a_class_without_score_is_null_and_comes_back():
 def test_text_and_csv():
     rows = score_rows([run()])
     text = as_text(rows).splitlines()
-    assert text[0].split()[:6] == ["approach", "method", "old", "new", "all", "average"]
-    assert text[1].split()[:7] == ["mib", "linear", "40.00", "10.00", "30.00", "45.00", "-"]
+    assert text[0].split()[:6] == ["approach", "method", "iterations", "old", "new", "all"]
+    assert text[1].split()[:7] == ["mib", "linear", "30", "40.00", "10.00", "30.00", "45.00"]
     (line,) = csv.DictReader(io.StringIO(as_csv(rows)))
     assert line["new"] == "0.1"
     assert line["all_reduction"] == ""
@@ -94,3 +99,12 @@ def test_text_and_csv():
 def test_a_run_under_way_is_summed_up():
     begun = run(history=[{"a": 0.8, "b": 0.4}], tasks=TASKS)
     assert begun.summary() == "mIoU % old 60.00, all 60.00, average 60.00"
+
+
+def test_rows_tell_runs_of_one_approach_apart():
+    runs = [run("segvit_cl", "segvit", new_stages=stages) for stages in ("fresh", "first_task")]
+    for rows in (score_rows(runs), curve_rows(runs), forgetting_rows(runs)):
+        assert {row["approach"] for row in rows} == {"segvit_cl", "segvit_cl:first_task"}
+        assert {row["iterations"] for row in rows} == {30}
+    assert runs[1].name == "segvit_cl:first_task (segvit)"
+    assert run(new_stages="first_task").label == "mib"  # it has no stages

@@ -49,6 +49,13 @@ def extend(
             help="Random scales, crops and colours in every pass: no features are kept, which takes far longer.",
         ),
     ] = False,
+    fresh_stages: Annotated[
+        bool,
+        typer.Option(
+            "--fresh-stages",
+            help="Begin the new stages with random weights instead of a copy of the first task's.",
+        ),
+    ] = False,
     cache_features: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Where features are kept; within --out where not given."),
@@ -91,6 +98,7 @@ def extend(
             source=data.partition(":")[0],
             resume=resume,
             display=Display(),
+            stages="fresh" if fresh_stages else "first_task",
             cache_features=cache_features,
             val_set=val_set,
             calibrate=calibrate,

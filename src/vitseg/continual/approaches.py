@@ -105,6 +105,7 @@ def extend_segvit(step: Step) -> Path:
         source=source,
         resume=resume,
         display=step.display,
+        stages=step.config.new_stages,
     )
     return extension.folder
 

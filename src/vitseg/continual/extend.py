@@ -19,6 +19,7 @@ from vitseg.checkpoint.versions import package_versions
 from vitseg.continual.calibration import HeldOut, held_out_scores
 from vitseg.continual.guarantee import require_same_scores
 from vitseg.continual.new_classes import require_pixels
+from vitseg.continual.new_stages import NewStages, start_part
 from vitseg.continual.tasks import as_tasks, require_new_names, with_bias, with_task
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.decoders.atm import AtmConfig
@@ -35,8 +36,9 @@ from vitseg.training.loop import train
 from vitseg.training.recipe import Recipe
 from vitseg.training.task import TrainingTask
 
-TRAINING, EXTENDED, RESULT = "training", "best", "result.json"
-"""Within the folder of an extension: the run that trains the new part, the extended model, and what was measured."""
+TRAINING, EXTENDED, RESULT, START = "training", "best", "result.json", "start.json"
+"""Within the folder of an extension: the run that trains the new part, the extended model, what was measured, and what
+the new stages started from."""
 
 
 class Extension(NamedTuple):
@@ -81,6 +83,7 @@ def extend_model(
     source: str,
     resume: bool = False,
     display: Display | None = None,
+    stages: NewStages = "first_task",
     cache_features: Path | None = None,
     val_set: SegmentationDataset | None = None,
     calibrate: bool = False,
@@ -96,6 +99,7 @@ def extend_model(
         source: Name of the data set, to be remembered.
         resume: Continue an interrupted extension.
         display: Where progress is shown; nothing is shown where not given.
+        stages: What the new stages start from, see `vitseg.continual.new_stages.start_part`.
         cache_features: See `vitseg.training.loop.train`.
         val_set: Held-out images, labelled likewise: what the new classes claim there is measured.
         calibrate: Choose the new task's presence bias on the held-out images. The thesis has none.
@@ -118,7 +122,8 @@ def extend_model(
     require_pixels(train_set)
 
     def start(part: SegmentationModel) -> None:
-        part.backbone.load_state_dict(old_model.backbone.state_dict())
+        _keep_start(out / START, stages, resume)
+        start_part(part, old_model, stages)
 
     task = TrainingTask(train_set, None, prepare=start, has_negatives=True)
     train(recipe, out / TRAINING, resume, display, cache_features, task)
@@ -155,6 +160,7 @@ def extend_model(
     save_model(out / EXTENDED, extended, new_record)
     result = {
         **told,
+        "new_stages": stages,
         "learnt": new_record.tasks[-1].model_dump(mode="json", exclude={"tensors"}),
         "held_out": told_of_held_out,
         "device": device_name(new.device),
@@ -163,6 +169,23 @@ def extend_model(
     }
     write_whole(out / RESULT, json.dumps(result, indent=2) + "\n")
     return Extension(out / EXTENDED, held_out)
+
+
+def _keep_start(path: Path, stages: NewStages, resume: bool) -> None:
+    """Note what the stages of a new extension start from; see that a resumed one is told the same."""
+    if not resume:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps({"new_stages": stages}) + "\n")
+        return
+    if not path.is_file():
+        return  # there is nothing to resume, which is told where the state is read
+    begun = json.loads(path.read_text(encoding="utf-8"))["new_stages"]
+    if begun != stages:
+        flag = "with" if begun == "fresh" else "without"
+        raise ConfigError(
+            f"this extension began with new stages {begun}, not {stages}: --resume it {flag} --fresh-stages, or begin "
+            "another one with another --out."
+        )
 
 
 def _require_place(model: Path | str, out: Path) -> None:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vitseg.config import apply_overrides, parse, read_yaml
 from vitseg.continual.datasets import Setting
+from vitseg.continual.new_stages import NewStages
 from vitseg.continual.splits import Order
 from vitseg.continual.steps import MibConfig, PlopConfig
 from vitseg.errors import ConfigError
@@ -64,6 +65,11 @@ class ContinualConfig(BaseModel):
     score_background: bool = Field(
         default=False,
         description="count the background among the classes of the first step in every mean, as tables on VOC do",
+    )
+    new_stages: NewStages = Field(
+        default="fresh",
+        description="for segvit_cl: what the stages of a new task start from: random weights (fresh) or a copy of the "
+        "first task's (first_task), as `vitseg extend` has it",
     )
     mib: MibConfig = Field(default=MibConfig(), description="weights of the approach mib")
     plop: PlopConfig = Field(default=PlopConfig(), description="weights of the approach plop")

@@ -91,8 +91,25 @@ class RunResult:
         return cls.of_json(json.loads(path.read_text(encoding="utf-8")))
 
     @property
+    def label(self) -> str:
+        """The approach, and what new stages started from where that was not chance."""
+        stages = self.content.get("new_stages", "fresh")
+        if self.approach != "segvit_cl" or stages == "fresh":
+            return self.approach
+        return f"{self.approach}:{stages}"
+
+    @property
     def name(self) -> str:
-        return f"{self.approach} ({self.method})"
+        return f"{self.label} ({self.method})"
+
+    @property
+    def iterations(self) -> int:
+        """Of the last step so far; they tell runs of one approach apart."""
+        return self.content["steps"][-1]["iterations"]
+
+    def whose(self) -> dict[str, Any]:
+        """The first columns of a row of the run."""
+        return {"approach": self.label, "method": self.method, "iterations": self.iterations}
 
     @property
     def is_joint(self) -> bool:
@@ -181,7 +198,7 @@ def score_rows(runs: Sequence[RunResult]) -> list[dict[str, Any]]:
     """Table 4.11: scores in [0, 1], and their reductions in points (of 1) and as shares; None where unknown."""
     rows = []
     for run in runs:
-        row: dict[str, Any] = {"approach": run.approach, "method": run.method}
+        row: dict[str, Any] = run.whose()
         row |= {name: plain(value) for name, value in zip(COLUMNS, run.scores, strict=True)}
         if run.is_joint:
             row["average"] = None  # there are no steps to average over
@@ -207,8 +224,7 @@ def forgetting_rows(runs: Sequence[RunResult]) -> list[dict[str, Any]]:
         ):
             values = {"first": column.first, "last": column.last, "lost": column.lost}
             rows.append(
-                {"approach": run.approach, "method": run.method, "task": name}
-                | {key: plain(value) for key, value in values.items()}
+                run.whose() | {"task": name} | {key: plain(value) for key, value in values.items()}
             )
     return rows
 
@@ -216,7 +232,7 @@ def forgetting_rows(runs: Sequence[RunResult]) -> list[dict[str, Any]]:
 def curve_rows(runs: Sequence[RunResult]) -> list[dict[str, Any]]:
     """Figure 4.8: mIoU of the base classes after every step."""
     return [
-        {"approach": run.approach, "method": run.method, "step": step, "old": plain(value)}
+        run.whose() | {"step": step, "old": plain(value)}
         for run in runs
         for step, value in enumerate(base_curve(run.history, run.tasks))
     ]

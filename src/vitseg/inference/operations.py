@@ -31,8 +31,8 @@ OPERATORS = {
 }
 """Names in tables, outside `scaled_dot_product_attention`; another operator keeps torch's name.
 
-Attention of few queries, which reads the memory unprojected (`vitseg.decoders.atm_layers`), is written out: its products
-are matrix products.
+Attention of few queries, which reads the memory unprojected (`vitseg.decoders.atm_layers`), is written out: its
+products are matrix products.
 """
 
 
