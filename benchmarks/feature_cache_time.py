@@ -59,7 +59,7 @@ class Epochs:
         model = method.build(recipe.model, num_classes, (SIDE, SIDE)).to(DEVICE)
         self.step = LossOfModel(model, method.build_loss(recipe.model), freeze_backbone=True)
         self.step.train()
-        self.optimizer = build_optimizer(model, recipe.optimizer)
+        self.optimizer = build_optimizer(model, recipe.optimizer, fused=DEVICE.type == "cpu")
         assert recipe.data.source is not None
         dataset = open_dataset(recipe.data.source, "train")
         samples = training_samples(recipe, dataset, Balance(), PREPROCESSING).samples

@@ -53,6 +53,24 @@ def test_backbone_norms_of_every_kind_do_not_decay():
     assert {group["weight_decay"] for group in parameter_groups(model, everything)} == {0.05}
 
 
+def test_fused_adamw_takes_the_same_steps():
+    config = METHODS["segvit"].config.model_validate(
+        {"backbone": {"name": "test_vit", "pretrained": False, "taps": [5]}}
+    )
+    optimizer, after = OptimizerConfig(lr=1e-2, weight_decay=0.1), []
+    for fused in (False, True):
+        torch.manual_seed(0)
+        model = METHODS["segvit"].build(config, 3, (32, 32))
+        model.backbone.requires_grad_(False)
+        built = build_optimizer(model, optimizer, fused)
+        for _ in range(3):
+            for parameter in model.decoder.parameters():
+                parameter.grad = torch.randn_like(parameter)
+            built.step()
+        after.append(model.state_dict())
+    torch.testing.assert_close(after[0], after[1])
+
+
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [

@@ -134,7 +134,9 @@ class _Run:
             recipe.model, None if weights is None else torch.from_numpy(weights).float()
         )
         step = task.step(model, criterion, config.freeze_backbone)
-        optimizer = build_optimizer(model, recipe.optimizer)
+        on_cpu = self.fabric.device.type == "cpu"
+        fused = on_cpu and _precision(config.precision) != "16-mixed"
+        optimizer = build_optimizer(model, recipe.optimizer, fused)
         self.base_lrs = [group["lr"] for group in optimizer.param_groups]
         self.step, self.optimizer = self.fabric.setup(step, optimizer)
         self.progress = Progress()

