@@ -32,7 +32,7 @@ from vitseg.training.sampler import GridSamples, StreamSampler, collate
 from vitseg.training.samples import training_samples
 from vitseg.training.step import LossOfModel
 
-NUM_IMAGES, BATCH, SIDE = 8, 4, 512
+NUM_IMAGES, BATCH, SIDE = 16, 4, 512
 PREPROCESSING = Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 BACKBONE = {"name": "vit_base_patch16_384", "pretrained": False, "prefix_tokens": "drop"}
