@@ -28,6 +28,8 @@ from vitseg.evaluation.measures import plain
 RESULT = "continual.json"
 
 COLUMNS = ("old", "new", "all", "average")
+REDUCED = COLUMNS[:3]
+"""What is compared with the joint training, which has no steps to average over."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,7 @@ def reductions(run: RunResult, runs: Sequence[RunResult]) -> list[Reduction] | N
     oracle = next((one for one in runs if one.is_joint and one.method == run.method), None)
     if oracle is None or run.is_joint:
         return None
-    pairs = list(zip(run.scores, oracle.scores, strict=True))[:3]
+    pairs = list(zip(run.scores, oracle.scores, strict=True))[: len(REDUCED)]
     return [reduction(score, best) for score, best in pairs]
 
 
@@ -202,8 +204,8 @@ def score_rows(runs: Sequence[RunResult]) -> list[dict[str, Any]]:
         row |= {name: plain(value) for name, value in zip(COLUMNS, run.scores, strict=True)}
         if run.is_joint:
             row["average"] = None  # there are no steps to average over
-        drops = reductions(run, runs) or [Reduction(math.nan, math.nan)] * 3
-        for name, drop in zip(COLUMNS, drops, strict=False):
+        drops = reductions(run, runs) or [Reduction(math.nan, math.nan)] * len(REDUCED)
+        for name, drop in zip(REDUCED, drops, strict=True):
             row[f"{name}_reduction"] = plain(drop.points)
             row[f"{name}_reduction_share"] = plain(drop.share)
         row["training_minutes"] = round(sum(run.content["training_minutes"]), 1)

@@ -144,4 +144,4 @@ def build_optimizer(
     ]
     if config.kind == "sgd":
         return SGD(groups, lr=config.lr, momentum=config.momentum)
-    return AdamW(groups, betas=config.betas, fused=fused or None)
+    return AdamW(groups, betas=config.betas, fused=fused or None)  # None: as torch chooses
