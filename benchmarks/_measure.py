@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vitseg.inference.scores import OutputScores, label_map
 from vitseg.inference.timing import alternating_medians
-from vitseg.methods import SegmentationModel
+from vitseg.methods.model import SegmentationModel
 
 __all__ = ["alternating_medians", "peak_above", "print_table", "to_labels"]
 

@@ -35,10 +35,8 @@ def main() -> None:
             state[f"decoder.exits.0.{match[2]}"] = value
     architecture["backbone"] = {**architecture["backbone"], "taps": [options.behind, last]}
     method = METHODS[record.method]
-    config = method.config.model_validate(architecture)
-    model = method.build(
-        config, len(record.classes.names), record.image_size, load_pretrained=False
-    )
+    config = method.model_validate(architecture)
+    model = config.build(len(record.classes.names), record.image_size, load_pretrained=False)
     model.load_state_dict(state)
     save_model(options.out, model, record.model_copy(update={"architecture": architecture}))
 

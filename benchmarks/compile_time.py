@@ -26,8 +26,8 @@ def measure(backbone_name: str, size: tuple[int, int], num_classes: int) -> list
         "taps": [5, 7, 11],
         "prefix_tokens": "drop",
     }
-    config = METHODS["segvit"].config.model_validate({"backbone": backbone})
-    model = METHODS["segvit"].build(config, num_classes, size).eval()
+    config = METHODS["segvit"].model_validate({"backbone": backbone})
+    model = config.build(num_classes, size).eval()
     compiled = torch.compile(model, dynamic=False)
     images = torch.randn(1, 3, *size)
     start = time.perf_counter()

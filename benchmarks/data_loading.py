@@ -125,8 +125,8 @@ def step_seconds(num_classes: int) -> float:
     """Median seconds of forward, loss and backward of SegViT on ViT-Ti."""
     backbone = {"name": "vit_tiny_patch16_224", "pretrained": False, "taps": [5, 7, 11]}
     method = METHODS["segvit"]
-    config = method.config.model_validate({"backbone": {**backbone, "prefix_tokens": "drop"}})
-    model, criterion = method.build(config, num_classes, CROP).train(), method.build_loss(config)
+    config = method.model_validate({"backbone": {**backbone, "prefix_tokens": "drop"}})
+    model, criterion = config.build(num_classes, CROP).train(), config.criterion()
     images = torch.randn(BATCH, 3, *CROP)
     labels = torch.randint(0, num_classes, (BATCH, 16, 16))
     labels = labels.repeat_interleave(16, 1).repeat_interleave(16, 2)

@@ -14,14 +14,14 @@ from typing import cast
 import torch
 from _measure import alternating_medians, print_table, to_labels
 from torch import Tensor
-
 from vitseg.backbones.pruned import AliveTokens, PrunedViT
-from vitseg.backbones.pruning import PruningConfig, leaving_tokens
+
+from vitseg.backbones.steps.exit_rules import PruningConfig, leaving_tokens
 from vitseg.decoders.token_heads import TokenHeads
 from vitseg.inference.operations import count_operations
 from vitseg.methods import dtop
 from vitseg.methods.dtop import DtopConfig, DtopModel
-from vitseg.types import SegOutput
+from vitseg.outputs import SegOutput
 
 NUM_CLASSES = 150
 SHARES = (0.2, 0.4, 0.6)

@@ -56,8 +56,8 @@ class Epochs:
     def __init__(self, recipe: Recipe, num_classes: int, folder: Path):
         method = METHODS[recipe.method]
         torch.manual_seed(0)
-        model = method.build(recipe.model, num_classes, (SIDE, SIDE)).to(DEVICE)
-        self.step = LossOfModel(model, method.build_loss(recipe.model), freeze_backbone=True)
+        model = recipe.model.build(num_classes, (SIDE, SIDE)).to(DEVICE)
+        self.step = LossOfModel(model, recipe.model.criterion(), freeze_backbone=True)
         self.step.train()
         self.optimizer = build_optimizer(model, recipe.optimizer, fused=DEVICE.type == "cpu")
         assert recipe.data.source is not None

@@ -13,9 +13,9 @@ import torch
 from _measure import alternating_medians, peak_above, print_table
 
 from vitseg.inference.operations import peak_memory
-from vitseg.inference.scores import OutputScores, label_map, pixel_scores
+from vitseg.inference.scores import OutputScores, label_map
 from vitseg.methods import METHODS
-from vitseg.types import Readout, SegOutput
+from vitseg.outputs import SegOutput
 
 SIZE, NUM_CLASSES = (1024, 2048), 150
 READOUTS: tuple[Readout, ...] = ("mixing", "presence")
@@ -23,7 +23,7 @@ READOUTS: tuple[Readout, ...] = ("mixing", "presence")
 
 def direct(output: SegOutput) -> np.ndarray:
     """Upsample all masks, mix all classes, compare: the form of the papers' code."""
-    return pixel_scores(output)[0].argmax(0).numpy()
+    return output.scores()[0].argmax(0).numpy()
 
 
 def fused(output: SegOutput) -> np.ndarray:
@@ -60,8 +60,8 @@ def prepare_labels(form: str, readout: Readout) -> Callable[[], object]:
 def prepare_model(form: str) -> Callable[[], object]:
     """A whole SegViT-B, for the memory above its weights."""
     backbone = {"name": "vit_base_patch16_384", "pretrained": False, "taps": [5, 7, 11]}
-    config = METHODS["segvit"].config.model_validate({"backbone": backbone})
-    model = METHODS["segvit"].build(config, NUM_CLASSES, SIZE).eval().requires_grad_(False)
+    config = METHODS["segvit"].model_validate({"backbone": backbone})
+    model = config.build(NUM_CLASSES, SIZE).eval().requires_grad_(False)
     images = torch.randn(1, 3, *SIZE)
     FORMS[form](model(images[..., :64, :64]))  # libraries' own buffers
     return lambda: FORMS[form](model(images))

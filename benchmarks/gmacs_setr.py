@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.table import Table
 
 from vitseg.inference.operations import count_operations
-from vitseg.inference.scores import pixel_scores
 from vitseg.methods import METHODS
 
 OPERATORS = ("linear", "attention", "convolution")
@@ -55,11 +54,11 @@ def measure(row: Row) -> tuple[dict[str, int], int, int]:
     }
     decoder = {"kind": row.kind, "auxiliary": row.auxiliary}
     method = METHODS["setr"]
-    config = method.config.model_validate({"backbone": backbone, "decoder": decoder})
+    config = method.model_validate({"backbone": backbone, "decoder": decoder})
     with torch.device("meta"):
-        model = method.build(config, CLASSES, (CROP, CROP), load_pretrained=False).eval()
+        model = config.build(CLASSES, (CROP, CROP), load_pretrained=False).eval()
         image = torch.empty(1, 3, CROP, CROP)
-    operations = count_operations(model, lambda: pixel_scores(model(image)))
+    operations = count_operations(model, lambda: model(image).scores())
     macs: dict[str, int] = {}
     for part in operations.macs.values():
         for operator, number in part.items():

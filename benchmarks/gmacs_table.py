@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.table import Table
 
 from vitseg.inference.operations import Operations, count_operations
-from vitseg.inference.scores import pixel_scores
 from vitseg.methods import METHODS
 
 OPERATORS = ("linear", "attention", "matrix product", "convolution")
@@ -114,12 +113,12 @@ in all 5.3. The paper's figure is met by a fourth stage at stride 4, with its 16
 def count(row: Row) -> tuple[Operations, int]:
     """Operations of one image, and parameters."""
     method = METHODS[row.method]
-    config = method.config.model_validate(row.config)
+    config = method.model_validate(row.config)
     with torch.device("meta"):
-        model = method.build(config, row.classes, (row.crop, row.crop), load_pretrained=False)
+        model = config.build(row.classes, (row.crop, row.crop), load_pretrained=False)
         image = torch.empty(1, 3, row.crop, row.crop)
     model.eval()
-    operations = count_operations(model, lambda: pixel_scores(model(image)))
+    operations = count_operations(model, lambda: model(image).scores())
     return operations, sum(parameter.numel() for parameter in model.parameters())
 
 

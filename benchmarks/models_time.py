@@ -24,7 +24,6 @@ from vitseg.images.preprocess import Preprocessing
 from vitseg.inference.operations import count_operations
 from vitseg.inference.predictor import Predictor, load
 from vitseg.inference.scores import label_map
-from vitseg.methods import METHODS
 from vitseg.training.recipe import load_recipe
 
 NUM_CLASSES = 11
@@ -36,7 +35,7 @@ def predictor_of(place: str) -> Predictor:
         return load(place, device="cpu")
     recipe = load_recipe(Path(place))
     size = recipe.data.augment.crop_size
-    model = METHODS[recipe.method].build(recipe.model, NUM_CLASSES, size, load_pretrained=False)
+    model = recipe.model.build(NUM_CLASSES, size, load_pretrained=False)
     record = ModelRecord(
         method=recipe.method,
         architecture=recipe.model.model_dump(mode="json"),

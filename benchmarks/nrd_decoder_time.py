@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from vitseg.decoders.deeplab import DeepLabDecoder, DeepLabDecoderConfig
 from vitseg.decoders.nrd import NrdDecoder, NrdDecoderConfig
+from vitseg.features import Features
 from vitseg.inference.operations import count_operations, peak_memory
-from vitseg.types import Features, Size
+from vitseg.types import Size
 
 NUM_CLASSES = 19
 CHANNELS, STRIDES = (256, 1024, 2048), (4, 16, 32)

@@ -22,7 +22,7 @@ WHOLE = {"mode": "whole", "resize": (2048, 512)}
 
 def prepare(inference: dict, strips: bool) -> Callable[[], object]:
     backbone = {"name": "vit_base_patch16_384", "pretrained": False, "taps": [5, 7, 11]}
-    config = METHODS["segvit"].config.model_validate({"backbone": backbone})
+    config = METHODS["segvit"].model_validate({"backbone": backbone})
     record = ModelRecord(
         method="segvit",
         architecture=config.model_dump(mode="json"),
@@ -31,7 +31,7 @@ def prepare(inference: dict, strips: bool) -> Callable[[], object]:
         preprocessing=Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
         inference=inference,
     )
-    model = METHODS["segvit"].build(config, 150, (512, 512))
+    model = config.build(150, (512, 512))
     predictor = Predictor(model, record, "cpu")
     photo = np.random.default_rng(0).integers(0, 256, PHOTO, dtype=np.uint8)
     predictor(photo[:64, :64])  # libraries' own buffers

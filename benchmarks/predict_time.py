@@ -22,8 +22,8 @@ def main() -> None:
         "prefix_tokens": "drop",
         "pos_embed_interpolation": "bicubic",
     }
-    config = method.config.model_validate({"backbone": backbone})
-    model = method.build(config, 150, (512, 512)).eval()
+    config = method.model_validate({"backbone": backbone})
+    model = config.build(150, (512, 512)).eval()
     vit = timm.create_model(NAME, img_size=512, num_classes=0).eval()
     images = torch.randn(1, 3, 512, 512)
     output = model(images)

@@ -19,7 +19,8 @@ from _measure import alternating_medians, peak_above, print_table, to_labels
 from vitseg.inference.operations import count_operations, peak_memory
 from vitseg.layers import semantic_attention
 from vitseg.layers.semantic_attention import attend_alike
-from vitseg.methods import METHODS, SegmentationModel
+from vitseg.methods import METHODS
+from vitseg.methods.model import SegmentationModel
 from vitseg.types import Size
 
 TINY = {
@@ -36,8 +37,8 @@ SET = next(name for name, number in SCORES.items() if number == semantic_attenti
 def build(name: str, num_classes: int) -> SegmentationModel:
     method = METHODS[METHOD_OF[name]]
     torch.manual_seed(0)
-    config = method.config.model_validate({"backbone": TINY})
-    return method.build(config, num_classes, (512, 512)).eval().requires_grad_(False)
+    config = method.model_validate({"backbone": TINY})
+    return config.build(num_classes, (512, 512)).eval().requires_grad_(False)
 
 
 def compare_time(rounds: int, warmups: int) -> list[list[str]]:

@@ -13,11 +13,12 @@ from collections.abc import Callable
 import torch
 from _measure import alternating_medians, print_table, to_labels
 from torch import Tensor
-
-from vitseg.backbones.edge_head import EdgeHead, EdgeHeadConfig
 from vitseg.backbones.shrunk import ShrunkViT
+
+from vitseg.backbones.steps.edges import EdgeHead, EdgeHeadConfig
 from vitseg.inference.operations import count_operations
-from vitseg.methods import METHODS, SegmentationModel
+from vitseg.methods import METHODS
+from vitseg.methods.model import SegmentationModel
 
 NUM_CLASSES = 150
 BASE = {"name": "vit_base_patch16_384", "taps": [5, 7, 11]}
@@ -62,8 +63,8 @@ def build(method: str, size: int, **sections: object) -> SegmentationModel:
         "pos_embed_interpolation": "bicubic",
         **sections["backbone"],  # type: ignore[dict-item]
     }
-    config = METHODS[method].config.model_validate(sections)
-    return METHODS[method].build(config, NUM_CLASSES, (size, size)).eval().requires_grad_(False)
+    config = METHODS[method].model_validate(sections)
+    return config.build(NUM_CLASSES, (size, size)).eval().requires_grad_(False)
 
 
 def edge_aware(kept: float, uneven: bool = False) -> SegmentationModel:

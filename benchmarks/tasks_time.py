@@ -14,7 +14,7 @@ import torch
 from _measure import alternating_medians, print_table, to_labels
 
 from vitseg.inference.operations import count_operations
-from vitseg.methods import SegmentationModel, segvit, segvit_cl
+from vitseg.methods.model import SegmentationModel, segvit, segvit_cl
 from vitseg.methods.segvit import SegVitConfig
 from vitseg.methods.segvit_cl import SegVitClConfig
 

@@ -35,7 +35,7 @@ ROWS = 512
 def make_predictor() -> Predictor:
     backbone = {"name": "test_vit", "pretrained": False, "patch_size": 16, "taps": [1, 3]}
     decoder = {"num_layers": 1, "classifier": "presence"}
-    config = METHODS["segvit"].config.model_validate({"backbone": backbone, "decoder": decoder})
+    config = METHODS["segvit"].model_validate({"backbone": backbone, "decoder": decoder})
     record = ModelRecord(
         method="segvit",
         architecture=config.model_dump(mode="json"),
@@ -43,7 +43,7 @@ def make_predictor() -> Predictor:
         classes=ClassTable.from_names([f"class {index}" for index in range(NUM_CLASSES)]),
         preprocessing=Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
     )
-    return Predictor(METHODS["segvit"].build(config, NUM_CLASSES, CROP), record, "cpu")
+    return Predictor(config.build(NUM_CLASSES, CROP), record, "cpu")
 
 
 def write_image(path: Path, height: int, width: int) -> None:

@@ -16,7 +16,7 @@ from vitseg.checkpoint.model_dir import ModelRecord, save_model
 from vitseg.classes import ClassTable
 from vitseg.images.preprocess import Preprocessing
 from vitseg.inference.predictor import Predictor
-from vitseg.methods import SegmentationModel, segvit
+from vitseg.methods.model import SegmentationModel, segvit
 from vitseg.methods.segvit import SegVitConfig
 
 NAMES = ("sky", "road", "tree")

@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from vitseg.errors import CheckpointError, ConfigError, DataError, VitsegError
     from vitseg.evaluation.evaluate import evaluate
     from vitseg.inference.predictor import Predictor, load
+    from vitseg.inference.segmentation import Segmentation
     from vitseg.inference.tiles import predict_large
     from vitseg.training.loop import train
     from vitseg.training.recipe import load_recipe
-    from vitseg.types import Segmentation
 
 _HOMES = {
     "CheckpointError": "vitseg.errors",
@@ -21,7 +21,7 @@ _HOMES = {
     "ConfigError": "vitseg.errors",
     "DataError": "vitseg.errors",
     "Predictor": "vitseg.inference.predictor",
-    "Segmentation": "vitseg.types",
+    "Segmentation": "vitseg.inference.segmentation",
     "VitsegError": "vitseg.errors",
     "evaluate": "vitseg.evaluation.evaluate",
     "load": "vitseg.inference.predictor",

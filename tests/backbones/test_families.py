@@ -10,9 +10,9 @@ import timm
 import torch
 from timm.models.beit import Beit
 from torch import Tensor, nn
+from vitseg.backbones.protocol import PlainBlock
 
 from vitseg.backbones import BackboneConfig, PlainBackbone, PlainViT
-from vitseg.backbones.protocol import PlainBlock
 
 FAMILIES = {
     "AugReg": "vit_tiny_patch16_224",

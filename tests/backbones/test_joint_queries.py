@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from vitseg.backbones.joint_queries import JointQueryViT, JointTokens
 
 from tests.backbones.test_families import DEPTH, FAMILIES, build, image
 from vitseg.backbones import BackboneConfig, create_backbone
-from vitseg.backbones.joint_queries import JointQueryViT, JointTokens
 from vitseg.errors import ConfigError
 
 MASKED = ("AugReg", "BEiT-v2", "DINOv3", "EVA-02, split projections")

@@ -7,7 +7,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from vitseg.backbones.pruning import PruningConfig, leaving_tokens, rank_within
+from vitseg.backbones.steps.exit_rules import PruningConfig, leaving_tokens, rank_within
 
 LENGTHS = (7, 1, 40, 12)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
+from vitseg.backbones.shrunk import ShrinkConfig, ShrunkViT, half_grid
 
 from vitseg.backbones import BackboneConfig, create_backbone
-from vitseg.backbones.edge_head import EdgeHead, EdgeHeadConfig
-from vitseg.backbones.plain_vit import PlainViT
-from vitseg.backbones.shrunk import ShrinkConfig, ShrunkViT, half_grid
+from vitseg.backbones.steps.edges import EdgeHead, EdgeHeadConfig
+from vitseg.backbones.vit import PlainViT
 from vitseg.errors import ConfigError
 
 SIZE = (80, 112)  # 5 x 7 cells

@@ -22,8 +22,7 @@ from vitseg.data.class_files import read_labels
 from vitseg.decoders.atm import AtmConfig
 from vitseg.errors import CheckpointError
 from vitseg.inference.config import InferenceConfig
-from vitseg.inference.scores import pixel_scores
-from vitseg.methods import SegmentationModel, segvit
+from vitseg.methods.model import SegmentationModel, segvit
 from vitseg.methods.segvit import SegVitConfig
 
 NUM_CLASSES, CROP = 5, 128
@@ -134,7 +133,7 @@ def test_a_converted_model_gives_the_scores_of_its_source(tmp_path, converted, s
     for size in ((CROP, CROP), (70, 150)):
         images = torch.randn(1, 3, *size)
         torch.testing.assert_close(
-            pixel_scores(predictor.model(images)), pixel_scores(source(images)), atol=0, rtol=0
+            predictor.model(images).scores(), source(images).scores(), atol=0, rtol=0
         )
 
 

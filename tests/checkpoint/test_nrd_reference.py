@@ -17,7 +17,7 @@ from vitseg.checkpoint.protocols import NRD
 from vitseg.config import parse
 from vitseg.errors import CheckpointError
 from vitseg.inference.config import InferenceConfig
-from vitseg.methods import SegmentationModel
+from vitseg.methods.model import SegmentationModel
 from vitseg.methods.nrd import NrdConfig, build
 
 NAMES = {

@@ -59,9 +59,9 @@ def test_a_published_list_fits_its_model(
     assert architecture.preprocessing.mean == ((0.5,) * 3 if large else (0.485, 0.456, 0.406))
 
     method = METHODS[dialect.method]
-    config = parse(method.config, architecture.config)
+    config = parse(method, architecture.config)
     with torch.device("meta"):
-        model = method.build(config, num_classes, (crop, crop), load_pretrained=False)
+        model = config.build(num_classes, (crop, crop), load_pretrained=False)
     converted = dialect.convert(state)
     shapes = {n: tuple(v.shape) for n, v in model.state_dict().items()}
     assert {n: tuple(v.shape) for n, v in converted.items()} == shapes
@@ -79,9 +79,9 @@ def test_the_published_list_of_semask_fits_its_model(shared):
     assert dialect.name == "SeMask"
     assert (architecture.num_classes, architecture.crop) == (150, 512)
     method = METHODS[dialect.method]
-    config = parse(method.config, architecture.config)
+    config = parse(method, architecture.config)
     with torch.device("meta"):
-        model = method.build(config, 150, (512, 512), load_pretrained=False)
+        model = config.build(150, (512, 512), load_pretrained=False)
     shapes = {n: tuple(v.shape) for n, v in model.state_dict().items()}
     assert {n: tuple(v.shape) for n, v in dialect.convert(state).items()} == shapes
     assert sum(parameter.numel() for parameter in model.parameters()) == 34_655_748

@@ -17,8 +17,8 @@ from vitseg.checkpoint.segvit_reference import HALF, IMAGENET
 from vitseg.classes import ClassTable
 from vitseg.config import parse
 from vitseg.errors import CheckpointError
-from vitseg.inference.scores import pixel_scores
-from vitseg.methods import METHODS, SegmentationModel
+from vitseg.methods import METHODS
+from vitseg.methods.model import SegmentationModel
 
 NUM_CLASSES, CROP = 5, 96
 CLASSES = ClassTable.from_names([f"c{index}" for index in range(NUM_CLASSES)])
@@ -52,8 +52,8 @@ def published(state: dict[str, Tensor]) -> dict[str, Tensor]:
 @pytest.fixture(scope="module", params=list(DECODERS))
 def source(request) -> SegmentationModel:
     raw = {"backbone": BACKBONE, "decoder": DECODERS[request.param]}
-    config = parse(METHODS["segmenter"].config, raw)
-    model = METHODS["segmenter"].build(config, NUM_CLASSES, (CROP, CROP), load_pretrained=False)
+    config = parse(METHODS["segmenter"], raw)
+    model = config.build(NUM_CLASSES, (CROP, CROP), load_pretrained=False)
     state = model.state_dict()
     model.load_state_dict({n: recipe_weight(n, list(v.shape)) for n, v in state.items()})
     return model.eval()
@@ -77,8 +77,8 @@ def test_a_converted_model_gives_the_scores_of_its_source(source, write):
     model, record = convert_checkpoint(read_checkpoint(write({})), CLASSES, "ade20k")
     for size in ((CROP, CROP), (70, 150)):
         images = torch.randn(1, 3, *size)
-        expected = pixel_scores(source(images))
-        torch.testing.assert_close(pixel_scores(model(images)), expected, atol=0, rtol=0)
+        expected = source(images).scores()
+        torch.testing.assert_close(model(images).scores(), expected, atol=0, rtol=0)
     assert record.method == "segmenter"
     assert record.architecture["backbone"]["norm_eps"] == 1e-5
     assert record.architecture["backbone"]["tap_norm"] is True
@@ -103,9 +103,9 @@ def test_a_missing_parameter_is_named(write):
 def shapes(name: str, decoder: dict[str, Any], crop: int, **backbone: Any) -> dict[str, Tensor]:
     """A published file without values."""
     raw = {"backbone": {**BACKBONE, "name": name, **backbone}, "decoder": decoder}
-    config = parse(METHODS["segmenter"].config, raw)
+    config = parse(METHODS["segmenter"], raw)
     with torch.device("meta"):
-        model = METHODS["segmenter"].build(config, 150, (crop, crop), load_pretrained=False)
+        model = config.build(150, (crop, crop), load_pretrained=False)
     return published(model.state_dict())
 
 
@@ -127,9 +127,9 @@ def test_published_architectures_are_told_by_their_shapes(name, decoder, crop, t
     assert found.config["decoder"]["kind"] == decoder["kind"]
     assert (found.num_classes, found.crop) == (150, crop)
     assert found.preprocessing == (IMAGENET if name.startswith("deit") else HALF)
-    config = parse(METHODS["segmenter"].config, found.config)
+    config = parse(METHODS["segmenter"], found.config)
     with torch.device("meta"):
-        model = METHODS["segmenter"].build(config, 150, (crop, crop), load_pretrained=False)
+        model = config.build(150, (crop, crop), load_pretrained=False)
     ours = recognise(state).convert(state)
     assert {n: v.shape for n, v in model.state_dict().items()} == {
         n: v.shape for n, v in ours.items()

@@ -18,8 +18,7 @@ from vitseg.checkpoint.convert import convert_checkpoint, read_checkpoint
 from vitseg.checkpoint.protocols import SETR_MMSEG
 from vitseg.classes import ClassTable
 from vitseg.errors import CheckpointError
-from vitseg.inference.scores import pixel_scores
-from vitseg.methods import SegmentationModel
+from vitseg.methods.model import SegmentationModel
 
 State = dict[str, Tensor]
 
@@ -145,7 +144,7 @@ def all_logits(model: SegmentationModel, images: Tensor) -> list[Tensor]:
     model.decoder.training = True  # of the decoder alone: the norms' statistics stay
     output = model(images)
     model.decoder.training = False
-    return [pixel_scores(each) for each in (output, *output.aux.values())]
+    return [each.scores() for each in (output, *output.aux.values())]
 
 
 @torch.inference_mode()

@@ -20,8 +20,7 @@ from vitseg.classes import ClassTable
 from vitseg.config import parse
 from vitseg.errors import CheckpointError
 from vitseg.inference.config import InferenceConfig
-from vitseg.inference.scores import pixel_scores
-from vitseg.methods import METHODS, SegmentationModel
+from vitseg.methods.model import SegmentationModel
 from vitseg.methods.setr import SetrConfig
 
 NUM_CLASSES, CROP = 5, 64
@@ -45,7 +44,7 @@ def tiny_setr(kind: str, **decoder) -> SegmentationModel:
     }
     decoder = {"kind": kind, "auxiliary": blocks["auxiliary"], **decoder}
     config = SetrConfig.model_validate({"backbone": backbone, "decoder": decoder})
-    model = METHODS["setr"].build(config, NUM_CLASSES, (CROP, CROP))
+    model = config.build(NUM_CLASSES, (CROP, CROP))
     weights = {n: recipe_weight(n, list(v.shape)) for n, v in model.state_dict().items()}
     model.load_state_dict(weights)
     return model.eval()
@@ -115,8 +114,8 @@ def test_a_converted_file_gives_the_scores_of_its_source(tmp_path, case):
     predictor = vitseg.load(tmp_path / "model", "cpu")
     for size in ((CROP, CROP), (70, 150)):
         images = torch.randn(1, 3, *size)
-        expected = pixel_scores(source(images))
-        torch.testing.assert_close(pixel_scores(predictor.model(images)), expected, atol=0, rtol=0)
+        expected = source(images).scores()
+        torch.testing.assert_close(predictor.model(images).scores(), expected, atol=0, rtol=0)
     weights = model.state_dict()
     for name, value in source.state_dict().items():  # the auxiliary heads' too
         torch.testing.assert_close(weights[name], value, atol=0, rtol=0)
@@ -134,7 +133,7 @@ def test_a_file_without_auxiliary_heads_gives_a_model_without(tmp_path, case):
     assert record.architecture["decoder"]["auxiliary"] == []
     images = torch.randn(1, 3, CROP, CROP)
     with torch.inference_mode():
-        torch.testing.assert_close(pixel_scores(model(images)), pixel_scores(source(images)))
+        torch.testing.assert_close(model(images).scores(), source(images).scores())
 
 
 def test_what_no_head_runs_is_left_out_and_named(tmp_path, case, caplog):
@@ -201,7 +200,7 @@ def test_a_published_list_fits_its_model(shared, kind):
     assert architecture.config["backbone"]["name"] == "vit_large_patch16_384"
     config = parse(SetrConfig, architecture.config)
     with torch.device("meta"):
-        model = METHODS["setr"].build(config, 150, (512, 512), load_pretrained=False)
+        model = config.build(150, (512, 512), load_pretrained=False)
     converted = dialect.convert(state)
     shapes = {n: tuple(v.shape) for n, v in model.state_dict().items()}
     assert {n: tuple(v.shape) for n, v in converted.items()} == shapes

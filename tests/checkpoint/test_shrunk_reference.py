@@ -15,8 +15,8 @@ from vitseg.checkpoint.convert import convert_checkpoint, read_checkpoint
 from vitseg.classes import ClassTable
 from vitseg.config import parse
 from vitseg.errors import CheckpointError
-from vitseg.inference.scores import pixel_scores
-from vitseg.methods import METHODS, SegmentationModel
+from vitseg.methods import METHODS
+from vitseg.methods.model import SegmentationModel
 
 NUM_CLASSES, CROP = 5, 96
 CLASSES = ClassTable.from_names([f"c{index}" for index in range(NUM_CLASSES)])
@@ -67,8 +67,8 @@ def published_shrunk(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 @pytest.fixture(scope="module")
 def source() -> SegmentationModel:
-    config = parse(METHODS["shrunk"].config, ARCHITECTURE)
-    model = METHODS["shrunk"].build(config, NUM_CLASSES, (CROP, CROP), load_pretrained=False)
+    config = parse(METHODS["shrunk"], ARCHITECTURE)
+    model = config.build(NUM_CLASSES, (CROP, CROP), load_pretrained=False)
     model.load_state_dict(
         {n: recipe_weight(n, list(v.shape)) for n, v in model.state_dict().items()}
     )
@@ -98,9 +98,7 @@ def test_a_converted_model_gives_the_scores_of_its_source(write, source):
     assert record.architecture["upsample"]["num_layers"] == 2
     for size in ((CROP, CROP), (70, 150)):
         images = torch.randn(1, 3, *size)
-        torch.testing.assert_close(
-            pixel_scores(model(images)), pixel_scores(source(images)), atol=0, rtol=0
-        )
+        torch.testing.assert_close(model(images).scores(), source(images).scores(), atol=0, rtol=0)
 
 
 def test_the_published_names_are_those_of_the_list(shared, source):

@@ -27,7 +27,8 @@ from vitseg.decoders.upernet import UperNetDecoder, UperNetDecoderConfig
 from vitseg.errors import CheckpointError, VitsegError
 from vitseg.images.preprocess import Preprocessing
 from vitseg.inference.config import InferenceConfig
-from vitseg.methods import METHODS, SegmentationModel
+from vitseg.methods import METHODS
+from vitseg.methods.model import SegmentationModel
 
 NUM_CLASSES = 5
 SEMANTIC = (
@@ -135,9 +136,9 @@ def shapes_of(
     """What a published file of full size holds, without values."""
     method = {"SeMask": "semask", "Swin with Semantic FPN": "fpn"}.get(kind, "upernet")
     sections = {"backbone": {"name": backbone, "pretrained": False, "levels": [0, 1, 2, 3]}}
-    config = parse(METHODS[method].config, {**sections, "decoder": decoder})
+    config = parse(METHODS[method], {**sections, "decoder": decoder})
     with torch.device("meta"):
-        model = METHODS[method].build(config, num_classes, (512, 512), False)
+        model = config.build(num_classes, (512, 512), False)
     return published(model.state_dict(), naming)
 
 
@@ -157,7 +158,7 @@ def test_the_architecture_is_read_from_the_shapes(kind, naming, backbone, num_cl
     assert (architecture.num_classes, architecture.crop) == (num_classes, crop)
     expected = {"name": backbone, "pretrained": False, "levels": (0, 1, 2, 3)}
     assert architecture.config["backbone"] == expected
-    config = parse(METHODS[recognise(state).method].config, architecture.config)
+    config = parse(METHODS[recognise(state).method], architecture.config)
     assert config == parse(type(config), {"backbone": expected})  # all else are our defaults
 
 
@@ -213,8 +214,8 @@ def test_a_model_directory_whose_parts_know_other_classes_is_refused(tmp_path):
         "backbone": {"name": "swin_tiny_patch4_window7_224", "pretrained": False, "levels": [0, 1]},
         "decoder": {"embed_dim": 8},
     }
-    config = parse(METHODS["semask"].config, sections)
-    model = METHODS["semask"].build(config, 3, (64, 64), False)
+    config = parse(METHODS["semask"], sections)
+    model = config.build(3, (64, 64), False)
     record = ModelRecord(
         method="semask",
         architecture=config.model_dump(mode="json"),

@@ -14,7 +14,6 @@ from tests.tiny import content, make_model, make_record, photo, write_dataset
 from vitseg.checkpoint.model_dir import load_model, read_record, save_model
 from vitseg.inference.explain_tasks import explain_tasks
 from vitseg.inference.predictor import load
-from vitseg.inference.scores import pixel_scores
 
 SHORT = ["training.iterations=2", "training.batch_size=2"]
 
@@ -191,7 +190,7 @@ def test_a_removed_class_is_never_predicted(vitseg, extended, tmp_path, names):
     kept = [index for index, name in enumerate(("sky", "road", "tree")) if name not in names]
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        torch.testing.assert_close(pixel_scores(less(images)), pixel_scores(whole(images))[:, kept])
+        torch.testing.assert_close(less(images).scores(), whole(images).scores()[:, kept])
     if set(names) >= {"sky", "road"}:
         assert len(read_record(out).tasks) == 1
         assert not any("tasks.1." in name for name in less.state_dict())
@@ -212,8 +211,8 @@ def test_a_model_with_mixed_queries_loses_a_class(vitseg, tmp_path):
     )
     images = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
-        less = pixel_scores(load_model(tmp_path / "less")[0](images))
-        torch.testing.assert_close(less, pixel_scores(model(images))[:, [0, 2]])
+        less = load_model(tmp_path / "less")[0](images).scores()
+        torch.testing.assert_close(less, model(images).scores()[:, [0, 2]])
 
 
 BAD_EDITS = [

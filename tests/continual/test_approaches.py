@@ -13,7 +13,6 @@ from vitseg.continual.approaches import frozen_rows
 from vitseg.continual.growing import freeze_decoder_norm, grow, num_classes
 from vitseg.continual.steps import LinearRowsLoss, MibConfig, MibLoss, PlopConfig, PlopLoss
 from vitseg.continual.thresholds import BINS, entropy_histograms, medians
-from vitseg.inference.scores import pixel_scores
 from vitseg.losses.cross_entropy import PixelLoss, PixelLossConfig
 from vitseg.methods import linear
 from vitseg.methods.linear import LinearProbeConfig
@@ -51,7 +50,7 @@ def criterion():
 
 @torch.no_grad()
 def probs(model, images):
-    return pixel_scores(model(images)).softmax(1)
+    return model(images).scores().softmax(1)
 
 
 def test_new_rows_share_the_backgrounds_probability(images):

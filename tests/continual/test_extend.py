@@ -25,7 +25,7 @@ from vitseg.continual.tasks import as_tasks, joined_classes, task_of_class, with
 from vitseg.data.catalog import open_dataset
 from vitseg.errors import CheckpointError, ConfigError, DataError, VitsegError
 from vitseg.inference.predictor import Predictor, load
-from vitseg.inference.scores import full_scores, pixel_scores
+from vitseg.inference.scores import full_scores
 from vitseg.methods import segvit
 from vitseg.methods.segvit import SegVitConfig
 from vitseg.training.display import Display
@@ -84,7 +84,7 @@ def story(tmp_path_factory) -> dict[str, Path]:
 def test_old_scores_keep_every_bit(story, batch, size):
     base, once, twice = (load_model(story[name])[0] for name in ("base", "once", "twice"))
     images = torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(batch))
-    first, second, third = (pixel_scores(model(images)) for model in (base, once, twice))
+    first, second, third = (model(images).scores() for model in (base, once, twice))
     assert [scores.shape[1] for scores in (first, second, third)] == [1, 2, 3]
     assert torch.equal(first, second[:, :1])
     assert torch.equal(second, third[:, :2])
@@ -97,7 +97,7 @@ def test_old_scores_keep_every_bit_on_real_images(story, shared, batch):
     photos = np.stack([dataset.sample(index).image for index in range(batch)])
     images = torch.from_numpy(photos).permute(0, 3, 1, 2).float() / 127.5 - 1
     first, *later = (
-        pixel_scores(load_model(story[name])[0](images)) for name in ("base", "once", "twice")
+        load_model(story[name])[0](images).scores() for name in ("base", "once", "twice")
     )
     for number, scores in enumerate(later, start=1):
         assert torch.equal(first, scores[:, :1])
@@ -137,7 +137,7 @@ def test_a_model_becomes_its_own_first_task(tmp_path, classifier):
     tasks, told = as_tasks(model, record)
     images = torch.randn(2, 3, 50, 71)
     with torch.inference_mode():
-        assert torch.equal(pixel_scores(model(images)), pixel_scores(tasks(images)))
+        assert torch.equal(model(images).scores(), tasks(images).scores())
     assert told.tasks[0].classes == record.classes.names
     assert as_tasks(tasks, told) == (tasks, told)
 
@@ -149,7 +149,7 @@ def test_a_model_with_mixed_queries_is_extended(tmp_path):
     out = extend(base, root, tmp_path / "out", ["tree"])
     images = torch.randn(3, 3, 64, 64)
     with torch.inference_mode():
-        before, after = (pixel_scores(load_model(path)[0](images)) for path in (base, out))
+        before, after = (load_model(path)[0](images).scores() for path in (base, out))
     assert torch.equal(before, after[:, :2])
 
 

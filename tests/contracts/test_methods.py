@@ -15,9 +15,10 @@ from vitseg.backbones import PyramidConfig
 from vitseg.checkpoint.model_dir import ModelRecord, load_model, save_model
 from vitseg.classes import IGNORE_INDEX, ClassTable
 from vitseg.images.preprocess import Preprocessing
-from vitseg.inference.scores import OutputScores, label_map, pixel_scores
-from vitseg.methods import METHODS, SegmentationModel
-from vitseg.types import SegOutput
+from vitseg.inference.scores import OutputScores, label_map
+from vitseg.methods import METHODS
+from vitseg.methods.model import SegmentationModel
+from vitseg.outputs import SegOutput
 
 NUM_CLASSES = 5
 IMAGE_SIZE = (64, 96)
@@ -138,9 +139,9 @@ CONFIGS |= {
 def build(case: str) -> tuple[str, BaseModel, SegmentationModel]:
     """Once per case: most of the time of building a Swin goes into layers that are not kept."""
     name = case.partition(",")[0]
-    config = METHODS[name].config.model_validate(CONFIGS[case])
+    config = METHODS[name].model_validate(CONFIGS[case])
     torch.manual_seed(0)
-    return name, config, METHODS[name].build(config, NUM_CLASSES, IMAGE_SIZE)
+    return name, config, config.build(NUM_CLASSES, IMAGE_SIZE)
 
 
 @pytest.fixture(params=list(CONFIGS), ids=list(CONFIGS))
@@ -173,7 +174,7 @@ def test_forward_and_backward_at_any_size(case, size):
     assert isinstance(output, SegOutput)
     assert output.num_classes == NUM_CLASSES
     assert output.input_size == size
-    terms = METHODS[name].build_loss(config)(output, labels_of(size))
+    terms = config.criterion()(output, labels_of(size))
     assert all(term.ndim == 0 for term in terms.values())
     sum(terms.values()).backward()
     for parameter_name, parameter in model.named_parameters():
@@ -196,7 +197,7 @@ def test_the_loss_falls(case):
     name, config, model = case
     images, labels = images_of((64, 64)), labels_of((4, 4)).repeat_interleave(16, 1)
     labels = labels.repeat_interleave(16, 2)
-    criterion = METHODS[name].build_loss(config)
+    criterion = config.criterion()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     losses = []
     for _ in range(12):
@@ -211,7 +212,7 @@ def test_the_loss_falls(case):
 def test_an_image_without_labels_is_safe(case):
     name, config, model = case
     labels = torch.full((2, 64, 64), IGNORE_INDEX)
-    terms = METHODS[name].build_loss(config)(model(images_of((64, 64))), labels)
+    terms = config.criterion()(model(images_of((64, 64))), labels)
     total = sum(terms.values())
     total.backward()
     assert total.isfinite()
@@ -229,8 +230,8 @@ def test_the_same_type_in_training_and_evaluation(case):
 def test_a_batch_equals_its_images(case):
     model = case[2].eval()
     images = images_of((48, 80), batch=3)
-    together = pixel_scores(model(images))
-    alone = torch.cat([pixel_scores(model(image[None])) for image in images])
+    together = model(images).scores()
+    alone = torch.cat([model(image[None]).scores() for image in images])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
 
 
@@ -250,7 +251,7 @@ def test_padding_is_cut_off(case):
     is_pyramid = isinstance(config.backbone, PyramidConfig)
     padded = torch.zeros(2, 3, *(output.padded_size if is_pyramid else (64, 80)))
     padded[..., :50, :71] = images
-    torch.testing.assert_close(pixel_scores(output), pixel_scores(model(padded))[..., :50, :71])
+    torch.testing.assert_close(output.scores(), model(padded).scores()[..., :50, :71])
 
 
 def test_save_and_load(case, tmp_path: Path):
@@ -280,7 +281,7 @@ class Scores(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor) -> Tensor:
-        return pixel_scores(self.model(images))
+        return self.model(images).scores()
 
 
 RAGGED = {name for name, config in CONFIGS.items() if "edges" in config or name.startswith("dtop")}
@@ -317,6 +318,6 @@ def test_compiled_models_compute_the_same(case):
 @torch.inference_mode()
 def test_labels_by_strips_equal_the_direct_form(case, monkeypatch):
     output = case[2].eval()(images_of((50, 71)))
-    direct = pixel_scores(output)[0].argmax(0).numpy()
+    direct = output.scores()[0].argmax(0).numpy()
     monkeypatch.setattr("vitseg.inference.scores.STRIP_ELEMENTS", 3 * NUM_CLASSES * 71)
     assert (label_map(OutputScores(output)) == direct).all()

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitseg.types import Features
+from vitseg.features import Features
 
 CHANNELS, GRIDS = (6, 8, 10), ((16, 24), (4, 6), (2, 3))
 """Of maps at strides 4, 16 and 32."""

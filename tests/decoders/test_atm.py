@@ -9,7 +9,7 @@ from torch import nn
 from vitseg.decoders.atm import AtmConfig, AtmDecoder
 from vitseg.decoders.atm_layers import AttentionToMask
 from vitseg.errors import ConfigError
-from vitseg.types import Features
+from vitseg.features import Features
 
 
 def features_of(*grids: tuple[int, int], channels: int = 24) -> Features:

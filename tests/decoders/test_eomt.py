@@ -14,7 +14,8 @@ from vitseg.decoders.eomt import (
 )
 from vitseg.errors import ConfigError
 from vitseg.methods import METHODS
-from vitseg.types import SegOutput, spatial_size
+from vitseg.outputs import ClassLogits
+from vitseg.types import spatial_size
 
 BACKBONE = {"name": "test_vit", "pretrained": False, "taps": [5], "tap_norm": True}
 
@@ -22,7 +23,7 @@ BACKBONE = {"name": "test_vit", "pretrained": False, "taps": [5], "tap_norm": Tr
 def build(**decoder):
     raw = {"backbone": BACKBONE, "decoder": {"num_queries": 8, "num_blocks": 2, **decoder}}
     torch.manual_seed(0)
-    return METHODS["eomt"].build(parse(METHODS["eomt"].config, raw), 5, (64, 64))
+    return parse(METHODS["eomt"], raw).build(5, (64, 64))
 
 
 def images() -> torch.Tensor:
@@ -44,7 +45,7 @@ def test_the_probability_falls_in_one_block_after_the_other():
 def test_queries_are_held_to_their_masks_with_that_probability(probability):
     torch.manual_seed(0)
     masks = torch.randn(20, 100, 2, 6)
-    output = SegOutput(masks, None, "logits", (8, 24), (8, 24))
+    output = ClassLogits(masks, (8, 24), (8, 24))
     allowed = masked_patches(output, (1, 3), probability)
     assert allowed is not None
     in_mask = torch.nn.functional.interpolate(masks, (1, 3), mode="bilinear").flatten(2) > 0
@@ -56,7 +57,7 @@ def test_queries_are_held_to_their_masks_with_that_probability(probability):
 
 
 def test_no_masks_are_made_once_the_probability_is_0():
-    output = SegOutput(torch.randn(1, 2, 4, 4), None, "logits", (16, 16), (16, 16))
+    output = ClassLogits(torch.randn(1, 2, 4, 4), (16, 16), (16, 16))
     assert masked_patches(output, (1, 1), 0.0) is None
 
 
@@ -103,4 +104,4 @@ def test_masks_have_about_a_quarter_of_the_images_size(patch, factor):
 )
 def test_contradictions_are_named(backbone, expected):
     with pytest.raises(ConfigError, match=expected):
-        parse(METHODS["eomt"].config, {"backbone": {**BACKBONE, **backbone}})
+        parse(METHODS["eomt"], {"backbone": {**BACKBONE, **backbone}})

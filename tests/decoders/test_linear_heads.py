@@ -10,7 +10,7 @@ from torch import Tensor
 from vitseg.decoders.all_mlp import AllMlpConfig, AllMlpDecoder
 from vitseg.decoders.linear import LinearConfig, LinearDecoder
 from vitseg.errors import ConfigError
-from vitseg.types import Features
+from vitseg.features import Features
 
 CHANNELS, GRIDS = (6, 8, 10), ((8, 12), (4, 6), (3, 3))
 

@@ -19,10 +19,10 @@ from vitseg.decoders.nrd import (
     run_cell_networks,
 )
 from vitseg.errors import ConfigError
+from vitseg.features import Features
 from vitseg.inference.operations import LiveTensors, count_operations
-from vitseg.inference.scores import pixel_scores
-from vitseg.methods import SegmentationModel
-from vitseg.types import Features, spatial_size
+from vitseg.methods.model import SegmentationModel
+from vitseg.types import spatial_size
 
 CHANNELS = (6, 8, 10)
 SMALL = NrdDecoderConfig(embed_dim=8, dilations=(1, 2), hidden_dim=4, guidance_dim=3, auxiliary_dim=5)  # fmt: skip
@@ -127,7 +127,7 @@ def test_the_result_is_four_times_enlarged(cell_side):
     assert output.aux == {}
     height, width = features.input_size
     larger = F.interpolate(output.mask_logits, scale_factor=4, mode="bilinear", align_corners=False)
-    torch.testing.assert_close(pixel_scores(output), larger[..., :height, :width])
+    torch.testing.assert_close(output.scores(), larger[..., :height, :width])
 
 
 @torch.inference_mode()

@@ -13,9 +13,9 @@ from vitseg.decoders.mask2former import Mask2FormerDecoder, Mask2FormerDecoderCo
 from vitseg.decoders.maskformer import MaskFormerDecoder, MaskFormerDecoderConfig
 from vitseg.decoders.semantic_fpn import full_size_semantic
 from vitseg.errors import ConfigError
+from vitseg.features import Features
 from vitseg.layers.feature_alignment import AlignedStep, FeatureAlignment
 from vitseg.layers.transformer_init import init_deformable
-from vitseg.types import Features
 
 NUM_CLASSES, WIDTHS = 5, (16, 32, 64, 128)
 SMALL = {"embed_dim": 64, "num_queries": 7, "feedforward_dim": 32, "num_layers": 3}

@@ -13,9 +13,8 @@ from vitseg.decoders.query_upsampling import (
     ShrunkDecoder,
 )
 from vitseg.errors import ConfigError
-from vitseg.inference.scores import pixel_scores
+from vitseg.features import Features
 from vitseg.layers.ragged import RaggedTokens
-from vitseg.types import Features
 
 ATM = AtmConfig(
     embed_dim=8, num_heads=2, dropout=0, supervise="layers", projection="none", num_layers=2
@@ -100,7 +99,7 @@ def test_naive_masks_lie_on_the_cells_that_were_kept():
     output = decoder(features)
     assert output.mask_logits.shape[-2:] == (3, 2)
     assert output.padded_size == (96, 64)
-    assert pixel_scores(output).shape == (2, 3, 80, 48)
+    assert output.scores().shape == (2, 3, 80, 48)
 
 
 @torch.inference_mode()

@@ -8,8 +8,8 @@ import torch
 from vitseg.config import parse
 from vitseg.decoders.segmenter import MaskTransformer, SegmenterDecoderConfig
 from vitseg.errors import ConfigError
+from vitseg.features import Features
 from vitseg.methods import METHODS
-from vitseg.types import Features
 
 BACKBONE = {"name": "test_vit", "pretrained": False, "taps": [5], "tap_norm": True}
 
@@ -59,4 +59,4 @@ def test_one_head_per_64_channels_where_none_are_named():
 )
 def test_contradictions_are_named(raw, expected):
     with pytest.raises(ConfigError, match=expected):
-        METHODS["segmenter"].build(parse(METHODS["segmenter"].config, raw), 5, (64, 64))
+        parse(METHODS["segmenter"], raw).build(5, (64, 64))

@@ -10,9 +10,8 @@ import torch
 from vitseg.config import parse
 from vitseg.errors import ConfigError
 from vitseg.inference.operations import count_operations
-from vitseg.inference.scores import pixel_scores
 from vitseg.layers.conv_norm import ConvBatchNormRelu
-from vitseg.methods import METHODS, SegmentationModel
+from vitseg.methods.model import SegmentationModel
 from vitseg.methods.setr import SetrConfig
 
 BLOCKS = {  # taps and auxiliary heads
@@ -50,7 +49,7 @@ def build(kind: str, size: str, num_classes: int) -> SegmentationModel:
     )
     crop = CROPS[num_classes]
     with torch.device("meta"):
-        return METHODS["setr"].build(config, num_classes, (crop, crop), load_pretrained=False)
+        return config.build(num_classes, (crop, crop), load_pretrained=False)
 
 
 def unused_classifiers(kind: str, size: str, num_classes: int) -> int:
@@ -67,7 +66,7 @@ def test_published_sizes(kind, size, parameters, gmacs):
     model = build(kind, size, 150).eval()
     assert num_parameters(model) + unused_classifiers(kind, size, 150) == parameters
     image = torch.empty(1, 3, 512, 512, device="meta")
-    operations = count_operations(model, lambda: pixel_scores(model(image)))
+    operations = count_operations(model, lambda: model(image).scores())
     macs = sum(sum(part.values()) for part in operations.macs.values())
     assert macs / 1e9 == pytest.approx(gmacs, rel=1e-3)
     unused = num_parameters(model.decoder.auxiliary) + (
@@ -96,7 +95,7 @@ def test_parameters_of_every_part(shared, kind, size, num_classes):
 def tiny(**decoder) -> SegmentationModel:
     config = SetrConfig.model_validate({"backbone": TINY, "decoder": decoder})
     torch.manual_seed(0)
-    return METHODS["setr"].build(config, 4, (64, 64))
+    return config.build(4, (64, 64))
 
 
 @pytest.mark.parametrize(

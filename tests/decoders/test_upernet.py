@@ -13,11 +13,11 @@ from vitseg.config import parse
 from vitseg.decoders.feature_pyramid import SimpleFeaturePyramid
 from vitseg.decoders.upernet import UperNetDecoder, UperNetDecoderConfig
 from vitseg.errors import ConfigError
+from vitseg.features import Features
 from vitseg.inference.operations import count_operations
-from vitseg.inference.scores import pixel_scores
 from vitseg.methods import METHODS
 from vitseg.training.recipe import load_recipe
-from vitseg.types import Features, spatial_size
+from vitseg.types import spatial_size
 
 CHANNELS, GRIDS = (6, 8, 10, 12), ((16, 24), (8, 12), (4, 6), (2, 3))
 CONFIG = UperNetDecoderConfig(embed_dim=7, auxiliary_dim=5)
@@ -146,17 +146,17 @@ def test_a_pyramid_can_be_trained_on_one_token():
 )
 def test_contradictions_are_named(backbone, expected):
     with pytest.raises(ConfigError, match=expected):
-        parse(METHODS["upernet"].config, {"backbone": backbone})
+        parse(METHODS["upernet"], {"backbone": backbone})
 
 
 def test_the_published_model_has_its_size():
     """UPerNet with Swin-T: 60 M parameters, 945 G multiply-adds of an image of 512 x 2048."""
     recipe = load_recipe("ade20k/upernet-swin_tiny_patch4_window7_224")
     with torch.device("meta"):
-        model = METHODS["upernet"].build(recipe.model, 150, (512, 512), False)
+        model = recipe.model.build(150, (512, 512), False)
         image = torch.empty(1, 3, 512, 2048)
     assert round(sum(p.numel() for p in model.parameters()) / 1e6) == 60
     model.eval()
-    macs = count_operations(model, lambda: pixel_scores(model(image))).macs
+    macs = count_operations(model, lambda: model(image).scores()).macs
     total = sum(sum(part.values()) for part in macs.values())
     assert total / 1e9 == pytest.approx(945, rel=0.01)

@@ -12,7 +12,6 @@ import torch
 
 from vitseg.backbones.create_pyramid import OTHERS
 from vitseg.inference.operations import count_operations
-from vitseg.inference.scores import pixel_scores
 from vitseg.methods import METHODS
 from vitseg.training.recipe import Recipe, load_recipe, parse_recipe, shipped_recipes
 
@@ -50,12 +49,12 @@ def test_a_recipe_is_named_after_its_method_and_backbone(path):
     recipe = load_recipe(path)
     assert method == recipe.method
     assert method in METHODS
-    assert METHODS[method].backbone(recipe.model).name.startswith(backbone)
+    assert recipe.model.backbone.name.startswith(backbone)
 
 
 def test_a_recipe_names_a_backbone_that_there_is(path):
     recipe = load_recipe(path)
-    name = METHODS[recipe.method].backbone(recipe.model).name
+    name = recipe.model.backbone.name
     assert timm.is_model(name.partition(".")[0]) or name in OTHERS
     assert "." not in name or timm.is_model_pretrained(name)
 
@@ -66,22 +65,22 @@ def test_a_recipe_is_found_by_its_name(path):
 
 def test_a_recipe_names_no_machine(path):
     assert load_recipe(path).data.source is None
-    assert METHODS[load_recipe(path).method].backbone(load_recipe(path).model).weights is None
+    assert load_recipe(path).model.backbone.weights is None
 
 
 @cache
 def build_without_weights(method: str, architecture: str, crop_size: tuple[int, int]) -> None:
     """Once for all recipes that share a model; nothing is computed or allocated."""
-    config = METHODS[method].config.model_validate_json(architecture)
+    config = METHODS[method].model_validate_json(architecture)
     with torch.device("meta"):
-        METHODS[method].build(config, 5, crop_size, load_pretrained=False)
+        config.build(5, crop_size, load_pretrained=False)
 
 
 def test_a_recipe_builds(path):
     recipe = load_recipe(path)
     crop_size = recipe.data.augment.crop_size
     build_without_weights(recipe.method, recipe.model.model_dump_json(), crop_size)
-    METHODS[recipe.method].build_loss(recipe.model)
+    recipe.model.criterion()
 
 
 def test_a_recipe_of_windows_predicts_with_its_training_crop(path):
@@ -129,7 +128,7 @@ CONTEXT_L = {"crop": 480, "stride": 320, "iterations": 80_000, "power": 1.0, "de
 )
 def test_published_settings(name, expected):
     recipe = load_recipe(name)
-    backbone = METHODS[recipe.method].backbone(recipe.model)
+    backbone = recipe.model.backbone
     found = {
         "crop": recipe.data.augment.crop_size[0],
         "stride": recipe.inference.stride[0],
@@ -161,11 +160,11 @@ def test_published_sizes(name, num_classes, parameters, gmacs):
     recipe = load_recipe(name)
     crop_size = recipe.data.augment.crop_size
     with torch.device("meta"):
-        model = METHODS[recipe.method].build(recipe.model, num_classes, crop_size, False).eval()
+        model = recipe.model.build(num_classes, crop_size, False).eval()
         image = torch.empty(1, 3, *crop_size)
     if parameters is not None:
         assert sum(parameter.numel() for parameter in model.parameters()) == parameters
     if gmacs is not None:
-        operations = count_operations(model, lambda: pixel_scores(model(image)))
+        operations = count_operations(model, lambda: model(image).scores())
         total = sum(sum(part.values()) for part in operations.macs.values())
         assert total / 1e9 == pytest.approx(gmacs, rel=0.01)

@@ -8,11 +8,11 @@ import torch
 
 from tests.golden.reference import Golden, load_golden
 from tests.golden.toy_vit import our_labels, toy_vit
-from vitseg.backbones.pruning import PruningConfig
+from vitseg.backbones.steps.exit_rules import PruningConfig
 from vitseg.checkpoint.dtop_reference import convert_dtop
 from vitseg.decoders.token_heads import TokenHeadsConfig
 from vitseg.inference.modes import slide
-from vitseg.inference.scores import full_scores, label_map, pixel_scores, resized
+from vitseg.inference.scores import full_scores, label_map, resized
 from vitseg.methods.dtop import DtopConfig, DtopLoss, DtopModel, with_heads
 
 pytestmark = pytest.mark.golden
@@ -87,7 +87,7 @@ def test_prediction_and_losses(golden, model, config):
     for name, value in terms.items():
         torch.testing.assert_close(value, expected[name], **TOLERANCE)
     torch.testing.assert_close(sum(terms.values()), golden["total"], **TOLERANCE)
-    prediction = pixel_scores(model.eval()(golden["img"]))[..., ::3, ::3]
+    prediction = model.eval()(golden["img"]).scores()[..., ::3, ::3]
     torch.testing.assert_close(prediction, golden["pred[::3,::3]"], **TOLERANCE)
 
 

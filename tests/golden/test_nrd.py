@@ -13,8 +13,8 @@ from tests.golden.reference import Golden, load_golden
 from vitseg.checkpoint.nrd_reference import convert_nrd
 from vitseg.classes import IGNORE_INDEX
 from vitseg.decoders.nrd import NrdDecoder, NrdDecoderConfig, num_parameters
+from vitseg.features import Features
 from vitseg.losses.cross_entropy import PixelLoss, PixelLossConfig
-from vitseg.types import Features
 
 pytestmark = pytest.mark.golden
 

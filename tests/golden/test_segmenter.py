@@ -15,8 +15,8 @@ from vitseg.checkpoint.segmenter_reference import NORM_EPS, convert_segmenter
 from vitseg.decoders.segmenter import SegmenterDecoderConfig
 from vitseg.inference.config import InferenceConfig
 from vitseg.inference.modes import image_scores
-from vitseg.inference.scores import full_scores, labels_and_confidence, pixel_scores
-from vitseg.methods import SegmentationModel, segmenter
+from vitseg.inference.scores import full_scores, labels_and_confidence
+from vitseg.methods.model import SegmentationModel, segmenter
 
 pytestmark = pytest.mark.golden
 
@@ -66,10 +66,10 @@ def model(golden) -> SegmentationModel:
 
 @torch.inference_mode()
 def test_prediction(golden, model):
-    assert_logits(pixel_scores(model(golden["input"])), golden["output"])
+    assert_logits(model(golden["input"]).scores(), golden["output"])
     padded = model(golden["input_padded"])
     assert (padded.input_size, padded.padded_size) == ((90, 75), (96, 80))
-    assert_logits(pixel_scores(padded), golden["output_padded"])
+    assert_logits(padded.scores(), golden["output_padded"])
 
 
 @torch.inference_mode()
@@ -77,7 +77,7 @@ def test_the_epsilon_of_other_vits_gives_other_numbers(golden, model):
     """So the tests here would notice that it is not applied."""
     other = import_model(golden, None)
     images = golden["input"] * 0.01  # small variances, of which the epsilon is a larger part
-    difference = pixel_scores(other(images)) - pixel_scores(model(images))
+    difference = other(images).scores() - model(images).scores()
     assert difference.abs().max() > 5e-5
 
 

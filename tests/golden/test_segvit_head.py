@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from tests.golden.reference import Golden, load_golden
+from vitseg.outputs import MixedMasks, SegOutput
 from vitseg.checkpoint.segvit_reference import segvit_name
 from vitseg.classes import IGNORE_INDEX
 from vitseg.decoders.atm import AtmConfig, AtmDecoder
-from vitseg.inference.scores import pixel_scores
 from vitseg.losses.atm import AtmLoss, AtmLossConfig
-from vitseg.types import Features, SegOutput
+from vitseg.features import Features
 
 pytestmark = pytest.mark.golden
 
@@ -81,7 +81,7 @@ def test_head_computes_the_reference_function(shared, name, config):
         torch.testing.assert_close(value.class_logits, aux[f"{stage}/pred_logits"], **TOLERANCE)
         torch.testing.assert_close(value.mask_logits, aux[f"{stage}/pred_masks"], **TOLERANCE)
     for out, key in ((output, "train_out/pred[::3,::3]"), (evaluated, "eval_pred[::3,::3]")):
-        scores = pixel_scores(out)[..., ::3, ::3]
+        scores = out.scores()[..., ::3, ::3]
         torch.testing.assert_close(scores, golden[key], **TOLERANCE)
 
     expected = our_terms(golden.group("losses"))
@@ -103,7 +103,7 @@ def test_loss_alone(shared, case):
 
     def stage(prefix: str, aux=None) -> SegOutput:
         masks, logits = golden[f"{prefix}/pred_masks"], golden[f"{prefix}/pred_logits"]
-        return SegOutput(masks, logits, "mixing", (48, 48), (48, 48), aux or {})
+        return MixedMasks(masks, (48, 48), (48, 48), class_logits=logits, aux or {})
 
     aux = {index: stage(f"outputs/aux_outputs/{index}") for index in ("0", "1")}
     labels = our_labels(golden[f"cases/{case}/0"])

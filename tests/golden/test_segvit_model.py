@@ -18,10 +18,10 @@ from vitseg.classes import IGNORE_INDEX
 from vitseg.decoders.atm import AtmConfig, AtmDecoder
 from vitseg.inference.config import InferenceConfig
 from vitseg.inference.modes import image_scores, slide
-from vitseg.inference.scores import full_scores, label_map, pixel_scores, resized
+from vitseg.inference.scores import full_scores, label_map, resized
 from vitseg.layers.grid import resample_grid
 from vitseg.losses.atm import AtmLoss, AtmLossConfig
-from vitseg.methods import SegmentationModel, segvit
+from vitseg.methods.model import SegmentationModel, segvit
 from vitseg.methods.segvit import SegVitConfig
 from vitseg.metrics.confusion import ConfusionMatrix
 from vitseg.training.optimizer import OptimizerConfig, parameter_groups, rates
@@ -55,7 +55,7 @@ def test_features_prediction_and_losses(golden, model):
     for name, value in terms.items():
         torch.testing.assert_close(value, golden[f"losses/decode.{name}"], **TOLERANCE)
     torch.testing.assert_close(sum(terms.values()), golden["total"], **TOLERANCE)
-    prediction = pixel_scores(model.eval()(golden["img"]))
+    prediction = model.eval()(golden["img"]).scores()
     torch.testing.assert_close(prediction[..., ::3, ::3], golden["pred[::3,::3]"], **TOLERANCE)
 
 

@@ -15,9 +15,8 @@ from vitseg.backbones.semantic_swin import SemanticLayersConfig, add_semantic_la
 from vitseg.checkpoint.semask_reference import convert_swin_fpn
 from vitseg.classes import IGNORE_INDEX
 from vitseg.decoders.semantic_fpn import SemanticFpnConfig, SemanticFpnDecoder
-from vitseg.inference.scores import pixel_scores
 from vitseg.losses.cross_entropy import PixelLoss, PixelLossConfig
-from vitseg.methods import SegmentationModel
+from vitseg.methods.model import SegmentationModel
 
 pytestmark = pytest.mark.golden
 
@@ -61,7 +60,7 @@ def test_features_and_logits(case):
     output = model(golden["input"])
     assert output.aux == {}
     torch.testing.assert_close(output.mask_logits, golden["head_seg"], atol=1e-4, rtol=1e-4)
-    scores = pixel_scores(output)
+    scores = output.scores()
     assert (scores.argmax(1) == golden["argmax"]).float().mean() > 0.9999
     subset = golden["logits_sub[::3,::3]"]
     torch.testing.assert_close(scores[:, :, ::6, ::6], subset, atol=1e-4, rtol=1e-4)

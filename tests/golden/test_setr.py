@@ -11,9 +11,8 @@ from tests.golden.reference import Golden, load_golden
 from tests.golden.toy_setr import CASES, tiny_setr, tiny_vit
 from vitseg.checkpoint.setr_mmseg import convert_setr_mmseg
 from vitseg.classes import IGNORE_INDEX
-from vitseg.inference.scores import pixel_scores
 from vitseg.losses.cross_entropy import PixelLoss, PixelLossConfig
-from vitseg.methods import SegmentationModel
+from vitseg.methods.model import SegmentationModel
 
 pytestmark = pytest.mark.golden
 
@@ -37,7 +36,7 @@ def test_features_and_logits(case):
         assert_close(ours, reference)
     output = model(golden["input"])
     assert output.aux == {}
-    assert_close(pixel_scores(output), golden["logits"])
+    assert_close(output.scores(), golden["logits"])
     if "head_out" in golden.tensors:
         assert_close(output.mask_logits, golden["head_out"])
 
@@ -53,7 +52,7 @@ def test_auxiliary_logits(case):
         model.decoder.training = False
     assert list(output.aux) == [f"block_{block}" for block in model.decoder.config.auxiliary]
     for ours, reference in zip(output.aux.values(), references, strict=True):
-        assert_close(pixel_scores(ours), reference)
+        assert_close(ours.scores(), reference)
 
 
 @torch.inference_mode()

@@ -6,19 +6,20 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from vitseg.backbones.shrunk import ShrinkConfig, ShrunkViT
 
 from tests.golden.reference import Golden, load_golden
 from tests.golden.toy_vit import our_labels, toy_vit
-from vitseg.backbones.shrunk import ShrinkConfig, ShrunkViT
 from vitseg.checkpoint.shrunk_reference import convert_shrunk
 from vitseg.decoders.atm import AtmConfig, AtmDecoder
 from vitseg.decoders.query_upsampling import QueryUpsampling, QueryUpsamplingConfig, ShrunkDecoder
+from vitseg.features import Features
 from vitseg.inference.config import InferenceConfig
 from vitseg.inference.modes import image_scores, slide
-from vitseg.inference.scores import full_scores, label_map, pixel_scores, resized
+from vitseg.inference.scores import full_scores, label_map, resized
 from vitseg.losses.atm import AtmLoss, AtmLossConfig
-from vitseg.methods import SegmentationModel
-from vitseg.types import Features, SegOutput
+from vitseg.methods.model import SegmentationModel
+from vitseg.outputs import SegOutput
 
 pytestmark = pytest.mark.golden
 
@@ -67,7 +68,7 @@ def test_head(shared):
     masks = F.interpolate(output.mask_logits, (128, 128), mode="bilinear")[..., ::3, ::3]
     torch.testing.assert_close(masks, golden["train_out/pred_masks[::3,::3]"], **TOLERANCE)
     check_losses(golden, "", output)
-    prediction = pixel_scores(decoder.eval()(features))[..., ::3, ::3]
+    prediction = decoder.eval()(features).scores()[..., ::3, ::3]
     torch.testing.assert_close(prediction, golden["eval_pred[::3,::3]"], **TOLERANCE)
 
 
@@ -91,7 +92,7 @@ def test_features_prediction_and_losses(golden, model):
         tokens = ours.flatten(2).transpose(1, 2)
         torch.testing.assert_close(tokens, reference, **TOLERANCE)
     check_losses(golden, "decode.", model.train()(golden["img"]))
-    prediction = pixel_scores(model.eval()(golden["img"]))[..., ::3, ::3]
+    prediction = model.eval()(golden["img"]).scores()[..., ::3, ::3]
     torch.testing.assert_close(prediction, golden["pred[::3,::3]"], **TOLERANCE)
 
 

@@ -17,7 +17,7 @@ from tests.golden.toy_setr import CASES, tiny_setr
 from vitseg.inference.config import InferenceConfig
 from vitseg.inference.modes import image_scores, slide
 from vitseg.inference.scores import full_scores, labels_and_confidence
-from vitseg.methods import SegmentationModel
+from vitseg.methods.model import SegmentationModel
 
 pytestmark = pytest.mark.golden
 

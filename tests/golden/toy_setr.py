@@ -11,7 +11,7 @@ from vitseg.backbones import BackboneConfig, PlainViT
 from vitseg.checkpoint.setr_mmseg import convert_setr_mmseg
 from vitseg.checkpoint.setr_reference import convert_setr
 from vitseg.decoders.setr import SetrHeadConfig
-from vitseg.methods import SegmentationModel
+from vitseg.methods.model import SegmentationModel
 from vitseg.methods.setr import with_head
 
 NUM_CLASSES = 7

@@ -23,13 +23,14 @@ from vitseg.inference.scores import (
     labels_and_confidence,
     resized,
 )
-from vitseg.types import SegOutput, spatial_size
+from vitseg.outputs import ClassLogits, SegOutput
+from vitseg.types import spatial_size
 
 
 def logits_of_pixels(image: torch.Tensor) -> SegOutput:
     """A model whose three class logits are the colours."""
     size = spatial_size(image)
-    return SegOutput(image, None, "logits", size, size)
+    return ClassLogits(image, size, size)
 
 
 @pytest.mark.parametrize("readout", ["mixing", "presence"])

@@ -16,7 +16,7 @@ from vitseg.inference.predictor import Predictor
 from vitseg.inference.scores import full_scores
 from vitseg.methods import METHODS, segvit
 from vitseg.methods.segvit import SegVitConfig
-from vitseg.types import SegOutput
+from vitseg.outputs import ClassLogits, SegOutput
 
 
 def predictor_with(decoder: dict, taps: list[int]) -> Predictor:
@@ -84,7 +84,7 @@ def test_of_an_output_made_by_hand():
 def test_other_entries_of_aux_are_no_stages():
     logits = torch.zeros(3, 2)
     final = output_of(2.5, logits, "presence", [output_of(1.0, logits, "presence")])
-    edges = SegOutput(torch.zeros(1, 2, 8, 8), None, "logits", (64, 64), (64, 64))
+    edges = ClassLogits(torch.zeros(1, 2, 8, 8), (64, 64), (64, 64))
     predictor = predictor_with({"classifier": "presence"}, [1, 3])
     give(predictor, replace(final, aux={"edges": edges, **final.aux}))
     found = explain(predictor, photo(64, 64))
@@ -95,8 +95,8 @@ def test_other_entries_of_aux_are_no_stages():
 def test_of_a_shrunk_model_with_edges():
     backbone = {"name": "test_vit", "pretrained": False, "taps": [3], "prefix_tokens": "drop"}
     raw = {"backbone": backbone, "shrink": {"block": 0}, "edges": {}}
-    config = METHODS["shrunk"].config.model_validate(raw)
-    model = METHODS["shrunk"].build(config, len(NAMES), CROP).eval()
+    config = METHODS["shrunk"].model_validate(raw)
+    model = config.build(len(NAMES), CROP).eval()
     record = make_record(method="shrunk", architecture=config.model_dump(mode="json"))
     predictor, image = Predictor(model, record, "cpu"), photo(64, 96)
     with torch.no_grad():

@@ -11,7 +11,7 @@ from vitseg.errors import ConfigError
 from vitseg.inference.blending import window_weights
 from vitseg.inference.config import InferenceConfig
 from vitseg.inference.modes import image_scores, slide, window_starts
-from vitseg.inference.scores import full_scores, pixel_scores
+from vitseg.inference.scores import full_scores
 
 SIZE = (70, 90)
 
@@ -74,7 +74,7 @@ def test_windows_are_averaged_where_they_overlap(model, image):
     for top in (0, 6):
         for left in (0, 20, 26):
             window = image[..., top : top + 64, left : left + 64]
-            total[:, top : top + 64, left : left + 64] += pixel_scores(model(window))[0]
+            total[:, top : top + 64, left : left + 64] += model(window).scores()[0]
             visits[top : top + 64, left : left + 64] += 1
     assert visits.min() == 1
     torch.testing.assert_close(scores, total / visits)
@@ -88,7 +88,7 @@ def test_windows_may_fade_out_towards_their_border(model, image):
     for top in (0, 6):
         for left in (0, 20, 26):
             part = (slice(top, top + 64), slice(left, left + 64))
-            total[:, *part] += pixel_scores(model(image[..., *part]))[0] * weights
+            total[:, *part] += model(image[..., *part]).scores()[0] * weights
             sums[part] += weights
     torch.testing.assert_close(scores, total / sums, atol=1e-5, rtol=1e-4)
     plain = slide(model, image, (64, 64), (6, 20)).scores
@@ -99,7 +99,7 @@ def test_windows_may_fade_out_towards_their_border(model, image):
 @pytest.mark.parametrize("blend", ["mean", "cosine"])
 def test_one_window_is_the_whole_image_however_blended(model, image, blend):
     window = slide(model, image, (300, 300), (10, 10), blend).scores
-    torch.testing.assert_close(window, pixel_scores(model(image))[0], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(window, model(image).scores()[0], atol=1e-5, rtol=1e-4)
 
 
 def test_scale_one_without_flip_is_the_plain_run(model, image):

@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tests.tiny import make_model
 from vitseg.inference import scores
 from vitseg.inference.operations import count_operations, peak_memory
-from vitseg.inference.scores import OutputScores, label_map, pixel_scores
+from vitseg.inference.scores import OutputScores, label_map
 from vitseg.methods import METHODS
 
 PRODUCTS = ("linear", "conv", "matmul", "bmm", "einsum")
@@ -32,7 +32,7 @@ class ReadOut(nn.Module):
 
     def forward(self, images):
         output = self.model(images)
-        return pixel_scores(output), [stage.class_logits for stage in output.aux.values()]
+        return output.scores(), [stage.class_logits for stage in output.aux.values()]
 
 
 def plain_attention(q, k, v, attn_mask=None, dropout_p=0.0, scale=None):
@@ -70,8 +70,8 @@ def total(operations) -> int:
 def segvit(num_classes=7, image_size=(64, 96), decoder=None, **backbone):
     sections = {"name": "test_vit", "pretrained": False, "taps": [1, 3, 5], **backbone}
     raw = {"backbone": sections, "decoder": decoder or {}}
-    config = METHODS["segvit"].config.model_validate(raw)
-    return METHODS["segvit"].build(config, num_classes, image_size).eval()
+    config = METHODS["segvit"].model_validate(raw)
+    return config.build(num_classes, image_size).eval()
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_strips_keep_the_peak_below_one_score_map(monkeypatch):
     output = model(torch.randn(1, 3, 512, 512))
     cpu = torch.device("cpu")
     with torch.no_grad():
-        whole = peak_memory(lambda: pixel_scores(output), cpu)
+        whole = peak_memory(lambda: output.scores(), cpu)
         strips = peak_memory(lambda: label_map(OutputScores(output)), cpu)
     assert whole >= 3 * 512 * 512 * 4
     assert strips < whole / 2

@@ -12,7 +12,7 @@ from tests.tiny import make_model, make_predictor, photo, write_model
 from vitseg.classes import ClassTable
 from vitseg.errors import CheckpointError, ConfigError, DataError, VitsegError
 from vitseg.inference.predictor import Predictor, choose_device
-from vitseg.types import Segmentation
+from vitseg.inference.segmentation import Segmentation
 
 ORIENTATION = 0x0112
 

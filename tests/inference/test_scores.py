@@ -15,11 +15,10 @@ from vitseg.inference.scores import (
     TensorScores,
     full_scores,
     label_map,
-    pixel_scores,
     resized,
     upsample_rows,
 )
-from vitseg.types import Readout, SegOutput
+from vitseg.outputs import SegOutput
 
 READOUTS: list[Readout] = ["mixing", "presence", "logits"]
 
@@ -80,7 +79,7 @@ def test_class_logits_over_the_grid_are_resized_and_cut():
     output = make_output(4, "logits")
     expected = resize(output.mask_logits[0], output.padded_size)[:, :37, :51]
     assert (expected < 0).any()
-    torch.testing.assert_close(pixel_scores(output)[0], expected, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(output.scores()[0], expected, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("readout", ["mixing", "presence"])
@@ -96,7 +95,7 @@ def test_scores_follow_their_formula(readout):
         else:
             for q in range(4):
                 expected[k] += probs[q, k] * masks[q]
-    torch.testing.assert_close(pixel_scores(output)[0], expected, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(output.scores()[0], expected, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("readout", READOUTS)
@@ -112,7 +111,7 @@ def test_output_scores_take_one_image_of_a_batch(readout):
     )
     for index in range(2):
         rows = OutputScores(batch, index).rows(0, 37)
-        torch.testing.assert_close(rows, pixel_scores(batch)[index])
+        torch.testing.assert_close(rows, batch.scores()[index])
 
 
 @pytest.mark.parametrize("grid", [(1, 1), (3, 4), (48, 64), (96, 5)])

@@ -16,7 +16,6 @@ from vitseg.images.label_store import partial_path
 from vitseg.inference import tile_plan, tiles
 from vitseg.inference.blending import window_weights
 from vitseg.inference.modes import window_starts
-from vitseg.inference.scores import pixel_scores
 from vitseg.inference.tiles import predict_large
 
 rasterio = pytest.importorskip("rasterio")
@@ -106,7 +105,7 @@ def test_cosine_weights_the_windows(tmp_path, image, source, predictor):
     total = torch.zeros(3, *SIZE)
     for top in window_starts(SIZE[0], 64, 48):
         for left in window_starts(SIZE[1], 64, 40):
-            scores = pixel_scores(predictor.model(pixels[..., top : top + 64, left : left + 64]))
+            scores = predictor.model(pixels[..., top : top + 64, left : left + 64]).scores()
             total[:, top : top + 64, left : left + 64] += scores[0] * weights
     np.testing.assert_array_equal(labels(result.path), total.argmax(0).numpy())
     plain = predict_large(predictor, source, tmp_path / "plain.tif", blend="mean")

@@ -7,14 +7,14 @@ import math
 import pytest
 import torch
 from pydantic import ValidationError
+from vitseg.outputs import MixedMasks, SegOutput
+from vitseg.losses.pixel_scores import full_scores
 
 from vitseg.classes import IGNORE_INDEX
-from vitseg.inference.scores import pixel_scores
 from vitseg.losses import mask as mask_module
 from vitseg.losses.atm import AtmLoss, AtmLossConfig, present_classes
 from vitseg.losses.mask import dice_loss, focal_and_dice, focal_terms
-from vitseg.losses.pixel_scores import full_scores
-from vitseg.types import SegOutput
+
 
 
 def test_focal_by_hand():
@@ -112,16 +112,14 @@ def test_padding_does_not_count():
     labels = torch.zeros(1, 2, 3, dtype=torch.long)
     masks = torch.full((1, 1, 4, 4), -9.0)
     masks[..., :2, :3] = 9.0
-    output = SegOutput(masks, torch.zeros(1, 1, 2), "mixing", (2, 3), (4, 4))
+    output = MixedMasks(masks, (2, 3), (4, 4), class_logits=torch.zeros(1, 1, 2))
     assert AtmLoss(AtmLossConfig())(output, labels)["loss_dice"].item() < 1e-3
 
 
 def test_every_stage_is_supervised_with_its_own_names():
     labels = torch.zeros(1, 2, 2, dtype=torch.long)
     early = output_of(torch.zeros(1, 2, 1, 1), torch.zeros(1, 2, 3))
-    output = SegOutput(
-        torch.ones(1, 2, 2, 2), torch.ones(1, 2, 3), "mixing", (2, 2), (2, 2), {"0": early}
-    )
+    output = MixedMasks(torch.ones(1, 2, 2, 2), (2, 2), (2, 2), class_logits=torch.ones(1, 2, 3), {"0": early})
     terms = AtmLoss(AtmLossConfig(focal_weight=0))(output, labels)
     assert set(terms) == {f"loss_{t}{s}" for t in ("ce", "mask", "dice") for s in ("", "_0")}
     assert terms["loss_mask"] == 0
@@ -183,7 +181,7 @@ def test_pixel_scores_are_those_of_inference(readout):
     num_logits = {"mixing": 4, "presence": 2, "logits": 0}[readout]
     classes = torch.randn(2, 3, num_logits) if num_logits else None
     output = SegOutput(torch.randn(2, 3, 4, 5), classes, readout, (50, 71), (64, 80))
-    torch.testing.assert_close(full_scores(output, (50, 71)), pixel_scores(output))
+    torch.testing.assert_close(full_scores(output, (50, 71)), output.scores())
 
 
 def test_pixel_cross_entropy_of_every_stage_with_its_own_name():

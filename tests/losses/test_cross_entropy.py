@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from vitseg.classes import IGNORE_INDEX
 from vitseg.losses.cross_entropy import PixelLoss, PixelLossConfig, pixel_cross_entropy
-from vitseg.types import SegOutput
+from vitseg.outputs import ClassLogits, SegOutput
 
 # Two classes, four pixels; the logits give the classes of the first two pixels a probability of 3/4 and 1/4.
 LOGITS = torch.tensor([[math.log(3), 0.0, 0.0, 9.0], [0.0, math.log(3), 0.0, 0.0]])[None, :, None]
@@ -44,7 +44,7 @@ def test_the_hardest_pixels_alone_are_summed(hardest, expected):
     both = pixel_cross_entropy(logits, labels, "all", hardest=2)  # four of the eight
     assert both.item() == pytest.approx((math.log(4) + 3 * math.log(2)) / 8)
     config = PixelLossConfig(hardest_pixels=1)
-    output = SegOutput(LOGITS, None, "logits", (1, 4), (1, 4))
+    output = ClassLogits(LOGITS, (1, 4), (1, 4))
     terms = PixelLoss(config)(replace(output, aux={"other": output}), LABELS)
     assert terms["loss_pixel"].item() == pytest.approx(TERMS[1] / 4)
     assert terms["loss_pixel_other"].item() == pytest.approx(0.4 * sum(TERMS) / 4)
@@ -67,7 +67,7 @@ def test_without_labels_the_loss_is_zero(mean_over, weights):
 
 
 def output(maps: torch.Tensor, **aux: SegOutput) -> SegOutput:
-    return SegOutput(maps, None, "logits", (60, 50), (64, 64), aux=aux)
+    return ClassLogits(maps, (60, 50), (64, 64), extras=aux)
 
 
 def test_terms_of_all_outputs_at_pixel_size():

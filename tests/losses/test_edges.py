@@ -9,7 +9,7 @@ import torch
 
 from vitseg.classes import IGNORE_INDEX
 from vitseg.losses.edges import EdgeLossConfig, edge_loss, edge_pixels, edge_tokens
-from vitseg.types import SegOutput
+from vitseg.outputs import ClassLogits
 
 VOID = IGNORE_INDEX
 
@@ -64,7 +64,7 @@ def test_the_loss_is_the_mean_over_tokens_with_a_target():
     labels[..., 1] = 1
     labels[..., 4:] = VOID
     logits = torch.tensor([[0.0, 1.0, 5.0], [2.0, 0.0, 5.0]])[None, :, None]  # (1, 2, 1, 3)
-    output = SegOutput(logits, None, "logits", (2, 6), (2, 6))
+    output = ClassLogits(logits, (2, 6), (2, 6))
     edge = math.log(1 + math.exp(-2.0))  # token 0 holds an edge
     plain = math.log(1 + math.exp(1.0))  # token 1 touches the boundary, too: its target is edge
     loss = edge_loss(output, labels, EdgeLossConfig(weight=2.0))

@@ -25,7 +25,7 @@ from vitseg.losses.set_prediction import (
     SetPredictionLoss,
     SetPredictionLossConfig,
 )
-from vitseg.types import SegOutput
+from vitseg.outputs import MixedMasks
 
 CRITERION = SetPredictionLoss(Mask2FormerLossConfig(points=64))
 
@@ -92,8 +92,8 @@ def test_the_loss_of_even_masks_by_hand(ignored_rows):
     """One class, one query: every point has the same logit, so it does not matter which are drawn."""
     labels = torch.full((1, *SIZE), 2)
     labels[:, :ignored_rows] = IGNORE_INDEX
-    output = SegOutput(
-        torch.full((1, 1, 4, 6), 0.8), torch.zeros(1, 1, NUM_CLASSES + 1), "mixing", SIZE, SIZE
+    output = MixedMasks(
+        torch.full((1, 1, 4, 6), 0.8), SIZE, SIZE, class_logits=torch.zeros(1, 1, NUM_CLASSES + 1)
     )
     criterion = SetPredictionLoss(Mask2FormerLossConfig(points=64, importance=1.0))
     torch.manual_seed(0)
@@ -110,7 +110,7 @@ def test_the_right_query_is_found_at_points():
     classes = torch.tensor([5, 0, NUM_CLASSES, 2])
     masks = torch.where(labels[:, None] == classes[:, None, None], 30.0, -30.0)
     logits = 30.0 * torch.nn.functional.one_hot(classes, NUM_CLASSES + 1).float().expand(2, -1, -1)
-    output = SegOutput(masks, logits, "mixing", SIZE, SIZE)
+    output = MixedMasks(masks, SIZE, SIZE, class_logits=logits)
     torch.manual_seed(0)
     targets, (matched,) = CRITERION.matched([output], labels)
     assert targets.classes.tolist() == [[0, 2, 5]] * 2

@@ -17,7 +17,7 @@ from vitseg.losses.set_prediction import (
     SetPredictionLossConfig,
     labels_at_cells,
 )
-from vitseg.types import SegOutput
+from vitseg.outputs import MixedMasks, SegOutput
 
 CONFIG = SetPredictionLossConfig()
 NUM_CLASSES, GRID, SIZE = 6, (4, 6), (16, 24)
@@ -27,7 +27,7 @@ def output_of(num_queries: int = 4, batch: int = 2, seed: int = 0) -> SegOutput:
     generator = torch.Generator().manual_seed(seed)
     masks = 2 * torch.randn(batch, num_queries, *GRID, generator=generator)
     classes = torch.randn(batch, num_queries, NUM_CLASSES + 1, generator=generator)
-    return SegOutput(masks, classes, "mixing", SIZE, SIZE)
+    return MixedMasks(masks, SIZE, SIZE, class_logits=classes)
 
 
 def labels_of(*classes: int, batch: int = 2, seed: int = 1) -> Tensor:
@@ -145,7 +145,7 @@ def test_the_right_answer_costs_nothing():
     classes = torch.tensor([5, 0, NUM_CLASSES, 2])
     masks = torch.where(cells[:, None] == classes[:, None, None], 30.0, -30.0)
     logits = 30.0 * torch.nn.functional.one_hot(classes, NUM_CLASSES + 1).float().expand(2, -1, -1)
-    terms = SetPredictionLoss(CONFIG)(SegOutput(masks, logits, "mixing", SIZE, SIZE), labels)
+    terms = SetPredictionLoss(CONFIG)(MixedMasks(masks, SIZE, SIZE, class_logits=logits), labels)
     assert sum(terms.values()).item() < 1e-4
 
 

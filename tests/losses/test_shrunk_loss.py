@@ -20,14 +20,14 @@ CONFIG = ShrunkConfig.model_validate(
 def test_the_edge_loss_is_weighted_and_reaches_the_patch_embedding():
     method = METHODS["shrunk"]
     torch.manual_seed(0)
-    model = method.build(CONFIG, 4, (64, 64))
+    model = CONFIG.build(4, (64, 64))
     labels = torch.randint(0, 4, (1, 64, 64))
     output = model(torch.randn(1, 3, 64, 64))
-    terms = method.build_loss(CONFIG)(output, labels)
+    terms = CONFIG.criterion()(output, labels)
     plain = CONFIG.model_copy(
         update={"edge_loss": CONFIG.edge_loss.model_copy(update={"weight": 1.0})}
     )
-    once = method.build_loss(plain)(output, labels)
+    once = plain.criterion()(output, labels)
     assert {name for name in terms if "edge" in name} == {"loss_edges"}
     torch.testing.assert_close(terms["loss_edges"], 3 * once["loss_edges"])
     terms["loss_edges"].backward()

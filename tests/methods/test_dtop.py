@@ -10,9 +10,8 @@ from torch import Tensor
 
 from tests.backbones.test_families import build as build_vit
 from tests.golden.toy_vit import toy_vit
-from vitseg.backbones.pruning import PruningConfig
+from vitseg.backbones.steps.exit_rules import PruningConfig
 from vitseg.errors import ConfigError
-from vitseg.inference.scores import pixel_scores
 from vitseg.layers.ragged import RaggedTokens
 from vitseg.methods.dtop import DtopConfig, DtopModel, build, with_heads
 
@@ -88,8 +87,8 @@ def test_a_batch_is_its_images_one_by_one(pruning, decoder):
     images = images_of(3)
     first, second = alive_shares(model, images)
     assert 0 < second < first < 1
-    together = pixel_scores(model(images))
-    alone = torch.cat([pixel_scores(model(image[None])) for image in images])
+    together = model(images).scores()
+    alone = torch.cat([model(image[None]).scores() for image in images])
     torch.testing.assert_close(together, alone, **CLOSE)
 
 
@@ -112,8 +111,8 @@ def test_images_of_a_batch_that_keep_everything():
         limits.append(high)
     threshold = sum(limits) / 2
     assert sorted(keeps_everything(image, threshold) for image in images) == [False, True]
-    alone = torch.cat([pixel_scores(model(image[None])) for image in images])
-    torch.testing.assert_close(pixel_scores(model(images)), alone, **CLOSE)
+    alone = torch.cat([model(image[None]).scores() for image in images])
+    torch.testing.assert_close(model(images).scores(), alone, **CLOSE)
 
 
 @pytest.mark.parametrize("rule", ["top_k", "remove", "average"])
@@ -123,7 +122,7 @@ def test_everything_is_confident(rule, size):
     model = model_of(pruning={"rule": rule, "threshold": 1e-6})
     output = model(images_of(2, size))
     assert output.mask_logits.isfinite().all()
-    assert pixel_scores(output).shape == (2, NUM_CLASSES, *size)
+    assert output.scores().shape == (2, NUM_CLASSES, *size)
 
 
 @torch.no_grad()
@@ -211,8 +210,8 @@ def test_positions_follow_the_tokens(name):
     model = with_heads(vit, config, NUM_CLASSES).eval()
     images = images_of(2, (56, 70))
     assert (model.exit_map(images) == 0).any()
-    alone = torch.cat([pixel_scores(model(image[None])) for image in images])
-    torch.testing.assert_close(pixel_scores(model(images)), alone, **CLOSE)
+    alone = torch.cat([model(image[None]).scores() for image in images])
+    torch.testing.assert_close(model(images).scores(), alone, **CLOSE)
 
 
 @pytest.mark.parametrize(

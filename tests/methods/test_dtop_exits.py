@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from tests.tiny_dtop import make_dtop
-from vitseg.backbones.pruning import PruningConfig
+from vitseg.backbones.steps.exit_rules import PruningConfig
 from vitseg.config import parse
 from vitseg.errors import ConfigError
-from vitseg.inference.scores import pixel_scores
 
 IMAGES = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(2))
 
@@ -55,9 +54,9 @@ def test_training_and_evaluation_agree_where_the_last_exit_is_off():
     """The pruned tokens' words come from the exit at which they left, also where later heads are run in training."""
     model = make_dtop(decoder={"kind": "fcn", "auxiliary": "atm"})[0]
     model.pruning = PruningConfig(rule="share", share=0.5, exits=(0,))
-    expected = pixel_scores(model(IMAGES))
+    expected = model(IMAGES).scores()
     model.backbone.training = True  # without dropout and batch statistics
-    torch.testing.assert_close(pixel_scores(model(IMAGES)), expected)
+    torch.testing.assert_close(model(IMAGES).scores(), expected)
     assert set(model(IMAGES).aux) == {"exit_1", "exit_3"}
 
 

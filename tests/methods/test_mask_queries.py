@@ -9,8 +9,8 @@ from torch import Tensor
 from vitseg.classes import IGNORE_INDEX
 from vitseg.config import parse
 from vitseg.errors import ConfigError
-from vitseg.inference.scores import pixel_scores
-from vitseg.methods import METHODS, SegmentationModel
+from vitseg.methods import METHODS
+from vitseg.methods.model import SegmentationModel
 from vitseg.training.optimizer import parameter_groups
 from vitseg.training.recipe import load_recipe
 
@@ -32,9 +32,9 @@ def raw_of(method: str, **sections) -> dict:
 
 
 def model_of(method: str, num_classes: int = 4, **sections):
-    config = parse(METHODS[method].config, raw_of(method, **sections))
+    config = parse(METHODS[method], raw_of(method, **sections))
     torch.manual_seed(0)
-    return METHODS[method].build(config, num_classes, (64, 64)), config
+    return config.build(num_classes, (64, 64)), config
 
 
 def size_of(module: torch.nn.Module) -> int:
@@ -55,7 +55,7 @@ def test_recipes_have_the_published_sizes(name, parameters, millions):
     """Published to the million; ours differ by less than one."""
     recipe = load_recipe(f"ade20k/{name}")
     with torch.device("meta"):
-        model = METHODS[recipe.method].build(recipe.model, 150, (640, 640), False)
+        model = recipe.model.build(150, (640, 640), False)
     assert size_of(model) == parameters
     assert parameters / 1e6 == pytest.approx(millions, abs=0.7)
 
@@ -64,7 +64,7 @@ def test_recipes_have_the_published_sizes(name, parameters, millions):
 def test_recipes_decay_no_norm_and_no_embedding(method):
     recipe = load_recipe(f"ade20k/{method}-swin_large_patch4_window12_384-semask")
     with torch.device("meta"):
-        model = METHODS[method].build(recipe.model, 150, (640, 640), False)
+        model = recipe.model.build(150, (640, 640), False)
     kinds = (torch.nn.LayerNorm, torch.nn.GroupNorm, torch.nn.Embedding)
     exempt = tuple(f"{name}." for name, m in model.named_modules() if isinstance(m, kinds))
     for group in parameter_groups(model, recipe.optimizer):
@@ -85,7 +85,7 @@ def test_the_semantic_branch_learns(method):
     """With a gamma and a projection that both start at 0, as published, only queries would ever get a gradient."""
     model, config = model_of(method, semantic={"window_levels": [0, 1, 2]})
     model.train()
-    criterion = METHODS[method].build_loss(config)
+    criterion = config.criterion()
     images, labels = torch.randn(2, 3, 64, 64), torch.randint(4, (2, 64, 64))
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     for step in range(2):
@@ -115,7 +115,7 @@ def test_semantic_maps_cover_the_image_and_weigh_what_the_recipe_says(method):
     assert semantic.mask_logits.shape == (2, 4, 36, 48)
     labels = torch.randint(4, (2, 33, 47))
     labels[0] = IGNORE_INDEX  # half of the pixels: the mean is over the others
-    terms = METHODS[method].build_loss(config)(output, labels)
+    terms = config.criterion()(output, labels)
     scores = semantic.mask_logits[1:, :, :33, :47]
     expected = 0.4 * torch.nn.functional.cross_entropy(scores, labels[1:])
     torch.testing.assert_close(terms["loss_semantic"], expected)
@@ -125,14 +125,14 @@ def test_semantic_maps_cover_the_image_and_weigh_what_the_recipe_says(method):
 def test_without_semantic_layers_there_is_no_such_loss():
     model, config = model_of("mask2former")
     output = model.train()(torch.randn(1, 3, 32, 32))
-    terms = METHODS["mask2former"].build_loss(config)(output, torch.zeros(1, 32, 32).long())
+    terms = config.criterion()(output, torch.zeros(1, 32, 32).long())
     assert {name.partition("_layer")[0] for name in terms} == {"loss_ce", "loss_mask", "loss_dice"}
 
 
 def loss_of(method: str, num_classes: int, labels: Tensor, **sections) -> Tensor:
     model, config = model_of(method, num_classes, **sections)
     images = torch.randn(len(labels), 3, *labels.shape[1:])
-    terms = METHODS[method].build_loss(config)(model.train()(images), labels)
+    terms = config.criterion()(model.train()(images), labels)
     total = torch.stack(list(terms.values())).sum()
     total.backward()
     return total
@@ -143,7 +143,7 @@ def loss_of(method: str, num_classes: int, labels: Tensor, **sections) -> Tensor
 @pytest.mark.parametrize("semantic", [None, {"window_levels": [0]}])
 def test_small_and_odd_images(method, size, semantic):
     model, _ = model_of(method, semantic=semantic)
-    assert pixel_scores(model.eval()(torch.randn(1, 3, *size))).shape == (1, 4, *size)
+    assert model.eval()(torch.randn(1, 3, *size)).scores().shape == (1, 4, *size)
     assert loss_of(method, 4, torch.randint(4, (1, *size)), semantic=semantic).isfinite()
 
 

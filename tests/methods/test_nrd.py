@@ -13,8 +13,7 @@ from vitseg.config import parse
 from vitseg.decoders.nrd import NrdDecoder
 from vitseg.errors import ConfigError
 from vitseg.inference.operations import count_operations
-from vitseg.inference.scores import pixel_scores
-from vitseg.methods import SegmentationModel
+from vitseg.methods.model import SegmentationModel
 from vitseg.methods.nrd import NrdConfig, build, build_loss
 
 NARROW = {"embed_dim": 16, "guidance_hidden_dim": 8, "auxiliary_dim": 8}
@@ -80,7 +79,7 @@ def test_a_cell_is_as_large_as_the_deepest_stride(fields, cell_side, grid):
     output = model(images_of(50, 71).to("meta"))
     assert output.mask_logits.shape == (2, 5, *grid)
     assert output.padded_size == (4 * grid[0], 4 * grid[1])
-    assert pixel_scores(output).shape == (2, 5, 50, 71)
+    assert output.scores().shape == (2, 5, 50, 71)
 
 
 @pytest.mark.parametrize(("size", "num_classes"), [((33, 70), 300), ((5, 9), 1)])
@@ -97,7 +96,7 @@ def test_forward_and_backward_of_any_image(size, num_classes):
     missing = [name for name, p in model.named_parameters() if p.grad is None]
     assert missing == []
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
-    scores = pixel_scores(model.eval()(images_of(*size)))
+    scores = model.eval()(images_of(*size)).scores()
     assert scores.shape == (2, num_classes, *size)
     assert scores.isfinite().all()
 

@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-
-from vitseg.backbones.pruning import PruningConfig
-from vitseg.errors import ConfigError
-from vitseg.inference.scores import pixel_scores
-from vitseg.methods import dtop, setr
 from vitseg.methods.prunable import from_setr
+
+from vitseg.backbones.steps.exit_rules import PruningConfig
+from vitseg.errors import ConfigError
+from vitseg.methods import dtop, setr
 from vitseg.methods.setr import SetrConfig
 
 IMAGES = torch.randn(2, 3, 50, 96, generator=torch.Generator().manual_seed(2))
@@ -35,7 +34,7 @@ def test_at_threshold_1_it_is_the_setr_and_its_exits_are_the_auxiliary_heads(aux
     pruned = dtop.build(renamed, 4, (64, 64)).eval()
     pruned.load_state_dict(state)
     pruned.pruning = PruningConfig(threshold=1.0)
-    torch.testing.assert_close(pixel_scores(pruned(IMAGES)), pixel_scores(model(IMAGES)))
+    torch.testing.assert_close(pruned(IMAGES).scores(), model(IMAGES).scores())
     pruned.pruning = PruningConfig(threshold=0.9999)  # the heads are read, and nobody leaves
     found = pruned(IMAGES).aux
     maps = model.backbone(IMAGES).maps

@@ -11,8 +11,7 @@ from vitseg.backbones import PyramidConfig
 from vitseg.config import parse
 from vitseg.errors import ConfigError
 from vitseg.inference.operations import count_operations
-from vitseg.inference.scores import pixel_scores
-from vitseg.methods import SegmentationModel, carafe, deeplab, duc, fcn, pspnet
+from vitseg.methods.model import SegmentationModel, carafe, deeplab, duc, fcn, pspnet
 from vitseg.methods.pyramid import deepest_stride
 
 METHODS = {
@@ -56,7 +55,7 @@ def test_published_multiply_adds_with_resnet_50(method, levels, stride, decoder,
     with torch.device("meta"):
         model = model_of(method, backbone, decoder, num_classes).eval()
         image = torch.empty(1, 3, *size)
-    operations = count_operations(model, lambda: pixel_scores(model(image)))
+    operations = count_operations(model, lambda: model(image).scores())
     assert operations.total / 1e9 == pytest.approx(gmacs, rel=0.005)
 
 
@@ -97,7 +96,7 @@ def test_images_of_any_size(method, backbone):
     model = model_of(method, {"name": backbone, "levels": levels}, NARROW, 3).eval()
     for size in [(37, 70), (1, 40)]:
         output = model(torch.randn(1, 3, *size))
-        assert pixel_scores(output).shape == (1, 3, *size)
+        assert output.scores().shape == (1, 3, *size)
         if method in ("carafe", "duc"):
             assert tuple(output.mask_logits.shape[2:]) == tuple(
                 side // 4 for side in output.padded_size

@@ -12,11 +12,10 @@ from vitseg.backbones.semantic_swin import SemanticLayer
 from vitseg.config import parse
 from vitseg.errors import ConfigError
 from vitseg.inference.operations import count_operations, peak_memory
-from vitseg.inference.scores import pixel_scores
 from vitseg.layers import semantic_attention
 from vitseg.layers.semantic_attention import SemanticAttention, attend_alike
-from vitseg.methods import SegmentationModel, fpn, semask
 from vitseg.methods.fpn import FpnConfig
+from vitseg.methods.model import SegmentationModel, fpn, semask
 from vitseg.methods.semask import SeMaskConfig
 
 NAMES = {
@@ -236,11 +235,11 @@ def test_small_and_odd_images(models, num_classes, size):
     for maps in (features.maps, features.aux.values()):
         assert [tuple(m.shape[2:]) for m in maps] == SMALL_AND_ODD[size]
     output = model(images)
-    scores = pixel_scores(output)
+    scores = output.scores()
     assert scores.shape == (2, num_classes, *size)
     assert scores.isfinite().all()
     assert output.aux == {}
-    alone = pixel_scores(model(images[:1]))
+    alone = model(images[:1]).scores()
     torch.testing.assert_close(alone, scores[:1], atol=1e-4, rtol=1e-4)
     trained = model.train()(images)
     assert trained.aux["semantic"].mask_logits.shape == output.mask_logits.shape

@@ -55,8 +55,8 @@ def frozen(root: Path, **changes: Any) -> Recipe:
 
 def cache_of(recipe: Recipe, folder: Path, seed: int = 0) -> tuple[FeatureCache, torch.nn.Module]:
     torch.manual_seed(seed)
-    model = METHODS[recipe.method].build(recipe.model, 3, recipe.data.augment.crop_size)
-    mean, std = pretrained_mean_std(METHODS[recipe.method].backbone(recipe.model))
+    model = recipe.model.build(3, recipe.data.augment.crop_size)
+    mean, std = pretrained_mean_std(recipe.model.backbone)
     preprocessing = Preprocessing(mean=mean, std=std)
     assert recipe.data.source is not None
     data = open_dataset(
@@ -95,7 +95,7 @@ def test_kept_features_train_as_the_frozen_backbone_does(root, tmp_path, monkeyp
     monkeypatch.undo()
 
     seed_everything(recipe.training.seed)
-    before = METHODS["segvit"].build(recipe.model, 3, (64, 64)).backbone.state_dict()
+    before = recipe.model.build(3, (64, 64)).backbone.state_dict()
     after = load_model(again)[0].backbone.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
@@ -107,9 +107,9 @@ def test_kept_features_train_as_the_frozen_backbone_does(root, tmp_path, monkeyp
 def test_a_frozen_backbone_gets_no_gradient_and_stays_in_evaluation(root):
     recipe = frozen(root, backbone={"drop_path": 0.9})
     method = METHODS[recipe.method]
-    model = method.build(recipe.model, 3, (64, 64))
+    model = recipe.model.build(3, (64, 64))
     before = {name: value.clone() for name, value in model.backbone.state_dict().items()}
-    step = LossOfModel(model, method.build_loss(recipe.model), freeze_backbone=True)
+    step = LossOfModel(model, recipe.model.criterion(), freeze_backbone=True)
     groups = parameter_groups(model, OptimizerConfig())
     assert all(name.startswith("decoder.") for group in groups for name in group["names"])
     step.train()
@@ -133,8 +133,8 @@ def test_what_a_method_adds_to_the_backbone_is_trained(root):
     raw["backbone"]["taps"] = [3]
     raw["decoder"] |= {"supervise": "layers", "projection": "none"}
     recipe = parse_recipe(raw)
-    model = METHODS["shrunk"].build(recipe.model, 3, (64, 64))
-    step = LossOfModel(model, METHODS["shrunk"].build_loss(recipe.model), freeze_backbone=True)
+    model = recipe.model.build(3, (64, 64))
+    step = LossOfModel(model, recipe.model.criterion(), freeze_backbone=True)
     trained = {name for name, value in step.named_parameters() if value.requires_grad}
     assert "model.backbone.conv.weight" in trained
     assert not any(name.startswith("model.backbone.vit.") for name in trained)

@@ -6,20 +6,21 @@ import pytest
 import torch
 
 from vitseg.errors import ConfigError
-from vitseg.methods import METHODS, SegmentationModel
+from vitseg.methods import METHODS
+from vitseg.methods.model import SegmentationModel
 from vitseg.training.optimizer import OptimizerConfig, build_optimizer, parameter_groups
 from vitseg.training.schedule import ScheduleConfig, lr_at
 
 
 def test_sgd_as_setr_has_it():
     """No weight decay anywhere, the head at ten times the rate, the neck at the backbone's, one least rate for all."""
-    config = METHODS["setr"].config.model_validate(
+    config = METHODS["setr"].model_validate(
         {
             "backbone": {"name": "test_vit", "pretrained": False, "taps": [1, 3]},
             "decoder": {"kind": "mla", "auxiliary": [1, 3]},
         }
     )
-    model = METHODS["setr"].build(config, 3, (32, 32))
+    model = config.build(3, (32, 32))
     optimizer = OptimizerConfig(kind="sgd", lr=0.01, momentum=0.8, weight_decay=0)
     built = build_optimizer(model, optimizer)
     assert isinstance(built, torch.optim.SGD)
@@ -36,13 +37,13 @@ def test_sgd_as_setr_has_it():
 
 
 def test_backbone_norms_of_every_kind_do_not_decay():
-    config = METHODS["setr"].config.model_validate(
+    config = METHODS["setr"].model_validate(
         {
             "backbone": {"name": "test_vit", "pretrained": False, "taps": [1, 3]},
             "decoder": {"kind": "mla"},
         }
     )
-    model = METHODS["setr"].build(config, 3, (32, 32))
+    model = config.build(3, (32, 32))
     groups = parameter_groups(model, OptimizerConfig(weight_decay=0.05))
     decays = {name: group["weight_decay"] for group in groups for name in group["names"]}
     assert decays["backbone.norms.0.weight"] == 0
@@ -54,13 +55,13 @@ def test_backbone_norms_of_every_kind_do_not_decay():
 
 
 def test_fused_adamw_takes_the_same_steps():
-    config = METHODS["segvit"].config.model_validate(
+    config = METHODS["segvit"].model_validate(
         {"backbone": {"name": "test_vit", "pretrained": False, "taps": [5]}}
     )
     optimizer, after = OptimizerConfig(lr=1e-2, weight_decay=0.1), []
     for fused in (False, True):
         torch.manual_seed(0)
-        model = METHODS["segvit"].build(config, 3, (32, 32))
+        model = config.build(3, (32, 32))
         model.backbone.requires_grad_(False)
         built = build_optimizer(model, optimizer, fused)
         for _ in range(3):
@@ -86,13 +87,13 @@ def test_fields_of_the_other_optimiser_are_refused(fields, expected):
 @torch.inference_mode()
 def test_synchronised_norms_have_the_same_parameters():
     """What the loop does with several GPUs, in place: the optimiser and the files stay those of the model."""
-    config = METHODS["setr"].config.model_validate(
+    config = METHODS["setr"].model_validate(
         {
             "backbone": {"name": "test_vit", "pretrained": False, "taps": [1, 3]},
             "decoder": {"kind": "mla", "auxiliary": [3]},
         }
     )
-    model = METHODS["setr"].build(config, 3, (32, 32)).eval()
+    model = config.build(3, (32, 32)).eval()
     images = torch.randn(1, 3, 32, 48)
     expected, before = model(images).mask_logits, dict(model.named_parameters())
     torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
@@ -104,14 +105,14 @@ def test_synchronised_norms_have_the_same_parameters():
 
 
 def edge_aware() -> SegmentationModel:
-    config = METHODS["shrunk"].config.model_validate(
+    config = METHODS["shrunk"].model_validate(
         {
             "backbone": {"name": "test_vit", "pretrained": False, "taps": [5]},
             "shrink": {"block": 0},
             "edges": {},
         }
     )
-    return METHODS["shrunk"].build(config, 4, (64, 64))
+    return config.build(4, (64, 64))
 
 
 def test_the_edge_head_learns_at_the_rate_of_the_decoder():

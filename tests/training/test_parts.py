@@ -34,7 +34,7 @@ def test_the_decay_may_wait_for_the_warm_up(iteration):
 
 
 def test_groups_by_part_and_kind():
-    config = METHODS["segvit"].config.model_validate(
+    config = METHODS["segvit"].model_validate(
         {
             "backbone": {
                 "name": "test_vit",
@@ -44,7 +44,7 @@ def test_groups_by_part_and_kind():
             }
         }
     )
-    model = METHODS["segvit"].build(config, 3, (32, 32))
+    model = config.build(3, (32, 32))
     optimizer = OptimizerConfig(lr=1e-4, weight_decay=0.05, head_lr_ratio=4)
     groups = {
         name: (group["lr"], group["weight_decay"])

@@ -2,16 +2,13 @@
 
 from vitseg.backbones.config import AnyBackboneConfig, BackboneConfig, PyramidConfig
 from vitseg.backbones.create import create_backbone
-from vitseg.backbones.plain_vit import PlainViT
-from vitseg.backbones.protocol import Backbone, PlainBackbone
 from vitseg.backbones.pyramid import Pyramid
 from vitseg.backbones.swin import Swin
+from vitseg.backbones.vit import PlainViT
 
 __all__ = [
     "AnyBackboneConfig",
-    "Backbone",
     "BackboneConfig",
-    "PlainBackbone",
     "PlainViT",
     "Pyramid",
     "PyramidConfig",

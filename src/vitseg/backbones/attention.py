@@ -1,4 +1,4 @@
-"""Self-attention of the ViT families, on any subset of queries, over timm's own parameters."""
+"""Self-attention on any subset of queries, over timm's own parameters; the families (`families/`) fill it in."""
 
 from __future__ import annotations
 
@@ -7,17 +7,12 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
-from timm.layers.attention import Attention, AttentionRope
-from timm.models.beit import Attention as BeitAttention
-from timm.models.eva import EvaAttention
 from torch import Tensor, nn
 
-from vitseg.backbones.positions import TokenPositions, relative_bias, rotate
-from vitseg.errors import ConfigError
+from vitseg.backbones.positions import TokenPositions
 from vitseg.layers.attention import merge_heads, split_heads
 from vitseg.layers.ragged import ragged_attention
 from vitseg.layers.tokens import take_tokens
-from vitseg.types import Size
 
 
 class SelfAttention(nn.Module):
@@ -112,95 +107,6 @@ class SelfAttention(nn.Module):
             pairs = zip(queries.by_image(), keys.by_image(), strict=True)
             biases = [cast(Tensor, self.bias(*pair)).to(q.dtype) for pair in pairs]
         return ragged_attention(q, k, v, queries.lengths, keys.lengths, biases)
-
-
-class ViTAttention(SelfAttention):
-    """timm's `Attention` (AugReg, DeiT, DeiT-3, MAE, CLIP, SigLIP, DINOv2) and its rotary kin, `AttentionRope`."""
-
-    def __init__(self, attn: Attention | AttentionRope):
-        super().__init__(attn.num_heads)
-        if attn.qkv is None or attn.gate is not None:
-            raise ConfigError(
-                "gated attention and separate or grouped key projections are not supported here"
-            )
-        self.qkv = attn.qkv
-        self.q_norm, self.k_norm, self.norm = attn.q_norm, attn.k_norm, attn.norm
-        self.proj = attn.proj
-        self.half_layout = isinstance(attn, AttentionRope) and attn.rotate_half
-
-    def joint_projection(self):
-        return self.qkv.weight, self.qkv.bias
-
-    def prepare(self, q, k, queries, keys):
-        q, k = self.q_norm(q), self.k_norm(k)
-        return rotate(q, queries, self.half_layout), rotate(k, keys, self.half_layout)
-
-    def finish(self, x):
-        return self.proj(self.norm(x))
-
-
-class BeitSelfAttention(SelfAttention):
-    """BEiT and BEiT-v2: no key bias, a relative position bias in every block."""
-
-    has_bias = True
-
-    def __init__(self, attn: BeitAttention, grid: Size):
-        super().__init__(attn.num_heads)
-        if attn.relative_position_bias_table is None or attn.q_bias is None:
-            raise ConfigError(
-                "BEiT models are supported with a query bias and a relative position bias in every block"
-            )
-        self.table_grid = grid
-        self.qkv = attn.qkv
-        self.q_bias, self.v_bias = attn.q_bias, attn.v_bias
-        self.relative_position_bias_table = attn.relative_position_bias_table
-        self.proj = attn.proj
-
-    def joint_projection(self):
-        return self.qkv.weight, without_key_bias(self.q_bias, self.v_bias)
-
-    def bias(self, queries, keys):
-        return relative_bias(self.relative_position_bias_table, self.table_grid, queries, keys)
-
-
-class EvaSelfAttention(SelfAttention):
-    """EVA-02 and DINOv3: rotary positions, no key bias; the joint projection is one matrix."""
-
-    def __init__(self, attn: EvaAttention):
-        super().__init__(attn.num_heads)
-        if attn.gate is not None:
-            raise ConfigError("gated attention is not supported here")
-        self.half_layout = attn.rotate_half
-        self.q_norm, self.k_norm, self.norm = attn.q_norm, attn.k_norm, attn.norm
-        self.proj = attn.proj
-        self._adopt_projection(attn)
-
-    def _adopt_projection(self, attn: EvaAttention) -> None:
-        assert attn.qkv is not None
-        self.qkv = attn.qkv
-        self.q_bias, self.v_bias = attn.q_bias, attn.v_bias
-
-    def joint_projection(self):
-        return self.qkv.weight, without_key_bias(self.q_bias, self.v_bias)
-
-    def prepare(self, q, k, queries, keys):
-        q, k = self.q_norm(q), self.k_norm(k)
-        return rotate(q, queries, self.half_layout), rotate(k, keys, self.half_layout)
-
-    def finish(self, x):
-        return self.proj(self.norm(x))
-
-
-class SplitEvaSelfAttention(EvaSelfAttention):
-    """EVA-02's larger models: queries, keys and values have a projection each."""
-
-    def _adopt_projection(self, attn: EvaAttention) -> None:
-        assert attn.q_proj is not None and attn.k_proj is not None and attn.v_proj is not None
-        self.q_proj, self.k_proj, self.v_proj = attn.q_proj, attn.k_proj, attn.v_proj
-
-    def joint_projection(self):
-        weight = torch.cat([self.q_proj.weight, self.k_proj.weight, self.v_proj.weight])
-        return weight, without_key_bias(self.q_proj.bias, self.v_proj.bias)
 
 
 def without_key_bias(q_bias: Tensor | None, v_bias: Tensor | None) -> Tensor | None:

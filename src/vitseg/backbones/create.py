@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, overload
+from typing import Any, cast, overload
 
 import timm
 import torch
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models.beit import Beit
-from timm.models.eva import Eva
-from timm.models.vision_transformer import VisionTransformer
+from torch import nn
 
-from vitseg.backbones.blocks import TimmViT
 from vitseg.backbones.config import BackboneConfig, CommonConfig, PyramidConfig, Triple
 from vitseg.backbones.create_pyramid import (
     ALLOWED_PYRAMIDS,
@@ -19,10 +16,11 @@ from vitseg.backbones.create_pyramid import (
     check_pyramid_name,
     create_pyramid,
 )
-from vitseg.backbones.plain_vit import PlainViT
+from vitseg.backbones.families import FAMILIES, Family, TimmViT, family_of
 from vitseg.backbones.pretrained import check_name, create_timm, module_of
 from vitseg.backbones.pyramid import Pyramid
 from vitseg.backbones.swin import Swin
+from vitseg.backbones.vit import PlainViT
 from vitseg.backbones.weights import load_weight_file
 from vitseg.errors import ConfigError
 from vitseg.types import Size
@@ -57,10 +55,10 @@ def create_backbone(
     download = load_pretrained and config.pretrained and not config.weights
     if isinstance(config, PyramidConfig):
         return create_pyramid(config, download, load_pretrained)
-    vit = _create_vit(config, download)
+    vit, family = _create_vit(config, download)
     if load_pretrained and config.weights is not None:
-        load_weight_file(vit, config.weights, config.pos_embed_interpolation)
-    backbone = PlainViT(vit, config)
+        load_weight_file(cast(TimmViT, vit), config.weights, config.pos_embed_interpolation)
+    backbone = PlainViT(vit, family, config)
     backbone.resample_grid(image_size)
     return backbone
 
@@ -72,8 +70,8 @@ def num_blocks(name: str) -> int:
         ConfigError: Unknown name, or no plain ViT.
     """
     with torch.device("meta"):
-        vit = _create_vit(BackboneConfig(name=name, pretrained=False, taps=(0,)), download=False)
-    return len(vit.blocks)
+        vit, _ = _create_vit(BackboneConfig(name=name, pretrained=False, taps=(0,)), download=False)
+    return len(cast(nn.ModuleList, vit.blocks))
 
 
 def pretrained_mean_std(config: CommonConfig) -> tuple[Triple, Triple]:
@@ -100,27 +98,28 @@ def _check_plain_name(name: str) -> None:
     check_name(name, "timm ViT", _PLAIN_MODULES, "timm.list_models('vit_*')")
 
 
-def _create_vit(config: BackboneConfig, download: bool) -> TimmViT:
+def _create_vit(config: BackboneConfig, download: bool) -> tuple[nn.Module, Family]:
     _check_plain_name(config.name)
-    options: dict[str, Any] = {"num_classes": 0}
+    module = module_of(config.name)
+    own = (family.options for family in FAMILIES if family.timm_module == module)
+    options: dict[str, Any] = {"num_classes": 0, **next(own, FAMILIES[0].options)}
     if config.patch_size is not None:
         options["patch_size"] = config.patch_size
-    if module_of(config.name) != "beit":
-        options["dynamic_img_size"] = True  # BEiT has no such switch; ours takes any size anyway
     try:
         vit = create_timm(config.name, download, options)
     except TypeError as error:
         raise ConfigError(
             f"backbone {config.name} is no plain ViT ({error}). {_ALLOWED}"
         ) from error
-    if not isinstance(vit, (VisionTransformer, Beit, Eva)):
+    family = family_of(vit)
+    if family is None:
         raise ConfigError(
             f"backbone {config.name} is a {type(vit).__name__}, no plain ViT. {_ALLOWED}"
         )
-    return vit
+    return vit, family
 
 
-_PLAIN_MODULES = ("vision_transformer", "eva", "beit")
+_PLAIN_MODULES = tuple(family.timm_module for family in FAMILIES)
 
 _ALLOWED = (
     "Allowed with backbone.taps are timm's vit_*, deit*, beit*, eva02_* and their CLIP, SigLIP, DINOv2 and DINOv3 kin; "

@@ -8,7 +8,8 @@ import torch
 from timm.layers import resample_patch_embed
 from torch import Tensor
 
-from vitseg.backbones.plain_vit import HybridPatchEmbed, PlainViT
+from vitseg.backbones.patch_embed import HybridPatchEmbed
+from vitseg.backbones.vit import PlainViT
 from vitseg.errors import ConfigError
 from vitseg.layers.grid import resample_grid
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from vitseg.backbones.config import PyramidConfig
 from vitseg.errors import ConfigError
-from vitseg.types import Features, spatial_size
+from vitseg.features import Features
+from vitseg.types import spatial_size
 
 
 class Pyramid(nn.Module, ABC):

@@ -87,12 +87,25 @@ class SemanticLayer(nn.Module):
         return change, semantic
 
 
-def add_semantic_layers(swin: Swin, config: SemanticLayersConfig, num_classes: int) -> None:
+def add_semantic_layers(
+    swin: nn.Module, config: SemanticLayersConfig, num_classes: int, otherwise: str
+) -> None:
     """Put a semantic layer behind the blocks of every stage.
 
+    Args:
+        swin: A Swin.
+        config: See `SemanticLayersConfig`.
+        num_classes: Classes.
+        otherwise: What to do for another backbone, for the error.
+
     Raises:
-        ConfigError: The configuration names a stage that is not there.
+        ConfigError: It is no Swin, or the configuration names a stage that is not there.
     """
+    if not isinstance(swin, Swin):
+        raise ConfigError(
+            f"SeMask's semantic layers are for the stages of a Swin, but the backbone is a {type(swin).__name__}: "
+            f"give a swin_*, or {otherwise}."
+        )
     levels = config.window_levels
     if levels is None:
         attends_globally = swin.widths[0] in GLOBAL_WIDTHS and num_classes > FEW_CLASSES

@@ -11,9 +11,9 @@ from dataclasses import replace
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vitseg.backbones.plain_vit import PlainViT
+from vitseg.backbones.vit import PlainViT
+from vitseg.features import Features
 from vitseg.layers.conv_norm import ConvBatchNormRelu
-from vitseg.types import Features
 
 WIDTH = 256
 """Channels of each map."""

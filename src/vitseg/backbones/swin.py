@@ -22,8 +22,9 @@ from torch import Tensor, nn
 
 from vitseg.backbones.config import PyramidConfig
 from vitseg.errors import ConfigError
+from vitseg.features import Features
 from vitseg.layers.checkpointing import run_block
-from vitseg.types import Features, Size, spatial_size
+from vitseg.types import Size, spatial_size
 
 MASKED = -100.0
 """Added to the scores of tokens that the cyclic shift made neighbours; the published models use no infinity here."""
@@ -142,7 +143,7 @@ class Swin(nn.Module):
         norms: LayerNorm of each level, by its number.
         widths: Of all stages that are built.
         semantic: SeMask's layers behind the blocks of each stage, which `add_semantic_layers` sets; None: there are
-            none. Each returns the tokens and a map, which goes into `Features.aux` as "stage_0" and so on.
+            none. Each returns the tokens and a map, one of `Features.semantic`.
     """
 
     semantic: nn.ModuleList | None
@@ -189,11 +190,12 @@ class Swin(nn.Module):
         )
         x = self.patch_embed.proj(F.pad(images, (0, right, 0, down))).permute(0, 2, 3, 1)
         x = self.patch_embed.norm(x.contiguous())  # (b, h, w, c)
-        maps, aux = [], {}
+        maps, semantic = [], []
         for level, stage in enumerate(self.layers):
             x = stage(x, recompute=self.config.gradient_checkpointing and self.training)
             if self.semantic is not None:
-                x, aux[f"stage_{level}"] = self.semantic[level](x)
+                x, of_stage = self.semantic[level](x)
+                semantic.append(of_stage)
             if level in self.config.levels:
                 maps.append(self.norms[str(level)](x).permute(0, 3, 1, 2))  # (b, c, h, w)
         stride = 2 ** self.config.levels[0]
@@ -201,7 +203,8 @@ class Swin(nn.Module):
             cells * patch * stride
             for cells, patch in zip(spatial_size(maps[0]), self.patch_size, strict=True)
         )
-        return Features(tuple(maps), spatial_size(images), (height, width), aux=aux)
+        sizes = (spatial_size(images), (height, width))
+        return Features(tuple(maps), *sizes, semantic=tuple(semantic))
 
 
 def padded_to_windows(size: Size, window: Size) -> Size:

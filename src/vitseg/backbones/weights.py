@@ -11,7 +11,7 @@ from timm.layers import resample_patch_embed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from vitseg.backbones.blocks import TimmViT
+from vitseg.backbones.families import TimmViT
 from vitseg.backbones.tensor_files import first_line, read_tensors
 from vitseg.errors import CheckpointError, first_names
 from vitseg.layers.grid import GridInterpolation, resample_grid

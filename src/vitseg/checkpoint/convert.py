@@ -15,7 +15,8 @@ from vitseg.checkpoint.segvit_reference import Architecture
 from vitseg.classes import ClassTable
 from vitseg.config import parse
 from vitseg.errors import CheckpointError
-from vitseg.methods import METHODS, SegmentationModel
+from vitseg.methods import METHODS
+from vitseg.methods.model import SegmentationModel
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,9 @@ def convert_checkpoint(
             f"{name} has {architecture.num_classes} classes, but the class list has {classes.num_classes}: give the "
             "list of the data set that it was trained on."
         )
-    method = METHODS[checkpoint.dialect.method]
-    config = parse(method.config, architecture.config, "architecture")
+    config = parse(METHODS[checkpoint.dialect.method], architecture.config, "architecture")
     image_size = (architecture.crop, architecture.crop)
-    model = method.build(config, classes.num_classes, image_size, load_pretrained=False)
+    model = config.build(classes.num_classes, image_size, load_pretrained=False)
     backbone = architecture.config["backbone"]["name"]
     fill(model, checkpoint.state, f"{name} does not fit {checkpoint.dialect.name} ({backbone})")
     record = ModelRecord(

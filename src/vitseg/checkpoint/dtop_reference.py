@@ -44,8 +44,7 @@ def dtop_name(name: str) -> str | None:
     """Our name of a reference parameter; None if DToP does not have it."""
     match = _HEAD.match(name)
     if match is None:
-        ours = segvit_name(name)
-        return ours and ours.replace("backbone.", "backbone.vit.", 1)
+        return segvit_name(name)
     _, number, rest = match.groups()
     head = "decoder.head." if number is None else f"decoder.exits.{number}."
     ours = segvit_name("decode_head." + _STAGE_PART.sub(r"\1_1.", rest))

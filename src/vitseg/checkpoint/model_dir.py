@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from vitseg.checkpoint.formats import FORMAT, renamed_state, require_readable_format
 from vitseg.checkpoint.hub import fetch_folder, hub_address
 from vitseg.checkpoint.learnt import LearntTask, require_unchanged
 from vitseg.checkpoint.versions import package_versions
@@ -27,7 +28,8 @@ from vitseg.classes import ClassTable
 from vitseg.config import parse
 from vitseg.errors import CheckpointError, ConfigError, unknown_name
 from vitseg.images.preprocess import Preprocessing
-from vitseg.methods import METHODS, SegmentationModel
+from vitseg.methods import METHODS
+from vitseg.methods.model import SegmentationModel
 from vitseg.types import Size
 
 CONFIG, WEIGHTS, SUMS = "config.json", "model.safetensors", "SHA256SUMS"
@@ -41,7 +43,7 @@ class ModelRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format_version: Literal[1] = Field(default=1, description="layout of this file")
+    format_version: Literal[1, 2] = Field(default=FORMAT, description="see `formats.py`")
     method: str = Field(description="a key of METHODS")
     architecture: dict[str, Any] = Field(description="the method's configuration")
     image_size: Size = Field(description="(height, width) of the training images in pixels")
@@ -103,18 +105,18 @@ def load_model(path: Path | str) -> tuple[SegmentationModel, ModelRecord]:
     record = read_record(path)
     if record.method not in METHODS:
         raise CheckpointError(f"{path / CONFIG}: {unknown_name('method', record.method, METHODS)}")
-    method = METHODS[record.method]
     try:
-        config = parse(method.config, record.architecture, "architecture")
-        model = method.build(
-            config, record.classes.num_classes, record.image_size, load_pretrained=False
-        )
+        config = parse(METHODS[record.method], record.architecture, "architecture")
+        model = config.build(record.classes.num_classes, record.image_size, load_pretrained=False)
     except ConfigError as error:
         raise CheckpointError(f"{path / CONFIG}: {error}") from error
     try:
         state = load_file(path / WEIGHTS)
     except SafetensorError as error:
         raise CheckpointError(f"{path / WEIGHTS} is damaged: {error}") from error
+    if record.format_version != FORMAT:
+        state = renamed_state(state, config.old_names, str(path / WEIGHTS))
+        record = record.model_copy(update={"format_version": FORMAT})
     fill(model, state, f"{path / WEIGHTS} does not fit its {CONFIG}")
     require_unchanged(record.tasks, state, str(path))
     return model.eval(), record
@@ -142,7 +144,9 @@ def read_record(path: Path) -> ModelRecord:
     """
     _verify(path)
     try:
-        return parse(ModelRecord, json.loads((path / CONFIG).read_text(encoding="utf-8")))
+        raw = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+        require_readable_format(raw, str(path / CONFIG))
+        return parse(ModelRecord, raw)
     except (ConfigError, ValueError) as error:
         raise CheckpointError(f"{path / CONFIG} cannot be read: {error}") from error
 

@@ -45,7 +45,7 @@ def shrunk_name(name: str) -> str | None:
         return ours and ours.replace("decoder.", "decoder.atm.", 1)
     ours = segvit_name(name.replace("multihead_attn.out_proj.", "multihead_attn.proj."))
     if ours is None or ours.startswith("backbone."):
-        return ours and ours.replace("backbone.", "backbone.vit.", 1)
+        return ours
     if not ours.startswith("decoder.stages."):
         return None
     return ours.replace("decoder.", "decoder.upsample.", 1)

@@ -15,7 +15,7 @@ from vitseg.cli import options
 from vitseg.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from vitseg.types import Segmentation
+    from vitseg.inference.segmentation import Segmentation
 
 LIST, MASKS, OVERLAYS = "predictions.jsonl", "masks", "overlays"
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from vitseg.images.preprocess import Preprocessing
     from vitseg.inference.profile import Profile
-    from vitseg.methods import SegmentationModel
+    from vitseg.methods.model import SegmentationModel
 
 DEFAULT_CLASSES = 150
 """Classes of ADE20K, for which papers state their costs."""
@@ -138,16 +138,14 @@ def _model(
 
     from vitseg.backbones.create import pretrained_mean_std
     from vitseg.images.preprocess import Preprocessing
-    from vitseg.methods import METHODS
     from vitseg.training.recipe import load_recipe
 
     recipe = load_recipe(path, overrides)
-    method = METHODS[recipe.method]
-    mean, std = pretrained_mean_std(method.backbone(recipe.model))
+    mean, std = pretrained_mean_std(recipe.model.backbone)
     if num_classes is None:
         num_classes = DEFAULT_CLASSES
         typer.echo(f"a recipe names no classes: {num_classes} are taken (--classes)", err=True)
-    model = method.build(recipe.model, num_classes, size, load_pretrained=False)
+    model = recipe.model.build(num_classes, size, load_pretrained=False)
     return model, Preprocessing(mean=mean, std=std), num_classes
 
 

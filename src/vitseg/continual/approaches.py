@@ -23,7 +23,7 @@ from vitseg.continual.steps import LinearRowsLoss, MibLoss, PlopLoss
 from vitseg.continual.thresholds import median_entropies
 from vitseg.files import write_whole
 from vitseg.inference.predictor import load
-from vitseg.methods import SegmentationModel
+from vitseg.methods.model import SegmentationModel
 from vitseg.training.continued import train_or_continue
 from vitseg.training.display import Display
 from vitseg.training.recipe import Recipe

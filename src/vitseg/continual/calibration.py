@@ -20,7 +20,6 @@ from vitseg.classes import IGNORE_INDEX
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.images.geometry import resize_labels
 from vitseg.inference.predictor import Predictor
-from vitseg.inference.scores import pixel_scores
 from vitseg.metrics.accumulator import nanmean
 from vitseg.metrics.confusion import count_pairs, scores_of
 
@@ -80,7 +79,7 @@ def held_out_scores(
         sample = dataset.sample(index)
         size = predictor.inference.input_size(sample.label_map.shape)
         output = model(predictor.model_input(sample.image, size))
-        scores = pixel_scores(output)[0]
+        scores = output.scores()[0]
         logits = output.parts[-1].class_logits
         assert logits is not None
         odds = (logits[0, :, 0] - logits[0, :, 1]).float()

@@ -12,7 +12,7 @@ from vitseg.checkpoint.model_dir import ModelRecord
 from vitseg.classes import ClassTable
 from vitseg.continual.tasks import TASKS, build, config_of, task_of_class
 from vitseg.errors import ConfigError, unknown_name
-from vitseg.methods import SegmentationModel
+from vitseg.methods.model import SegmentationModel
 
 
 def renamed(record: ModelRecord, names: Mapping[str, str]) -> ModelRecord:

@@ -28,7 +28,8 @@ from vitseg.evaluation.evaluate import device_name
 from vitseg.evaluation.provenance import content_hash, current_commit
 from vitseg.files import write_whole
 from vitseg.inference.predictor import Predictor
-from vitseg.methods import SegmentationModel
+from vitseg.methods import METHODS
+from vitseg.methods.model import SegmentationModel
 from vitseg.methods.segvit import SegVitConfig
 from vitseg.methods.segvit_cl import SegVitClConfig
 from vitseg.training.display import Display
@@ -55,13 +56,9 @@ class Extension(NamedTuple):
 
 def part_config(record: ModelRecord) -> SegVitConfig:
     """The SegViT that learns new classes on a model's backbone: decoders like the first one, two-way classes."""
-    architecture = record.architecture
-    if record.method == "segvit":
-        config = SegVitConfig.model_validate(architecture)
-        decoder = config.decoder
-    else:
-        config = SegVitClConfig.model_validate(architecture)
-        decoder = config.tasks[0].decoder
+    config = METHODS[record.method].model_validate(record.architecture)
+    assert isinstance(config, (SegVitConfig, SegVitClConfig))
+    decoder = config.decoder if isinstance(config, SegVitConfig) else config.tasks[0].decoder
     backbone = config.backbone.model_copy(
         update={
             "pretrained": False,
@@ -208,7 +205,7 @@ def _on_backbone_of(record: ModelRecord, recipe: Recipe) -> Recipe:
     Raises:
         ConfigError: The recipe is of another method or for another backbone, or would train the backbone.
     """
-    if recipe.method != "segvit" or not isinstance(recipe.model, SegVitConfig):
+    if not isinstance(recipe.model, SegVitConfig):
         raise ConfigError(
             f"new classes are learnt by method segvit, but this recipe has {recipe.method}."
         )

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 
 from vitseg.decoders.linear import LinearDecoder
-from vitseg.methods import SegmentationModel
+from vitseg.methods.model import SegmentationModel
 
 NewRows = Literal["fresh", "background"]
 

@@ -12,7 +12,6 @@ from vitseg.data.dataset import SegmentationDataset
 from vitseg.errors import VitsegError
 from vitseg.evaluation.picked import spread_indices
 from vitseg.inference.predictor import Predictor
-from vitseg.inference.scores import pixel_scores
 
 NUM_IMAGES = 4
 """Photos that are compared, spread over the data set, beside as many images of noise."""
@@ -35,8 +34,8 @@ def require_same_scores(old: Predictor, new: Predictor, dataset: SegmentationDat
     """
     compared = 0
     for images in _batches(old, dataset):
-        before = pixel_scores(old.model.eval()(images))
-        after = pixel_scores(new.model.eval()(images))[:, : before.shape[1]]
+        before = old.model.eval()(images).scores()
+        after = new.model.eval()(images).scores()[:, : before.shape[1]]
         if not torch.equal(before, after):
             difference = (before - after).abs().max().item()
             raise VitsegError(

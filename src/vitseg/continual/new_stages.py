@@ -6,7 +6,7 @@ from typing import Literal, cast
 
 from vitseg.decoders.atm import AtmDecoder
 from vitseg.decoders.task_decoders import TaskDecoders
-from vitseg.methods import SegmentationModel
+from vitseg.methods.model import SegmentationModel
 
 NewStages = Literal["fresh", "first_task"]
 

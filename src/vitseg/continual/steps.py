@@ -13,12 +13,10 @@ from torch.func import functional_call
 from vitseg.continual.growing import linear_decoder, num_classes
 from vitseg.losses.cross_entropy import PixelLoss
 from vitseg.losses.local_pod import local_pod
-from vitseg.losses.pixel_scores import full_scores
 from vitseg.losses.pseudo_labels import pseudo_labelled, weighted_cross_entropy
 from vitseg.losses.unbiased import unbiased_cross_entropy, unbiased_distillation
-from vitseg.methods import SegmentationModel
+from vitseg.methods.model import SegmentationModel
 from vitseg.training.step import LossOfModel
-from vitseg.types import spatial_size
 
 Inputs = Tensor | Sequence[Tensor]
 
@@ -123,10 +121,9 @@ class MibLoss(TaughtLoss):
         self.config = config
 
     def forward(self, inputs: Inputs, labels: Int[Tensor, "b H W"]) -> dict[str, Tensor]:
-        size = spatial_size(labels)
-        scores = full_scores(self.model(inputs), size)
+        scores = self.model(inputs).scores()
         with torch.no_grad():
-            old_scores = full_scores(self.teacher(inputs), size)
+            old_scores = self.teacher(inputs).scores()
         assert isinstance(self.criterion, PixelLoss)
         mean_over = self.criterion.config.mean_over
         distillation = unbiased_distillation(scores, old_scores, labels)
@@ -169,19 +166,18 @@ class PlopLoss(TaughtLoss):
         self.growth = (seen / (seen + 1 - self.num_old)) ** 0.5
 
     def forward(self, inputs: Inputs, labels: Int[Tensor, "b H W"]) -> dict[str, Tensor]:
-        size = spatial_size(labels)
         features = self.model.backbone(inputs)
         output = self.model.decoder(features)
         with torch.no_grad():
             old_features = self.teacher.backbone(inputs)
             old_output = self.teacher.decoder(old_features)
-            old_scores = full_scores(old_output, size)
+            old_scores = old_output.scores()
             pseudo, weights = pseudo_labelled(labels, old_scores, self.thresholds)
         logits = output.mask_logits[:, : self.num_old]
         squared = self.config.squared
         of_features = local_pod(features.maps, old_features.maps, squared=squared)
         of_logits = local_pod([logits], [old_output.mask_logits], squared=squared)
-        scores = full_scores(output, size)
+        scores = output.scores()
         return {
             "loss_pixel": weighted_cross_entropy(scores, pseudo, labels, weights),
             "loss_pod": self.config.features * self.growth * of_features,

@@ -12,11 +12,11 @@ from vitseg.classes import ClassTable, generated_palette
 from vitseg.config import parse
 from vitseg.decoders.task_decoders import TaskConfig
 from vitseg.errors import ConfigError
-from vitseg.methods import METHODS, SegmentationModel
+from vitseg.methods import METHODS
+from vitseg.methods.model import SegmentationModel
 from vitseg.methods.segvit import SegVitConfig
 from vitseg.methods.segvit_cl import SegVitClConfig
 
-METHOD = "segvit_cl"
 TASKS = "decoder.tasks."
 
 
@@ -37,14 +37,14 @@ def as_tasks(
     Raises:
         ConfigError: The model is of another method.
     """
-    if record.method == METHOD:
+    config = parse(METHODS[record.method], record.architecture, "architecture")
+    if isinstance(config, SegVitClConfig):
         return model, record
-    if record.method != "segvit":
+    if not isinstance(config, SegVitConfig):
         raise ConfigError(
             f"this model is of method {record.method}, but classes can be added to, taken from and renamed in models "
             "of segvit and segvit_cl alone: their classes have masks of their own. Train one of these."
         )
-    config = parse(SegVitConfig, record.architecture, "architecture")
     names = record.classes.names
     task = TaskConfig(num_classes=len(names), decoder=config.decoder)
     whole = SegVitClConfig(backbone=_untrained(config), tasks=(task,), loss=config.loss)
@@ -59,7 +59,7 @@ def as_tasks(
     )
     joined = record.model_copy(
         update={
-            "method": METHOD,
+            "method": METHODS.name_of(whole),
             "architecture": whole.model_dump(mode="json"),
             "tasks": (learnt,),
         }
@@ -127,10 +127,9 @@ def with_tasks(
 
 def build(record: ModelRecord, state: dict[str, Tensor]) -> SegmentationModel:
     """The model of a record with given parameters, in evaluation mode."""
-    method = METHODS[record.method]
-    config = parse(method.config, record.architecture, "architecture")
+    config = parse(METHODS[record.method], record.architecture, "architecture")
     classes, size = record.classes.num_classes, record.image_size
-    model = method.build(config, classes, size, load_pretrained=False)
+    model = config.build(classes, size, load_pretrained=False)
     fill(model, state, "the parameters do not fit the model")
     return model.eval()
 

@@ -1,1 +1,1 @@
-"""`Features` to `SegOutput`."""
+"""`Features` to an output (`outputs.py`)."""

@@ -10,9 +10,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
+from vitseg.features import Features
 from vitseg.layers.conv_norm import ConvBatchNormRelu
 from vitseg.layers.resize import resize_map
-from vitseg.types import Features, SegOutput, spatial_size
+from vitseg.outputs import ClassLogits
+from vitseg.types import spatial_size
 
 
 class AllMlpConfig(BaseModel):
@@ -50,7 +52,7 @@ class AllMlpDecoder(nn.Module):
         self.dropout = nn.Dropout2d(config.dropout)
         self.classifier = nn.Conv2d(config.embed_dim, num_classes, 1)
 
-    def forward(self, features: Features) -> SegOutput:
+    def forward(self, features: Features) -> ClassLogits:
         """Class logits at the size of the finest map."""
         size = spatial_size(features.maps[0])
         levels = [
@@ -59,4 +61,4 @@ class AllMlpDecoder(nn.Module):
         ]
         fused = self.fuse(torch.cat(levels[::-1], dim=1))  # deep to shallow, as published
         logits = self.classifier(self.dropout(fused))
-        return SegOutput(logits, None, "logits", features.input_size, features.padded_size)
+        return ClassLogits(logits, *features.sizes)

@@ -7,6 +7,7 @@ layers per stage with self-attention among the class queries, the mask of a stag
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal, cast
 
 import torch
@@ -17,9 +18,10 @@ from torch import Tensor, nn
 
 from vitseg.decoders.atm_layers import AtmLayer, folding_pays, products
 from vitseg.errors import ConfigError
+from vitseg.features import Features
 from vitseg.layers.attention import require_whole_heads
 from vitseg.layers.ragged import RaggedTokens
-from vitseg.types import Features, SegOutput
+from vitseg.outputs import MixedMasks, PresenceMasks, QueryMasks
 
 HEAD_DIM = 32
 """Channels per attention head in every published model."""
@@ -219,8 +221,8 @@ def _mask_embed(embed_dim: int) -> nn.Module:
 class AtmDecoder(nn.Module):
     """Cascade of attention-to-mask stages, deepest features first (SegViT figure 2).
 
-    The queries leaving a stage enter the next; the mask logits of the stages are summed. `SegOutput.aux` holds the
-    earlier stages (or layers) as "0", "1", ... for deep supervision.
+    The queries leaving a stage enter the next; the mask logits of the stages are summed. The output's `stages`
+    are the earlier stages (or layers), named "0", "1", ...
 
     Args:
         in_channels: Width of each feature map, shallow to deep; one stage per map.
@@ -240,7 +242,9 @@ class AtmDecoder(nn.Module):
         self.stages = nn.ModuleList(
             AtmStage(channels, embed_dim, num_heads, config) for channels in reversed(in_channels)
         )
-        num_logits = 2 if config.classifier == "presence" else num_classes + 1
+        is_presence = config.classifier == "presence"
+        self.reading = PresenceMasks if is_presence else MixedMasks
+        num_logits = 2 if is_presence else num_classes + 1
         self.class_embed = nn.Linear(embed_dim, num_logits)
         self._init_weights()
 
@@ -250,12 +254,12 @@ class AtmDecoder(nn.Module):
         nn.init.zeros_(self.class_embed.bias)
         nn.init.normal_(self.query_embed.weight)
 
-    def forward(self, features: Features) -> SegOutput:
+    def forward(self, features: Features) -> QueryMasks:
         """Features to masks and class logits."""
         queries = self.query_embed.weight.expand(len(features.maps[0]), -1, -1)
         every_layer = self.config.supervise == "layers"
         grid = features.maps[0].shape[-2:]
-        outputs: list[SegOutput] = []
+        outputs: list[QueryMasks] = []
         total: Tensor | None = None
         for stage, feature_map in zip(self.stages, reversed(features.maps), strict=True):
             supervised = stage(queries, feature_map, every_layer)
@@ -265,18 +269,10 @@ class AtmDecoder(nn.Module):
                 if total is not None and not every_layer:
                     mask = total + mask
                 total = mask
-                outputs.append(self._output(mask, self.class_embed(layer_queries), features))
+                logits = self.class_embed(layer_queries)
+                outputs.append(
+                    self.reading(mask, *features.sizes, class_logits=logits, name=str(len(outputs)))
+                )
             queries = supervised[-1][0]
         final = outputs.pop()
-        return SegOutput(
-            final.mask_logits,
-            final.class_logits,
-            final.readout,
-            final.input_size,
-            final.padded_size,
-            aux={str(index): output for index, output in enumerate(outputs)},
-        )
-
-    def _output(self, masks: Tensor, class_logits: Tensor, features: Features) -> SegOutput:
-        readout = "presence" if self.config.classifier == "presence" else "mixing"
-        return SegOutput(masks, class_logits, readout, features.input_size, features.padded_size)
+        return replace(final, name="", stages=tuple(outputs))

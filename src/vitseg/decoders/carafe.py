@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from vitseg.decoders.deeplab import default_dilations
 from vitseg.decoders.pyramid_decoder import PyramidDecoder, PyramidDecoderConfig, cut_to_padded
+from vitseg.features import Features
 from vitseg.layers.aspp import AtrousSpatialPyramidPooling
 from vitseg.layers.conv_norm import ConvBatchNormRelu
-from vitseg.types import Features
 
 RESULT_STRIDE = 4
 """That doublings go up to, in pixels."""

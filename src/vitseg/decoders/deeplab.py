@@ -17,10 +17,11 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from vitseg.decoders.pyramid_decoder import PyramidDecoder, PyramidDecoderConfig
+from vitseg.features import Features
 from vitseg.layers.aspp import AtrousSpatialPyramidPooling
 from vitseg.layers.conv_norm import ConvBatchNormRelu, SeparableConv
 from vitseg.layers.resize import resize_map
-from vitseg.types import Features, spatial_size
+from vitseg.types import spatial_size
 
 NEAREST = 96
 """The first distance of the pooling, in pixels; the others are twice and three times as far."""

@@ -16,8 +16,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vitseg.decoders.pyramid_decoder import PyramidDecoder, PyramidDecoderConfig, cut_to_padded
+from vitseg.features import Features
 from vitseg.layers.conv_norm import ConvBatchNormRelu
-from vitseg.types import Features
 
 
 class DucDecoderConfig(PyramidDecoderConfig):

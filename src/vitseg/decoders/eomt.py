@@ -8,6 +8,7 @@ image by transposed convolutions. No reference code was used; choices of ours ar
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -15,9 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
-from vitseg.backbones.joint_queries import JointTokens
+from vitseg.backbones.steps.joint_queries import JointTokens
+from vitseg.features import Features
+from vitseg.layers.progress import TrainingProgress
 from vitseg.layers.resize import resize_map
-from vitseg.types import SegOutput, Size
+from vitseg.outputs import MixedMasks, SegOutput
+from vitseg.types import Size, spatial_size
 
 TARGET_STRIDE = 4
 """Pixels per cell of the masks, as near as doublings of the token grid come to it."""
@@ -43,6 +47,9 @@ class EomtDecoderConfig(BaseModel):
 class EomtDecoder(nn.Module):
     """Class and mask of every query.
 
+    In training there is a prediction in front of every joint block, too, named "block_0" and so on: it is supervised,
+    and the queries attend to the patches of their predicted masks alone, with a probability that falls to 0.
+
     Args:
         embed_dim: Width of the backbone's tokens.
         patch_size: (height, width) of a patch in pixels.
@@ -66,13 +73,27 @@ class EomtDecoder(nn.Module):
         )
         doublings = max(0, round(math.log2(min(patch_size) / TARGET_STRIDE)))
         self.upscale = nn.Sequential(*(Doubling(embed_dim) for _ in range(doublings)))
+        self.progress = TrainingProgress()
 
-    def forward(self, tokens: JointTokens) -> SegOutput:
+    def forward(self, features: Features) -> MixedMasks:
+        """Classes and masks of the queries and patches behind the last block."""
+        assert features.queries is not None
+        return self.predict(JointTokens(features.queries, features.maps[-1], *features.sizes))
+
+    def predict(self, tokens: JointTokens) -> MixedMasks:
         """Classes and masks, the latter at about a quarter of the image."""
         pixels = self.upscale(tokens.patches)  # (b, c, 4h, 4w)
         masks = torch.einsum("bqc,bchw->bqhw", self.mask_embed(tokens.queries), pixels)
         class_logits = self.class_embed(tokens.queries)
-        return SegOutput(masks, class_logits, "mixing", tokens.input_size, tokens.padded_size)
+        return MixedMasks(masks, tokens.input_size, tokens.padded_size, class_logits=class_logits)
+
+    def read(
+        self, number: int, tokens: JointTokens
+    ) -> tuple[MixedMasks, Bool[Tensor, "b q n"] | None]:
+        """See `vitseg.backbones.steps.joint_queries.JointHead`."""
+        output = replace(self.predict(tokens), name=f"block_{number}")
+        probability = masking_probability(number, self.config.num_blocks, self.progress.fraction)
+        return output, masked_patches(output, spatial_size(tokens.patches), probability)
 
 
 class Doubling(nn.Module):

@@ -13,8 +13,8 @@ from pydantic import Field
 from torch import Tensor
 
 from vitseg.decoders.pyramid_decoder import PyramidDecoder, PyramidDecoderConfig
+from vitseg.features import Features
 from vitseg.layers.fcn_head import FcnHead
-from vitseg.types import Features
 
 
 class FcnDecoderConfig(PyramidDecoderConfig):

@@ -14,9 +14,11 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from vitseg.features import Features
 from vitseg.layers.conv_norm import require_variance
 from vitseg.layers.resize import resize_map
-from vitseg.types import Features, SegOutput, spatial_size
+from vitseg.outputs import ClassLogits
+from vitseg.types import spatial_size
 
 INIT_STD = 0.01
 """Spread of the classifier's first weights, that of mmsegmentation's heads."""
@@ -56,7 +58,7 @@ class LinearDecoder(nn.Module):
         assert self.classifier.bias is not None
         nn.init.zeros_(self.classifier.bias)
 
-    def forward(self, features: Features) -> SegOutput:
+    def forward(self, features: Features) -> ClassLogits:
         """Class logits at the size of the finest map.
 
         Raises:
@@ -65,7 +67,7 @@ class LinearDecoder(nn.Module):
         x = self._joined(features)
         require_variance(self.norm, x)
         logits = self.classifier(self.dropout(self.norm(x)))
-        return SegOutput(logits, None, "logits", features.input_size, features.padded_size)
+        return ClassLogits(logits, *features.sizes)
 
     def _joined(self, features: Features) -> Float[Tensor, "b _ h w"]:
         size = spatial_size(features.maps[0])

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from vitseg.decoders.semantic_fpn import full_size_semantic
+from vitseg.features import Features
 from vitseg.layers.feature_alignment import AlignedStep
 from vitseg.layers.transformer_init import (
     init_attention,
@@ -24,7 +25,7 @@ from vitseg.layers.transformer_init import (
     init_transformer,
 )
 from vitseg.layers.transformers_library import transformers_needed
-from vitseg.types import Features, SegOutput
+from vitseg.outputs import MixedMasks
 
 if TYPE_CHECKING:  # an optional dependency, imported where such a decoder is built
     from transformers.models.mask2former.configuration_mask2former import (
@@ -116,22 +117,22 @@ class Mask2FormerDecoder(nn.Module):
             attention = layer.self_attn
             init_attention(attention.q_proj, attention.k_proj, attention.v_proj, attention.out_proj)
 
-    def forward(self, features: Features) -> SegOutput:
+    def forward(self, features: Features) -> MixedMasks:
         """Classes, and masks at the size of the shallowest map."""
         pixels = self.pixel_decoder(features.maps)
         found = self.transformer(list(pixels.multi_scale_features), pixels.mask_features)
-        sizes = (features.input_size, features.padded_size)
-        outputs = [
-            SegOutput(masks, self.class_embed(queries.transpose(0, 1)), "mixing", *sizes)
-            for queries, masks in zip(
-                found.intermediate_hidden_states, found.masks_queries_logits, strict=True
+        every = list(zip(found.intermediate_hidden_states, found.masks_queries_logits, strict=True))
+        *early, last = [
+            MixedMasks(
+                masks,
+                *features.sizes,
+                class_logits=self.class_embed(queries.transpose(0, 1)),
+                name=f"layer_{index}",
             )
+            for index, (queries, masks) in enumerate(every if self.training else every[-1:])
         ]
-        *early, last = outputs
-        if not self.training:
-            return last
-        aux = {f"layer_{index}": output for index, output in enumerate(early)}
-        return replace(last, aux=aux | full_size_semantic(features))
+        extras = full_size_semantic(features) if self.training else {}
+        return replace(last, name="", stages=tuple(early), extras=extras)
 
 
 class Pixels(NamedTuple):

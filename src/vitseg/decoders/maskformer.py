@@ -17,9 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from vitseg.decoders.semantic_fpn import full_size_semantic
+from vitseg.features import Features
 from vitseg.layers.transformer_init import init_attention, init_convolutions, init_transformer
 from vitseg.layers.transformers_library import transformers_needed
-from vitseg.types import Features, SegOutput
+from vitseg.outputs import MixedMasks
 
 NUM_HEADS = 8
 
@@ -84,24 +85,21 @@ class MaskFormerDecoder(nn.Module):
         init_transformer(self.input_proj)
         nn.init.zeros_(cast(Tensor, self.input_proj.bias))
 
-    def forward(self, features: Features) -> SegOutput:
+    def forward(self, features: Features) -> MixedMasks:
         """Classes, and masks at the size of the shallowest map."""
         pixels = self.pixel_decoder(list(features.maps)).last_hidden_state  # (b, c, h, w)
         outputs = [
-            SegOutput(
+            MixedMasks(
                 torch.einsum("bqc,bchw->bqhw", self.mask_embed(queries), pixels),
-                self.class_embed(queries),
-                "mixing",
-                features.input_size,
-                features.padded_size,
+                *features.sizes,
+                class_logits=self.class_embed(queries),
+                name=f"layer_{index}",
             )
-            for queries in self._decoded(features.maps[-1])
+            for index, queries in enumerate(self._decoded(features.maps[-1]), start=1)
         ]
         *early, last = outputs
-        if not self.training:
-            return last
-        aux = {f"layer_{index}": output for index, output in enumerate(early, start=1)}
-        return replace(last, aux=aux | full_size_semantic(features))
+        extras = full_size_semantic(features) if self.training else {}
+        return replace(last, name="", stages=tuple(early), extras=extras)
 
     def _decoded(self, deepest: Float[Tensor, "b _ h w"]) -> list[Float[Tensor, "b q c"]]:
         """Queries behind every layer, normalised; in evaluation behind the last alone."""

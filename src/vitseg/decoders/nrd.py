@@ -16,9 +16,10 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from vitseg.decoders.pyramid_decoder import PyramidDecoder, PyramidDecoderConfig
+from vitseg.features import Features
 from vitseg.layers.aspp import AtrousSpatialPyramidPooling
 from vitseg.layers.conv_norm import ConvBatchNormRelu
-from vitseg.types import Features, Size, spatial_size
+from vitseg.types import Size, spatial_size
 
 RESULT_STRIDE = 4
 """Of the guidance map and so of the logits, in pixels."""

@@ -12,8 +12,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from vitseg.decoders.pyramid_decoder import PyramidDecoder, PyramidDecoderConfig
+from vitseg.features import Features
 from vitseg.layers.pyramid_pooling import PyramidPooling
-from vitseg.types import Features
 
 
 class PspNetDecoderConfig(PyramidDecoderConfig):

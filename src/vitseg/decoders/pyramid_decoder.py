@@ -9,8 +9,10 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from vitseg.features import Features
 from vitseg.layers.fcn_head import FcnHead
-from vitseg.types import Features, SegOutput, Size
+from vitseg.outputs import ClassLogits
+from vitseg.types import Size
 
 
 class PyramidDecoderConfig(BaseModel):
@@ -31,7 +33,7 @@ class PyramidDecoderConfig(BaseModel):
 class PyramidDecoder(nn.Module, ABC):
     """A decoder whose output is class logits of the cells of one map.
 
-    The auxiliary output is in `SegOutput.aux` as "auxiliary", in training only.
+    The auxiliary head's output is among the extras as "auxiliary", in training only.
 
     Args:
         in_channels: Width of each feature map, shallow to deep.
@@ -51,18 +53,17 @@ class PyramidDecoder(nn.Module, ABC):
     def classify(self, features: Features) -> Float[Tensor, "b k h w"]:
         """Class logits over `features.padded_size`."""
 
-    def forward(self, features: Features) -> SegOutput:
+    def forward(self, features: Features) -> ClassLogits:
         """Class logits; the auxiliary ones in training.
 
         Raises:
             ConfigError: In training, one image of which a layer leaves one value per channel, as pooling does.
         """
         logits = self.classify(features)
-        sizes = (features.input_size, features.padded_size)
-        aux = {}
+        extras = {}
         if self.training and self.auxiliary is not None:
-            aux["auxiliary"] = SegOutput(self.auxiliary(features.maps[-2]), None, "logits", *sizes)
-        return SegOutput(logits, None, "logits", *sizes, aux=aux)
+            extras["auxiliary"] = ClassLogits(self.auxiliary(features.maps[-2]), *features.sizes)
+        return ClassLogits(logits, *features.sizes, extras=extras)
 
 
 def cut_to_padded(

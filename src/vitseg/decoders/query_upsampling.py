@@ -17,8 +17,10 @@ from torch import Tensor, nn
 
 from vitseg.decoders.atm import AtmConfig, AtmDecoder, AtmStage, atm_width
 from vitseg.decoders.atm_layers import AtmLayer
+from vitseg.features import Features
 from vitseg.layers.grid import GridInterpolation, resample_grid
-from vitseg.types import Features, SegOutput, Size, spatial_size
+from vitseg.outputs import QueryMasks
+from vitseg.types import Size, spatial_size
 
 
 class QueryUpsamplingConfig(BaseModel):
@@ -104,10 +106,7 @@ def _init_cross_attention(stage: AtmStage) -> None:
 
 
 class ShrunkDecoder(nn.Module):
-    """Up-sampling and attention-to-mask layers behind a `ShrunkViT`.
-
-    `SegOutput.aux` holds the earlier layers, and the edge head's output as "edges": classes "no edge" and "edge", with
-    the readout "logits".
+    """Up-sampling and attention-to-mask layers behind a ViT that shrinks its token grid (`backbones/steps/shrink.py`).
 
     Args:
         upsampling: None: the masks stay at half the grid, from the last tap alone (the papers' "naive").
@@ -119,25 +118,10 @@ class ShrunkDecoder(nn.Module):
         self.upsample = upsampling
         self.atm = atm
 
-    def forward(self, features: Features) -> SegOutput:
+    def forward(self, features: Features) -> QueryMasks:
         """Features to masks and class logits."""
         if self.upsample is not None:
-            output = self.atm(replace(features, maps=(self.upsample(features),)))
-        else:
-            output = self.atm(_last_map(features))
-        if not features.aux:
-            return output
-        edges = SegOutput(
-            features.aux["edges"], None, "logits", features.input_size, features.padded_size
-        )
-        return replace(output, aux={**output.aux, "edges": edges})
-
-
-def _last_map(features: Features) -> Features:
-    """The last tap; on an odd grid its cells reach beyond the padded image, by a patch."""
-    full, half = spatial_size(features.maps[0]), spatial_size(features.maps[-1])
-    height, width = (
-        2 * small * (padded // cells)
-        for small, cells, padded in zip(half, full, features.padded_size, strict=True)
-    )
-    return replace(features, maps=features.maps[-1:], padded_size=(height, width))
+            return self.atm(replace(features, maps=(self.upsample(features),)))
+        # On an odd grid the cells of the last tap reach beyond the padded image, by a patch.
+        padded_size = features.deepest.padded_size
+        return self.atm(replace(features, maps=features.maps[-1:], padded_size=padded_size))

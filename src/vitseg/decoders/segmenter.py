@@ -16,8 +16,10 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from vitseg.config import given_fields
+from vitseg.features import Features
 from vitseg.layers.attention import require_whole_heads
-from vitseg.types import Features, SegOutput, spatial_size
+from vitseg.outputs import ClassLogits
+from vitseg.types import spatial_size
 
 HEAD_DIM = 64
 """Channels per attention head in every published model."""
@@ -62,10 +64,10 @@ class LinearTokenDecoder(nn.Module):
         assert self.head.bias is not None
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, features: Features) -> SegOutput:
+    def forward(self, features: Features) -> ClassLogits:
         """Class logits over the token grid."""
         logits = self.head(features.maps[-1])
-        return SegOutput(logits, None, "logits", features.input_size, features.padded_size)
+        return ClassLogits(logits, *features.sizes)
 
 
 class MaskTransformer(nn.Module):
@@ -115,7 +117,7 @@ class MaskTransformer(nn.Module):
         for projection in (self.proj_patch, self.proj_classes):
             nn.init.normal_(projection.weight, std=projection.in_features**-0.5)
 
-    def forward(self, features: Features) -> SegOutput:
+    def forward(self, features: Features) -> ClassLogits:
         """Class logits over the token grid: cosine of patch and class, normalised over the classes."""
         grid = spatial_size(features.maps[-1])
         patches = self.proj_dec(features.maps[-1].flatten(2).transpose(1, 2))
@@ -126,7 +128,7 @@ class MaskTransformer(nn.Module):
         x = self.decoder_norm(x)
         masks = self._similarity(x[:, :num_patches], x[:, num_patches:])
         logits = self.mask_norm(masks).transpose(1, 2).unflatten(-1, grid)  # (b, k, h, w)
-        return SegOutput(logits, None, "logits", features.input_size, features.padded_size)
+        return ClassLogits(logits, *features.sizes)
 
     def _similarity(
         self, patches: Float[Tensor, "b n d"], classes: Float[Tensor, "b k d"]

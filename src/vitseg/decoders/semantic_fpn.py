@@ -16,12 +16,14 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from vitseg.features import Features
 from vitseg.layers.conv_norm import ConvBatchNormRelu
 from vitseg.layers.resize import resize_map
-from vitseg.types import Features, SegOutput, spatial_size
+from vitseg.outputs import ClassLogits
+from vitseg.types import spatial_size
 
 SEMANTIC = "semantic"
-"""How the output of the semantic maps is called in `SegOutput.aux`."""
+"""What the output of the semantic maps is called among an output's extras."""
 
 
 class SemanticFpnConfig(BaseModel):
@@ -38,8 +40,7 @@ class SemanticFpnConfig(BaseModel):
 class SemanticFpnDecoder(nn.Module):
     """Convolutions and doublings of every level, their sum, and a classifier.
 
-    The semantic maps in `Features.aux`, if the backbone makes any, become the output "semantic" in `SegOutput.aux`, in
-    training only.
+    The backbone's semantic maps, if it makes any, become the extra "semantic", in training only.
 
     Args:
         in_channels: Width of each feature map, shallow to deep; each has half the cells of the one before.
@@ -60,7 +61,7 @@ class SemanticFpnDecoder(nn.Module):
         self.dropout = nn.Dropout2d(config.dropout)
         self.classifier = nn.Conv2d(width, num_classes, 1)
 
-    def forward(self, features: Features) -> SegOutput:
+    def forward(self, features: Features) -> ClassLogits:
         """Class logits at the size of the shallowest map.
 
         Raises:
@@ -75,16 +76,13 @@ class SemanticFpnDecoder(nn.Module):
                     x = doubled(x)
             total = total + resize_map(x, size)
         logits = self.classifier(self.dropout(total))
-        sizes = (features.input_size, features.padded_size)
-        aux = {}
-        if self.training and features.aux:
-            aux[SEMANTIC] = SegOutput(
-                sum_of_maps(tuple(features.aux.values())), None, "logits", *sizes
-            )
-        return SegOutput(logits, None, "logits", *sizes, aux=aux)
+        extras = {}
+        if self.training and features.semantic:
+            extras[SEMANTIC] = ClassLogits(sum_of_maps(features.semantic), *features.sizes)
+        return ClassLogits(logits, *features.sizes, extras=extras)
 
 
-def full_size_semantic(features: Features) -> dict[str, SegOutput]:
+def full_size_semantic(features: Features) -> dict[str, ClassLogits]:
     """SeMask's semantic decoder in front of set prediction: the output of the semantic maps, by its name.
 
     The published models of this form align corners everywhere, and go up to the padded image's own size.
@@ -92,11 +90,11 @@ def full_size_semantic(features: Features) -> dict[str, SegOutput]:
     Returns:
         Nothing for a backbone that makes no such maps.
     """
-    if not features.aux:
+    if not features.semantic:
         return {}
-    total = sum_of_maps(tuple(features.aux.values()), align_corners=True)
+    total = sum_of_maps(features.semantic, align_corners=True)
     full = resize_map(total, features.padded_size, align_corners=True)  # (b, k, H, W)
-    return {SEMANTIC: SegOutput(full, None, "logits", features.input_size, features.padded_size)}
+    return {SEMANTIC: ClassLogits(full, *features.sizes)}
 
 
 def sum_of_maps(

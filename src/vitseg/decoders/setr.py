@@ -2,7 +2,7 @@
 
 Source: SETR (CVPR 2021), section 3.3 and figure 1, as the published weights compute them. mmsegmentation's weights are
 of other heads in part: `SetrHeadConfig.form`. What every head does last, the bilinear resize of its logits to the
-image, is left to the reader of `SegOutput`.
+image, is left to the output's `scores`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
+from vitseg.features import Features
 from vitseg.layers.conv_norm import ConvBatchNormRelu
-from vitseg.types import Features, SegOutput
+from vitseg.outputs import ClassLogits
 
 HEAD_WIDTH = 256
 """Channels of the convolutions of Naive, PUP and all auxiliary heads."""
@@ -131,7 +132,7 @@ class MlaHead(nn.Module):
 class SetrDecoder(nn.Module):
     """The head of a kind, and in training the auxiliary heads.
 
-    Naive and PUP read the deepest tap; MLA reads all maps of its neck. Auxiliary outputs are in `SegOutput.aux` by
+    Naive and PUP read the deepest tap; MLA reads all maps of its neck. Auxiliary outputs are extras named after
     their block, in training only: `block_9`.
 
     Args:
@@ -169,18 +170,17 @@ class SetrDecoder(nn.Module):
                 head = UpsamplingHead(channels[level], num_classes, kernel_size, scales)
             self.auxiliary.append(head)
 
-    def forward(self, features: Features) -> SegOutput:
+    def forward(self, features: Features) -> ClassLogits:
         """Class logits at the head's own resolution; auxiliary ones in training."""
         maps = features.maps
         logits = self.head(maps if self.config.kind == "mla" else maps[-1])
-        sizes = (features.input_size, features.padded_size)
-        aux = {}
+        extras = {}
         if self.training:
             for (block, level), head in zip(
                 self.auxiliary_levels.items(), self.auxiliary, strict=True
             ):
-                aux[f"block_{block}"] = SegOutput(head(maps[level]), None, "logits", *sizes)
-        return SegOutput(logits, None, "logits", *sizes, aux=aux)
+                extras[f"block_{block}"] = ClassLogits(head(maps[level]), *features.sizes)
+        return ClassLogits(logits, *features.sizes, extras=extras)
 
 
 def upsample(

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import cast
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from torch import Tensor, nn
+from torch import nn
 
 from vitseg.decoders.atm import AtmConfig, AtmDecoder
-from vitseg.types import Features, SegOutput
+from vitseg.features import Features
+from vitseg.outputs import Joined, QueryMasks
 
 
 class TaskConfig(BaseModel):
@@ -65,9 +65,8 @@ class TaskConfig(BaseModel):
 class TaskDecoders(nn.Module):
     """The decoders of all tasks.
 
-    `SegOutput.parts` holds the output of every task, with its earlier stages in `aux`; the readout is "joined". A task
-    runs by itself, in the same operations of the same shapes as when it was alone, so that its scores keep every bit
-    whatever is learnt later.
+    `Joined.parts` holds the output of every task, with its earlier stages. A task runs by itself, in the same
+    operations of the same shapes as when it was alone, so that its scores keep every bit whatever is learnt later.
 
     Args:
         in_channels: Width of each feature map, shallow to deep.
@@ -81,42 +80,19 @@ class TaskDecoders(nn.Module):
             AtmDecoder(in_channels, task.num_classes, task.decoder) for task in tasks
         )
 
-    def forward(self, features: Features) -> SegOutput:
+    def forward(self, features: Features) -> Joined:
         """Features to the masks and class logits of every task."""
-        parts = tuple(
-            _given_out(decoder(features), config)
-            for decoder, config in zip(self.tasks, self.configs, strict=True)
-        )
-        masks = torch.cat([part.mask_logits for part in parts], dim=1)
-        return SegOutput(
-            masks, None, "joined", features.input_size, features.padded_size, parts=parts
+        return Joined.of(
+            [
+                _given_out(cast(AtmDecoder, decoder)(features), config)
+                for decoder, config in zip(self.tasks, self.configs, strict=True)
+            ]
         )
 
 
-def _given_out(output: SegOutput, task: TaskConfig) -> SegOutput:
-    """A task's output without its removed classes, and with its bias."""
+def _given_out(output: QueryMasks, task: TaskConfig) -> QueryMasks:
+    """A task's output with its bias on the presence of its classes, and without its removed classes."""
     if task.presence_bias:
-        output = replace(output, class_logits=_biased(output, task.presence_bias))
-    if not task.removed:
-        return output
-    kept = torch.tensor(task.kept, device=output.mask_logits.device)
-    return _select(output, kept)
-
-
-def _biased(output: SegOutput, bias: float) -> Tensor:
-    logits = cast(Tensor, output.class_logits)
-    return logits + logits.new_tensor([bias, 0.0])
-
-
-def _select(output: SegOutput, kept: Tensor) -> SegOutput:
-    """Some classes of an output and of its earlier stages."""
-    logits = cast(Tensor, output.class_logits)
-    masks = output.mask_logits
-    if output.readout == "mixing":  # every query speaks of every class: columns go, and rows stay
-        chosen = logits.softmax(-1)[..., kept]
-        rest = (1 - chosen.sum(-1, keepdim=True)).clamp(min=0)
-        logits = torch.cat([chosen, rest], dim=-1).log()
-    else:
-        masks, logits = masks[:, kept], logits[:, kept]
-    aux = {name: _select(stage, kept) for name, stage in output.aux.items()}
-    return replace(output, mask_logits=masks, class_logits=logits, aux=aux)
+        bias = output.class_logits.new_tensor([task.presence_bias, 0.0])
+        output = replace(output, class_logits=output.class_logits + bias)
+    return output.select(task.kept) if task.removed else output

@@ -10,6 +10,8 @@ stays: mask logits, which the class probabilities of every later head still weig
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import torch
@@ -18,13 +20,12 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from vitseg.backbones.pruned import AliveTokens
 from vitseg.config import given_fields
 from vitseg.decoders.atm import AtmConfig, AtmStage, atm_width
 from vitseg.decoders.setr import UpsamplingHead
-from vitseg.layers.presence import presence_probs
+from vitseg.features import AliveTokens, Features
 from vitseg.layers.ragged import RaggedTokens, images_of
-from vitseg.types import SegOutput
+from vitseg.outputs import CellPresence, ClassLogits, SegOutput
 
 HEAD_DIM = 64
 """Channels per attention head in the published models for ADE20K."""
@@ -73,7 +74,50 @@ class TokenScores(NamedTuple):
     class_logits: Float[Tensor, "b k 2"] | None
 
 
-class AtmTokenHead(nn.Module):
+class TokenHead(nn.Module, ABC):
+    """A head that classifies packed tokens, and puts what it says over what earlier heads said."""
+
+    @abstractmethod
+    def forward(self, tokens: RaggedTokens) -> TokenScores:
+        """Read the tokens of all images."""
+
+    @abstractmethod
+    def probs(self, scores: TokenScores, tokens: RaggedTokens) -> Float[Tensor, "n k"]:
+        """Class probabilities of the tokens that were read."""
+
+    @abstractmethod
+    def output(
+        self, scores: TokenScores, alive: AliveTokens, before: Float[Tensor, "b k h w"] | None
+    ) -> SegOutput:
+        """The prediction of all cells.
+
+        Args:
+            scores: Of the tokens that are left.
+            alive: They themselves.
+            before: What `as_before` made of the last prediction before tokens left; None: none has left.
+        """
+
+    @abstractmethod
+    def as_before(self, output: SegOutput) -> Float[Tensor, "b k h w"]:
+        """An earlier prediction in the terms of this head's logits; thesis table 5.6 does not say how heads are mixed."""
+
+    def read(
+        self, alive: AliveTokens, settled: SegOutput | None, name: str
+    ) -> tuple[SegOutput, Float[Tensor, "n k"]]:
+        """See `vitseg.backbones.steps.exit.ExitHead`."""
+        scores = self(alive.tokens)
+        before = None if settled is None else self.as_before(settled)
+        output = replace(self.output(scores, alive, before), name=name)
+        return output, self.probs(scores, alive.tokens)
+
+    def last(self, alive: AliveTokens, settled: SegOutput | None) -> SegOutput:
+        """The prediction behind the last block."""
+        scores = self(alive.tokens)
+        before = None if settled is None else self.as_before(settled)
+        return self.output(scores, alive, before)
+
+
+class AtmTokenHead(TokenHead):
     """One attention-to-mask stage on packed tokens."""
 
     def __init__(self, in_channels: int, num_classes: int, config: TokenHeadsConfig):
@@ -99,8 +143,32 @@ class AtmTokenHead(nn.Module):
         queries, masks = self.stage.on_tokens(queries, tokens)
         return TokenScores(masks.T, self.class_embed(queries))
 
+    def probs(self, scores: TokenScores, tokens: RaggedTokens) -> Float[Tensor, "n k"]:
+        assert scores.class_logits is not None
+        present = scores.class_logits.softmax(-1)[..., 0]  # (b, k)
+        return scores.logits.sigmoid() * present[images_of(tokens.lengths, present.device)]
 
-class FcnTokenHead(nn.Module):
+    def output(
+        self, scores: TokenScores, alive: AliveTokens, before: Float[Tensor, "b k h w"] | None
+    ) -> CellPresence:
+        assert scores.class_logits is not None
+        masks = on_grid(scores.logits, alive, before)
+        return CellPresence(
+            masks, alive.input_size, alive.cover.padded_size, class_logits=scores.class_logits
+        )
+
+    def as_before(self, output: SegOutput) -> Float[Tensor, "b k h w"]:
+        """Mask logits as they are. Ours of class logits: mask logits whose sigmoid is their probability.
+
+        The last head's classes then weigh these as they weigh all masks.
+        """
+        if isinstance(output, CellPresence):
+            return output.mask_logits
+        probs = output.mask_logits.float().softmax(1)
+        return torch.logit(probs, torch.finfo(torch.float32).eps)
+
+
+class FcnTokenHead(TokenHead):
     """SETR's Naive head: LayerNorm, 1 x 1 convolution with BatchNorm, classifier."""
 
     def __init__(self, in_channels: int, num_classes: int):
@@ -112,10 +180,34 @@ class FcnTokenHead(nn.Module):
         column = tokens.tokens.T[None, :, :, None]  # (1, c, n, 1)
         return TokenScores(self.head(column)[0, :, :, 0].T, None)
 
+    def probs(self, scores: TokenScores, tokens: RaggedTokens) -> Float[Tensor, "n k"]:
+        del tokens
+        return scores.logits.softmax(-1)
+
+    def output(
+        self, scores: TokenScores, alive: AliveTokens, before: Float[Tensor, "b k h w"] | None
+    ) -> ClassLogits:
+        logits = on_grid(scores.logits, alive, before)
+        return ClassLogits(logits, alive.input_size, alive.cover.padded_size)
+
+    def as_before(self, output: SegOutput) -> Float[Tensor, "b k h w"]:
+        """Class logits as they are. Ours of masks and classes: the logarithm of their product."""
+        if not isinstance(output, CellPresence):
+            return output.mask_logits
+        return output.cell_scores().clamp_min(torch.finfo(torch.float32).eps).log()
+
+    def last(self, alive: AliveTokens, settled: SegOutput | None) -> SegOutput:
+        """As of every head. Beside logarithms of products, its own logits are those of their softmax."""
+        if not isinstance(settled, CellPresence):
+            return super().last(alive, settled)
+        scores = self(alive.tokens)
+        scores = scores._replace(logits=F.log_softmax(scores.logits, -1))
+        return self.output(scores, alive, self.as_before(settled))
+
 
 def create_token_head(
     kind: HeadKind, in_channels: int, num_classes: int, config: TokenHeadsConfig
-) -> AtmTokenHead | FcnTokenHead:
+) -> TokenHead:
     """A head of a kind."""
     if kind == "atm":
         return AtmTokenHead(in_channels, num_classes, config)
@@ -143,67 +235,24 @@ class TokenHeads(nn.Module):
         )
         self.head = create_token_head(config.kind, in_channels, num_classes, config)
 
-    def read_exit(
-        self, number: int, alive: AliveTokens, before: SegOutput | None
-    ) -> tuple[SegOutput, Float[Tensor, "n k"]]:
-        """The prediction at an exit, and the probabilities of the tokens that are left.
-
-        Args:
-            number: Of the exit.
-            alive: The tokens.
-            before: The prediction of the exit before.
-        """
-        scores = self.exits[number](alive.tokens)
-        return self._output(scores, alive, before), token_probs(scores, alive.tokens)
-
-    def forward(self, alive: AliveTokens, before: SegOutput | None) -> SegOutput:
-        """The prediction behind the last block; `before` is that of the last exit, where it was run."""
-        scores = self.head(alive.tokens)
-        if before is not None and self.config.kind != self.config.auxiliary:
-            before = _translated(before, self.config.kind)
-            if self.config.kind == "fcn":
-                scores = scores._replace(logits=F.log_softmax(scores.logits, -1))
-        return self._output(scores, alive, before)
-
-    def _output(
-        self, scores: TokenScores, alive: AliveTokens, before: SegOutput | None
-    ) -> SegOutput:
-        """The scores of the tokens on the grid, over those of the heads before."""
-        tokens, (height, width) = alive.tokens, alive.grid
-        batch, num_cells = len(tokens.lengths), height * width
-        cells = scores.logits  # (n, k): of all cells in order, unless some are gone
-        if len(cells) != batch * num_cells:
-            if before is None:
-                canvas = cells.new_zeros(batch * num_cells, cells.shape[1])
-            else:
-                canvas = before.mask_logits.permute(0, 2, 3, 1).flatten(0, 2).to(cells.dtype)
-            cells = canvas.index_copy(0, tokens.rows(num_cells), cells)
-        masks = cells.view(batch, height, width, -1).permute(0, 3, 1, 2)
-        readout = "logits" if scores.class_logits is None else "cell_presence"
-        return SegOutput(masks, scores.class_logits, readout, alive.input_size, alive.padded_size)
+    def forward(self, features: Features) -> SegOutput:
+        """The prediction behind the last block."""
+        head = self.head
+        assert isinstance(head, TokenHead)
+        return head.last(features.alive, features.settled)
 
 
-def token_probs(scores: TokenScores, tokens: RaggedTokens) -> Float[Tensor, "n k"]:
-    """Class probabilities of the tokens that a head has read."""
-    if scores.class_logits is None:
-        return scores.logits.softmax(-1)
-    present = scores.class_logits.softmax(-1)[..., 0]  # (b, k)
-    return scores.logits.sigmoid() * present[images_of(tokens.lengths, present.device)]
-
-
-def _translated(output: SegOutput, kind: HeadKind) -> SegOutput:
-    """A prediction in the terms of the other kind of head; thesis table 5.6 mixes them and does not say how.
-
-    Ours: class logits become the mask logits whose sigmoid is their probability, which the last head's classes then
-    weigh as they weigh all masks; masks and classes become the logarithm of their product, beside which the other
-    tokens have the logarithm of their softmax.
-    """
-    eps = torch.finfo(torch.float32).eps
-    if kind == "atm":
-        probs = output.mask_logits.float().softmax(1)
-        masks = torch.logit(probs, eps)
-    else:
-        assert output.class_logits is not None
-        probs = presence_probs(output.mask_logits.float(), output.class_logits.float())
-        masks = probs.clamp_min(eps).log()
-    return SegOutput(masks, None, "logits", output.input_size, output.padded_size)
+def on_grid(
+    logits: Float[Tensor, "n k"], alive: AliveTokens, before: Float[Tensor, "b k h w"] | None
+) -> Float[Tensor, "b k h w"]:
+    """The logits of the tokens on the grid, over those from before; 0 where there are none."""
+    tokens, (height, width) = alive.tokens, alive.cover.grid
+    batch, num_cells = len(tokens.lengths), height * width
+    cells = logits  # (n, k): of all cells in order, unless some are gone
+    if len(cells) != batch * num_cells:
+        if before is None:
+            canvas = cells.new_zeros(batch * num_cells, cells.shape[1])
+        else:
+            canvas = before.permute(0, 2, 3, 1).flatten(0, 2).to(cells.dtype)
+        cells = canvas.index_copy(0, tokens.rows(num_cells), cells)
+    return cells.view(batch, height, width, -1).permute(0, 3, 1, 2)

@@ -13,11 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from vitseg.decoders.feature_pyramid import SimpleFeaturePyramid
+from vitseg.features import Features
 from vitseg.layers.conv_norm import ConvBatchNormRelu
 from vitseg.layers.fcn_head import FcnHead
 from vitseg.layers.pyramid_pooling import PyramidPooling
 from vitseg.layers.resize import resize_map
-from vitseg.types import Features, SegOutput, spatial_size
+from vitseg.outputs import ClassLogits
+from vitseg.types import spatial_size
 
 
 class UperNetDecoderConfig(BaseModel):
@@ -44,7 +46,7 @@ class UperNetDecoderConfig(BaseModel):
 class UperNetDecoder(nn.Module):
     """Pyramid pooling, top-down sums, and a fusion of all levels at the size of the finest.
 
-    The auxiliary output is in `SegOutput.aux` as "auxiliary", in training only.
+    The auxiliary head's output is among the extras as "auxiliary", in training only.
 
     Args:
         in_channels: Width of each feature map, shallow to deep.
@@ -74,7 +76,7 @@ class UperNetDecoder(nn.Module):
         if config.auxiliary_dim is not None:
             self.auxiliary = FcnHead(lower[-1], config.auxiliary_dim, num_classes, config.dropout)
 
-    def forward(self, features: Features) -> SegOutput:
+    def forward(self, features: Features) -> ClassLogits:
         """Class logits at the size of the finest level; the auxiliary ones in training.
 
         Raises:
@@ -91,8 +93,7 @@ class UperNetDecoder(nn.Module):
         size = spatial_size(merged[0])
         fused = self.fuse(torch.cat([resize_map(x, size) for x in merged], dim=1))
         logits = self.classifier(self.dropout(fused))
-        sizes = (features.input_size, features.padded_size)
-        aux = {}
+        extras = {}
         if self.training and self.auxiliary is not None:
-            aux["auxiliary"] = SegOutput(self.auxiliary(levels[-2]), None, "logits", *sizes)
-        return SegOutput(logits, None, "logits", *sizes, aux=aux)
+            extras["auxiliary"] = ClassLogits(self.auxiliary(levels[-2]), *features.sizes)
+        return ClassLogits(logits, *features.sizes, extras=extras)

@@ -12,18 +12,18 @@ from typing import Literal, cast
 import torch
 
 from vitseg.backbones.patches import require_resizable_patch, with_patch_size
-from vitseg.backbones.plain_vit import PlainViT
-from vitseg.backbones.pruned import PrunedViT
-from vitseg.backbones.pruning import CONFIDENCE_RULES, PruningConfig
+from vitseg.backbones.steps.exit import pruning_of, set_pruning
+from vitseg.backbones.steps.exit_rules import RULES, PruningConfig
+from vitseg.backbones.vit import PlainViT
 from vitseg.checkpoint.model_dir import ModelRecord, load_model
 from vitseg.config import parse
 from vitseg.decoders.token_heads import TokenHeads
 from vitseg.errors import ConfigError
 from vitseg.inference.config import InferenceConfig
 from vitseg.inference.predictor import Predictor
-from vitseg.methods.dtop import DtopConfig, DtopModel, build
-from vitseg.methods.prunable import from_setr
-from vitseg.methods.setr import SetrConfig
+from vitseg.methods import METHODS
+from vitseg.methods.dtop import DtopConfig
+from vitseg.methods.model import SegmentationModel
 
 Kind = Literal["unpruned", "pruned", "smaller input", "larger patch"]
 
@@ -53,22 +53,23 @@ class Setting:
     scale: float = 1.0
 
     @property
-    def model(self) -> DtopModel:
-        return cast(DtopModel, self.predictor.model)
+    def model(self) -> SegmentationModel:
+        return self.predictor.model
 
     @property
     def vit(self) -> PlainViT:
-        return cast(PrunedViT, self.model.backbone).vit
+        return cast(PlainViT, self.model.backbone)
 
     @property
     def exits(self) -> tuple[int, ...]:
         """Numbers of the exits, from 0, at which tokens may leave."""
         num_exits = len(cast(TokenHeads, self.model.decoder).exits)
-        return tuple(number for number in range(num_exits) if self.pruning.acts_at(number))
+        rule = self.pruning.build()
+        return tuple(number for number in range(num_exits) if rule.acts_at(number))
 
     def activate(self) -> Predictor:
         """The predictor, with the model's rule set to this setting's."""
-        self.model.pruning = self.pruning
+        set_pruning(self.vit, self.pruning)
         return self.predictor
 
     @property
@@ -81,46 +82,49 @@ class Setting:
         )
 
 
-def load_prunable(path: Path | str) -> tuple[DtopModel, ModelRecord]:
+def load_prunable(path: Path | str) -> tuple[SegmentationModel, ModelRecord]:
     """A model whose tokens can leave early, read as DToP.
 
     Args:
-        path: As for `load_model`: of method dtop, or a SETR that `from_setr` takes.
+        path: As for `load_model`: of a method with heads that judge tokens before the last block.
 
     Raises:
         CheckpointError: There is no sound model.
         ConfigError: No head of the model judges tokens before the last block, or its rule has no threshold.
     """
     model, record = load_model(path)
-    if record.method == "dtop":
-        require_threshold(cast(DtopModel, model).pruning)
-        return cast(DtopModel, model), record
-    if record.method != "setr":
+    config = parse(METHODS[record.method], record.architecture)
+    try:
+        found = config.prunable(model.state_dict())
+    except ConfigError as error:
+        raise ConfigError(f"{path} cannot be pruned: {error}") from error
+    if found is None:
         raise ConfigError(
             f"{path} is a {record.method}, which has no heads that judge tokens before the last block, so none can "
             "leave. Models of method dtop have them, and SETR's naive ones with decoder.auxiliary: train one of these."
         )
-    try:
-        config, state = from_setr(parse(SetrConfig, record.architecture), model.state_dict())
-    except ConfigError as error:
-        raise ConfigError(f"{path} cannot be pruned: {error}") from error
-    dtop = build(config, record.classes.num_classes, record.image_size, load_pretrained=False)
-    dtop.load_state_dict(state)
-    architecture = config.model_dump(mode="json")
-    return dtop.eval(), record.model_copy(update={"method": "dtop", "architecture": architecture})
+    pruned, state = found
+    if pruned is config:
+        require_threshold(pruning_of(cast(PlainViT, model.backbone)).config)
+        return model, record
+    model = pruned.build(record.classes.num_classes, record.image_size, load_pretrained=False)
+    model.load_state_dict(state)
+    changes = {"method": METHODS.name_of(pruned), "architecture": pruned.model_dump(mode="json")}
+    return model.eval(), record.model_copy(update=changes)
 
 
 def require_threshold(pruning: PruningConfig) -> None:
     """Raise ConfigError unless the rule has a confidence threshold."""
-    if pruning.rule not in CONFIDENCE_RULES:
+    allowed = [name for name, rule in RULES.items() if "threshold" in rule.fields]
+    if pruning.rule not in allowed:
         raise ConfigError(
             f"pruning.rule {pruning.rule} has no threshold: there is nothing to tune. Allowed are models of the rules "
-            f"{', '.join(CONFIDENCE_RULES)}; vitseg profile and vitseg evaluate measure this one."
+            f"{', '.join(allowed)}; vitseg profile and vitseg evaluate measure this one."
         )
 
 
 def make_settings(
-    model: DtopModel, record: ModelRecord, device: torch.device, thresholds: Sequence[float]
+    model: SegmentationModel, record: ModelRecord, device: torch.device, thresholds: Sequence[float]
 ) -> tuple[list[Setting], dict[str, str]]:
     """All settings, the unpruned model first, and why others are left out, by name.
 
@@ -134,12 +138,13 @@ def make_settings(
     """
     larger, left_out = _larger_patches(model, record)  # before the model goes to the device
     predictor = Predictor(model, record, device)
-    unpruned = _pruning(model.pruning, 1.0, None)
+    own = pruning_of(cast(PlainViT, model.backbone)).config
+    unpruned = _pruning(own, 1.0, None)
     settings = [Setting("unpruned", "unpruned", predictor, unpruned)]
     for exits in _subsets(len(cast(TokenHeads, model.decoder).exits)):
         for threshold in sorted({*thresholds} - {1.0}):
             name = f"threshold {threshold:g} at {exits_name(exits)}"
-            pruning = _pruning(model.pruning, threshold, exits)
+            pruning = _pruning(own, threshold, exits)
             settings.append(Setting(name, "pruned", predictor, pruning))
     for scale in SCALES:
         inference = smaller_input(predictor.inference, scale).model_dump(mode="json")
@@ -182,12 +187,12 @@ def smaller_input(inference: InferenceConfig, scale: float) -> InferenceConfig:
 
 
 def _larger_patches(
-    model: DtopModel, record: ModelRecord
-) -> tuple[dict[str, tuple[DtopModel, ModelRecord]], dict[str, str]]:
+    model: SegmentationModel, record: ModelRecord
+) -> tuple[dict[str, tuple[SegmentationModel, ModelRecord]], dict[str, str]]:
     """The models, and why others cannot be had."""
     config = parse(DtopConfig, record.architecture, "architecture")
-    vit = cast(PrunedViT, model.backbone).vit
-    found: dict[str, tuple[DtopModel, ModelRecord]] = {}
+    vit = cast(PlainViT, model.backbone)
+    found: dict[str, tuple[SegmentationModel, ModelRecord]] = {}
     left_out: dict[str, str] = {}
     for ratio in PATCH_RATIOS:
         side = round(vit.patch_size[0] * ratio)
@@ -196,9 +201,9 @@ def _larger_patches(
             backbone = config.backbone.model_copy(update={"patch_size": side})
             changed = config.model_copy(update={"backbone": backbone})
             size = record.image_size
-            copy = build(changed, record.classes.num_classes, size, load_pretrained=False)
-            new = cast(PrunedViT, copy.backbone).vit
-            copy.load_state_dict(with_patch_size(model.state_dict(), vit, new, "backbone.vit."))
+            copy = changed.build(record.classes.num_classes, size, load_pretrained=False)
+            new = cast(PlainViT, copy.backbone)
+            copy.load_state_dict(with_patch_size(model.state_dict(), vit, new, "backbone."))
         except ConfigError as error:
             left_out[f"patch {side}"] = str(error)
             continue

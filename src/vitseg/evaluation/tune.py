@@ -26,7 +26,7 @@ from vitseg.inference.modes import image_scores
 from vitseg.inference.operations import count_operations
 from vitseg.inference.scores import label_map
 from vitseg.inference.timing import alternating_medians
-from vitseg.methods import SegmentationModel
+from vitseg.methods.model import SegmentationModel
 
 TIMED_IMAGES = 16
 """Images, spread over the split, on which times and multiply-adds are taken."""

@@ -17,7 +17,8 @@ from vitseg.decoders.nrd import RESULT_STRIDE, NrdDecoder
 from vitseg.errors import ConfigError
 from vitseg.inference.predictor import ImageSource, Predictor, as_rgb
 from vitseg.inference.scores import OutputScores, label_map, resized
-from vitseg.types import Segmentation, Size
+from vitseg.inference.segmentation import Segmentation
+from vitseg.types import Size
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from jaxtyping import Bool, Integer
 from vitseg.errors import ConfigError
 from vitseg.inference.predictor import ImageSource, Predictor, as_rgb
 from vitseg.inference.scores import OutputScores, label_map, resized
+from vitseg.inference.segmentation import Segmentation
 from vitseg.methods.dtop import DtopModel
-from vitseg.types import Segmentation, Size
+from vitseg.types import Size
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from vitseg.decoders.task_decoders import TaskDecoders
 from vitseg.errors import ConfigError
 from vitseg.inference.predictor import ImageSource, Predictor, as_rgb
 from vitseg.inference.scores import OutputScores, full_scores, resized
-from vitseg.types import Segmentation
+from vitseg.inference.segmentation import Segmentation
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,11 @@ from vitseg.inference.scores import (
     OutputScores,
     ScoreMap,
     TensorScores,
-    distribution_of,
     full_scores,
-    pixel_scores,
     resized,
 )
-from vitseg.types import SegOutput, Size
+from vitseg.outputs import SegOutput
+from vitseg.types import Size
 
 Model = Callable[[Tensor], SegOutput]
 
@@ -90,7 +89,7 @@ def slide(
         for left in lefts:
             window = image[..., top : top + crop_size[0], left : left + crop_size[1]]
             output = model(window)
-            scores = pixel_scores(output)[0].float()
+            scores = output.scores()[0]
             if blend != "mean":
                 scores = scores * weights
             if total is None:
@@ -100,7 +99,7 @@ def slide(
     # The weights are the product of their middle column and row, where the other factor is 1; so are their sums.
     down = _summed(weights[:, weights.shape[1] // 2], tops, height)
     right = _summed(weights[weights.shape[0] // 2], lefts, width)
-    return TensorScores(total.div_(down[:, None] * right[None, :]), distribution_of(output))
+    return TensorScores(total.div_(down[:, None] * right[None, :]), output.distribution)
 
 
 def window_starts(length: int, crop: int, stride: int) -> list[int]:

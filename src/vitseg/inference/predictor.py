@@ -19,8 +19,9 @@ from vitseg.images.preprocess import Preprocessing, to_tensor
 from vitseg.inference.config import InferenceConfig
 from vitseg.inference.modes import image_scores
 from vitseg.inference.scores import ScoreMap, label_map
-from vitseg.methods import SegmentationModel
-from vitseg.types import Segmentation, Size
+from vitseg.inference.segmentation import Segmentation
+from vitseg.methods.model import SegmentationModel
+from vitseg.types import Size
 
 ImageSource = str | Path | Image.Image | np.ndarray
 

@@ -24,7 +24,7 @@ from vitseg.images.preprocess import Preprocessing, to_tensor
 from vitseg.inference.modes import Model
 from vitseg.inference.operations import Part, count_operations, peak_memory
 from vitseg.inference.scores import OutputScores, label_map
-from vitseg.methods import SegmentationModel
+from vitseg.methods.model import SegmentationModel
 from vitseg.types import Size, spatial_size
 
 PARTS: tuple[Part, ...] = ("backbone", "decoder")

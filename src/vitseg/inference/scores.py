@@ -7,84 +7,21 @@ are a source that hands out rows on demand, and labels are taken strip by strip;
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Float32, Integer
 from torch import Tensor
 
 from vitseg.errors import VitsegError
-from vitseg.layers.presence import presence_probs
-from vitseg.types import SegOutput, Size
+from vitseg.layers.resize import resize_map
+from vitseg.outputs import Distribution, SegOutput
+from vitseg.types import Size
 
 STRIP_ELEMENTS = 1_500_000
 """Scores (classes x pixels) per strip: 6 MB in float32. Smaller strips upsample more rows than they give, larger ones
 leave the processor's cache: `benchmarks/fused_labels.py`."""
-
-Distribution = Literal["share", "softmax"]
-"""What makes the scores of a pixel probabilities: division by their sum, none being negative; or the softmax."""
-
-
-def pixel_scores(
-    output: SegOutput, rows: tuple[int, int] | None = None
-) -> Float[Tensor, "b k R W"]:
-    """Class scores Y (see `SegOutput`) at the size of the images that went in.
-
-    Args:
-        output: Masks over the token grid, with class logits where its readout has some.
-        rows: Half-open range of pixel rows; all rows where not given.
-    """
-    if output.readout == "joined":
-        return torch.cat([pixel_scores(part, rows) for part in output.parts], dim=1)
-    height, width = output.input_size
-    start, stop = rows or (0, height)
-    cells, class_logits = output.mask_logits, output.class_logits
-    if output.readout == "cell_presence":
-        assert class_logits is not None
-        cells = presence_probs(cells, class_logits)
-    masks = upsample_rows(cells, output.padded_size, start, stop)[..., :width]
-    if output.readout in ("logits", "cell_presence"):
-        return masks
-    assert class_logits is not None
-    if output.readout == "presence":
-        return presence_probs(masks, class_logits)
-    masks = masks.sigmoid()
-    probs = class_logits.softmax(-1)
-    pixels = masks.permute(0, 2, 3, 1)  # (b, R, W, q): a view where the maps are channels-last
-    scores = pixels.flatten(1, 2) @ probs[..., :-1]  # (b, R*W, k)
-    return scores.unflatten(1, pixels.shape[1:3]).permute(0, 3, 1, 2)
-
-
-def distribution_of(output: SegOutput) -> Distribution:
-    """How the scores of an output become probabilities, also when they are averaged or resized."""
-    return "softmax" if output.readout == "logits" else "share"
-
-
-def upsample_rows(
-    maps: Float[Tensor, "b q h w"], size: Size, start: int, stop: int
-) -> Float[Tensor, "b q R W"]:
-    """Rows [start, stop) of the bilinear resize (align_corners=False) of `maps` to `size`."""
-    height = maps.shape[-2]
-    if (start, stop) == (0, size[0]) or height == size[0]:
-        rows = maps if height != size[0] else maps[..., start:stop, :]
-        target = (stop - start, size[1])
-        return rows if rows.shape[-2:] == target else _bilinear(rows, target)
-    position = (torch.arange(start, stop, device=maps.device) + 0.5) * (height / size[0]) - 0.5
-    position = position.clamp(min=0)
-    above = position.floor().long()
-    below = (above + 1).clamp(max=height - 1)
-    rows = torch.lerp(
-        maps[..., above, :], maps[..., below, :], (position - above).to(maps.dtype)[:, None]
-    )
-    if maps.is_contiguous(memory_format=torch.channels_last):
-        rows = rows.contiguous(memory_format=torch.channels_last)  # indexing has changed the layout
-    return _bilinear(rows, (stop - start, size[1]))
-
-
-def _bilinear(maps: Tensor, size: Size) -> Tensor:
-    return F.interpolate(maps, size, mode="bilinear", align_corners=False)
 
 
 @runtime_checkable
@@ -112,28 +49,14 @@ class OutputScores:
     """Scores of one image of a model's output."""
 
     def __init__(self, output: SegOutput, index: int = 0):
-        self.output = _of_image(output, index)
+        self.output = output.of_image(index)
         self.size = output.input_size
         self.num_classes = output.num_classes
         self.min_rows = 1
-        self.distribution: Distribution = distribution_of(output)
+        self.distribution: Distribution = output.distribution
 
     def rows(self, start: int, stop: int) -> Float[Tensor, "k R W"]:
-        return pixel_scores(self.output, rows=(start, stop))[0]
-
-
-def _of_image(output: SegOutput, index: int) -> SegOutput:
-    """One image's output in float32, without the earlier stages."""
-    class_logits = output.class_logits
-    return SegOutput(
-        # Channels-last, the rows of a strip are upsampled, mixed and compared without a transposition.
-        output.mask_logits[index : index + 1].float().contiguous(memory_format=torch.channels_last),
-        None if class_logits is None else class_logits[index : index + 1].float(),
-        output.readout,
-        output.input_size,
-        output.padded_size,
-        parts=tuple(_of_image(part, index) for part in output.parts),
-    )
+        return self.output.scores((start, stop))[0]
 
 
 class TensorScores:
@@ -174,8 +97,7 @@ class ResizedScores:
         below = (above + 1).clamp(max=last)
         weight = (position - above).clamp(0, 1).to(band.dtype)[:, None]
         rows = torch.lerp(band[..., above - first, :], band[..., below - first, :], weight)
-        if rows.shape[-1] != self.size[1]:
-            rows = _bilinear(rows, (stop - start, self.size[1]))
+        rows = resize_map(rows, (stop - start, self.size[1]))
         return rows[0]
 
 
@@ -210,7 +132,7 @@ def labels_and_confidence(
 ) -> tuple[Integer[np.ndarray, "H W"], Float32[np.ndarray, "H W"]]:
     """The labels of `label_map` with the probability of each, in [0, 1].
 
-    Class logits (the readout "logits" of `SegOutput`) go through a softmax. Of other scores, the probability of a
+    Class logits (`ClassLogits`) go through a softmax. Of other scores, the probability of a
     class at a pixel is its share of their sum: a mean of softmaxes sums to 1 and so stays as it is; the scores Y of a
     SegViT are no distribution before. Where every share is 0, the probability is 0.
 

@@ -33,6 +33,13 @@ class RaggedTokens:
         return images_of(self.lengths, self.cells.device) * num_cells + self.cells
 
 
+def packed_map(x: Float[Tensor, "b c h w"]) -> RaggedTokens:
+    """The cells of a map as packed tokens, none of which is missing."""
+    batch, num_cells = len(x), x.shape[2] * x.shape[3]
+    cells = torch.arange(num_cells, device=x.device).repeat(batch)
+    return RaggedTokens(x.flatten(2).transpose(1, 2).flatten(0, 1), cells, (num_cells,) * batch)
+
+
 def ragged_attention(
     q: Float[Tensor, "1 heads m d"],
     k: Float[Tensor, "1 heads n d"],

@@ -6,48 +6,18 @@ weight 0.1), focal 20, dice 1; the same for every stage. Kind "pixels" is the ro
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from vitseg.classes import IGNORE_INDEX
-from vitseg.config import given_fields
 from vitseg.losses.cross_entropy import pixel_cross_entropy
 from vitseg.losses.mask import focal_and_dice
-from vitseg.losses.pixel_scores import full_scores, upsample_masks
 from vitseg.losses.processes import mean_over_processes
-from vitseg.types import SegOutput, spatial_size
-
-
-class AtmLossConfig(BaseModel):
-    """What is supervised, and the weights of the terms."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: Literal["masks", "pixels"] = Field(
-        default="masks",
-        description="masks: class and mask of every query, each on its own (the paper's); pixels: cross-entropy of the "
-        "class scores of every pixel, in which the two are one",
-    )
-    class_weight: float = Field(default=1.0, ge=0, description="weight of the class cross-entropy")
-    focal_weight: float = Field(default=20.0, ge=0, description="weight of the focal mask loss")
-    dice_weight: float = Field(default=1.0, ge=0, description="weight of the dice mask loss")
-    no_object_weight: float = Field(
-        default=0.1, gt=0, description="weight of absent classes within the cross-entropy"
-    )
-
-    @model_validator(mode="after")
-    def _weights_belong_to_masks(self) -> AtmLossConfig:
-        given = given_fields(self, but=("kind",))
-        if self.kind == "pixels" and given:
-            raise ValueError(
-                f'{", ".join(given)} belong to kind "masks": set it, or leave them out'
-            )
-        return self
+from vitseg.outputs import QueryMasks, SegOutput
+from vitseg.supervision import AtmLossConfig
+from vitseg.types import spatial_size
 
 
 class AtmLoss(nn.Module):
@@ -56,7 +26,7 @@ class AtmLoss(nn.Module):
     Only classes that occur in an image have a mask loss there. Pixels with the ignore label are negatives of every
     mask: the reference does not leave them out, and the published weights were trained so.
 
-    Kind "pixels" takes the scores Y of `SegOutput` as the logits of an ordinary cross-entropy, without a class loss of
+    Kind "pixels" takes the output's scores as the logits of an ordinary cross-entropy, without a class loss of
     its own: the ablation is of supervising classes and masks jointly. It is the mean over all pixels, in which those
     with the ignore label are 0, as in the toolkit of the papers.
 
@@ -83,11 +53,11 @@ class AtmLoss(nn.Module):
             `loss_ce`, `loss_mask` (focal) and `loss_dice` of the final output, or of kind "pixels" `loss_pixel`, and
             of each earlier stage with its name appended.
         """
-        stages = {"": output, **{f"_{name}": stage for name, stage in output.aux.items()}}
+        assert spatial_size(labels) == output.input_size
         if self.config.kind == "pixels":
             return {
                 f"loss_pixel{name}": self._pixel_loss(stage, labels)
-                for name, stage in stages.items()
+                for name, stage in output.supervised()
             }
         present = present_classes(labels, output.num_classes)  # (b, k)
         weights = self._weights(
@@ -99,15 +69,11 @@ class AtmLoss(nn.Module):
         # Half as wide, the labels are gathered for every pair in half the time.
         targets = (labels.int()[image] == cls[:, None, None]).flatten(1)  # (pairs, H*W)
         terms: dict[str, Tensor] = {}
-        for name, stage in stages.items():
-            logits = stage.class_logits
-            assert logits is not None
-            terms["loss_ce" + name] = self.config.class_weight * self._class_loss(
-                logits, present, weights
-            )
-            masks = upsample_masks(
-                stage.mask_logits[image, cls], stage, spatial_size(labels)
-            ).flatten(1)
+        for name, stage in output.supervised():
+            assert isinstance(stage, QueryMasks)
+            class_loss = self._class_loss(stage, present, weights)
+            terms["loss_ce" + name] = self.config.class_weight * class_loss
+            masks = stage.at_pixels(stage.mask_logits[image, cls][:, None]).flatten(1)
             focal, dice = (
                 (losses * pair_weights).sum() / total for losses in focal_and_dice(masks, targets)
             )
@@ -117,24 +83,20 @@ class AtmLoss(nn.Module):
 
     def _class_loss(
         self,
-        class_logits: Float[Tensor, "b q k1"],
+        output: QueryMasks,
         present: Bool[Tensor, "b k"],
         weights: Float[Tensor, "b k"],
     ) -> Float[Tensor, ""]:
         """The mean of the queries' cross-entropies, weighted by the classes that are their targets."""
-        num_logits = class_logits.shape[-1]
-        index = torch.arange(present.shape[1], device=present.device)
-        here = torch.zeros_like(index) if num_logits == 2 else index
-        targets = torch.where(present, here, num_logits - 1)  # (b, q)
+        targets = output.class_targets(present)  # (b, q)
         terms = F.cross_entropy(
-            class_logits.float().flatten(0, 1), targets.flatten(), reduction="none"
+            output.class_logits.float().flatten(0, 1), targets.flatten(), reduction="none"
         )
         weights = torch.where(present, weights, self.config.no_object_weight).flatten()  # (b*q,)
         return (terms * weights).sum() / weights.sum()
 
     def _pixel_loss(self, output: SegOutput, labels: Int[Tensor, "b H W"]) -> Float[Tensor, ""]:
-        scores = full_scores(output, spatial_size(labels))
-        return pixel_cross_entropy(scores, labels, "all", self.class_weights)
+        return pixel_cross_entropy(output.scores(), labels, "all", self.class_weights)
 
     def _weights(self, present: Bool[Tensor, "b k"]) -> Float[Tensor, "b k"]:
         if self.class_weights is None:

@@ -5,43 +5,18 @@ Source: SETR (CVPR 2021), section 4.1: cross-entropy of the head and, with weigh
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from vitseg.classes import IGNORE_INDEX
-from vitseg.losses.pixel_scores import full_scores
-from vitseg.types import SegOutput, spatial_size
-
-MeanOver = Literal["all", "labelled"]
-
-
-class PixelLossConfig(BaseModel):
-    """The mean, and the weight of auxiliary outputs."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    mean_over: MeanOver = Field(
-        default="all",
-        description="what the sum over labelled pixels is divided by: all pixels, those with the ignore label too (as "
-        "mmsegmentation and so SETR do), or the labelled ones alone (as torch does)",
-    )
-    auxiliary_weight: float = Field(
-        default=0.4, ge=0, description="weight of each auxiliary output; the main one has 1"
-    )
-    hardest_pixels: int | None = Field(
-        default=None,
-        ge=1,
-        description="pixels per image, of highest loss in the batch, that count in the main output's sum (OHEM, in "
-        "some SeMask recipes); the mean is still over what mean_over says; null: all",
-    )
+from vitseg.outputs import SegOutput
+from vitseg.supervision import MeanOver, PixelLossConfig
+from vitseg.types import spatial_size
 
 
 class PixelLoss(nn.Module):
-    """The cross-entropy of an output and of each of its auxiliary outputs.
+    """The cross-entropy of an output, and of each of its stages and extras, which are auxiliary here.
 
     Args:
         config: See `PixelLossConfig`.
@@ -65,7 +40,8 @@ class PixelLoss(nn.Module):
             `loss_pixel` of the output, and of each auxiliary output with its name appended.
         """
         terms = {"loss_pixel": self._term(output, labels, self.config.hardest_pixels)}
-        for name, auxiliary in output.aux.items():
+        stages = {stage.name: stage for stage in output.stages}
+        for name, auxiliary in {**stages, **output.extras}.items():
             term = self.config.auxiliary_weight * self._term(auxiliary, labels)
             terms[f"loss_pixel_{name}"] = term
         return terms
@@ -73,9 +49,9 @@ class PixelLoss(nn.Module):
     def _term(
         self, output: SegOutput, labels: Int[Tensor, "b H W"], hardest: int | None = None
     ) -> Float[Tensor, ""]:
-        scores = full_scores(output, spatial_size(labels))
+        assert spatial_size(labels) == output.input_size
         mean_over, weights = self.config.mean_over, self.class_weights
-        return pixel_cross_entropy(scores, labels, mean_over, weights, hardest)
+        return pixel_cross_entropy(output.scores(), labels, mean_over, weights, hardest)
 
 
 def pixel_cross_entropy(

@@ -14,22 +14,24 @@ from __future__ import annotations
 
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
-from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitseg.classes import IGNORE_INDEX
-from vitseg.types import SegOutput, Size, spatial_size
+from vitseg.outputs import SegOutput
+from vitseg.supervision import EdgeLossConfig
+from vitseg.types import Size, spatial_size
 
 
-class EdgeLossConfig(BaseModel):
-    """Weight and target of the edge loss."""
+class EdgeLoss(nn.Module):
+    """`edge_loss` as a module, of the extra "edges"."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    def __init__(self, config: EdgeLossConfig):
+        super().__init__()
+        self.config = config
 
-    weight: float = Field(default=1.0, ge=0, description="weight of the edge cross-entropy")
-    width: int = Field(
-        default=1, ge=1, description="pixels on each side of a boundary that count as edge"
-    )
+    def forward(self, output: SegOutput, labels: Int[Tensor, "b H W"]) -> dict[str, Tensor]:
+        """`loss_edges`; see `edge_loss`."""
+        return {"loss_edges": edge_loss(output, labels, self.config)}
 
 
 def edge_loss(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,8 +18,7 @@ from torch import Tensor
 
 from vitseg.classes import IGNORE_INDEX
 from vitseg.losses.mask import ALPHA
-
-MaskLoss = Literal["cross_entropy", "focal"]
+from vitseg.supervision import MaskLoss
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,14 @@ nor in the losses.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from vitseg.classes import IGNORE_INDEX
-from vitseg.config import given_fields
 from vitseg.losses.atm import present_classes
 from vitseg.losses.mask import dice_loss, focal_terms
 from vitseg.losses.mask_points import (
@@ -27,71 +27,11 @@ from vitseg.losses.mask_points import (
     logits_at_points,
     uncertain_points,
 )
-from vitseg.losses.matching import Costs, ImageTargets, MaskLoss, match, targets_at
+from vitseg.losses.matching import Costs, ImageTargets, match, targets_at
 from vitseg.losses.processes import mean_over_processes
-from vitseg.types import SegOutput, Size, spatial_size
-
-
-class SetPredictionLossConfig(BaseModel):
-    """Weights of the terms, in the matching and in the loss, and where masks are compared."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    class_weight: float = Field(default=2.0, ge=0, description="weight of the class cross-entropy")
-    mask_weight: float = Field(default=5.0, ge=0, description="weight of mask_loss")
-    dice_weight: float = Field(default=5.0, ge=0, description="weight of the dice mask loss")
-    no_object_weight: float = Field(
-        default=0.1,
-        gt=0,
-        description="weight of unmatched queries within the class cross-entropy",
-    )
-    mask_loss: MaskLoss = Field(
-        default="cross_entropy",
-        description="binary cross-entropy of the masks' pixels, or the focal loss (MaskFormer)",
-    )
-    points: int | None = Field(
-        default=None,
-        ge=1,
-        description="points per mask at which masks are compared, drawn anew in every step; null: all cells of the "
-        "predicted masks",
-    )
-    oversample: float = Field(
-        default=3.0, ge=1, description="with points: candidates per point of the loss"
-    )
-    importance: float = Field(
-        default=0.75,
-        ge=0,
-        le=1,
-        description="with points: share of the loss' points that are the least certain candidates",
-    )
-
-    @model_validator(mode="after")
-    def _sampling_belongs_to_points(self) -> SetPredictionLossConfig:
-        given = [name for name in given_fields(self) if name in ("oversample", "importance")]
-        if self.points is None and given:
-            raise ValueError(
-                f"{' and '.join(given)} belong to points: give it a number, or leave them out"
-            )
-        return self
-
-
-class Mask2FormerLossConfig(SetPredictionLossConfig):
-    """The same, at points, as Mask2Former was trained."""
-
-    points: int | None = Field(
-        default=12544, ge=1, description="points per mask (112 x 112); null: all cells of the masks"
-    )
-
-
-class MaskFormerLossConfig(SetPredictionLossConfig):
-    """The same with MaskFormer's weights, and its focal loss."""
-
-    class_weight: float = Field(default=1.0, ge=0, description="weight of the class cross-entropy")
-    mask_weight: float = Field(default=20.0, ge=0, description="weight of mask_loss")
-    dice_weight: float = Field(default=1.0, ge=0, description="weight of the dice mask loss")
-    mask_loss: MaskLoss = Field(
-        default="focal", description="focal loss of the masks' pixels, or binary cross-entropy"
-    )
+from vitseg.outputs import MixedMasks
+from vitseg.supervision import SetPredictionLossConfig
+from vitseg.types import Size, spatial_size
 
 
 class SetPredictionLoss(nn.Module):
@@ -108,7 +48,7 @@ class SetPredictionLoss(nn.Module):
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", class_weights, persistent=False)
 
-    def forward(self, output: SegOutput, labels: Int[Tensor, "b H W"]) -> dict[str, Tensor]:
+    def forward(self, output: MixedMasks, labels: Int[Tensor, "b H W"]) -> dict[str, Tensor]:
         """Weighted terms by name; their sum is the loss.
 
         Args:
@@ -120,11 +60,11 @@ class SetPredictionLoss(nn.Module):
             with its name appended.
         """
         assert spatial_size(labels) == output.input_size
-        stages = {"": output, **{f"_{name}": stage for name, stage in output.aux.items()}}
-        targets, matched = self.matched(list(stages.values()), labels)
+        stages = [(name, cast(MixedMasks, stage)) for name, stage in output.supervised()]
+        targets, matched = self.matched([stage for _, stage in stages], labels)
         weights = self._class_weights(output)  # (k1,)
         terms: dict[str, Tensor] = {}
-        for (name, stage), queries in zip(stages.items(), matched, strict=True):
+        for (name, stage), queries in zip(stages, matched, strict=True):
             ce, mask, dice = self._losses(stage, labels, targets, queries, weights)
             terms["loss_ce" + name] = self.config.class_weight * ce
             terms["loss_mask" + name] = self.config.mask_weight * mask
@@ -132,7 +72,7 @@ class SetPredictionLoss(nn.Module):
         return terms
 
     def matched(
-        self, outputs: list[SegOutput], labels: Int[Tensor, "b H W"]
+        self, outputs: list[MixedMasks], labels: Int[Tensor, "b H W"]
     ) -> tuple[ImageTargets, Int[Tensor, "s b t"]]:
         """The classes of the images, and the query of each in every output; -1 where there is none.
 
@@ -152,20 +92,19 @@ class SetPredictionLoss(nn.Module):
                 logits_at_points(output.mask_logits.detach(), points, first.padded_size)
                 for output in outputs
             ]
-        classes = [output.class_logits for output in outputs if output.class_logits is not None]
+        classes = [output.class_logits for output in outputs]
         costs = Costs(config.class_weight, config.mask_weight, config.dice_weight, config.mask_loss)
         return targets, match(list(zip(places, classes, strict=True)), targets, costs)
 
     def _losses(
         self,
-        output: SegOutput,
+        output: MixedMasks,
         labels: Int[Tensor, "b H W"],
         targets: ImageTargets,
         queries: Int[Tensor, "b t"],
         weights: Float[Tensor, " k1"],
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Class, mask and dice loss of one output whose `queries` are those of the targets, -1 for none."""
-        assert output.class_logits is not None
         image, target = (queries >= 0).nonzero(as_tuple=True)  # of every pair
         query, classes = queries[image, target], targets.classes[image, target]
         wanted = torch.full_like(output.class_logits[..., 0], len(weights) - 1, dtype=torch.long)
@@ -212,7 +151,7 @@ class SetPredictionLoss(nn.Module):
         logits = logits_at_points(mask_logits[:, None], points, padded_size)[:, 0]
         return logits, labels_at_points(labels, image, points)
 
-    def _class_weights(self, output: SegOutput) -> Float[Tensor, " k1"]:
+    def _class_weights(self, output: MixedMasks) -> Float[Tensor, " k1"]:
         weights = torch.ones(output.num_classes + 1, device=output.mask_logits.device)
         if self.class_weights is not None:
             weights[:-1] = self.class_weights

@@ -2,59 +2,19 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from torch import Tensor
+from pydantic import Field
+from torch import nn
 
-from vitseg.backbones import PyramidConfig, create_backbone
 from vitseg.decoders.fcn import FcnDecoder, FcnDecoderConfig
-from vitseg.losses.cross_entropy import PixelLoss, PixelLossConfig
-from vitseg.methods.model import SegmentationModel
-from vitseg.methods.pyramid import require_levels
-from vitseg.types import Size
+from vitseg.methods.pyramid import PyramidMethod
 
 
-class FcnConfig(BaseModel):
+class FcnConfig(PyramidMethod):
     """The sections of a FCN recipe."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    backbone: PyramidConfig = Field(
-        description="the pyramid; levels: one for the auxiliary head and the deepest, as [2, 3]"
-    )
     decoder: FcnDecoderConfig = Field(
         default=FcnDecoderConfig(), description="convolutions and the auxiliary head"
     )
-    loss: PixelLossConfig = Field(
-        default=PixelLossConfig(),
-        description="cross-entropy of the pixels, and the weight of the auxiliary head's",
-    )
 
-    @model_validator(mode="after")
-    def _levels_are_read(self) -> FcnConfig:
-        require_levels(
-            self.backbone.levels,
-            reads_shallowest=False,
-            has_auxiliary=self.decoder.auxiliary_dim is not None,
-        )
-        return self
-
-
-def build(
-    config: FcnConfig, num_classes: int, image_size: Size, load_pretrained: bool = True
-) -> SegmentationModel:
-    """The model.
-
-    Args:
-        config: Its configuration.
-        num_classes: Classes.
-        image_size: Size of the training images in pixels.
-        load_pretrained: False builds the architecture alone, for weights from a model directory.
-    """
-    backbone = create_backbone(config.backbone, image_size, load_pretrained)
-    decoder = FcnDecoder(backbone.channels, num_classes, config.decoder)
-    return SegmentationModel(backbone, decoder)
-
-
-def build_loss(config: FcnConfig, class_weights: Tensor | None = None) -> PixelLoss:
-    """The loss of a model's output; `class_weights` (k,) favours rare classes, None: all alike."""
-    return PixelLoss(config.loss, class_weights)
+    def make_decoder(self, channels: tuple[int, ...], num_classes: int) -> nn.Module:
+        return FcnDecoder(channels, num_classes, self.decoder)

@@ -1,50 +1,67 @@
-"""What the convolutional methods on a pyramid check of their levels."""
+"""What methods on a pyramid declare of its levels: those that their decoder reads, and no others."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from pydantic import Field, model_validator
+
 from vitseg.backbones import PyramidConfig
+from vitseg.decoders.pyramid_decoder import PyramidDecoderConfig
+from vitseg.methods.method import PixelMethod
 
 FIRST_STRIDE = 4
 """Of stage 0, in pixels."""
 
 
-def require_levels(levels: tuple[int, ...], reads_shallowest: bool, has_auxiliary: bool) -> None:
-    """Check that a decoder has the levels that it reads and no others: those would be computed for nothing.
+class PyramidMethod(PixelMethod):
+    """A decoder of the deepest level, with an auxiliary head on the second deepest."""
 
-    Args:
-        levels: Of the backbone, shallow to deep.
-        reads_shallowest: Whether the decoder joins the deepest level with the shallowest.
-        has_auxiliary: Whether a head is trained on the second deepest level.
+    backbone: PyramidConfig = Field(
+        description="the pyramid; levels: one for the auxiliary head and the deepest, as [2, 3]"
+    )
+    decoder: Any  # of a subclass: a PyramidDecoderConfig
 
-    Raises:
-        ValueError: A level is missing, or is not read.
-    """
-    names = list(levels)
-    if reads_shallowest and len(levels) < 2:
-        raise ValueError(
-            f"the decoder joins the deepest level with a shallow one, but backbone.levels is {names}: add 0, as in "
-            "[0, 2, 3]"
-        )
-    if has_auxiliary and len(levels) < 2:
-        raise ValueError(
-            f"the auxiliary head reads the second deepest level, but backbone.levels is {names}: add one, as in "
-            "[2, 3], or set decoder.auxiliary_dim: null"
-        )
-    read = {levels[-1]}
-    if reads_shallowest:
-        read.add(levels[0])
-    if has_auxiliary:
-        read.add(levels[-2])
-    unread = sorted(set(levels) - read)
-    if unread:
-        raise ValueError(
-            f"backbone.levels is {names}, of which only {sorted(read)} are read: leave {unread} out"
-        )
+    @property
+    def reads_shallowest(self) -> bool:
+        """Whether the decoder joins the deepest level with the shallowest."""
+        return False
 
+    @property
+    def deepest_stride(self) -> int:
+        """Stride of the deepest level that is read, in pixels: 32 of stage 3, unless the backbone is dilated."""
+        return min(FIRST_STRIDE << self.backbone.levels[-1], self.backbone.output_stride)
 
-def deepest_stride(backbone: PyramidConfig) -> int:
-    """Stride of the deepest level that is read, in pixels: 32 of stage 3, unless the backbone is dilated."""
-    return min(FIRST_STRIDE << backbone.levels[-1], backbone.output_stride)
+    @model_validator(mode="after")
+    def _levels_are_read(self) -> PyramidMethod:
+        self.require_levels()
+        return self
+
+    def require_levels(self) -> None:
+        """Raise ValueError if a level is missing, or is not read and so would be computed for nothing."""
+        levels, decoder = self.backbone.levels, self.decoder
+        assert isinstance(decoder, PyramidDecoderConfig)
+        names, has_auxiliary = list(levels), decoder.auxiliary_dim is not None
+        if self.reads_shallowest and len(levels) < 2:
+            raise ValueError(
+                f"the decoder joins the deepest level with a shallow one, but backbone.levels is {names}: add 0, as in "
+                "[0, 2, 3]"
+            )
+        if has_auxiliary and len(levels) < 2:
+            raise ValueError(
+                f"the auxiliary head reads the second deepest level, but backbone.levels is {names}: add one, as in "
+                "[2, 3], or set decoder.auxiliary_dim: null"
+            )
+        read = {levels[-1]}
+        if self.reads_shallowest:
+            read.add(levels[0])
+        if has_auxiliary:
+            read.add(levels[-2])
+        unread = sorted(set(levels) - read)
+        if unread:
+            raise ValueError(
+                f"backbone.levels is {names}, of which only {sorted(read)} are read: leave {unread} out"
+            )
 
 
 def require_all_levels(backbone: PyramidConfig) -> None:

@@ -6,20 +6,19 @@ Swin (thesis table 4.6) a stage reads a level of the pyramid, and the masks are 
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
+from pydantic import Field
+from torch import Tensor, nn
 
-from vitseg.backbones import AnyBackboneConfig, create_backbone
+from vitseg.backbones import AnyBackboneConfig
 from vitseg.decoders.atm import AtmConfig, AtmDecoder
-from vitseg.losses.atm import AtmLoss, AtmLossConfig
-from vitseg.methods.model import SegmentationModel
-from vitseg.types import Size
+from vitseg.methods.method import MethodConfig
+from vitseg.supervision import AtmLossConfig
 
 
-class SegVitConfig(BaseModel):
+class SegVitConfig(MethodConfig):
     """The sections of a SegViT recipe."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    explainer = "stages"
 
     backbone: AnyBackboneConfig = Field(
         description="the plain ViT and its taps, or the pyramid and its levels"
@@ -31,22 +30,10 @@ class SegVitConfig(BaseModel):
         default=AtmLossConfig(), description="what is supervised, and the weights of the terms"
     )
 
+    def make_decoder(self, channels: tuple[int, ...], num_classes: int) -> nn.Module:
+        return AtmDecoder(channels, num_classes, self.decoder)
 
-def build(
-    config: SegVitConfig, num_classes: int, image_size: Size, load_pretrained: bool = True
-) -> SegmentationModel:
-    """The model.
+    def criterion(self, class_weights: Tensor | None = None) -> nn.Module:
+        from vitseg.losses.atm import AtmLoss
 
-    Args:
-        config: Its configuration.
-        num_classes: Classes, and so queries.
-        image_size: Size of the training images in pixels.
-        load_pretrained: False builds the architecture alone, for weights from a model directory.
-    """
-    backbone = create_backbone(config.backbone, image_size, load_pretrained)
-    return SegmentationModel(backbone, AtmDecoder(backbone.channels, num_classes, config.decoder))
-
-
-def build_loss(config: SegVitConfig, class_weights: Tensor | None = None) -> AtmLoss:
-    """The loss of a model's output; `class_weights` (k,) favours rare classes, None: all alike."""
-    return AtmLoss(config.loss, class_weights)
+        return AtmLoss(self.loss, class_weights)

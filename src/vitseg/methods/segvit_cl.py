@@ -6,22 +6,20 @@ as they are, the backbone's too. Trained from a recipe, all of its tasks learn a
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
+from pydantic import Field
+from torch import Tensor, nn
 
-from vitseg.backbones import AnyBackboneConfig, create_backbone
+from vitseg.backbones import AnyBackboneConfig
 from vitseg.decoders.task_decoders import TaskConfig, TaskDecoders
 from vitseg.errors import ConfigError
-from vitseg.losses.atm import AtmLossConfig
-from vitseg.losses.joined import JoinedLoss
-from vitseg.methods.model import SegmentationModel
-from vitseg.types import Size
+from vitseg.methods.method import MethodConfig
+from vitseg.supervision import AtmLossConfig
 
 
-class SegVitClConfig(BaseModel):
+class SegVitClConfig(MethodConfig):
     """The sections of a SegViT-CL model."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    explainer = "tasks"
 
     backbone: AnyBackboneConfig = Field(
         description="the plain ViT and its taps, or the pyramid and its levels"
@@ -38,40 +36,23 @@ class SegVitClConfig(BaseModel):
         """Classes that are given out."""
         return sum(len(task.kept) for task in self.tasks)
 
+    def make_decoder(self, channels: tuple[int, ...], num_classes: int) -> nn.Module:
+        """See `MethodConfig`; raises ConfigError where the tasks have another number of classes."""
+        if self.num_classes != num_classes:
+            raise ConfigError(
+                f"tasks give out {self.num_classes} classes, but the data set has {num_classes}: make the sum of "
+                "tasks.num_classes, less what is removed, the number of its classes."
+            )
+        return TaskDecoders(channels, self.tasks)
 
-def build(
-    config: SegVitClConfig, num_classes: int, image_size: Size, load_pretrained: bool = True
-) -> SegmentationModel:
-    """The model.
+    def criterion(self, class_weights: Tensor | None = None) -> nn.Module:
+        """See `MethodConfig`; raises ConfigError where classes are removed."""
+        from vitseg.losses.tasks import TasksLoss
 
-    Args:
-        config: Its configuration.
-        num_classes: Classes, which must be those of the tasks together.
-        image_size: Size of the training images in pixels.
-        load_pretrained: False builds the architecture alone, for weights from a model directory.
-
-    Raises:
-        ConfigError: The tasks have another number of classes.
-    """
-    if config.num_classes != num_classes:
-        raise ConfigError(
-            f"tasks give out {config.num_classes} classes, but the data set has {num_classes}: make the sum of "
-            "tasks.num_classes, less what is removed, the number of its classes."
-        )
-    backbone = create_backbone(config.backbone, image_size, load_pretrained)
-    return SegmentationModel(backbone, TaskDecoders(backbone.channels, config.tasks))
-
-
-def build_loss(config: SegVitClConfig, class_weights: Tensor | None = None) -> JoinedLoss:
-    """The loss of a model's output; `class_weights` (k,) favours rare classes, None: all alike.
-
-    Raises:
-        ConfigError: Classes are removed.
-    """
-    if any(task.removed for task in config.tasks):
-        raise ConfigError(
-            "a model from which classes were removed cannot be trained as a whole: leave tasks.removed out, or learn "
-            "new classes on top of it with `vitseg extend`."
-        )
-    sizes = tuple(task.num_classes for task in config.tasks)
-    return JoinedLoss(config.loss, sizes, class_weights)
+        if any(task.removed for task in self.tasks):
+            raise ConfigError(
+                "a model from which classes were removed cannot be trained as a whole: leave tasks.removed out, or "
+                "learn new classes on top of it with `vitseg extend`."
+            )
+        sizes = tuple(task.num_classes for task in self.tasks)
+        return TasksLoss(self.loss, sizes, class_weights)

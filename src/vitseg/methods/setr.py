@@ -1,36 +1,41 @@
 """SETR: semantic segmentation as a sequence-to-sequence task (CVPR 2021).
 
 A plain ViT, or a CNN with a ViT on its features, and one of three convolutional heads. Auxiliary heads on earlier
-blocks help in training and are not run afterwards.
+blocks help in training and are not run afterwards. Those of kind naive judge single tokens: DToP can prune such a model
+as it is.
 """
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+import re
+from collections.abc import Mapping
+
+from pydantic import Field, model_validator
 from torch import Tensor
 
-from vitseg.backbones import BackboneConfig, create_backbone
-from vitseg.backbones.plain_vit import PlainViT
+from vitseg.backbones import BackboneConfig, PlainViT
 from vitseg.backbones.setr_mla import MlaBackbone
 from vitseg.decoders.setr import SetrDecoder, SetrHeadConfig
-from vitseg.losses.cross_entropy import PixelLoss, PixelLossConfig
+from vitseg.decoders.token_heads import TokenHeadsConfig
+from vitseg.errors import ConfigError
+from vitseg.methods.dtop import DtopConfig
+from vitseg.methods.method import Encoder, PixelMethod
 from vitseg.methods.model import SegmentationModel
 from vitseg.types import Size
 
+_AUXILIARY = re.compile(r"^decoder\.auxiliary\.(\d+)\.(.+)$")
 
-class SetrConfig(BaseModel):
+
+class SetrConfig(PixelMethod):
     """The sections of a SETR recipe."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    block_fields = (("decoder", "auxiliary"),)
 
     backbone: BackboneConfig = Field(
         description="the ViT; its taps are the blocks that the heads read (naive and pup: the deepest and those of the "
         "auxiliary heads; mla: the levels)"
     )
     decoder: SetrHeadConfig = Field(description="the head and its auxiliary heads")
-    loss: PixelLossConfig = Field(
-        default=PixelLossConfig(), description="cross-entropy of every head's pixels"
-    )
 
     @model_validator(mode="after")
     def _every_tap_is_read(self) -> SetrConfig:
@@ -49,29 +54,43 @@ class SetrConfig(BaseModel):
             )
         return self
 
+    def build_on(self, encoder: Encoder, num_classes: int, image_size: Size) -> SegmentationModel:
+        del image_size
+        assert isinstance(encoder, PlainViT)
+        backbone = MlaBackbone(encoder) if self.decoder.kind == "mla" else encoder
+        decoder = SetrDecoder(backbone.channels, self.backbone.taps, num_classes, self.decoder)
+        return SegmentationModel(backbone, decoder, self.fresh_parts)
 
-def build(
-    config: SetrConfig, num_classes: int, image_size: Size, load_pretrained: bool = True
-) -> SegmentationModel:
-    """The model.
+    def prunable(self, state: Mapping[str, Tensor]) -> tuple[DtopConfig, dict[str, Tensor]]:
+        """The DToP model whose heads are this one's; at threshold 1 it is this SETR.
 
-    Args:
-        config: Its configuration.
-        num_classes: Classes.
-        image_size: Size of the training images in pixels.
-        load_pretrained: False builds the architecture alone, for weights from a model directory.
-    """
-    vit = create_backbone(config.backbone, image_size, load_pretrained)
-    return with_head(vit, config.decoder, num_classes)
-
-
-def with_head(vit: PlainViT, config: SetrHeadConfig, num_classes: int) -> SegmentationModel:
-    """The model on a ViT."""
-    backbone = MlaBackbone(vit) if config.kind == "mla" else vit
-    decoder = SetrDecoder(backbone.channels, vit.config.taps, num_classes, config)
-    return SegmentationModel(backbone, decoder)
-
-
-def build_loss(config: SetrConfig, class_weights: Tensor | None = None) -> PixelLoss:
-    """The loss of a model's output; `class_weights` (k,) favours rare classes, None: all alike."""
-    return PixelLoss(config.loss, class_weights)
+        The head of the deepest block, if it has an auxiliary one too, is left out: SETR runs it in training only.
+        """
+        head, taps = self.decoder, self.backbone.taps
+        if head.kind != "naive" or head.form != "setr" or head.auxiliary_convs != 1:
+            raise ConfigError(
+                f"decoder.kind {head.kind} (form {head.form}, auxiliary_convs {head.auxiliary_convs}) mixes "
+                "neighbouring tokens in its heads, so that none can be judged alone. Prunable is kind naive of form "
+                "setr with auxiliary_convs 1; or train method dtop."
+            )
+        if (
+            len(taps) < 2
+        ):  # the recipe's rules see to it that every earlier tap has an auxiliary head
+            raise ConfigError(
+                "the model has no auxiliary heads, by which tokens could leave: train it with decoder.auxiliary and "
+                "those blocks in backbone.taps, or train method dtop."
+            )
+        exits = {head.auxiliary.index(block): number for number, block in enumerate(taps[:-1])}
+        dtop = DtopConfig(
+            backbone=self.backbone,
+            decoder=TokenHeadsConfig(kind="fcn", auxiliary="fcn"),
+            pixel_loss=self.loss,
+        )
+        renamed: dict[str, Tensor] = {}
+        for name, value in state.items():
+            match = _AUXILIARY.match(name)
+            if match is None:
+                renamed[re.sub(r"^decoder\.head\.", "decoder.head.head.", name)] = value
+            elif int(match[1]) in exits:
+                renamed[f"decoder.exits.{exits[int(match[1])]}.head.{match[2]}"] = value
+        return dtop, renamed

@@ -2,38 +2,40 @@
 
 Source: SegViT (NeurIPS 2022), section 3.3, with the published weights: one block shrinks the token grid (QD), learned
 queries bring it back in the decoder (QU). The thesis' edge-aware form (section 4.2.2, never released) shrinks in
-block 0 and keeps the tokens on class boundaries: `edges`. Which choices are ours is said in `backbones/edge_head.py`,
-`backbones/shrunk.py` and `losses/edges.py`.
+block 0 and keeps the tokens on class boundaries: `edges`. Which choices are ours is said in
+`backbones/steps/edges.py`, `backbones/steps/shrink.py` and `losses/edges.py`.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from jaxtyping import Int
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from vitseg.backbones import BackboneConfig, create_backbone
-from vitseg.backbones.edge_head import EdgeHead, EdgeHeadConfig
-from vitseg.backbones.plain_vit import PlainViT
-from vitseg.backbones.shrunk import ShrinkConfig, ShrunkViT
+from vitseg.backbones import BackboneConfig, PlainViT
+from vitseg.backbones.steps.edges import EDGES, EdgeHead, EdgeHeadConfig, add_edges
+from vitseg.backbones.steps.shrink import ShrinkConfig, add_shrinking
 from vitseg.decoders.atm import AtmConfig, AtmDecoder, atm_width
 from vitseg.decoders.query_upsampling import (
     QueryUpsampling,
     QueryUpsamplingConfig,
     ShrunkDecoder,
 )
-from vitseg.losses.atm import AtmLoss, AtmLossConfig
-from vitseg.losses.edges import EdgeLossConfig, edge_loss
+from vitseg.methods.method import Encoder, MethodConfig
 from vitseg.methods.model import SegmentationModel
-from vitseg.types import SegOutput, Size
+from vitseg.supervision import AtmLossConfig, EdgeLossConfig
+from vitseg.types import Size
 
 
-class ShrunkConfig(BaseModel):
+class ShrunkConfig(MethodConfig):
     """The sections of a Shrunk recipe."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    block_fields = (("shrink", "block"),)
+    fresh_parts = ("decoder.", "backbone.edge_head.")
+    old_names = (
+        (r"^backbone\.vit\.", "backbone."),
+        (r"^backbone\.conv\.", "backbone.shrink."),
+    )
+    explainer = "stages"
 
     backbone: BackboneConfig = Field(
         description="the plain ViT and its taps behind the shrinking block"
@@ -63,65 +65,30 @@ class ShrunkConfig(BaseModel):
             )
         return self
 
+    @property
+    def has_static_tokens(self) -> bool:
+        return self.edges is None
 
-def build(
-    config: ShrunkConfig, num_classes: int, image_size: Size, load_pretrained: bool = True
-) -> SegmentationModel:
-    """The model.
+    def build_on(self, encoder: Encoder, num_classes: int, image_size: Size) -> SegmentationModel:
+        assert isinstance(encoder, PlainViT)
+        if self.edges is not None:
+            add_edges(encoder, EdgeHead(encoder.embed_dim, self.edges))
+        add_shrinking(encoder, self.shrink)
+        channels = (encoder.embed_dim, *encoder.channels)  # of the map that enters the block, too
+        embed_dim, num_heads = atm_width(self.decoder, channels)
+        atm = self.decoder.model_copy(update={"embed_dim": embed_dim, "num_heads": num_heads})
+        if self.upsample is None:
+            decoder = ShrunkDecoder(None, AtmDecoder(channels[-1:], num_classes, atm))
+        else:
+            grid = encoder.grid_of(image_size)
+            upsampling = QueryUpsampling(channels, grid, self.upsample, atm)
+            decoder = ShrunkDecoder(upsampling, AtmDecoder((embed_dim,), num_classes, atm))
+        return SegmentationModel(encoder, decoder, self.fresh_parts)
 
-    Args:
-        config: Its configuration.
-        num_classes: Classes, and so queries.
-        image_size: Size of the training images in pixels; learned up-sampling queries are stored for its token grid.
-        load_pretrained: False builds the architecture alone, for weights from a model directory.
-    """
-    vit = create_backbone(config.backbone, image_size, load_pretrained)
-    assert isinstance(vit, PlainViT)
-    edge_head = None if config.edges is None else EdgeHead(vit.embed_dim, config.edges)
-    backbone = ShrunkViT(vit, config.shrink, edge_head)
-    embed_dim, num_heads = atm_width(config.decoder, backbone.channels)
-    atm = config.decoder.model_copy(update={"embed_dim": embed_dim, "num_heads": num_heads})
-    if config.upsample is None:
-        channels = backbone.channels[-1]
-        return SegmentationModel(
-            backbone, ShrunkDecoder(None, AtmDecoder((channels,), num_classes, atm))
-        )
-    grid = vit.grid_of(image_size)
-    upsampling = QueryUpsampling(backbone.channels, grid, config.upsample, atm)
-    decoder = ShrunkDecoder(upsampling, AtmDecoder((embed_dim,), num_classes, atm))
-    return SegmentationModel(backbone, decoder)
+    def criterion(self, class_weights: Tensor | None = None) -> nn.Module:
+        from vitseg.losses.atm import AtmLoss
+        from vitseg.losses.edges import EdgeLoss
+        from vitseg.losses.extras import WithExtras
 
-
-class ShrunkLoss(nn.Module):
-    """The loss of attention-to-mask models, and that of the edge head.
-
-    Args:
-        config: The model's configuration.
-        class_weights: (k,) weight of every class in the former; None: all alike.
-    """
-
-    def __init__(self, config: ShrunkConfig, class_weights: Tensor | None = None):
-        super().__init__()
-        self.config = config
-        self.atm = AtmLoss(config.loss, class_weights)
-
-    def forward(self, output: SegOutput, labels: Int[Tensor, "b H W"]) -> dict[str, Tensor]:
-        """Weighted terms by name; their sum is the loss.
-
-        Args:
-            output: What the decoder returned.
-            labels: Class indices or IGNORE_INDEX, at the size of the images.
-
-        Returns:
-            The terms of `AtmLoss`, and `loss_edges` where the model has an edge head.
-        """
-        stages = {name: aux for name, aux in output.aux.items() if name != "edges"}
-        terms = self.atm(replace(output, aux=stages), labels)
-        if "edges" in output.aux:
-            terms["loss_edges"] = edge_loss(output.aux["edges"], labels, self.config.edge_loss)
-        return terms
-
-
-def build_loss(config: ShrunkConfig, class_weights: Tensor | None = None) -> ShrunkLoss:
-    """The loss of a model's output; `class_weights` (k,) favours rare classes, None: all alike."""
-    return ShrunkLoss(config, class_weights)
+        loss = AtmLoss(self.loss, class_weights)
+        return loss if self.edges is None else WithExtras(loss, {EDGES: EdgeLoss(self.edge_loss)})

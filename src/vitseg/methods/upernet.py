@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from torch import Tensor
+from pydantic import Field, model_validator
+from torch import nn
 
-from vitseg.backbones import AnyBackboneConfig, PyramidConfig, create_backbone
+from vitseg.backbones import AnyBackboneConfig, PyramidConfig
 from vitseg.decoders.feature_pyramid import NUM_LEVELS, SimpleFeaturePyramid
 from vitseg.decoders.upernet import UperNetDecoder, UperNetDecoderConfig
-from vitseg.losses.cross_entropy import PixelLoss, PixelLossConfig
-from vitseg.methods.model import SegmentationModel
-from vitseg.types import Size
+from vitseg.methods.method import PixelMethod
+from vitseg.supervision import PixelLossConfig
 
 
-class UperNetConfig(BaseModel):
+class UperNetConfig(PixelMethod):
     """The sections of a UPerNet recipe."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     backbone: AnyBackboneConfig = Field(
         description="the pyramid and two or more of its levels, or the plain ViT and four taps (BEiT) or one (ViTDet)"
@@ -44,26 +41,7 @@ class UperNetConfig(BaseModel):
             )
         return self
 
-
-def build(
-    config: UperNetConfig, num_classes: int, image_size: Size, load_pretrained: bool = True
-) -> SegmentationModel:
-    """The model.
-
-    Args:
-        config: Its configuration.
-        num_classes: Classes.
-        image_size: Size of the training images in pixels.
-        load_pretrained: False builds the architecture alone, for weights from a model directory.
-    """
-    backbone = create_backbone(config.backbone, image_size, load_pretrained)
-    pyramid = None
-    if not isinstance(config.backbone, PyramidConfig):
-        pyramid = SimpleFeaturePyramid(backbone.channels)
-    decoder = UperNetDecoder(backbone.channels, num_classes, config.decoder, pyramid)
-    return SegmentationModel(backbone, decoder)
-
-
-def build_loss(config: UperNetConfig, class_weights: Tensor | None = None) -> PixelLoss:
-    """The loss of a model's output; `class_weights` (k,) favours rare classes, None: all alike."""
-    return PixelLoss(config.loss, class_weights)
+    def make_decoder(self, channels: tuple[int, ...], num_classes: int) -> nn.Module:
+        is_pyramid = isinstance(self.backbone, PyramidConfig)
+        pyramid = None if is_pyramid else SimpleFeaturePyramid(channels)
+        return UperNetDecoder(channels, num_classes, self.decoder, pyramid)

@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from vitseg.backbones import PlainViT
 from vitseg.data.grid_views import GridViewsConfig
 from vitseg.errors import ConfigError
 from vitseg.images.preprocess import Preprocessing
-from vitseg.methods import METHODS, SegmentationModel
+from vitseg.methods.model import SegmentationModel
 from vitseg.training.display import Display
 from vitseg.training.feature_cache import FeatureCache
 from vitseg.training.fingerprint import feature_fingerprint
@@ -58,13 +59,15 @@ def open_cache(
     Raises:
         ConfigError: The features change in training, or the folder holds something else.
     """
-    if not isinstance(model.backbone, ENCODERS):
+    backbone = model.backbone
+    has_steps = isinstance(backbone, PlainViT) and not backbone.is_encoder
+    if has_steps or not isinstance(backbone, ENCODERS):
         raise ConfigError(
             f"method {recipe.method} trains or drives layers within its backbone here, so no features of it can be "
             "kept: train it without --cache-features."
         )
     assert isinstance(samples, GridSamples)
-    config = METHODS[recipe.method].backbone(recipe.model)
+    config = recipe.model.backbone
     stamp = feature_fingerprint(model.backbone, config, preprocessing, samples.views)
     return FeatureCache(folder, stamp, samples.views)
 
@@ -110,7 +113,7 @@ def fill_cache(
 
 def cache_name(recipe: Recipe) -> str:
     """Name of a folder that recipes of the same features share, for caches that lie beside each other."""
-    backbone = METHODS[recipe.method].backbone(recipe.model)
+    backbone = recipe.model.backbone
     parts = {
         "backbone": backbone.model_dump(
             mode="json", exclude={"drop_path", "gradient_checkpointing"}

@@ -19,7 +19,7 @@ from vitseg.evaluation.evaluate import device_name
 from vitseg.inference.operations import count_operations
 from vitseg.inference.scores import OutputScores, label_map
 from vitseg.inference.timing import alternating_medians
-from vitseg.methods import METHODS, SegmentationModel
+from vitseg.methods.model import SegmentationModel
 from vitseg.training.caching import cache_name
 from vitseg.training.contenders import Contender, require_same_recipe
 from vitseg.training.continued import RESULT, train_or_continue
@@ -72,7 +72,7 @@ class Row:
     @property
     def backbone(self) -> str:
         recipe = self.contender.recipe
-        return METHODS[recipe.method].backbone(recipe.model).name
+        return recipe.model.backbone.name
 
     @property
     def miou(self) -> float | None:

@@ -13,11 +13,9 @@ from vitseg.backbones.create import num_blocks
 from vitseg.backbones.exchange import scaled_blocks, with_backbone
 from vitseg.config import parse
 from vitseg.errors import ConfigError
-from vitseg.methods import METHODS
 from vitseg.training.recipe import Recipe, load_recipe
 from vitseg.training.state import changed_fields
 
-COUNTED_IN_BLOCKS = {"setr": ("decoder", "auxiliary"), "shrunk": ("shrink", "block")}
 """By method, its field beside the taps that names blocks of a plain ViT."""
 
 BUDGET: dict[str, Callable[[Recipe], object]] = {
@@ -92,20 +90,20 @@ def _titles(recipes: Sequence[str]) -> list[str]:
 
 def _exchanged(recipe: Recipe, backbone: str) -> Recipe:
     """The recipe with another backbone: taps, and what else counts blocks, at the same fractions of its depth."""
-    method = METHODS[recipe.method]
-    old = method.backbone(recipe.model)
+    old = recipe.model.backbone
     new = with_backbone(old, backbone)
     raw: dict[str, Any] = recipe.model.model_dump(mode="json")
     raw["backbone"] = new.model_dump(mode="json")
-    section, field = COUNTED_IN_BLOCKS.get(recipe.method, ("", ""))
-    if section and new.name != old.name:
+    for section, field in recipe.model.block_fields if new.name != old.name else ():
+        if raw[section] is None:
+            continue
         depths = num_blocks(old.name), num_blocks(new.name)
         blocks = raw[section][field]
         if isinstance(blocks, int):
             raw[section][field] = scaled_blocks([blocks], *depths)[0]
         else:
             raw[section][field] = scaled_blocks(blocks, *depths)
-    return recipe.model_copy(update={"model": parse(method.config, raw)})
+    return recipe.model_copy(update={"model": parse(type(recipe.model), raw)})
 
 
 def _require_one_budget(contenders: Sequence[Contender]) -> None:

@@ -27,11 +27,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from vitseg.data.grid_views import GridViews
 from vitseg.errors import ConfigError, DataError, VitsegError
+from vitseg.features import Features
 from vitseg.files import whole_file, write_whole
 from vitseg.training.sampler import GridSamples, Position
 from vitseg.training.state import changed_fields
 from vitseg.training.stop import ignore_interrupts
-from vitseg.types import Features
 
 MANIFEST, VIEWS = "cache.json", "views"
 
@@ -302,7 +302,7 @@ def _load(
 def _maps(backbone: nn.Module, images: Tensor) -> Features:
     with torch.no_grad():
         features: Features = backbone(images)
-    if features.ragged or features.aux:
+    if features.ragged or features.semantic or features.stages or features.extras:
         raise ConfigError(
             "this backbone returns more than feature maps, which no cache keeps: train without --cache-features."
         )

@@ -26,7 +26,6 @@ from vitseg.errors import ConfigError, DataError, VitsegError
 from vitseg.evaluation.evaluate import Evaluation, evaluate, require_same_classes
 from vitseg.images.preprocess import Preprocessing
 from vitseg.inference.predictor import Predictor
-from vitseg.methods import METHODS
 from vitseg.training.caching import fill_cache, open_cache, require_cacheable
 from vitseg.training.display import Display
 from vitseg.training.feature_cache import CachedSamples, FeatureCache
@@ -104,7 +103,7 @@ class _Run:
             if not (task.has_negatives and finding.code == ALL_IGNORED)
         ]
         self.balance = self._measure_balance()
-        mean, std = pretrained_mean_std(METHODS[recipe.method].backbone(recipe.model))
+        mean, std = pretrained_mean_std(recipe.model.backbone)
         self.preprocessing = Preprocessing(mean=mean, std=std)
         self.drawn = training_samples(recipe, self.train_set, self.balance, self.preprocessing)
 
@@ -115,8 +114,8 @@ class _Run:
         if not self.fabric.is_global_zero:
             self.display = Display(quiet=True)
         seed_everything(config.seed)
-        model = METHODS[recipe.method].build(
-            recipe.model, self.train_set.classes.num_classes, recipe.data.augment.crop_size
+        model = recipe.model.build(
+            self.train_set.classes.num_classes, recipe.data.augment.crop_size
         )
         self.start_warning = None
         if config.init_from is not None and not resume:
@@ -130,8 +129,8 @@ class _Run:
         seed_everything(config.seed + self.fabric.global_rank)
         self.model = model
         weights = self.balance.class_weights
-        criterion = METHODS[recipe.method].build_loss(
-            recipe.model, None if weights is None else torch.from_numpy(weights).float()
+        criterion = recipe.model.criterion(
+            None if weights is None else torch.from_numpy(weights).float()
         )
         step = task.step(model, criterion, config.freeze_backbone)
         on_cpu = self.fabric.device.type == "cpu"

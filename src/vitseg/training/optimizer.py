@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from vitseg.errors import ConfigError
-from vitseg.methods import SegmentationModel
+from vitseg.methods.model import SegmentationModel
 
 
 class OptimizerConfig(BaseModel):
@@ -103,7 +103,7 @@ def parameter_groups(model: SegmentationModel, config: OptimizerConfig) -> list[
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        lr, decay = rates(name, name in norms, config)
+        lr, decay = rates(name, name in norms, config, model.fresh_parts)
         group = groups.setdefault(
             (lr, decay), {"params": [], "names": [], "lr": lr, "weight_decay": decay}
         )
@@ -112,13 +112,18 @@ def parameter_groups(model: SegmentationModel, config: OptimizerConfig) -> list[
     return list(groups.values())
 
 
-HEADS = ("decoder.", "backbone.edge_head.")
-"""Beginnings of the names of what learns at the decoder's rate: the parts that start from random weights."""
+def rates(
+    name: str, is_norm: bool, config: OptimizerConfig, fresh_parts: tuple[str, ...]
+) -> tuple[float, float]:
+    """Learning rate and weight decay of one parameter.
 
-
-def rates(name: str, is_norm: bool, config: OptimizerConfig) -> tuple[float, float]:
-    """Learning rate and weight decay of one parameter."""
-    is_head = name.startswith(HEADS)
+    Args:
+        name: Its name.
+        is_norm: Whether it is a normalisation's.
+        config: The optimiser's settings.
+        fresh_parts: Beginnings of the names of what learns at the decoder's rate; see `SegmentationModel`.
+    """
+    is_head = name.startswith(fresh_parts)
     ratio = config.head_lr_ratio if is_head else 1.0
     for start in sorted(config.lr_ratios, key=len):
         ratio = config.lr_ratios[start] if name.startswith(start) else ratio

@@ -14,7 +14,6 @@ from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.sample import Sample
 from vitseg.errors import VitsegError
 from vitseg.images.preprocess import Preprocessing
-from vitseg.methods import METHODS
 from vitseg.training.recipe import Recipe
 from vitseg.training.sampler import StreamSampler
 from vitseg.training.samples import training_samples
@@ -39,7 +38,7 @@ def preview(recipe: Recipe, dataset: SegmentationDataset, num_samples: int) -> l
     Raises:
         DataError: A sample cannot be read.
     """
-    mean, std = pretrained_mean_std(METHODS[recipe.method].backbone(recipe.model))
+    mean, std = pretrained_mean_std(recipe.model.backbone)
     mean255, std255 = [value * 255 for value in mean], [value * 255 for value in std]
     balance = measure_balance(recipe.data.balance, dataset, recipe.data.num_workers)
     drawn = training_samples(recipe, dataset, balance, Preprocessing(mean=mean, std=std))

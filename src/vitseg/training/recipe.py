@@ -16,6 +16,7 @@ from vitseg.data.grid_views import AnyAugmentConfig, GridViewsConfig
 from vitseg.errors import ConfigError, unknown_name
 from vitseg.inference.config import InferenceConfig
 from vitseg.methods import METHODS
+from vitseg.methods.method import MethodConfig
 from vitseg.training.optimizer import OptimizerConfig
 from vitseg.training.schedule import ScheduleConfig
 
@@ -99,7 +100,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: str = Field(description="a key of METHODS")
-    model: SerializeAsAny[BaseModel] = Field(description="the method's configuration")
+    model: SerializeAsAny[MethodConfig] = Field(description="the method's configuration")
     data: DataConfig = Field(description="data set, splits and augmentation")
     inference: InferenceConfig = Field(
         default=InferenceConfig(), description="the evaluation protocol"
@@ -132,7 +133,7 @@ class Recipe(BaseModel):
         if self.data.source is not None:
             source = self.data.source.partition(":")[0]
             changes["data"] = self.data.model_copy(update={"source": source})
-        backbone = METHODS[self.method].backbone(self.model)
+        backbone = self.model.backbone
         if backbone.weights is not None:
             named = backbone.model_copy(update={"weights": Path(backbone.weights.name)})
             changes["model"] = self.model.model_copy(update={"backbone": named})
@@ -169,7 +170,7 @@ def parse_recipe(raw: dict[str, Any]) -> Recipe:
         raise ConfigError(f"method is missing: one of {', '.join(sorted(METHODS))}.")
     if name not in METHODS:
         raise ConfigError(f"method: {unknown_name('method', str(name), METHODS)}")
-    config = METHODS[name].config
+    config = METHODS[name]
     own = {field: raw.pop(field) for field in config.model_fields if field in raw}
     _refuse_unknown_sections(raw, config)
     model = parse(config, own)

@@ -7,7 +7,7 @@ from pathlib import Path
 from vitseg.checkpoint.model_dir import fill, load_model
 from vitseg.classes import ClassTable
 from vitseg.errors import ConfigError, first_names
-from vitseg.methods import SegmentationModel
+from vitseg.methods.model import SegmentationModel
 
 
 def start_from(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from torch import Tensor, nn
 
 from vitseg.backbones import PlainViT, Pyramid, Swin
-from vitseg.methods import SegmentationModel
+from vitseg.methods.model import SegmentationModel
 from vitseg.training.feature_cache import FeatureCache
 
 ENCODERS = (PlainViT, Swin, Pyramid)
@@ -18,6 +18,11 @@ def encoder_of(model: SegmentationModel) -> nn.Module:
     """The pretrained part of a model's backbone: all of it, unless a method wraps it."""
     (encoder,) = (part for part in model.backbone.modules() if isinstance(part, ENCODERS))
     return encoder
+
+
+def pretrained_modules(encoder: nn.Module) -> Iterator[nn.Module]:
+    """What of an encoder can be frozen: all modules but those that a method has put into it."""
+    return encoder.pretrained_modules() if isinstance(encoder, PlainViT) else iter((encoder,))
 
 
 class LossOfModel(nn.Module):
@@ -42,13 +47,17 @@ class LossOfModel(nn.Module):
         self.freeze_backbone = freeze_backbone
         self.cache: FeatureCache | None = None
         if freeze_backbone:
-            encoder_of(model).requires_grad_(False)
+            for part in pretrained_modules(encoder_of(model)):
+                part.requires_grad_(False)
+            for parameter in encoder_of(model).parameters(recurse=False):
+                parameter.requires_grad_(False)
 
     def train(self, mode: bool = True) -> LossOfModel:
         """As of every module, but a frozen encoder stays in evaluation mode."""
         super().train(mode)
         if self.freeze_backbone:
-            encoder_of(self.model).eval()
+            for part in pretrained_modules(encoder_of(self.model)):
+                part.eval()
         return self
 
     def forward(self, inputs: Tensor | Sequence[Tensor], labels: Tensor) -> dict[str, Tensor]:

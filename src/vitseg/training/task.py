@@ -10,7 +10,7 @@ from torch import nn
 from vitseg.data.catalog import open_dataset
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.errors import ConfigError
-from vitseg.methods import SegmentationModel
+from vitseg.methods.model import SegmentationModel
 from vitseg.training.recipe import Recipe
 from vitseg.training.step import LossOfModel
 

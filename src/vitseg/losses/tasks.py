@@ -7,12 +7,13 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from vitseg.classes import IGNORE_INDEX
-from vitseg.losses.atm import AtmLoss, AtmLossConfig
-from vitseg.types import SegOutput
+from vitseg.losses.atm import AtmLoss
+from vitseg.outputs import Joined
+from vitseg.supervision import AtmLossConfig
 
 
-class JoinedLoss(nn.Module):
-    """The attention-to-mask loss of every part of a "joined" output.
+class TasksLoss(nn.Module):
+    """The attention-to-mask loss of decoders that were learnt one after the other, each on its own classes.
 
     Pixels of other parts' classes are to a part what ignored pixels are: negatives of its masks, and of no class
     (thesis section 4.2.3: labels of other tasks are background).
@@ -31,7 +32,7 @@ class JoinedLoss(nn.Module):
         weights = [None] * len(sizes) if class_weights is None else class_weights.split(list(sizes))
         self.losses = nn.ModuleList(AtmLoss(config, weight) for weight in weights)
 
-    def forward(self, output: SegOutput, labels: Int[Tensor, "b H W"]) -> dict[str, Tensor]:
+    def forward(self, output: Joined, labels: Int[Tensor, "b H W"]) -> dict[str, Tensor]:
         """Weighted terms by name, those of part t with `_task_t` appended; their sum is the loss.
 
         Args:

@@ -1,4 +1,4 @@
-"""The edge head of the edge-aware Shrunk structure: which tokens hold a boundary between classes.
+"""Edges: a head says which tokens hold a boundary between classes, so that a later step keeps these (EQD).
 
 Source: thesis section 4.2.2 (EQD). No reference code exists. What the text leaves open, and what we chose:
 
@@ -11,10 +11,16 @@ Source: thesis section 4.2.2 (EQD). No reference code exists. What the text leav
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
+
+from vitseg.backbones.stream import TokenStream
+from vitseg.backbones.vit import PlainViT
+from vitseg.outputs import ClassLogits
 
 
 class EdgeHeadConfig(BaseModel):
@@ -28,6 +34,13 @@ class EdgeHeadConfig(BaseModel):
         le=1,
         description="edge probability above which a token is kept; at 1 none is kept for its edge",
     )
+
+
+EDGES = "edges"
+"""What the head's output is called among an output's extras."""
+
+EDGE_HEAD = "edge_head"
+"""What the head is called in a backbone."""
 
 
 class EdgeHead(nn.Module):
@@ -55,3 +68,24 @@ class EdgeHead(nn.Module):
     def is_edge(self, logits: Float[Tensor, "b n 2"]) -> Bool[Tensor, "b n"]:
         """Whether a token's edge probability exceeds the threshold."""
         return logits.detach().float().softmax(-1)[..., 1] > self.threshold
+
+
+class FindEdges:
+    """The step in front of the first block: asks the head, whose logits (no edge, edge) become the extra "edges"."""
+
+    def __init__(self, head: EdgeHead):
+        self.head = head
+
+    def __call__(self, stream: TokenStream) -> TokenStream:
+        """The stream, with the cells that the head takes for edges."""
+        logits = self.head(stream.x[:, stream.positions.num_prefix_tokens :])  # (b, h*w, 2)
+        grid = logits.transpose(1, 2).unflatten(-1, stream.positions.grid)  # (b, 2, h, w)
+        edges = ClassLogits(grid, stream.input_size, stream.padded_size)
+        extras = {**stream.extras, EDGES: edges}
+        return replace(stream, is_edge=self.head.is_edge(logits), extras=extras)
+
+
+def add_edges(vit: PlainViT, head: EdgeHead) -> None:
+    """Let a head look at the embedded patches of a ViT."""
+    vit.own(EDGE_HEAD, head)
+    vit.step_before(0, FindEdges(head))

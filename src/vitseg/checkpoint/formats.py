@@ -1,0 +1,64 @@
+"""Versions of the model directory's format, and how an older one becomes the present one.
+
+Format 2 (vitseg 0.1) dropped a level of names: a plain ViT inside another backbone ("backbone.vit.blocks.0 ...") is the
+backbone itself. Nothing else changed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from vitseg.errors import CheckpointError
+
+FORMAT = 2
+"""What is written."""
+
+
+def require_readable_format(raw: Any, where: str) -> None:
+    """Raise CheckpointError if the content of a `config.json` is of a newer format, saying what to install.
+
+    Args:
+        raw: The content.
+        where: The file, for the error.
+    """
+    version = raw.get("format_version", FORMAT) if isinstance(raw, Mapping) else FORMAT
+    if not isinstance(version, int) or version <= FORMAT:
+        return  # what is no number at all is a fault that the record's own check names
+    versions = raw.get("versions")
+    writer = versions.get("vitseg") if isinstance(versions, Mapping) else None
+    wanted = f"vitseg {writer} or newer" if writer else "a newer vitseg"
+    raise CheckpointError(
+        f"{where} has format_version {version}, but this vitseg reads formats up to {FORMAT}: install {wanted} "
+        "(pip install --upgrade vitseg)."
+    )
+
+
+def renamed_state(
+    state: Mapping[str, Tensor], old_names: Sequence[tuple[str, str]], where: str
+) -> dict[str, Tensor]:
+    """Parameters of format 1 by their present names.
+
+    Args:
+        state: Parameters by their old names.
+        old_names: (pattern, replacement) of the method.
+        where: The file, for the error.
+
+    Raises:
+        CheckpointError: Two parameters would get one name.
+    """
+    renamed: dict[str, Tensor] = {}
+    for name, value in state.items():
+        ours = name
+        for pattern, replacement in old_names:
+            ours = re.sub(pattern, replacement, ours)
+        if ours in renamed:
+            raise CheckpointError(
+                f"{where} has two parameters for {ours}, one of them called {name}: it was not written by vitseg. "
+                "Convert the weights again."
+            )
+        renamed[ours] = value
+    return renamed
