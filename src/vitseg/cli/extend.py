@@ -12,7 +12,7 @@ from vitseg.cli import options
 
 if TYPE_CHECKING:
     from vitseg.checkpoint.model_dir import ModelRecord
-    from vitseg.continual.extend import Extension
+    from vitseg.extend.extend import Extension
 
 ITERATIONS = 1000
 
@@ -71,9 +71,9 @@ def extend(
     model stays as it is. Ctrl-C saves; --resume continues.
     """
     from vitseg.checkpoint.model_dir import find_model_dir, read_record
-    from vitseg.continual.extend import extend_model
-    from vitseg.continual.new_classes import chosen_classes, only
     from vitseg.data.catalog import list_splits, open_dataset
+    from vitseg.extend.extend import extend_model
+    from vitseg.extend.new_classes import chosen_classes, only
     from vitseg.inference.predictor import choose_device
     from vitseg.training.display import Display
     from vitseg.training.stop import InterruptedRunError
@@ -129,7 +129,7 @@ def recipe_of(
         overrides: `section.field=value` each.
     """
     from vitseg.config import apply_overrides
-    from vitseg.continual.extend import part_config
+    from vitseg.extend.extend import part_config
     from vitseg.inference.config import InferenceConfig
     from vitseg.training.recipe import parse_recipe
 
