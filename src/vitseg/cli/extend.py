@@ -86,7 +86,7 @@ def extend(
     if val_split is None and "val" in list_splits(data) and split != "val":
         val_split = "val"
     val_set = None if val_split is None else only(open_dataset(data, val_split), names)
-    recipe = recipe_of(record, data, split, names, pixels, overrides or [])
+    recipe = recipe_of(record, data, split, pixels, overrides or [])
     if cache_features is None and not pixels:
         cache_features = out / "features"
     try:
@@ -114,7 +114,6 @@ def recipe_of(
     record: ModelRecord,
     data: str,
     split: str,
-    names: list[str],
     pixels: bool,
     overrides: list[str],
 ):
@@ -124,7 +123,6 @@ def recipe_of(
         record: Of the model that is extended.
         data: NAME:ROOT.
         split: Split to learn from.
-        names: The new classes, for the record alone.
         pixels: Random crops instead of fixed views.
         overrides: `section.field=value` each.
     """

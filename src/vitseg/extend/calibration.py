@@ -18,6 +18,7 @@ from torch import Tensor
 
 from vitseg.classes import IGNORE_INDEX
 from vitseg.data.dataset import SegmentationDataset
+from vitseg.evaluation.measures import plain
 from vitseg.images.geometry import resize_labels
 from vitseg.inference.predictor import Predictor
 from vitseg.inference.scores import pixel_scores
@@ -25,7 +26,7 @@ from vitseg.metrics.accumulator import nanmean
 from vitseg.metrics.confusion import count_pairs, scores_of
 
 BIASES = (-4.0, -3.0, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
-"""What is tried: a factor of exp(bias) on the odds that a class is present."""
+"""The biases that are tried; each multiplies the odds that a class is present by exp(bias)."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,10 @@ class HeldOut:
     """What the newest task's classes claim on held-out images, all classes competing.
 
     Attributes:
-        images: How many.
+        images: Number of held-out images.
         bias: The presence bias, 0 unless one was chosen.
-        iou: Of every new class, in [0, 1]; pixels without a label of a new class count as labelled otherwise. NaN where
-            the images have none of it.
+        iou: IoU of every new class, in [0, 1]; pixels without a label of a new class count as another class. NaN for a
+            class that the images lack.
         iou_without: The same at bias 0.
     """
 
@@ -55,9 +56,9 @@ class HeldOut:
         return {
             "images": self.images,
             "presence_bias": self.bias,
-            "mean_iou": _plain(self.mean),
-            "mean_iou_without_bias": _plain(_mean(self.iou_without)),
-            "iou": {name: _plain(value) for name, value in self.iou.items()},
+            "mean_iou": plain(self.mean),
+            "mean_iou_without_bias": plain(_mean(self.iou_without)),
+            "iou": {name: plain(value) for name, value in self.iou.items()},
         }
 
 
@@ -106,7 +107,7 @@ def _claims(
 
 
 def _iou(counts: Int64[np.ndarray, "k k"], names: Sequence[str]) -> dict[str, float]:
-    """Of the new classes; what belongs to none of them is the last row and column."""
+    """IoU of the new classes; the last row and column of the counts is what belongs to none of them."""
     return dict(zip(names, scores_of(counts).iou[:-1].tolist(), strict=True))
 
 
@@ -116,7 +117,3 @@ def _mean(iou: Mapping[str, float]) -> float:
 
 def _or_zero(value: float) -> float:
     return 0.0 if math.isnan(value) else value
-
-
-def _plain(value: float) -> float | None:
-    return None if math.isnan(value) else value

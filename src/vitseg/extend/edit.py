@@ -19,7 +19,7 @@ def renamed(record: ModelRecord, names: Mapping[str, str]) -> ModelRecord:
     """The record with other class names.
 
     Args:
-        record: Of any model.
+        record: Record of a model of any method.
         names: Old name -> new name.
 
     Raises:
@@ -44,10 +44,10 @@ def renamed(record: ModelRecord, names: Mapping[str, str]) -> ModelRecord:
 def without(
     model: SegmentationModel, record: ModelRecord, names: Sequence[str]
 ) -> tuple[SegmentationModel, ModelRecord]:
-    """A model of tasks that does not give out some classes any more.
+    """A model of tasks that no longer predicts some classes.
 
-    The queries of a removed class stay, since the other classes of its task attend to them; a task of which nothing is
-    left goes altogether. The scores of the other classes stay as they are, but for the last bits.
+    The queries of a removed class stay, since the other classes of its task attend to them; a task that has no class
+    left is removed as a whole. The scores of the other classes stay the same up to rounding.
 
     Args:
         model: A model of tasks.
@@ -109,7 +109,7 @@ def _kept_state(state: Mapping[str, Tensor], kept: Sequence[int]) -> dict[str, T
 def _renumbered(
     task: LearntTask, number: int, place: int, all_tasks: Sequence[LearntTask]
 ) -> LearntTask:
-    """The hashes of a task at another place; the first one has the backbone's."""
+    """A task's record at another place, with its hashes by their new names; the first task has the backbone's, too."""
     old, new = f"{TASKS}{number}.", f"{TASKS}{place}."
     tensors = {
         new + name.removeprefix(old): digest

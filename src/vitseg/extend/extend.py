@@ -42,7 +42,7 @@ the new stages started from."""
 
 
 class Extension(NamedTuple):
-    """Where an extended model is and how its new classes do.
+    """Where an extended model is, and how well it finds its new classes.
 
     Attributes:
         folder: The model directory.
@@ -95,15 +95,15 @@ def extend_model(
         model: A SegViT, or a model that was extended before: a model directory, a run folder or `hf://user/name`.
         train_set: Its classes are the new ones, and all other pixels have the ignore label.
         out: Folder of the extension: `best/` is the extended model, `training/` the run of its new part.
-        recipe: Of method segvit: how the new part is trained; the backbone is the model's, frozen.
-        source: Name of the data set, to be remembered.
+        recipe: How the new part is trained, a recipe of method segvit; the backbone is the model's, frozen.
+        source: Name of the data set, kept in the model's record.
         resume: Continue an interrupted extension.
         display: Where progress is shown; nothing is shown where not given.
         stages: What the new stages start from, see `vitseg.extend.new_stages.start_part`.
         cache_features: See `vitseg.training.loop.train`.
         val_set: Held-out images, labelled likewise: what the new classes claim there is measured.
         calibrate: Choose the new task's presence bias on the held-out images. The thesis has none.
-        device: Where models are compared.
+        device: Where the old and the extended model are compared.
 
     Raises:
         ConfigError: The model cannot be extended, knows a class already, or the recipe does not fit it.
@@ -172,7 +172,7 @@ def extend_model(
 
 
 def _keep_start(path: Path, stages: NewStages, resume: bool) -> None:
-    """Note what the stages of a new extension start from; see that a resumed one is told the same."""
+    """Write down what the stages of a new extension start from; refuse to resume it with another start."""
     if not resume:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps({"new_stages": stages}) + "\n")

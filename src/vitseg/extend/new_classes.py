@@ -1,13 +1,12 @@
-"""The part of a data set that teaches new classes: their pixels, and everything else as none of them."""
+"""The part of a data set that teaches new classes: all pixels of other classes count as none of the new ones."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from vitseg.classes import IGNORE_INDEX, ClassTable
+from vitseg.classes import ClassTable
 from vitseg.data.dataset import SegmentationDataset
+from vitseg.data.statistics import class_statistics
 from vitseg.errors import ConfigError, DataError, unknown_name
 from vitseg.extend.tasks import require_new_names
 
@@ -48,20 +47,17 @@ def only(dataset: SegmentationDataset, names: Sequence[str]) -> SegmentationData
 
 
 def images_with_classes(dataset: SegmentationDataset) -> dict[str, int]:
-    """In how many images each class has a pixel; every mask is read.
+    """In how many images each class has a pixel, by name; every mask is read.
 
     Raises:
         DataError: A mask cannot be read, or holds an id outside the table.
     """
-    counts = np.zeros(dataset.classes.num_classes, dtype=np.int64)
-    for index in range(len(dataset)):
-        present = np.unique(dataset.label_map(index))
-        counts[present[present != IGNORE_INDEX]] += 1
+    counts = class_statistics(dataset).images
     return dict(zip(dataset.classes.names, counts.tolist(), strict=True))
 
 
 def require_pixels(dataset: SegmentationDataset) -> dict[str, int]:
-    """`images_with_classes`; raises DataError where a class has no pixel at all."""
+    """`images_with_classes`, but raises DataError if a class has no pixel at all."""
     counts = images_with_classes(dataset)
     absent = [name for name, count in counts.items() if not count]
     if absent:

@@ -32,7 +32,7 @@ def config_of(record: ModelRecord) -> SegVitClConfig:
 def as_tasks(
     model: SegmentationModel, record: ModelRecord
 ) -> tuple[SegmentationModel, ModelRecord]:
-    """A SegViT as a model of one task, which computes the same in every bit; a model of tasks as it is.
+    """A SegViT as a model of one task, whose scores are the same in every bit; a model of tasks is returned as it is.
 
     Raises:
         ConfigError: The model is of another method.
@@ -75,7 +75,7 @@ def with_task(
     classes: ClassTable,
     learnt: LearntTask,
 ) -> tuple[SegmentationModel, ModelRecord]:
-    """A model of tasks with another one behind them.
+    """A model of tasks with one task more, behind the others.
 
     Args:
         model: One that `as_tasks` gives.
@@ -83,7 +83,7 @@ def with_task(
         part: A SegViT on the same backbone that knows the new classes alone.
         part_config: Its configuration.
         classes: The new classes.
-        learnt: What is to be remembered of them; its `tensors` are filled in here.
+        learnt: What is kept about how they were learnt; its `tensors` are filled in here.
     """
     config = config_of(record)
     task = TaskConfig(num_classes=classes.num_classes, decoder=part_config.decoder)

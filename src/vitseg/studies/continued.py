@@ -1,4 +1,4 @@
-"""A training among several: taken as it is, gone on with, or begun, whichever its folder asks for."""
+"""One training of a study: taken as it is if it is complete, continued if it was stopped, begun otherwise."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def train_or_continue(
 ) -> None:
     """Train in a folder what is not trained there yet.
 
-    A run that is complete is left as it is, one that was stopped goes on where it was saved, and what one left that
-    failed before its first save is removed.
+    A run that is complete is left as it is, and one that was stopped goes on where it was saved. What is left of a run
+    that failed before its first save is removed.
 
     Args:
         recipe: The run.
-        folder: Of the run.
+        folder: Folder of the run.
         display: Where progress is shown.
         cache_features: See `train`.
         task: See `train`.

@@ -34,13 +34,13 @@ ROUNDS, WARMUPS = 5, 2
 
 @dataclass(frozen=True)
 class Cost:
-    """What a prediction on one image takes.
+    """What a prediction on one image costs.
 
     Attributes:
         parameters: Parameters that it uses.
-        head_parameters: Those beyond the backbone.
+        head_parameters: Parameters beyond the backbone.
         gmacs: Multiply-adds in 10^9, up to the scores of every pixel.
-        head_gmacs: Those beyond what the backbone by itself takes.
+        head_gmacs: Multiply-adds beyond what the backbone by itself takes, in 10^9.
         milliseconds: Median time, from a normalised image to the label map.
         time_ratio: That time over the first contender's.
     """
@@ -60,7 +60,7 @@ class Row:
     Attributes:
         contender: Name and recipe.
         result: What its `result.json` says; empty where the training failed.
-        cost: What a prediction takes; None where the training failed.
+        cost: What a prediction costs; None where the training failed.
         error: Why it failed, in one line.
     """
 
@@ -76,7 +76,7 @@ class Row:
 
     @property
     def miou(self) -> float | None:
-        """Of the model after the last iteration, in [0, 1]; no model is picked by its score."""
+        """MIoU of the model after the last iteration, in [0, 1]; no model is picked by its score."""
         return self.result["final"]["miou"] if self.result else None
 
     def to_csv(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from vitseg.training.recipe import Recipe, load_recipe
 from vitseg.training.state import changed_fields
 
 COUNTED_IN_BLOCKS = {"setr": ("decoder", "auxiliary"), "shrunk": ("shrink", "block")}
-"""By method, its field beside the taps that names blocks of a plain ViT."""
+"""By method, section and field that name blocks of a plain ViT, besides the taps."""
 
 BUDGET: dict[str, Callable[[Recipe], object]] = {
     "training.iterations": lambda recipe: recipe.training.iterations,

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from vitseg.checkpoint.model_dir import load_model
+from vitseg.extend.extend import extend_model
 from vitseg.files import write_whole
 from vitseg.inference.predictor import load
 from vitseg.methods import SegmentationModel
@@ -23,7 +24,7 @@ from vitseg.studies.continual.datasets import StepData
 from vitseg.studies.continual.growing import NewRows, freeze_decoder_norm, grow, num_classes
 from vitseg.studies.continual.recipe import ContinualConfig
 from vitseg.studies.continual.steps import LinearRowsLoss, MibLoss, PlopLoss
-from vitseg.studies.continual.thresholds import median_entropies
+from vitseg.studies.continual.thresholds import MOST_IMAGES, median_entropies
 from vitseg.studies.continued import train_or_continue
 from vitseg.training.display import Display
 from vitseg.training.recipe import Recipe
@@ -32,19 +33,19 @@ from vitseg.training.step import LossOfModel
 from vitseg.training.task import StepBuilder, TrainingTask
 
 MODEL = "model"
-"""Folder of the training of a step, within the step's."""
+"""Name of the folder of a step's training, within the step's folder."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """A training of several.
+    """One training of several.
 
     Attributes:
-        number: From 0.
-        recipe: Of this training.
+        number: Position among the steps, from 0.
+        recipe: Recipe of this training.
         config: The protocol.
-        data: Of all steps.
-        folder: Of the step.
+        data: Data sets of all steps.
+        folder: Folder of the step.
         previous: Model directory of the step before; None: this is the first.
         display: Where progress is shown.
     """
@@ -68,8 +69,8 @@ class Approach:
     """A way to add classes.
 
     Attributes:
-        train: Trains a step behind the first, or goes on with it; returns the model's folder.
-        adapt: From the recipe of later steps to the one that this approach trains with.
+        train: Trains a step after the first, or continues it; returns the model's folder.
+        adapt: Turns the recipe of later steps into the one that this approach trains with.
     """
 
     train: Callable[[Step], Path]
@@ -88,8 +89,6 @@ def train_first(step: Step) -> Path:
 
 def extend_segvit(step: Step) -> Path:
     """SegViT-CL (thesis section 4.2.3): new queries, stages and classifier on a frozen model."""
-    from vitseg.extend.extend import extend_model
-
     assert step.previous is not None
     resume = step.out.is_dir() and any(step.out.rglob(STATE))
     if not resume and step.out.exists():
@@ -111,12 +110,12 @@ def extend_segvit(step: Step) -> Path:
 
 
 def finetune(step: Step) -> Path:
-    """All weights learn the step's classes, with the ordinary loss: every other pixel is background."""
+    """All weights learn the step's classes with the ordinary loss, in which every other pixel is background."""
     return _grown(step, LossOfModel, "fresh")
 
 
 def train_rows(step: Step) -> Path:
-    """New rows of the linear layer alone learn, on frozen features; earlier rows and the background's stay."""
+    """Only the new rows of the linear layer learn, on frozen features; the earlier rows and the background's stay."""
     assert step.previous is not None
     num_old = num_classes(load_model(step.previous)[0])
     return _grown(step, partial(LinearRowsLoss, num_old=num_old), "fresh", freeze_decoder_norm)
@@ -163,14 +162,14 @@ def _teacher(step: Step) -> SegmentationModel:
 
 
 def _thresholds(step: Step) -> list[float]:
-    """PLOP's, computed once and kept beside the training, so that a resumed one has the same."""
+    """PLOP's thresholds, computed once and kept beside the training, so that a resumed one has the same."""
     path = step.folder / "thresholds.json"
     if not path.is_file():
         assert step.previous is not None
         train_set = step.data.train_set(step.number, with_background=True)
-        predictor, most = load(step.previous), step.config.plop.threshold_images
-        step.display.started(f"entropies of {min(most, len(train_set))} images")
-        found = median_entropies(predictor, train_set, most)
+        predictor = load(step.previous)
+        step.display.started(f"entropies of {min(MOST_IMAGES, len(train_set))} images")
+        found = median_entropies(predictor, train_set)
         values = dict(zip(predictor.classes.names, found, strict=True))
         write_whole(path, json.dumps(values, indent=2) + "\n")
     return list(json.loads(path.read_text(encoding="utf-8")).values())

@@ -160,7 +160,7 @@ def class_table(
     Args:
         labels: The data set's table.
         classes: Names of the classes that the model knows, in its order.
-        labelled: Those whose pixels keep their label; None: all.
+        labelled: Classes whose pixels keep their label; None: all.
         background: Name of class 0, which all other pixels get; None: they get the ignore label. What the data set
             itself ignores stays ignored.
     """

@@ -17,7 +17,7 @@ def grow(model: SegmentationModel, old: SegmentationModel, new_rows: NewRows) ->
     """Give a new model the earlier one's weights and statistics.
 
     Args:
-        model: Of method `linear`, with more classes; its first classes are the earlier model's.
+        model: A model of method `linear` with more classes; its first classes are the earlier model's.
         old: The earlier model.
         new_rows: What rows of new classes start from. "fresh": what the new model has, random weights. "background":
             the background's row, with ln(new classes + 1) taken off its bias and theirs (MiB, equations 10 and 11), so
@@ -41,7 +41,7 @@ def grow(model: SegmentationModel, old: SegmentationModel, new_rows: NewRows) ->
 
 
 def freeze_decoder_norm(model: SegmentationModel) -> None:
-    """Freeze what stands in front of the classifier."""
+    """Freeze the normalisation in front of the classifier."""
     decoder = linear_decoder(model)
     decoder.norm.requires_grad_(False)
 

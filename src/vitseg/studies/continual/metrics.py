@@ -105,7 +105,7 @@ class Reduction(NamedTuple):
 
     Attributes:
         points: Oracle less score, in [0, 1].
-        share: That over the oracle's score.
+        share: The points over the oracle's score.
     """
 
     points: float

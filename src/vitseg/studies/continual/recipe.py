@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from vitseg.config import apply_overrides, parse, read_yaml
+from vitseg.config import parse
 from vitseg.errors import ConfigError
 from vitseg.extend.new_stages import NewStages
 from vitseg.studies.continual.datasets import Setting
 from vitseg.studies.continual.splits import Order
 from vitseg.studies.continual.steps import MibConfig, PlopConfig
-from vitseg.training.recipe import Recipe, find_recipe, parse_recipe
+from vitseg.training.recipe import Recipe, parse_recipe, read_recipe
 
 ApproachName = Literal["segvit_cl", "joint", "finetune", "linear_rows", "mib", "plop"]
 
@@ -182,11 +182,7 @@ def load_continual(
     Raises:
         ConfigError: A missing file, an unknown key, a wrong value, or an approach that does not fit the method.
     """
-    raw = apply_overrides(read_yaml(find_recipe(Path(path))), overrides)
-    if data is not None:
-        apply_overrides(raw, ["data.source="])
-        raw["data"]["source"] = data
-    return parse_continual(raw)
+    return parse_continual(read_recipe(path, overrides, data))
 
 
 def parse_continual(raw: Mapping[str, Any]) -> ContinualRecipe:

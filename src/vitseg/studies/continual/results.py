@@ -38,10 +38,10 @@ class RunResult:
 
     Attributes:
         approach: How classes were added; "joint" is an oracle.
-        method: Of its models: an oracle is that of its own method.
+        method: Method of its models; a joint training is the oracle of the runs of its own method.
         tasks: Classes of every step, as they are scored.
         history: IoU by class after each step; of a joint training, of its only one.
-        content: What the run's `continual.json` says beside.
+        content: All that the run's `continual.json` says.
     """
 
     approach: str
@@ -57,7 +57,7 @@ class RunResult:
         tasks: Sequence[Sequence[str]],
         steps: Sequence[dict[str, Any]],
     ) -> RunResult:
-        """A run by what the `scores.json` of each of its steps says."""
+        """A run, put together from the `scores.json` of its steps."""
         config = recipe.continual
         content = {
             **config.model_dump(mode="json"),
@@ -80,10 +80,10 @@ class RunResult:
 
     @classmethod
     def read(cls, run: Path) -> RunResult:
-        """A finished run by its folder.
+        """Read a finished run from its folder.
 
         Raises:
-            ConfigError: It is none.
+            ConfigError: The folder holds no finished run.
         """
         path = run / RESULT
         if not path.is_file():
@@ -94,7 +94,7 @@ class RunResult:
 
     @property
     def label(self) -> str:
-        """The approach, and what new stages started from where that was not chance."""
+        """The approach, and what the new stages started from unless that was random weights."""
         stages = self.content.get("new_stages", "fresh")
         if self.approach != "segvit_cl" or stages == "fresh":
             return self.approach
@@ -106,11 +106,11 @@ class RunResult:
 
     @property
     def iterations(self) -> int:
-        """Of the last step so far; they tell runs of one approach apart."""
+        """Iterations of the last step so far; they tell runs of one approach apart."""
         return self.content["steps"][-1]["iterations"]
 
     def whose(self) -> dict[str, Any]:
-        """The first columns of a row of the run."""
+        """The first columns of a row: which run it belongs to."""
         return {"approach": self.label, "method": self.method, "iterations": self.iterations}
 
     @property
@@ -124,7 +124,7 @@ class RunResult:
 
     @property
     def scores(self) -> ContinualScores:
-        """Of the last step so far."""
+        """Scores after the last step so far."""
         return continual_scores(self.history, self.done)
 
     def with_tasks(self, tasks: tuple[tuple[str, ...], ...]) -> RunResult:
@@ -188,7 +188,7 @@ def _val_hash(run: RunResult) -> str:
 
 
 def reductions(run: RunResult, runs: Sequence[RunResult]) -> list[Reduction] | None:
-    """Of old, new and all against the joint training of the same method; None where there is none beside."""
+    """How far old, new and all stay below the joint training of the same method; None if that is not among the runs."""
     oracle = next((one for one in runs if one.is_joint and one.method == run.method), None)
     if oracle is None or run.is_joint:
         return None

@@ -1,4 +1,4 @@
-"""A run of all steps: train, score, go on; resumed after any of them and inside each."""
+"""A run of all steps: train, score, go on to the next. It can be resumed after any step and inside each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typing import Any
 
 import yaml
 
-from vitseg.data.catalog import open_dataset
 from vitseg.errors import ConfigError, DataError
 from vitseg.evaluation.measures import plain
 from vitseg.evaluation.provenance import content_hash
@@ -28,6 +27,7 @@ from vitseg.studies.continual.splits import make_steps
 from vitseg.training.display import Display
 from vitseg.training.recipe import Recipe
 from vitseg.training.state import STATE, changed_fields
+from vitseg.training.task import open_splits
 
 RECIPE, PLAN, SCORES = "recipe.yaml", "plan.json", "scores.json"
 
@@ -87,14 +87,7 @@ class _Run:
     def __init__(self, recipe: ContinualRecipe, new_display: NewDisplay):
         self.recipe, self.new_display = recipe, new_display
         data, config = recipe.first.data, recipe.continual
-        if data.source is None:
-            raise ConfigError(
-                "no data set: pass --data NAME:ROOT, or set data.source in the recipe."
-            )
-        train_set, val_set = (
-            open_dataset(data.source, split, data.merge, data.ignore)
-            for split in (data.train_split, data.val_split)
-        )
+        train_set, val_set = open_splits(data)
         self.steps = make_steps(
             train_set.classes.names,
             config.split,
@@ -139,7 +132,7 @@ class _Run:
         return f"step {number} ({number + 1} of {len(self.data.steps)}): {count}"
 
     def facts(self, number: int) -> dict[str, Any]:
-        """What a step's model depends on beside the model before it."""
+        """What a step's model depends on besides the model before it."""
         return {
             "recipe": self.training_recipe(number).without_paths().to_mapping(),
             "classes": list(self.data.steps.steps[number]),
@@ -148,7 +141,7 @@ class _Run:
         }
 
     def step(self, number: int, folder: Path, previous: Path | None) -> dict[str, Any]:
-        """Train and score what is not there yet; what `scores.json` says."""
+        """Train and score a step, unless that is done; returns what its `scores.json` says."""
         path = folder / SCORES
         if path.is_file():
             return json.loads(path.read_text(encoding="utf-8"))
@@ -221,7 +214,7 @@ class _Run:
 
 
 def _training_minutes(training: Path, elapsed: float) -> float:
-    """Of the whole training, also of a resumed one, where its result says so."""
+    """Minutes of the whole training by its `result.json`, which knows those before a resume; else the elapsed ones."""
     path = training / "result.json"
     if path.is_file():
         return json.loads(path.read_text(encoding="utf-8"))["training_minutes"]
@@ -229,7 +222,7 @@ def _training_minutes(training: Path, elapsed: float) -> float:
 
 
 def _check_out(recipe: ContinualRecipe, out: Path, resume: bool) -> None:
-    """See that the folder is new, or that it holds a run of the same recipe to go on with."""
+    """Raise ConfigError unless the folder is new, or holds a run of the same recipe that is to be resumed."""
     path = out / RECIPE
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out} is a file: give a folder.")

@@ -44,7 +44,7 @@ class WithBackground(Predictor):
         self.classes = classes
 
     def scores(self, image: np.ndarray) -> ScoreMap:
-        """As of every predictor, with the background's constant score as row 0."""
+        """The model's scores, with the background's constant score as row 0."""
         return BackgroundScores(super().scores(image))
 
 

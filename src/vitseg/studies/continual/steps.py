@@ -51,11 +51,6 @@ class PlopConfig(BaseModel):
         default=False,
         description="square the distances of Local POD, as the equations do; see losses/local_pod.py",
     )
-    threshold_images: int = Field(
-        default=500,
-        ge=1,
-        description="images of a step, spread over it, from which the median entropies are taken; the paper takes all",
-    )
 
 
 class LinearRowsLoss(LossOfModel):

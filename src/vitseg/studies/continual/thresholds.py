@@ -8,7 +8,6 @@ model's own inference protocol), and how a median over all pixels is kept in mem
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int
@@ -21,26 +20,25 @@ from vitseg.inference.scores import full_scores
 from vitseg.studies.continual.losses.pseudo_labels import entropy_of
 
 BINS = 2000
-"""Of the entropies from 0 to that of equal probabilities; a median is right to one of them."""
+"""Bins for entropies from 0 to that of equal probabilities; a median is right to the width of one."""
+
+MOST_IMAGES = 500
+"""Images of a step at most, spread over it, on which the medians are taken; the paper takes all."""
 
 
 def median_entropies(
     predictor: Predictor,
     dataset: SegmentationDataset,
-    most: int,
-    on_image: Callable[[], object] = lambda: None,
 ) -> list[float]:
     """The threshold of every class of the earlier model, in nats; 0 for a class that it predicts nowhere.
 
     Args:
         predictor: The earlier model.
         dataset: The step's images with its labels, in which class 0 is the background.
-        most: Images to look at, spread over the data set.
-        on_image: Called after each.
     """
     num_classes = predictor.classes.num_classes
     counts = torch.zeros(num_classes, BINS, dtype=torch.long)
-    for index in spread_indices(len(dataset), most):
+    for index in spread_indices(len(dataset), MOST_IMAGES):
         sample = dataset[index]
         scores = predictor.scores(sample.image)
         values = full_scores(scores).cpu().float()
@@ -49,7 +47,6 @@ def median_entropies(
         is_background = torch.from_numpy(sample.label_map == 0)
         entropies, best = entropy_of(probs)[is_background], probs.argmax(0)[is_background]
         counts += entropy_histograms(entropies, best, num_classes)
-        on_image()
     return medians(counts).tolist()
 
 

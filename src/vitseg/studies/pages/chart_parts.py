@@ -6,9 +6,16 @@ import math
 from collections.abc import Callable, Sequence
 from html import escape
 
+from vitseg.classes import Color
+
 WIDTH, HEIGHT = 720, 420
 LEFT, RIGHT, TOP, BOTTOM = 60, 700, 24, 362
 """View box of a chart in SVG units, and the plot within it."""
+
+COLORS: tuple[Color, ...] = (
+    (31, 111, 235), (191, 135, 0), (130, 80, 223), (26, 127, 55), (207, 34, 46), (27, 124, 131), (191, 57, 137),
+)  # fmt: skip
+"""Colours of lines in order, from the first again where there are more lines; seen on light and on dark paper."""
 
 LINE_HEIGHT = 15
 """Least distance of names above each other."""

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from vitseg.classes import Color
 from vitseg.render.page_parts import fact_cards, table, write_page
 from vitseg.studies.pages.chart_parts import (
+    COLORS,
     LEFT,
     RIGHT,
     free_height,
@@ -18,7 +20,6 @@ from vitseg.studies.pages.chart_parts import (
     text,
     upright,
 )
-from vitseg.studies.pages.trade_off import COLORS
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Curve:
     Attributes:
         name: What it is called.
         scores: MIoU of the first step's classes after every step, in [0, 1] or NaN; of an oracle, of its only one.
-        is_oracle: Whether it learnt all classes at once: it is drawn dashed, across.
+        is_oracle: Whether it learnt all classes at once; then it is a dashed line across the chart.
     """
 
     name: str
@@ -123,9 +124,7 @@ def base_chart(learnt: Sequence[int], curves: Sequence[Curve]) -> str:
     return score_chart(summary, "classes learnt", parts)
 
 
-def _line(
-    curve: Curve, points: Sequence[tuple[float, float, float]], color: tuple[int, int, int]
-) -> list[str]:
+def _line(curve: Curve, points: Sequence[tuple[float, float, float]], color: Color) -> list[str]:
     """The joined points, each with its numbers for a pointer that rests on it."""
     places = " ".join(f"{at:.1f},{height:.1f}" for at, height, _ in points)
     dashes = ";stroke-dasharray:6 5" if curve.is_oracle else ""

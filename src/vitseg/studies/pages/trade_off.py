@@ -9,8 +9,10 @@ from math import ceil, floor
 from pathlib import Path
 from typing import Literal
 
+from vitseg.classes import Color
 from vitseg.render.page_parts import fact_cards, swatch, table, write_page
 from vitseg.studies.pages.chart_parts import (
+    COLORS,
     LEFT,
     RIGHT,
     free_height,
@@ -20,16 +22,10 @@ from vitseg.studies.pages.chart_parts import (
     upright,
 )
 
-Color = tuple[int, int, int]
 Marker = Literal["line", "square", "diamond", "ring"]
 
-COLORS: tuple[Color, ...] = (
-    (31, 111, 235), (191, 135, 0), (130, 80, 223), (26, 127, 55), (207, 34, 46), (27, 124, 131), (191, 57, 137),
-)  # fmt: skip
-"""Of the joined groups in order, again from the first where there are more; seen on light and on dark paper."""
-
 PLAIN: Color = (120, 126, 134)
-"""Of all others, which have their names beside them."""
+"""Colour of the points that no line joins; they have their names beside them."""
 
 LABEL_WIDTH = 100
 """About that of a name, in SVG units: names further apart than this do not collide."""
@@ -46,11 +42,11 @@ class TradeOff:
         name: What it is called.
         group: Settings of a group with "line" share a colour.
         marker: How it is drawn; the points of a group with "line" are joined in order of their time.
-        miou: In [0, 1].
+        miou: Mean IoU in [0, 1].
         gmacs: Multiply-adds of an image in 10^9.
         alive: Share of the tokens, in [0, 1], left behind each exit.
         milliseconds: Time of an image.
-        time_ratio: That over the unpruned model's.
+        time_ratio: That time over the unpruned model's.
         is_best: Whether it is the setting to take.
     """
 

@@ -43,7 +43,7 @@ class Setting:
         kind: What it changes.
         predictor: The model and its protocol. Settings share models, so call `activate` before a run.
         pruning: The rule by which the model is run.
-        scale: Sides of its input over those of the model's own protocol.
+        scale: Side of its input over that of the model's own protocol.
     """
 
     name: str
@@ -85,7 +85,7 @@ def load_prunable(path: Path | str) -> tuple[DtopModel, ModelRecord]:
     """A model whose tokens can leave early, read as DToP.
 
     Args:
-        path: As for `load_model`: of method dtop, or a SETR that `from_setr` takes.
+        path: As for `load_model`: a model of method dtop, or a SETR that `from_setr` takes.
 
     Raises:
         CheckpointError: There is no sound model.
@@ -184,7 +184,7 @@ def smaller_input(inference: InferenceConfig, scale: float) -> InferenceConfig:
 def _larger_patches(
     model: DtopModel, record: ModelRecord
 ) -> tuple[dict[str, tuple[DtopModel, ModelRecord]], dict[str, str]]:
-    """The models, and why others cannot be had."""
+    """Models with larger patches by name, and by name why others cannot be made."""
     config = parse(DtopConfig, record.architecture, "architecture")
     vit = cast(PrunedViT, model.backbone).vit
     found: dict[str, tuple[DtopModel, ModelRecord]] = {}

@@ -35,23 +35,23 @@ ROUNDS, WARMUPS = 3, 1
 """Rounds per timed image, in each of which every setting runs once, and those before them that do not count."""
 
 CLEARLY_FASTER = 0.97
-"""Ratio of two times above which the difference is not told from chance."""
+"""Ratio of two times above which the difference may be chance."""
 
 _TRAINING_FACTS = ("trained_on", "converted_from")
-"""What a tuned model's record keeps of the scores of the model that it came from."""
+"""Entries among the scores of the model that was tuned which the tuned model's record keeps."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What a setting gives and takes.
+    """A measured setting: its accuracy and its cost.
 
     Attributes:
         setting: The setting.
-        evaluation: Its scores on the split.
+        evaluation: Scores on the split.
         gmacs: Mean multiply-adds of an image in 10^9, up to its labels.
         alive: Share of the images' tokens, in [0, 1], that is left behind each exit.
         milliseconds: Time of an image, from its decoded pixels to its labels: the mean of the images' medians.
-        time_ratio: That over the unpruned model's.
+        time_ratio: That time over the unpruned model's.
     """
 
     setting: Setting
@@ -113,7 +113,7 @@ class Tuning:
 
     @property
     def best(self) -> Row:
-        """Of the rows that lose no more than allowed the fastest; of those about as fast, the one of highest mIoU.
+        """The fastest row that loses no more than allowed; among those about as fast, the one of highest mIoU.
 
         The unpruned one where none is clearly faster than it.
         """
@@ -149,7 +149,7 @@ class Tuning:
         return f"pruning pays here: {self._described(best)}; {others}."
 
     def _best_of(self, *kinds: str, slowest: float = float("inf")) -> Row | None:
-        """As `best`, of the rows of some kinds up to a ratio of times; None if all lose more than allowed."""
+        """As `best`, among the rows of some kinds up to a ratio of times; None if all lose more than allowed."""
         allowed = [
             row
             for row in self.rows
@@ -190,7 +190,7 @@ class Tuning:
         }
 
     def record(self) -> ModelRecord:
-        """Of a model directory that runs the model as the best row does, with that row's scores."""
+        """The record of a model directory that runs the model as the best row does, with that row's scores."""
         record, best = self.best.setting.record, self.best
         kept = {name: record.metrics[name] for name in _TRAINING_FACTS if name in record.metrics}
         tuned = {

@@ -34,8 +34,8 @@ def local_pod(
     """L2 distance of the pooled embeddings of all scales, a mean over maps and images.
 
     Args:
-        maps: Those of the model that is trained.
-        old_maps: Those of the earlier model, of the same shapes.
+        maps: Feature maps of the model that is trained.
+        old_maps: The earlier model's maps, of the same shapes.
         scales: Regions per side.
         squared: Take the square of each distance.
     """

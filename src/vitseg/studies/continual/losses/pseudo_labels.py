@@ -64,7 +64,7 @@ def weighted_cross_entropy(
     Args:
         logits: Class logits at pixel size.
         pseudo: Labels with pseudo-labels; pixels with IGNORE_INDEX add 0.
-        labels: Those that the data set gives: the sum is divided by their number, so that rejected pixels count in the
+        labels: Labels of the data set: the sum is divided by their number, so that rejected pixels count in the
             mean as in the paper's 1 / (W H), but the padding of crops does not.
         weights: Weight of every image.
     """

@@ -54,7 +54,7 @@ def unbiased_distillation(
 
     Args:
         logits: Class logits of the model that is trained, at pixel size.
-        old_logits: Those of the earlier model.
+        old_logits: Class logits of the earlier model.
         labels: Only where they are IGNORE_INDEX matters: there nothing is distilled.
     """
     num_old = old_logits.shape[1]
