@@ -58,7 +58,7 @@ def test_an_oracle_serves_every_split_of_its_classes():
 @pytest.mark.parametrize(
     ("other", "words"),
     [
-        (run(tasks=[["a"], ["b", "c"]], history=[{"a": 1.0}, {"a": 1, "b": 1, "c": 1}]), "other classes"),
+        (run(tasks=[["a"], ["b", "c"]], history=[{"a": 1.0}, {"a": 1.0, "b": 1.0, "c": 1.0}]), "other classes"),
         (run("joint", tasks=[["a", "b"]], history=[{"a": 1.0, "b": 1.0}]), "other classes"),
         (run(val_hash="y"), "other images"),
     ],
