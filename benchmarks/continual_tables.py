@@ -12,8 +12,8 @@ import argparse
 import json
 from pathlib import Path
 
-from vitseg.continual import results
-from vitseg.continual.results import RunResult
+from vitseg.studies.continual import results
+from vitseg.studies.continual.results import RunResult
 
 
 def title_of(name: str, run: RunResult) -> str:

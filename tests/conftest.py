@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-CHECKED = ("types", "layers", "backbones", "decoders", "losses", "methods", "inference", "metrics")
+CHECKED = (
+    "types", "layers", "backbones", "decoders", "losses", "methods", "inference", "metrics", "extend",
+    "studies.continual",
+)  # fmt: skip
 install_import_hook([f"vitseg.{package}" for package in CHECKED], "beartype.beartype")
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -61,7 +61,7 @@ def test_two_heads_are_compared_and_kept(vitseg, recipes, data, tmp_path, monkey
     def fail(*arguments, **options):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("vitseg.training.continued.train", fail)
+    monkeypatch.setattr("vitseg.studies.continued.train", fail)
     before = content(out / "runs")
     assert vitseg(*command).code == 0
     assert content(out / "runs") == before
@@ -74,7 +74,7 @@ def test_two_heads_are_compared_and_kept(vitseg, recipes, data, tmp_path, monkey
 def test_a_training_that_fails_is_reported_and_the_others_go_on(
     vitseg, recipes, data, tmp_path, monkeypatch
 ):
-    from vitseg.training import continued
+    from vitseg.studies import continued
     from vitseg.training.loop import train
 
     def sometimes(recipe, out, *rest):

@@ -90,7 +90,7 @@ def test_all_steps_of_a_baseline_and_its_oracle(vitseg, source, tmp_path, monkey
     def fail(*arguments, **options):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("vitseg.training.continued.train", fail)
+    monkeypatch.setattr("vitseg.studies.continued.train", fail)
     before = content(out)
     assert vitseg(*command).code == 2  # without --resume
     assert content(out) == before

@@ -13,9 +13,9 @@ import vitseg as package
 from tests.tiny import content, make_record
 from tests.tiny_dtop import write_dtop
 from vitseg.checkpoint.model_dir import read_record, save_model
-from vitseg.evaluation import tune as tuning_module
 from vitseg.methods import setr
 from vitseg.methods.setr import SetrConfig
+from vitseg.studies.tune import tune as tuning_module
 
 
 @pytest.fixture(scope="module")

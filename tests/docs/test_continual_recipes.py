@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.docs.test_recipes import FILES, RECIPES, build_without_weights, name_of
-from vitseg.continual.approaches import APPROACHES
-from vitseg.continual.recipe import load_continual, parse_continual
-from vitseg.continual.splits import make_steps
 from vitseg.data.official.tables import read_table
 from vitseg.errors import ConfigError
 from vitseg.methods import METHODS
+from vitseg.studies.continual.approaches import APPROACHES
+from vitseg.studies.continual.recipe import load_continual, parse_continual
+from vitseg.studies.continual.splits import make_steps
 from vitseg.training.recipe import load_recipe
 
 CONTINUAL = [path for path in FILES if path not in RECIPES]

@@ -39,8 +39,8 @@ def classes(
     from rich.table import Table
 
     from vitseg.checkpoint.model_dir import load_model, save_model
-    from vitseg.continual.edit import renamed, without
-    from vitseg.continual.tasks import as_tasks
+    from vitseg.extend.edit import renamed, without
+    from vitseg.extend.tasks import as_tasks
     from vitseg.files import write_whole
 
     names = parse_renames(rename or [])
@@ -97,7 +97,7 @@ def parse_renames(entries: list[str]) -> dict[str, str]:
 
 def listing(record) -> list[dict[str, Any]]:
     """One row for each class of a model: what is known of how it was learnt."""
-    from vitseg.continual.tasks import config_of
+    from vitseg.extend.tasks import config_of
 
     if not record.tasks:
         source = record.recipe.get("data", {}).get("source")

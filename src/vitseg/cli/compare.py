@@ -17,8 +17,8 @@ from vitseg.errors import ConfigError
 if TYPE_CHECKING:
     import torch
 
-    from vitseg.training.compare import Row
-    from vitseg.training.contenders import Contender
+    from vitseg.studies.compare.compare import Row
+    from vitseg.studies.compare.contenders import Contender
 
 OVERRIDE = re.compile(r"[a-z_]+(\.[a-z0-9_]+)+=")
 
@@ -63,10 +63,10 @@ def compare(
 
     from vitseg.files import write_whole
     from vitseg.inference.predictor import choose_device
+    from vitseg.studies.compare.compare import compare as run_comparison
+    from vitseg.studies.compare.compare import comparison_json
+    from vitseg.studies.compare.contenders import make_contenders
     from vitseg.training.caching import require_cacheable
-    from vitseg.training.compare import compare as run_comparison
-    from vitseg.training.compare import comparison_json
-    from vitseg.training.contenders import make_contenders
     from vitseg.training.display import Display
     from vitseg.training.stop import InterruptedRunError
 
@@ -133,7 +133,7 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 def compared_models(rows: Sequence[Row]):
     """The rows as the page and the table show them."""
-    from vitseg.render.comparison import ComparedModel
+    from vitseg.studies.pages.comparison import ComparedModel
 
     models = []
     for row in rows:
@@ -160,7 +160,7 @@ def comparison_table(rows: Sequence[Row]):
     """A rich table."""
     from rich.table import Table
 
-    from vitseg.render.comparison import COLUMNS
+    from vitseg.studies.pages.comparison import COLUMNS
 
     table = Table(
         caption="head: beyond the backbone; time: of a prediction, over the first model's"
@@ -179,7 +179,7 @@ def write_page(path: Path, rows: Sequence[Row], device: torch.device) -> None:
     import torch
 
     from vitseg.evaluation.evaluate import device_name
-    from vitseg.render.comparison import write_comparison
+    from vitseg.studies.pages.comparison import write_comparison
 
     recipe = rows[0].contender.recipe.without_paths()
     config = recipe.training

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from vitseg.continual.results import RunResult
+    from vitseg.studies.continual.results import RunResult
 
 
 def continual(
@@ -53,9 +53,9 @@ def continual(
     """
     from rich.console import Console
 
-    from vitseg.continual.recipe import load_continual
-    from vitseg.continual.results import RunResult, side_by_side
-    from vitseg.continual.run import run_continual
+    from vitseg.studies.continual.recipe import load_continual
+    from vitseg.studies.continual.results import RunResult, side_by_side
+    from vitseg.studies.continual.run import run_continual
     from vitseg.training.display import Display
     from vitseg.training.stop import InterruptedRunError
 
@@ -79,16 +79,16 @@ def continual(
 
 def write_result(out: Path, result: RunResult) -> None:
     """Write `continual.json`."""
-    from vitseg.continual.results import RESULT
     from vitseg.files import write_whole
+    from vitseg.studies.continual.results import RESULT
 
     write_whole(out / RESULT, json.dumps(result.to_json(), indent=2) + "\n")
 
 
 def write_tables(out: Path, runs: Sequence[RunResult]) -> None:
     """Write the tables, the curve's numbers and the page."""
-    from vitseg.continual import results
     from vitseg.files import write_whole
+    from vitseg.studies.continual import results
 
     scores, kept = results.score_rows(runs), results.forgetting_rows(runs)
     for name, rows in (("scores", scores), ("forgetting", kept)):
@@ -103,9 +103,9 @@ def write_tables(out: Path, runs: Sequence[RunResult]) -> None:
 
 def write_page(path: Path, runs: Sequence[RunResult]) -> None:
     """Write the page."""
-    from vitseg.continual.metrics import base_curve
-    from vitseg.continual.results import forgetting_rows, reductions
-    from vitseg.render.continual import Curve, Lines, write_continual
+    from vitseg.studies.continual.metrics import base_curve
+    from vitseg.studies.continual.results import forgetting_rows, reductions
+    from vitseg.studies.pages.continual import Curve, Lines, write_continual
 
     first = runs[0]
     content, evaluation = first.content, first.content["steps"][0]["evaluation"]

@@ -12,7 +12,7 @@ from vitseg.cli import options
 
 if TYPE_CHECKING:
     from vitseg.checkpoint.model_dir import ModelRecord
-    from vitseg.continual.extend import Extension
+    from vitseg.extend.extend import Extension
 
 ITERATIONS = 1000
 
@@ -71,9 +71,9 @@ def extend(
     model stays as it is. Ctrl-C saves; --resume continues.
     """
     from vitseg.checkpoint.model_dir import find_model_dir, read_record
-    from vitseg.continual.extend import extend_model
-    from vitseg.continual.new_classes import chosen_classes, only
     from vitseg.data.catalog import list_splits, open_dataset
+    from vitseg.extend.extend import extend_model
+    from vitseg.extend.new_classes import chosen_classes, only
     from vitseg.inference.predictor import choose_device
     from vitseg.training.display import Display
     from vitseg.training.stop import InterruptedRunError
@@ -86,7 +86,7 @@ def extend(
     if val_split is None and "val" in list_splits(data) and split != "val":
         val_split = "val"
     val_set = None if val_split is None else only(open_dataset(data, val_split), names)
-    recipe = recipe_of(record, data, split, names, pixels, overrides or [])
+    recipe = recipe_of(record, data, split, pixels, overrides or [])
     if cache_features is None and not pixels:
         cache_features = out / "features"
     try:
@@ -114,7 +114,6 @@ def recipe_of(
     record: ModelRecord,
     data: str,
     split: str,
-    names: list[str],
     pixels: bool,
     overrides: list[str],
 ):
@@ -124,12 +123,11 @@ def recipe_of(
         record: Of the model that is extended.
         data: NAME:ROOT.
         split: Split to learn from.
-        names: The new classes, for the record alone.
         pixels: Random crops instead of fixed views.
         overrides: `section.field=value` each.
     """
     from vitseg.config import apply_overrides
-    from vitseg.continual.extend import part_config
+    from vitseg.extend.extend import part_config
     from vitseg.inference.config import InferenceConfig
     from vitseg.training.recipe import parse_recipe
 

@@ -15,8 +15,8 @@ from vitseg.cli import options
 from vitseg.errors import ConfigError
 
 if TYPE_CHECKING:
-    from vitseg.evaluation.tune import Row, Tuning
-    from vitseg.render.trade_off import Marker, TradeOff
+    from vitseg.studies.pages.trade_off import Marker, TradeOff
+    from vitseg.studies.tune.tune import Row, Tuning
 
 THRESHOLDS = "0.6,0.8,0.9,0.95"
 MARKERS: dict[str, Marker] = {
@@ -56,11 +56,11 @@ def tune(
     from vitseg.data.catalog import open_dataset
     from vitseg.evaluation.evaluate import joined_as_trained, require_same_classes
     from vitseg.evaluation.picked import picked, spread_indices
-    from vitseg.evaluation.settings import load_prunable, make_settings
-    from vitseg.evaluation.tune import planned_runs
-    from vitseg.evaluation.tune import tune as measure
     from vitseg.files import write_whole
     from vitseg.inference.predictor import choose_device
+    from vitseg.studies.tune.settings import load_prunable, make_settings
+    from vitseg.studies.tune.tune import planned_runs
+    from vitseg.studies.tune.tune import tune as measure
 
     chosen = choose_device(device)
     wanted = parse_thresholds(thresholds)
@@ -152,7 +152,7 @@ def as_csv(tuning: Tuning) -> str:
 
 def trade_offs(tuning: Tuning) -> list[TradeOff]:
     """The rows as the page and the table show them."""
-    from vitseg.render.trade_off import TradeOff
+    from vitseg.studies.pages.trade_off import TradeOff
 
     return [
         TradeOff(
@@ -172,7 +172,7 @@ def trade_offs(tuning: Tuning) -> list[TradeOff]:
 
 def group_name(row: Row) -> str:
     """What settings that belong together are called: pruned ones by their exits, the others by their kind."""
-    from vitseg.evaluation.settings import exits_name
+    from vitseg.studies.tune.settings import exits_name
 
     if row.setting.kind != "pruned":
         return row.setting.kind
@@ -184,7 +184,7 @@ def tuning_table(tuning: Tuning):
     """A rich table."""
     from rich.table import Table
 
-    from vitseg.render.trade_off import COLUMNS
+    from vitseg.studies.pages.trade_off import COLUMNS
 
     protocol = tuning.unpruned.evaluation.protocol
     table = Table(
@@ -201,7 +201,7 @@ def tuning_table(tuning: Tuning):
 
 def write_page(path: Path, tuning: Tuning) -> None:
     """Write the page."""
-    from vitseg.render.trade_off import write_trade_off
+    from vitseg.studies.pages.trade_off import write_trade_off
 
     protocol = tuning.unpruned.evaluation.protocol
     facts = {

@@ -99,7 +99,7 @@ class TokenHead(nn.Module, ABC):
 
     @abstractmethod
     def as_before(self, output: SegOutput) -> Float[Tensor, "b k h w"]:
-        """An earlier prediction in the terms of this head's logits; thesis table 5.6 does not say how heads are mixed."""
+        """An earlier prediction in the terms of this head's logits; ours, thesis table 5.6 does not say how."""
 
     def read(
         self, alive: AliveTokens, settled: SegOutput | None, name: str

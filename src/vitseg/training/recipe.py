@@ -155,11 +155,22 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = (), data: str | Non
     Raises:
         ConfigError: A missing file, an unknown key, a wrong value, an unknown method.
     """
+    return parse_recipe(read_recipe(path, overrides, data))
+
+
+def read_recipe(
+    path: str | Path, overrides: Sequence[str] = (), data: str | None = None
+) -> dict[str, Any]:
+    """The mapping of a recipe file, with what the command line puts in its place; arguments as for `load_recipe`.
+
+    Raises:
+        ConfigError: A missing file, one that is no YAML, or an override that does not fit.
+    """
     raw = apply_overrides(read_yaml(find_recipe(Path(path))), overrides)
     if data is not None:
         apply_overrides(raw, ["data.source="])
         raw["data"]["source"] = data
-    return parse_recipe(raw)
+    return raw
 
 
 def parse_recipe(raw: dict[str, Any]) -> Recipe:

@@ -11,7 +11,7 @@ from vitseg.data.catalog import open_dataset
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.errors import ConfigError
 from vitseg.methods.model import SegmentationModel
-from vitseg.training.recipe import Recipe
+from vitseg.training.recipe import DataConfig, Recipe
 from vitseg.training.step import LossOfModel
 
 StepBuilder = Callable[[SegmentationModel, nn.Module, bool], LossOfModel]
@@ -43,17 +43,21 @@ class TrainingTask:
 
 
 def task_of(recipe: Recipe) -> TrainingTask:
-    """Training as the recipe says, on the splits of its data set.
+    """Training as the recipe says, on the splits of its data set; raises what `open_splits` raises."""
+    return TrainingTask(*open_splits(recipe.data))
+
+
+def open_splits(data: DataConfig) -> tuple[SegmentationDataset, SegmentationDataset]:
+    """The splits that a recipe trains and validates on.
 
     Raises:
         ConfigError: The recipe names no data set.
         DataError: The data set cannot be read.
     """
-    data = recipe.data
     if data.source is None:
         raise ConfigError("no data set: pass --data NAME:ROOT, or set data.source in the recipe.")
     train_set, val_set = (
         open_dataset(data.source, split, data.merge, data.ignore)
         for split in (data.train_split, data.val_split)
     )
-    return TrainingTask(train_set, val_set)
+    return train_set, val_set

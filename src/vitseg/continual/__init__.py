@@ -1,1 +1,0 @@
-"""Adding, removing and renaming classes of a trained model, and studies of class-incremental learning."""

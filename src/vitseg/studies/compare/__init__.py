@@ -1,0 +1,1 @@
+"""Heads and backbones trained under one budget, then counted and timed."""

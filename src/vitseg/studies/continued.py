@@ -1,0 +1,44 @@
+"""One training of a study: taken as it is if it is complete, continued if it was stopped, begun otherwise."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from vitseg.training.display import Display
+from vitseg.training.loop import train
+from vitseg.training.recipe import Recipe
+from vitseg.training.state import STATE
+from vitseg.training.task import TrainingTask
+
+RESULT = "result.json"
+
+
+def train_or_continue(
+    recipe: Recipe,
+    folder: Path,
+    display: Display,
+    cache_features: Path | None = None,
+    task: TrainingTask | None = None,
+) -> None:
+    """Train in a folder what is not trained there yet.
+
+    A run that is complete is left as it is, and one that was stopped goes on where it was saved. What is left of a run
+    that failed before its first save is removed.
+
+    Args:
+        recipe: The run.
+        folder: Folder of the run.
+        display: Where progress is shown.
+        cache_features: See `train`.
+        task: See `train`.
+
+    Raises:
+        InterruptedRunError: Ctrl-C or SIGTERM; the same call goes on.
+    """
+    if (folder / RESULT).is_file():
+        return
+    resume = (folder / STATE).is_file()
+    if not resume and (folder / "recipe.yaml").is_file():
+        shutil.rmtree(folder)  # stopped before its state was saved: nothing to go on from
+    train(recipe, folder, resume, display, cache_features, task)

@@ -1,0 +1,1 @@
+"""The pages of the studies: charts and tables. Needs no torch."""

@@ -1,0 +1,386 @@
+"""Adding classes to a trained model, as a user does, and what stays the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from tests.tiny import CROP, content, make_model, make_record, photo, write_dataset
+from vitseg.checkpoint.learnt import tensor_hash
+from vitseg.checkpoint.model_dir import load_model, read_record, save_model, weights_hash
+from vitseg.classes import IGNORE_INDEX, ClassTable
+from vitseg.cli.extend import recipe_of
+from vitseg.data.catalog import open_dataset
+from vitseg.errors import CheckpointError, ConfigError, DataError, VitsegError
+from vitseg.extend.calibration import BIASES, held_out_scores
+from vitseg.extend.extend import extend_model, part_config
+from vitseg.extend.guarantee import require_same_scores
+from vitseg.extend.new_classes import chosen_classes, images_with_classes, only, require_pixels
+from vitseg.extend.new_stages import start_part
+from vitseg.extend.tasks import as_tasks, joined_classes, task_of_class, with_bias
+from vitseg.inference.predictor import Predictor, load
+from vitseg.inference.scores import full_scores
+from vitseg.methods import segvit
+from vitseg.methods.segvit import SegVitConfig
+from vitseg.training.display import Display
+
+SHORT = ["training.iterations=3", "training.batch_size=2", "optimizer.lr=1e-3"]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def base_model(path: Path, classifier: str = "presence", num_classes: int = 1, **fields) -> Path:
+    record = make_record(num_classes, **fields)
+    record.architecture["decoder"]["classifier"] = classifier
+    torch.manual_seed(3)
+    model = segvit.build(SegVitConfig.model_validate(record.architecture), num_classes, CROP)
+    state = model.state_dict()
+    lively = make_model(num_classes).state_dict()  # but for a classifier of another size
+    state |= {name: value for name, value in lively.items() if value.shape == state[name].shape}
+    model.load_state_dict(state)
+    save_model(path, model, record)
+    return path
+
+
+def extend(model: Path, root: Path, out: Path, names: list[str], **options) -> Path:
+    """`vitseg extend`, without its command line."""
+    data = f"folder:{root}"
+    record = read_record(model)
+    recipe = recipe_of(record, data, "train", False, SHORT)
+    train_set = only(open_dataset(data, "train"), names)
+    return extend_model(
+        model, train_set, out, recipe, source="folder", cache_features=out / "features", **options
+    ).folder
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory) -> dict[str, Path]:
+    """A model of one class, extended twice."""
+    folder = tmp_path_factory.mktemp("story")
+    root = write_dataset(folder / "data")
+    base = base_model(folder / "base")
+    before = content(base)
+    once = extend(base, root, folder / "once", ["road"])
+    twice = extend(once, root, folder / "twice", ["tree"])
+    assert content(base) == before
+    return {"data": root, "base": base, "once": once, "twice": twice}
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("size", [(64, 64), (48, 80), (50, 71), (1, 40)])
+@torch.inference_mode()
+def test_old_scores_keep_every_bit(story, batch, size):
+    base, once, twice = (load_model(story[name])[0] for name in ("base", "once", "twice"))
+    images = torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(batch))
+    first, second, third = (model(images).scores() for model in (base, once, twice))
+    assert [scores.shape[1] for scores in (first, second, third)] == [1, 2, 3]
+    assert torch.equal(first, second[:, :1])
+    assert torch.equal(second, third[:, :2])
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@torch.inference_mode()
+def test_old_scores_keep_every_bit_on_real_images(story, shared, batch):
+    dataset = open_dataset(f"camvid:{shared / 'data' / 'camvid'}", "val")
+    photos = np.stack([dataset.sample(index).image for index in range(batch)])
+    images = torch.from_numpy(photos).permute(0, 3, 1, 2).float() / 127.5 - 1
+    first, *later = (
+        load_model(story[name])[0](images).scores() for name in ("base", "once", "twice")
+    )
+    for number, scores in enumerate(later, start=1):
+        assert torch.equal(first, scores[:, :1])
+        assert scores.shape[1] == 1 + number
+    assert torch.equal(later[0], later[1][:, :2])
+
+
+PROTOCOLS = [
+    ["mode=whole"],
+    ["resize=[96,70]"],
+    ["mode=slide", "crop_size=[48,48]", "stride=[32,32]"],
+    ["mode=slide", "crop_size=[48,48]", "stride=[32,32]", "blend=cosine", "resize=[120,100]"],
+]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda protocol: " ".join(protocol))
+def test_old_scores_keep_every_bit_on_photos(story, protocol):
+    image = photo(70, 93)
+    before, after = (
+        full_scores(load(story[name], "cpu", protocol).scores(image)) for name in ("once", "twice")
+    )
+    assert torch.equal(before, after[:2])
+
+
+def test_labels_change_to_new_classes_alone(story):
+    dataset = open_dataset(f"folder:{story['data']}", "val")
+    once, twice = load(story["once"], "cpu"), load(story["twice"], "cpu")
+    for index in range(len(dataset)):
+        image = dataset.sample(index).image
+        before, after = once(image).label_map, twice(image).label_map
+        assert ((before == after) | (after == 2)).all()
+
+
+@pytest.mark.parametrize("classifier", ["presence", "classes"])
+def test_a_model_becomes_its_own_first_task(tmp_path, classifier):
+    model, record = load_model(base_model(tmp_path / "base", classifier, 3))
+    tasks, told = as_tasks(model, record)
+    images = torch.randn(2, 3, 50, 71)
+    with torch.inference_mode():
+        assert torch.equal(model(images).scores(), tasks(images).scores())
+    assert told.tasks[0].classes == record.classes.names
+    assert as_tasks(tasks, told) == (tasks, told)
+
+
+def test_a_model_with_mixed_queries_is_extended(tmp_path):
+    """The published models have N + 1 classes, and their queries are mixed."""
+    root = write_dataset(tmp_path / "data")
+    base = base_model(tmp_path / "base", "classes", 2)
+    out = extend(base, root, tmp_path / "out", ["tree"])
+    images = torch.randn(3, 3, 64, 64)
+    with torch.inference_mode():
+        before, after = (load_model(path)[0](images).scores() for path in (base, out))
+    assert torch.equal(before, after[:, :2])
+
+
+def test_what_was_learnt_is_remembered(story):
+    record = read_record(story["twice"])
+    assert record.classes.names == ("sky", "road", "tree")
+    assert [task.classes for task in record.tasks] == [("sky",), ("road",), ("tree",)]
+    assert task_of_class(record) == [0, 1, 2]
+    last = record.tasks[-1]
+    assert (last.source, last.images, last.iterations, last.compared_images) == ("folder", 4, 3, 8)
+    named = {name for task in record.tasks for name in task.tensors}
+    assert named == set(load_model(story["twice"])[0].state_dict())
+    result = json.loads((story["twice"].parent / "result.json").read_text())
+    assert result["learnt"]["content_hash"] == last.content_hash
+    assert result["new_stages"] == "first_task"
+
+
+def test_only_the_new_part_differs(story):
+    once, twice = (load_file(story[name] / "model.safetensors") for name in ("once", "twice"))
+    assert all(torch.equal(value, twice[name]) for name, value in once.items())
+    new = twice.keys() - once.keys()
+    assert new
+    assert all(name.startswith("decoder.tasks.2.") for name in new)
+
+
+class Heard(Display):
+    """Keeps what a run says at its start."""
+
+    def __init__(self):
+        super().__init__(quiet=True)
+        self.lines: list[str] = []
+
+    def started(self, facts: str) -> None:
+        self.lines.append(facts)
+
+
+@pytest.mark.parametrize("classifier", ["presence", "classes"])
+@pytest.mark.parametrize("stages", ["first_task", "fresh"])
+def test_new_stages_start_as_a_copy_of_the_first_tasks(tmp_path, classifier, stages):
+    """The queries are the new classes' own; so is a classifier of another kind."""
+    model, record = as_tasks(*load_model(base_model(tmp_path / "base", classifier, 3)))
+    part = segvit.build(part_config(record), 2, CROP)
+    before = {name: value.clone() for name, value in part.state_dict().items()}
+    start_part(part, model, stages)
+    first, after = model.decoder.tasks[0].state_dict(), part.state_dict()
+    for name, value in after.items():
+        if name.startswith("backbone."):
+            assert torch.equal(value, model.state_dict()[name])
+            continue
+        own = name.removeprefix("decoder.")
+        copied = own.startswith("stages.") or (classifier == "presence" and "class_embed" in own)
+        expected = first[own] if copied and stages == "first_task" else before[name]
+        assert torch.equal(value, expected), name
+    with torch.no_grad():
+        for parameter in part.decoder.parameters():
+            parameter.add_(1)  # a copy: the first task's stay
+    assert torch.equal(
+        model.decoder.tasks[0].stages[0].input_norm.weight,
+        load_model(tmp_path / "base")[0].decoder.stages[0].input_norm.weight,
+    )
+
+
+def test_images_without_a_new_class_are_no_mistake(tmp_path):
+    """They are negatives: training on nothing but them would be one, and is refused."""
+    root = write_dataset(tmp_path / "data")
+    first = root / "masks" / "train_0.png"
+    labels = np.array(Image.open(first))
+    Image.fromarray(np.where(labels == 2, 1, labels).astype(np.uint8)).save(first)
+    heard = Heard()
+    extend(base_model(tmp_path / "base"), root, tmp_path / "out", ["tree"], display=heard)
+    assert heard.lines
+    assert not [line for line in heard.lines if "warning" in line]
+
+
+def test_a_changed_frozen_part_is_found(story, tmp_path):
+    """The files' own hashes can be renewed by hand; those of the parameters tell all the same."""
+    model, record = load_model(story["twice"])
+    state = model.state_dict()
+    state[
+        "backbone.vit.norm.weight" if "backbone.vit.norm.weight" in state else next(iter(state))
+    ] += 1e-3
+    save_model(tmp_path / "changed", model, record)
+    with pytest.raises(CheckpointError, match=r"differ from what was learnt.* with sky"):
+        load_model(tmp_path / "changed")
+
+
+def test_a_hash_depends_on_type_shape_and_content():
+    value = torch.zeros(2, 3)
+    others = [
+        torch.zeros(3, 2),
+        torch.zeros(2, 3, dtype=torch.float64),
+        torch.tensor([[0, 0, 0], [0, 0, -0.0]]),
+    ]
+    assert len({tensor_hash(tensor) for tensor in (value, *others)}) == 4
+    assert tensor_hash(value) == tensor_hash(value.clone())
+
+
+def test_scores_that_differ_are_refused(story):
+    """The comparison itself: models whose old scores differ by one bit do not pass."""
+    old, new = load(story["base"], "cpu"), load(story["once"], "cpu")
+    dataset = open_dataset(f"folder:{story['data']}", "train")
+    assert require_same_scores(old, new, dataset) == 8
+    with torch.no_grad():
+        new.model.decoder.tasks[0].query_embed.weight[0, 0] += 1e-6
+    with pytest.raises(VitsegError, match="scores its old classes differently"):
+        require_same_scores(old, new, dataset)
+
+
+def test_the_new_part_is_trained_on_the_models_normalisation(tmp_path):
+    record = make_record(preprocessing={"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6)})
+    assert part_config(record).backbone.mean == (0.1, 0.2, 0.3)
+    assert part_config(record).backbone.std == (0.4, 0.5, 0.6)
+
+
+def test_labels_of_other_classes_count_as_none(tmp_path):
+    dataset = open_dataset(f"folder:{write_dataset(tmp_path / 'data')}", "train")
+    part = only(dataset, ["tree"])
+    whole, own = dataset.label_map(0), part.label_map(0)
+    assert part.classes.names == ("tree",)
+    assert (own == np.where(whole == 2, 0, IGNORE_INDEX)).all()
+    assert images_with_classes(part) == {"tree": 4}
+
+
+def test_classes_without_a_pixel(tmp_path):
+    root = write_dataset(tmp_path / "data")
+    table = {"classes": ["sky", "road", "tree", "pole"]}
+    (root / "classes.json").write_text(json.dumps(table))
+    part = only(open_dataset(f"folder:{root}", "train"), ["tree", "pole"])
+    with pytest.raises(
+        DataError, match=r"no mask of folder's split train \(4 images\) has a pixel of pole"
+    ):
+        require_pixels(part)
+
+
+KNOWN = ClassTable.from_names(["sky", "road"])
+BAD_CHOICES = [
+    (["tre"], "Did you mean 'tree'"),
+    (["tree", "tree"], "names tree twice"),
+    (["sky"], "knows sky already"),
+]
+
+
+@pytest.mark.parametrize(("wanted", "message"), BAD_CHOICES)
+def test_bad_choices_of_classes(tmp_path, wanted, message):
+    dataset = open_dataset(f"folder:{write_dataset(tmp_path / 'data')}", "train")
+    with pytest.raises(ConfigError, match=message):
+        chosen_classes(dataset, KNOWN, wanted)
+
+
+def test_all_unknown_classes_are_the_default(tmp_path):
+    dataset = open_dataset(f"folder:{write_dataset(tmp_path / 'data')}", "train")
+    assert chosen_classes(dataset, KNOWN, []) == ["tree"]
+    with pytest.raises(ConfigError, match="nothing to learn"):
+        chosen_classes(dataset, dataset.classes, [])
+
+
+def test_colours_stay_distinct():
+    old = ClassTable(names=("a", "b"), palette=((1, 2, 3), (4, 5, 6)))
+    new = ClassTable(names=("c", "d"), palette=((4, 5, 6), (7, 8, 9)))
+    joined = joined_classes(old, new)
+    assert joined.palette[:2] == old.palette
+    assert joined.palette[3] == (7, 8, 9)
+    assert len(set(joined.palette)) == 4
+
+
+def test_a_bias_is_chosen_and_old_scores_stay(story):
+    model, record = load_model(story["twice"])
+    dataset = only(open_dataset(f"folder:{story['data']}", "val"), ["tree"])
+    plain = held_out_scores(Predictor(model, record, "cpu"), dataset)
+    chosen = held_out_scores(Predictor(model, record, "cpu"), dataset, calibrate=True)
+    assert plain.bias == 0
+    assert chosen.bias in BIASES
+    assert chosen.iou_without == plain.iou
+    assert chosen.mean >= plain.mean
+    for bias in (-2.0, 2.0):  # the claims of a biased model are those that were counted
+        biased, told = with_bias(model, record, bias)
+        image = photo(64, 80)
+        before, after = (
+            full_scores(Predictor(m, r, "cpu").scores(image))
+            for m, r in ((model, record), (biased, told))
+        )
+        assert torch.equal(before[:2], after[:2])
+        assert ((after[2] > before[2]) == (bias > 0)).all()
+
+
+def test_the_bias_that_is_chosen_scores_what_it_says(story):
+    model, record = load_model(story["twice"])
+    dataset = only(open_dataset(f"folder:{story['data']}", "val"), ["tree"])
+    chosen = held_out_scores(Predictor(model, record, "cpu"), dataset, calibrate=True)
+    biased = Predictor(*with_bias(model, record, chosen.bias), "cpu")
+    again = held_out_scores(biased, dataset)
+    assert again.iou["tree"] == pytest.approx(chosen.iou["tree"], abs=1e-3)
+
+
+def test_calibration_needs_held_out_images(story, tmp_path):
+    with pytest.raises(ConfigError, match="name a split with --val-split"):
+        extend(story["base"], story["data"], tmp_path / "out", ["tree"], calibrate=True)
+
+
+@pytest.mark.parametrize("place", ["", "inside"])
+def test_the_old_model_is_never_written_over(story, place):
+    with pytest.raises(ConfigError, match="lie in each other"):
+        extend(story["base"], story["data"], story["base"] / place, ["tree"])
+
+
+def test_a_known_class_is_refused_before_anything_is_trained(story, tmp_path):
+    with pytest.raises(ConfigError, match="knows road already"):
+        extend(story["once"], story["data"], tmp_path / "out", ["road"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_methods_cannot_be_extended(tmp_path):
+    model, record = load_model(base_model(tmp_path / "base"))
+    with pytest.raises(ConfigError, match="of method setr"):
+        as_tasks(model, record.model_copy(update={"method": "setr"}))
+
+
+def test_an_interrupted_extension_goes_on(story, tmp_path, monkeypatch):
+    """What a killed run leaves is no model, and the old one is untouched; resuming gives the same as one go."""
+    before, out = content(story["base"]), tmp_path / "out"
+
+    def fail(*arguments: object) -> int:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("vitseg.extend.extend.require_same_scores", fail)
+        with pytest.raises(KeyboardInterrupt):
+            extend(story["base"], story["data"], out, ["road"])
+    assert not (out / "best").exists()
+    assert content(story["base"]) == before
+    with pytest.raises(ConfigError, match=r"began with new stages first_task.* without --fresh"):
+        extend(story["base"], story["data"], out, ["road"], resume=True, stages="fresh")
+    folder = extend(story["base"], story["data"], out, ["road"], resume=True)
+    assert weights_hash(folder) == weights_hash(story["once"])
