@@ -12,7 +12,7 @@ from vitseg.classes import ClassTable
 from vitseg.data.class_files import USUAL_IGNORE_ID, find_class_file
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
-from vitseg.data.formats.files import ColorMasks, IndexMasks
+from vitseg.data.formats.mask_files import ColorMasks, IndexMasks
 from vitseg.data.labels import LabelTable
 from vitseg.data.pairs import choose_split, find_splits, list_pairs
 from vitseg.errors import DataError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -39,10 +40,11 @@ class Masks(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False, repr=False)  # too large to compare or to print
 class SegmentationDataset:
     """One split of a data set: a sequence of samples.
 
-    Args:
+    Attributes:
         name: Name of the data set, as in `NAME:ROOT`.
         split: Name of the split.
         labels: What raw ids mean.
@@ -53,26 +55,17 @@ class SegmentationDataset:
         findings: What is wrong with the listing: files without partner, broken annotations, ...
     """
 
-    def __init__(
-        self,
-        name: str,
-        split: str,
-        labels: LabelTable,
-        ids: Sequence[str],
-        images: Sequence[Path | bytes],
-        masks: Masks,
-        source: str,
-        findings: Sequence[Finding] = (),
-    ) -> None:
-        assert len(ids) == len(images), f"{len(ids)} ids, {len(images)} images"
-        self.name = name
-        self.split = split
-        self.labels = labels
-        self.ids = ids
-        self.source = source
-        self.findings = tuple(findings)
-        self._images = images
-        self._masks = masks
+    name: str
+    split: str
+    labels: LabelTable
+    ids: Sequence[str]
+    images: Sequence[Path | bytes]
+    masks: Masks
+    source: str
+    findings: tuple[Finding, ...] = ()
+
+    def __post_init__(self) -> None:
+        assert len(self.ids) == len(self.images), f"{len(self.ids)} ids, {len(self.images)} images"
 
     @property
     def classes(self) -> ClassTable:
@@ -111,7 +104,7 @@ class SegmentationDataset:
         return Sample(id=self.ids[index], image=image, label_map=label_map)
 
     def _read_image(self, index: int, at_least: Size | None) -> tuple[np.ndarray, Size]:
-        source = self._images[index]
+        source = self.images[index]
         try:
             return read_image(source, at_least)
         except DataError as error:
@@ -125,20 +118,20 @@ class SegmentationDataset:
 
     def raw_ids(self, index: int) -> Integer[np.ndarray, "H W"]:
         """What the mask holds, before the table is applied."""
-        return self._masks.read(index, lambda: image_size(self._images[index]))
+        return self.masks.read(index, lambda: image_size(self.images[index]))
 
     def image_source(self, index: int) -> Path | bytes:
         """The image file, or its content where it is not a file."""
-        return self._images[index]
+        return self.images[index]
 
     def image_name(self, index: int) -> str:
         """The image for messages."""
-        source = self._images[index]
+        source = self.images[index]
         return self.ids[index] if isinstance(source, bytes) else str(source)
 
     def mask_files(self, index: int) -> tuple[Path, ...]:
         """The files in which the mask stands; several images may share one."""
-        return self._masks.files(index)
+        return self.masks.files(index)
 
     def mask_name(self, index: int) -> str:
         """The mask for messages: its file, or the image that it belongs to where one file is not one mask."""
@@ -149,8 +142,11 @@ class SegmentationDataset:
 
     def with_labels(self, labels: LabelTable) -> SegmentationDataset:
         """The same images under another label table."""
-        parts = (self.ids, self._images, self._masks, self.source, self.findings)
-        return SegmentationDataset(self.name, self.split, labels, *parts)
+        return replace(self, labels=labels)
+
+    def with_name(self, name: str, source: str) -> SegmentationDataset:
+        """The same images as a data set of another name, and with other words for where it was found."""
+        return replace(self, name=name, source=source)
 
     @cached_property
     def _lookup(self) -> IdLookup:

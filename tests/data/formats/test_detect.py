@@ -18,9 +18,10 @@ from tests.data.formats.content import (
     write_photos,
     write_yolo,
 )
-from vitseg.data.catalog import list_splits, open_dataset, open_unchecked
-from vitseg.data.formats.detect import detect
+from vitseg.data.catalog import FOLDER, list_splits, open_dataset, open_unchecked
 from vitseg.errors import DataError
+
+detect = FOLDER.detect
 
 EVIDENCE = {
     "index": "the headers of 6 masks: 6 PNG of mode L",

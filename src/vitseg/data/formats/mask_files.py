@@ -41,32 +41,21 @@ class ColorMasks:
         return (self._paths[index],)
 
 
-def open_index(root: Path, split: str) -> SegmentationDataset:
-    """Images and index masks of the same name, with a class file (see `class_files`).
+def open_mask_files(name: str, root: Path, split: str, colors: bool) -> SegmentationDataset:
+    """Images and masks of the same name, with a class file (see `class_files`).
 
     Layouts: `images/` and `masks/` (or other usual names, see `pairs`) with split files, with a sub-folder per split,
     or within one folder per split. The mask id 255 is ignored, too, unless there is a class 255.
 
+    Args:
+        name: Name of the data set.
+        root: Folder of the data set.
+        split: Name of the split.
+        colors: Whether the masks hold colours, of which the class file's palette says which class each is.
+
     Raises:
         DataError: A folder, the class file or the split is missing or malformed.
     """
-    return _open_files(root, split, colors=False)
-
-
-def open_color(root: Path, split: str) -> SegmentationDataset:
-    """Images and colour masks of the same name; the class file's palette says which colour is which class.
-
-    Layouts and errors as for `open_index`.
-    """
-    return _open_files(root, split, colors=True)
-
-
-def file_splits(root: Path) -> tuple[str, ...]:
-    """Names of the splits of a folder of images and masks."""
-    return tuple(find_splits(root))
-
-
-def _open_files(root: Path, split: str, colors: bool) -> SegmentationDataset:
     splits = find_splits(root)
     split = choose_split(split, tuple(splits), root)
     folders = splits[split]
@@ -76,5 +65,14 @@ def _open_files(root: Path, split: str, colors: bool) -> SegmentationDataset:
     listed = f", ids of {folders.listed.name}" if folders.listed else ""
     source = f"{kind} masks in {folders.masks / folders.inside}, images in {folders.images / folders.inside}{listed}"
     return SegmentationDataset(
-        kind, split, labels, pairs.ids, pairs.images, masks(pairs.masks), source, pairs.findings
+        name, split, labels, pairs.ids, pairs.images, masks(pairs.masks), source, pairs.findings
     )
+
+
+def mask_file_splits(root: Path) -> tuple[str, ...]:
+    """Names of the splits of a folder of images and masks.
+
+    Raises:
+        DataError: The folder, or its images or masks, are missing or not clearly named.
+    """
+    return tuple(find_splits(root))
