@@ -14,7 +14,7 @@ MAX_BITS = 6
 """Bits of 64 in which the hashes of near duplicates may differ."""
 
 MAX_DISTANCE = 0.05
-"""1 - correlation of their thumbnails.
+"""Largest 1 - correlation of the thumbnails of two near duplicates.
 
 Photos halved in size, saved as JPEG of quality 60, or made 15 % brighter stay below 0.025, most photos cropped by 2 %
 per side below 0.05. Of 1,057 photos, the six pairs below 0.1 all show the same photo twice.
@@ -93,7 +93,7 @@ class Fingerprints:
 def _candidates(
     chosen: Int64[np.ndarray, " n"], hashes: UInt64[np.ndarray, " m"]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pairs whose hashes differ in few bits; within one yield, no image comes twice on the same side."""
+    """Pairs (a, b) of images whose hashes differ in few bits; in one yield, no image comes twice in a, nor in b."""
     for band in range(_BANDS):
         part = _part(hashes[chosen], band)
         order = np.lexsort((hashes[chosen], part))

@@ -42,7 +42,7 @@ _MAX_UNKNOWN = (
 
 
 class Place(NamedTuple):
-    """Which sample: number of the split, and index in it."""
+    """The place of a sample: number of its split, and index in that split."""
 
     split: int
     index: int
@@ -60,9 +60,9 @@ class IdCounts(NamedTuple):
     """The raw ids of one mask.
 
     Attributes:
-        ids: Ascending. Of those outside the table, only the commonest are kept.
-        pixels: How many pixels have each.
-        unknown: How many pixels have an id outside the table, whether kept or not.
+        ids: The distinct ids, ascending. Of those outside the table, only the commonest are kept.
+        pixels: Number of pixels of each of these ids.
+        unknown: Number of pixels with an id outside the table, whether that id is kept or not.
     """
 
     ids: Int64[np.ndarray, " n"]
@@ -75,14 +75,14 @@ class SampleFacts:
     """Facts of one sample; what could not be read is None.
 
     Attributes:
-        place: Which one.
+        place: The place of the sample.
         faults: What is wrong with its files.
         size: (height, width) of the image.
         ids: Raw ids of the mask.
-        class_pixels: Class index -> pixels.
-        objects: Class index -> (objects, tiny ones among them).
-        smear: Of the mask.
-        fingerprint: Of the image.
+        class_pixels: Class index -> number of pixels.
+        objects: Class index -> (number of objects, number of tiny ones among them).
+        smear: How smeared the borders in the mask are.
+        fingerprint: Fingerprint of the image and its mask.
     """
 
     place: Place
@@ -100,7 +100,7 @@ class Examiner:
 
     Args:
         datasets: The splits.
-        quick: Leave out the pixels of images, objects and fingerprints.
+        quick: Whether to leave out what takes long: the pixels of images, objects and fingerprints.
     """
 
     def __init__(self, datasets: Sequence[SegmentationDataset], quick: bool = False) -> None:

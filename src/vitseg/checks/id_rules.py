@@ -181,8 +181,8 @@ def ignored_class(tally: Tally, ignore_id: int) -> Finding | None:
     """Whether the id that a class file ignores has an ordinary name and many pixels.
 
     Args:
-        tally: The counts.
-        ignore_id: `ignore_index` of the class file.
+        tally: Counts of all splits.
+        ignore_id: The `ignore_index` of the class file.
     """
     labels, pixels = tally.labels, tally.id_pixels
     name = labels.raw_names.get(ignore_id, "ignore_index")

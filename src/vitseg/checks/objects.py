@@ -14,8 +14,8 @@ class Objects(NamedTuple):
     """One entry per object, in no particular order.
 
     Attributes:
-        labels: Class index.
-        areas: Pixels.
+        labels: Class index of each object.
+        areas: Number of pixels of each object.
     """
 
     labels: Int64[np.ndarray, " n"]

@@ -21,7 +21,7 @@ from vitseg.render.page_parts import bar_cell, fact_cards, figure, swatch, table
 from vitseg.render.palette import IGNORE_COLOR
 
 UNKNOWN_COLOR = (255, 0, 255)
-"""Of pixels whose id the table lacks."""
+"""Colour of pixels whose id the table lacks."""
 
 _HEIGHT = 220
 

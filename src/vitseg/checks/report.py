@@ -27,10 +27,10 @@ class SplitReport:
         pixels: Pixels of each class.
         images: Images in which each class occurs.
         objects: Connected regions of each class.
-        tiny: Those that are tiny.
-        smallest: Smallest (height, width), each for itself; None without readable images.
-        median: The same, median.
-        largest: The same, largest.
+        tiny: Tiny ones among these regions, of each class.
+        smallest: (smallest height, smallest width) of all images; None without readable images.
+        median: (median height, median width), as for `smallest`.
+        largest: (largest height, largest width), as for `smallest`.
     """
 
     dataset: SegmentationDataset
@@ -58,8 +58,8 @@ class CheckReport:
 
     Attributes:
         spec: The data set, as `NAME:ROOT`.
-        splits: What was counted.
-        findings: Worst first.
+        splits: Counts of every split.
+        findings: All findings, worst first.
         examples: Code of a finding -> samples that show it.
         crop_size: (height, width) that suits the images.
     """

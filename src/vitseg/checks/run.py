@@ -110,14 +110,14 @@ def _places(datasets: Sequence[SegmentationDataset]) -> Iterable[Place]:
 
 
 def _of_listing(datasets: Sequence[SegmentationDataset]) -> list[Finding]:
-    """What was found when the splits were listed; what concerns several of them comes once."""
+    """Findings from listing the splits; one that several splits share comes once."""
     return list(dict.fromkeys(finding for dataset in datasets for finding in dataset.findings))
 
 
 def _without_supersets(
     datasets: list[SegmentationDataset],
 ) -> tuple[list[SegmentationDataset], list[Finding]]:
-    """The splits without those, such as `trainval`, that are made of others on purpose."""
+    """The splits without those, such as `trainval`, that hold all images of another; and a finding for each."""
     images = [_images(dataset) for dataset in datasets]
     kept, found = [], []
     for number, dataset in enumerate(datasets):

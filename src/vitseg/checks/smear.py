@@ -19,12 +19,12 @@ MIN_STEPS = 50
 
 
 class Smear(NamedTuple):
-    """Of the places where a mask steps between two values, how many pass through values in between.
+    """How many of the places where a mask steps from one value to another pass through values in between.
 
     Attributes:
         steps: Pixels whose two neighbours, left and right or above and below, differ by 2 or more.
-        between: Those that have a value strictly between their neighbours' values.
-        values: Number of distinct such values.
+        between: Pixels among these whose value lies strictly between their neighbours' values.
+        values: Number of distinct values of such pixels.
     """
 
     steps: int
@@ -33,7 +33,7 @@ class Smear(NamedTuple):
 
     @property
     def share(self) -> float:
-        """Of `steps`, in [0, 1]; 0 if there are too few to tell."""
+        """Share of the steps that pass through values in between, in [0, 1]; 0 if there are too few steps to tell."""
         return self.between / self.steps if self.steps >= MIN_STEPS else 0.0
 
 
@@ -44,8 +44,8 @@ def measure_smear(raw_ids: Integer[np.ndarray, "H W"], colors: bool = False) -> 
     compression, put means of the two between them.
 
     Args:
-        raw_ids: As the mask holds them.
-        colors: Whether they are colours, 0xRRGGBB; then every channel has to lie between.
+        raw_ids: Values of the mask.
+        colors: Whether they are colours, 0xRRGGBB; every channel then has to lie between those of the neighbours.
     """
     steps = 0
     found = []

@@ -1,4 +1,4 @@
-"""The facts of all samples added up. Besides fingerprints and sizes, memory does not grow with their number."""
+"""The facts of all samples added up. Of each sample only its fingerprint and its size stay in memory."""
 
 from __future__ import annotations
 
@@ -55,7 +55,6 @@ class SplitTally:
         self.tiny = np.zeros(count, np.int64)
         self.id_pixels: Counter[int] = Counter()
         self.id_images: Counter[int] = Counter()
-        self.unknown_pixels = 0
         self._sides = array("I")
 
     def add(self, facts: SampleFacts) -> None:
@@ -65,7 +64,6 @@ class SplitTally:
         if facts.ids is None:
             return
         self.num_masks += 1
-        self.unknown_pixels += facts.ids.unknown
         for raw, pixels in zip(facts.ids.ids.tolist(), facts.ids.pixels.tolist(), strict=True):
             if raw in self.id_pixels or len(self.id_pixels) < _MAX_IDS:
                 self.id_pixels[raw] += pixels

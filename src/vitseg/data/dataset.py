@@ -36,7 +36,7 @@ class Masks(Protocol):
         ...
 
     def files(self, index: int) -> tuple[Path, ...]:
-        """The files in which they stand; empty if they stand in none."""
+        """The files that hold the raw ids of image `index`; empty if no file does."""
         ...
 
 
@@ -47,11 +47,11 @@ class SegmentationDataset:
     Attributes:
         name: Name of the data set, as in `NAME:ROOT`.
         split: Name of the split.
-        labels: What raw ids mean.
+        labels: The table that says which raw id is which class.
         ids: Names of the samples, without suffix.
         images: Image files, or their content, in the order of `ids`.
         masks: The raw ids, in the order of `ids`.
-        source: In words: which format was found where.
+        source: Which format was found where, in words for people.
         findings: What is wrong with the listing: files without partner, broken annotations, ...
     """
 
@@ -87,8 +87,8 @@ class SegmentationDataset:
 
         Args:
             index: Position in the split.
-            at_least: From the (height, width) of the image to the smallest size that will do; a large JPEG may then be
-                decoded at a half, a quarter or an eighth of its size. None: the whole image.
+            at_least: Takes the (height, width) of the image and gives the smallest size that will do; a large JPEG may
+                then be decoded at a half, a quarter or an eighth of its size. None: the whole image.
 
         Raises:
             DataError: A file is damaged, the two sizes differ, or the mask has an id that `label_mapping` lacks.
@@ -113,7 +113,7 @@ class SegmentationDataset:
             raise
 
     def label_map(self, index: int) -> Int64[np.ndarray, "H W"]:
-        """Class indices alone; errors as for `sample`."""
+        """The class index of every pixel, without decoding the image; errors as for `sample`."""
         return self._lookup.label_map(self.raw_ids(index), self.mask_name(index))
 
     def raw_ids(self, index: int) -> Integer[np.ndarray, "H W"]:
@@ -130,7 +130,7 @@ class SegmentationDataset:
         return self.ids[index] if isinstance(source, bytes) else str(source)
 
     def mask_files(self, index: int) -> tuple[Path, ...]:
-        """The files in which the mask stands; several images may share one."""
+        """The files that hold the mask; several images may share one. Empty if no file does."""
         return self.masks.files(index)
 
     def mask_name(self, index: int) -> str:
@@ -153,5 +153,5 @@ class SegmentationDataset:
         return IdLookup(self.labels, self.name)
 
     def __getstate__(self) -> dict[str, object]:
-        """Without the look-up table, which a loader process builds anew rather than receives."""
+        """Everything but the look-up table: each loader process builds its own."""
         return {key: value for key, value in self.__dict__.items() if key != "_lookup"}

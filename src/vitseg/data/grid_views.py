@@ -97,9 +97,9 @@ class GridViews:
 
     Args:
         dataset: The split; the sizes of its images are read from their headers.
-        config: The views.
-        mean: Of red, green and blue, in [0, 255] units.
-        std: Of red, green and blue, in [0, 255] units.
+        config: Configuration of the views.
+        mean: Mean of red, green and blue, in [0, 255] units.
+        std: Standard deviation of red, green and blue, in [0, 255] units.
 
     Raises:
         DataError: The header of an image cannot be read.

@@ -46,10 +46,10 @@ class Limits(NamedTuple):
     """How much an archive may unpack to. The largest official one has 160 thousand entries and 20 GB.
 
     Attributes:
-        entries: Files and folders.
+        entries: Number of files and folders.
         total: Bytes of all files together.
-        ratio: Those bytes per byte of the archive; images hardly compress, a bomb has thousands. An archive below
-            1 MiB is allowed what one of 1 MiB is.
+        ratio: Bytes of all files per byte of the archive: images hardly compress, while a decompression bomb has
+            thousands. An archive below 1 MiB is allowed what one of 1 MiB is.
     """
 
     entries: int = 1_000_000
@@ -96,7 +96,7 @@ def unpack(
         archive: The file; its format is known by its content.
         out: Folder below which everything is written; made if it does not exist.
         limits: How much it may unpack to, checked on the headers and again on what comes out.
-        on_progress: Told how many bytes of how many are done.
+        on_progress: Called with the bytes that are done and those of all files, see `OnProgress`.
 
     Raises:
         DataError: An entry has an absolute path, a path with `..`, a Windows path or control characters, is a link, a
@@ -104,7 +104,7 @@ def unpack(
             in `out` is a link.
     """
     step = f"unpack {archive.name}"
-    with _entries_of(archive, limits) as entries:
+    with _entries_of(archive) as entries:
         files = _checked(archive, entries, limits)
         total = sum(entry.size for _, entry in files)
         folder, done, written = RealFolder(out), 0, 0
@@ -118,7 +118,7 @@ def unpack(
 
 
 @contextmanager
-def _entries_of(archive: Path, limits: Limits) -> Iterator[Iterable[_Entry]]:
+def _entries_of(archive: Path) -> Iterator[Iterable[_Entry]]:
     """The entries of an archive, which stays open meanwhile."""
     try:
         file = archive.open("rb")

@@ -48,7 +48,7 @@ def convert(source: Path, out: Path, on_progress: OnProgress) -> Outcome:
     Args:
         source: Folder with `gtFine/SPLIT/CITY/` and, for the images, `leftImg8bit/SPLIT/CITY/`.
         out: Folder that gets the same layout; may be `source`. Images become hard links where possible.
-        on_progress: Told after each file.
+        on_progress: Called after each file.
     """
     jobs = []
     for polygons in sorted((source / "gtFine").glob(f"*/*/*{_ENDING}")):

@@ -42,7 +42,7 @@ def convert(source: Path, out: Path, on_progress: OnProgress) -> Outcome:
         source: The unpacked cocostuff-10k-v1.1.zip: `annotations/NAME.mat`, `images/NAME.jpg` and
             `imageLists/{train,test}.txt`.
         out: Folder for the result; may be `source`. Images become hard links where possible.
-        on_progress: Told after each file.
+        on_progress: Called after each file.
 
     Raises:
         DataError: A list cannot be read.
@@ -77,8 +77,8 @@ def compact(raw_ids: Integer[np.ndarray, "H W"], where: object) -> UInt8[np.ndar
     """The ids of the mask, 0 to 171, see `COMPACT_IDS`.
 
     Args:
-        raw_ids: As the MATLAB file has them.
-        where: Which file, for the error.
+        raw_ids: Ids of the MATLAB file.
+        where: Name of the file, for the error.
 
     Raises:
         DataError: An id is outside 0 to 182 or one of `UNUSED_IDS`.

@@ -22,7 +22,7 @@ TIMEOUT = 30.0
 """Seconds without a byte after which a connection counts as lost."""
 
 ATTEMPTS = 5
-"""So many times in a row without a new byte, and the download stops."""
+"""Attempts in a row without a new byte, after which the download is given up."""
 
 PAUSE = 1.0
 """Seconds before the second attempt; doubled before each further one."""
@@ -35,8 +35,8 @@ class Download:
     """A file that a data set's official page offers.
 
     Attributes:
-        url: Where it is.
-        digest: Its published checksum as `sha1:HEX` (md5, sha1 or sha256); empty if none is known for certain.
+        url: Address of the file.
+        digest: The file's published checksum as `sha1:HEX` (md5, sha1 or sha256); empty if none is known for certain.
     """
 
     url: str
@@ -61,10 +61,10 @@ def fetch(
     and written beside it, in the format of `sha256sum`, and must be the same the next time.
 
     Args:
-        download: What to get.
-        folder: Where to put it; made if it does not exist.
-        say: Told in a line what is worth knowing.
-        on_progress: Told how many bytes of how many are there.
+        download: The file to get.
+        folder: Folder that it is put into; made if it does not exist.
+        say: Called with a line that is worth knowing.
+        on_progress: Called with the bytes that are there and those of the whole file, see `OnProgress`.
 
     Raises:
         DataError: The server cannot be reached, refuses or gives up; the file has another checksum; or the disk is too
@@ -131,7 +131,7 @@ class _State:
     """Which version of which file a partial download belongs to.
 
     Attributes:
-        url: Where it comes from.
+        url: Address that the file comes from.
         validator: The server's ETag or Last-Modified; empty if it sends neither.
         total: Bytes of the whole file; -1 if the server does not say.
     """

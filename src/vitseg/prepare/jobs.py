@@ -20,10 +20,10 @@ from vitseg.images.decode import decode_mask
 from vitseg.render.palette import save_whole
 
 OnProgress = Callable[[str, int, int], None]
-"""Told the name of a step, how much of it is done and how much there is."""
+"""Called with the name of a step, how much of it is done and how much there is."""
 
 IN_PROCESS = 64
-"""So few files are done in this process: others take a second to start."""
+"""Largest number of files that this process does alone: starting others takes a second."""
 
 _MOST_PROCESSES = 16
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
@@ -40,7 +40,7 @@ class Outcome(NamedTuple):
 
 
 def no_progress(step: str, done: int, total: int) -> None:
-    """Tell nobody."""
+    """Report no progress."""
 
 
 def run_jobs(
@@ -49,10 +49,11 @@ def run_jobs(
     """Do all jobs, in as many processes as there are CPUs.
 
     Args:
-        work: Does one; whether it made something. A `DataError` is noted as a failure. A function of a module.
-        jobs: What it is called with.
+        work: Does one job and says whether it made something; a `DataError` is noted as a failure. It must be
+            picklable: a function at the top of a module.
+        jobs: Arguments of `work`.
         step: Name of the step, for `on_progress`.
-        on_progress: Told after each job.
+        on_progress: Called after each job.
     """
     results: list[bool | str] = []
     num_workers = 0 if len(jobs) <= IN_PROCESS else min(_num_cpus(), _MOST_PROCESSES)
@@ -96,7 +97,7 @@ def save_ids(path: Path, ids: UInt8[np.ndarray, "H W"]) -> None:
 
 
 def bring(source: Path, target: Path) -> None:
-    """Have a file at another place, too: as a hard link, or as a copy where links are not possible.
+    """Put a file at a second place: as a hard link, or as a copy where links are not possible.
 
     A file of the same size that is there already is kept. The folder is made.
 

@@ -56,7 +56,7 @@ def convert(json_file: Path, source: Path, out: Path, on_progress: OnProgress) -
         json_file: `trainval_merged.json`.
         source: The folder VOC2010, with `JPEGImages/`.
         out: Folder VOC2010 of the result; may be `source`. Images become hard links where possible.
-        on_progress: Told after each file.
+        on_progress: Called after each file.
 
     Raises:
         DataError: The json is damaged or has another structure.
@@ -99,7 +99,7 @@ def draw(
     Args:
         size: (height, width) in pixels.
         shapes: (raw id, segmentation as COCO spells it) in drawing order.
-        where: Which image, for the error.
+        where: Name of the image, for the error.
 
     Raises:
         DataError: A segmentation is damaged or of another size.

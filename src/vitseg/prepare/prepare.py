@@ -45,8 +45,8 @@ class Prepared:
         specs: `NAME:ROOT` for every loader of the result.
         made: Files that were unpacked or converted.
         kept: Files that were there and whole already.
-        counts: Of every split.
-        notes: What the loader remarks about the result.
+        counts: Images of every split beside their official number.
+        notes: Findings of the loader about the result.
         failures: What is damaged or contradicts the official counts.
     """
 
@@ -71,8 +71,8 @@ def prepare(
         name: One of `PREPARATIONS`.
         out: Folder for the result; may be the source itself.
         sources: Folders with the official files, unpacked or as archives, or the archives. Empty: download.
-        say: Told in a line what is worth knowing.
-        on_progress: Told of every step how much is done.
+        say: Called with a line that is worth knowing.
+        on_progress: Called with the progress of every step, see `OnProgress`.
 
     Raises:
         ConfigError: The name is unknown.

@@ -1,4 +1,4 @@
-"""What of a data set is in the folders and archives that the user has."""
+"""Which official files of a data set are in the folders and archives that the user has."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Archive(NamedTuple):
     """An official archive.
 
     Attributes:
-        name: Its file name.
-        into: Folder below that of the data set into which it is unpacked.
-        download: Where it is, if it may be downloaded.
+        name: File name of the archive.
+        into: Folder that it is unpacked into, relative to the folder of the data set.
+        download: Address, if it may be downloaded.
     """
 
     name: str

@@ -13,7 +13,7 @@ from vitseg.prepare.jobs import OnProgress, Outcome
 from vitseg.prepare.sources import Archive, locate
 
 Convert = Callable[[Sequence[Path], Path, OnProgress], Outcome]
-"""From the folders in which the official files may be, the output folder and the progress to what was done."""
+"""Takes the folders in which the official files may be, the output folder and the progress; returns what was done."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,13 @@ class Preparation:
 
     Attributes:
         loaders: Names by which the result is opened (`NAME:ROOT`).
-        archives: What the official page offers.
-        images: Split -> images of the complete data set.
-        licence: Under which terms, in a line.
+        archives: Archives that the official page offers.
+        images: Split -> number of images of the complete data set.
+        licence: Terms of use, in a line.
         by_hand: Where to get it and what to do then, if it cannot be downloaded without a person.
-        convert: What is to be done after unpacking; None: nothing.
-        inside: Pattern of something that the unpacked data set has, if the loader reads that very folder only.
+        convert: Conversion after unpacking; None: none is needed.
+        inside: Pattern of a file or folder by which the folder of the data set is found in what was unpacked, for a
+            loader that does not look for it in sub-folders.
     """
 
     loaders: tuple[str, ...]

@@ -52,7 +52,7 @@ class BinaryMasks:
     """Binary masks of the images of one split: not zero is inside.
 
     Args:
-        masks: For every image (raw id, file) each, in the order of painting.
+        masks: The (raw id, file) pairs of every image, in the order of painting.
         rest: Raw id of pixels that no mask covers.
     """
 

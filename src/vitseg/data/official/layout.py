@@ -26,7 +26,7 @@ def find_home(
         name: Name of the data set.
         needed: Sub-folders that it must hold.
         inner: Folders below `root` in which the sub-folders are looked for, too ("VOCdevkit/VOC2012").
-        converted: Those of `needed` that no download holds, but `vitseg data prepare` writes.
+        converted: Sub-folders of `needed` that no download holds, but `vitseg data prepare` writes.
         prepared_as: Name of the data set in that command.
 
     Raises:
@@ -80,10 +80,10 @@ def require_splits(
     """Refuse a data set without any split.
 
     Args:
-        splits: Those that were found.
+        splits: The splits that were found.
         name: Name of the data set.
-        expected: What is missing, in words.
-        advice: What else to do, a whole sentence.
+        expected: Names of the missing files or folders, in words.
+        advice: Further advice, a whole sentence or nothing.
 
     Raises:
         DataError: There are none.

@@ -17,8 +17,8 @@ class Published(DataFormat):
     """A published data set, in the layout that its official download unpacks to; it is always named, never guessed.
 
     Attributes:
-        hint: What to do about an id that the class table lacks, for errors.
-        masks_are: What its masks are called in `source`.
+        hint: Advice for the error about an id that the class table lacks.
+        masks_are: Kind of its masks in words, for `source`.
     """
 
     hint: str = LabelTable.hint
@@ -63,9 +63,9 @@ class Published(DataFormat):
         Args:
             split: Name of the split.
             labels: The class table.
-            folders: Where they are.
+            folders: Folders of the images and masks.
             pairs: The images and masks.
-            masks_are: What the masks of this split are called in `source`; None: as those of every split.
+            masks_are: Kind of the masks of this split, if it is not that of the data set.
         """
         ids = f", ids of {folders.listed}" if folders.listed else ""
         source = f"{masks_are or self.masks_are} masks in {folders.masks}, images in {folders.images}{ids}"
