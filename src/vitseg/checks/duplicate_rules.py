@@ -65,7 +65,7 @@ _Group = Sequence[int]
 
 
 def _copies(tally: Tally) -> tuple[list[_Group], list[_Group]]:
-    """Groups of equal files: those of one split, and those of several with one image of each."""
+    """Groups of equal files: those within a split, and those across splits, with the first image of each split."""
     splits = tally.fingerprints.splits
     within, across = [], []
     for group in tally.fingerprints.copies():
@@ -80,7 +80,7 @@ def _copies(tally: Tally) -> tuple[list[_Group], list[_Group]]:
 
 
 def _pairs_once(partner: Int64[np.ndarray, " n"]) -> list[_Group]:
-    """Each image with its partner; of two that are each other's, the first."""
+    """Pairs of an image and its partner; two images that are each other's partner make one pair."""
     numbers = np.flatnonzero(partner >= 0)
     other = partner[numbers]
     repeated = (partner[other] == numbers) & (other < numbers)

@@ -62,7 +62,7 @@ class Fingerprints:
         return len({self._mask[number] for number in group.tolist()}) > 1
 
     def near_pairs(self) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
-        """For each image its most similar near duplicate in its own split and in the others; -1: it has none.
+        """The number of the most similar near duplicate of each image, in its own split and in the others; -1: none.
 
         Copies are no near duplicates, and only the first copy in each split is looked at. Of images that look so
         much alike that 64 others share a part of their hash, not every pair is compared.

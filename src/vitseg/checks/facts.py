@@ -149,7 +149,7 @@ class Examiner:
         try:
             raw_ids = dataset.raw_ids(index)
         except (DataError, OSError) as error:
-            if one_file or facts.size is not None:  # else its size is missing: the image's fault
+            if one_file or facts.size is not None:
                 self._fault(facts, "unreadable-mask", dataset.mask_name(index), str(error))
             return None
         if facts.size is not None and raw_ids.shape != facts.size:
@@ -169,7 +169,7 @@ class Examiner:
     def _mask_header(
         self, dataset: SegmentationDataset, index: int, facts: SampleFacts
     ) -> Header | None:
-        """The header of a mask that is one picture; None if it is none, or its kind is a fault already."""
+        """The header of a mask that is one picture; None if it is not one picture, or if the header shows a fault."""
         path = mask_file(dataset, index)
         if path is None:
             return None
@@ -243,7 +243,7 @@ def count_values(
 def commonest(
     pixels: Int64[np.ndarray, " n"], among: Bool[np.ndarray, " n"]
 ) -> Bool[np.ndarray, " n"]:
-    """Which of the values `among` are the `_MAX_UNKNOWN` with the most pixels."""
+    """Marks, of the values that `among` marks, the `_MAX_UNKNOWN` with the most pixels."""
     chosen = np.zeros(len(pixels), bool)
     order = np.argsort(-np.where(among, pixels, -1), kind="stable")[:_MAX_UNKNOWN]
     chosen[order] = among[order]

@@ -9,7 +9,16 @@ from vitseg.data.finding import Finding, Severity
 
 
 class Rule(NamedTuple):
-    """How a fault of files is reported: `{n}` is their number, `{first}` the first file, `{detail}` its detail."""
+    """How a fault of files is reported.
+
+    In the texts, `{n}` stands for the number of files, `{first}` for the first of them, `{detail}` for its detail.
+
+    Attributes:
+        severity: How bad the fault is.
+        one: Message for a single file.
+        many: Message for several files.
+        fix: What to do about it.
+    """
 
     severity: Severity
     one: str
@@ -87,7 +96,7 @@ def fault_finding(code: str, fault: FaultTally, rule: Rule) -> Finding:
 
 
 def _smeared(tally: Tally) -> Finding:
-    """An error, unless one and the same value lies between all others, which a border one pixel wide does, too."""
+    """An error; only a warning if there is a single value in between, which may be a border that was drawn on purpose."""
     one_value = tally.smear_values == 1
     rule = Rule(
         "warning" if one_value else "error",

@@ -1,4 +1,4 @@
-"""Folders of images and masks without a class file: what their masks hold, and the class file to start from."""
+"""Folders of images and masks without a class file: the ids in their masks, and a class file to start from."""
 
 from __future__ import annotations
 

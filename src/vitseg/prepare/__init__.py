@@ -1,1 +1,1 @@
-"""From what the official pages offer to what the loaders read: downloads, archives, conversions, counts."""
+"""`vitseg data prepare`: published data sets downloaded, unpacked, converted to what `data` opens, and counted."""

@@ -1,4 +1,4 @@
-"""Archives unpacked with distrust: nothing is written outside the folder, no link is made or followed."""
+"""Archives that are unpacked without trusting them: nothing is written outside the folder, no link made or followed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CHUNK = 1 << 20
 _LARGEST_HEADER = 8 << 20  # bytes; tarfile reads an entry's long name or attributes in one piece
 _TAR_BLOCK = 512
 
-# What zipfile and tarfile are seen to raise for damaged files. OSError only while nothing is being written.
+# What zipfile and tarfile raise for damaged files. OSError counts as damage only where nothing is being written.
 _DAMAGE = (
     zipfile.BadZipFile,
     tarfile.TarError,

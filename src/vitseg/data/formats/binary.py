@@ -20,7 +20,7 @@ from vitseg.data.format import DataFormat
 from vitseg.data.formats.binary_layout import find_binary_layout
 from vitseg.data.formats.faults import FaultKind, Faults
 from vitseg.data.formats.listing import images_below, read_lines
-from vitseg.data.formats.mask_kind import find_mask_kind
+from vitseg.data.formats.mask_kind import COLOR_MODES, find_mask_kind
 from vitseg.data.pairs import Folders, choose_split, find_splits
 from vitseg.errors import DataError
 from vitseg.images.decode import decode_color_mask, decode_mask, read_header
@@ -82,7 +82,7 @@ class BinaryMasks:
 
 def _decode(path: Path) -> np.ndarray:
     """Where a binary mask is not zero, (H, W) bool; of one in colour, not black."""
-    in_color = read_header(path).mode in ("RGB", "RGBA", "LA", "PA")
+    in_color = read_header(path).mode in COLOR_MODES
     return (decode_color_mask(path) if in_color else decode_mask(path)) != 0
 
 

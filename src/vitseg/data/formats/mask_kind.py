@@ -16,8 +16,10 @@ from vitseg.data.pairs import Folders, find_splits
 from vitseg.errors import DataError
 from vitseg.images.decode import Header, decode_color_mask, read_header
 
+COLOR_MODES = ("RGB", "RGBA", "LA", "PA")
+"""Pillow's modes of pictures that are read as colours rather than as ids."""
+
 _SAMPLED = 20  # masks whose headers are read
-_COLOR_MODES = ("RGB", "RGBA", "LA", "PA")
 
 
 class MaskKind(NamedTuple):
@@ -77,7 +79,7 @@ def _spread(masks: Sequence[tuple[Path, str]]) -> list[tuple[Path, str]]:
 
 def _one_per_image(root: Path, masks: Sequence[Path]) -> MaskKind:
     headers = _read_headers(masks)
-    colors = [path for path, header in headers.items() if header.mode in _COLOR_MODES]
+    colors = [path for path, header in headers.items() if header.mode in COLOR_MODES]
     kinds = Counter(f"{header.format} of mode {header.mode}" for header in headers.values())
     found = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
     evidence = f"the headers of {len(headers)} masks: {found}" if headers else "its folders alone"

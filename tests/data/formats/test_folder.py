@@ -18,7 +18,21 @@ from tests.data.formats.content import (
     write_photos,
     write_yolo,
 )
-from vitseg.data.catalog import FOLDER, list_splits, open_dataset, open_unchecked
+from vitseg.classes import ClassTable
+from vitseg.data.catalog import (
+    DATASETS,
+    FOLDER,
+    PUBLISHED,
+    list_splits,
+    open_dataset,
+    open_unchecked,
+)
+from vitseg.data.catalog import FORMATS as FORMATS_OF_FOLDERS
+from vitseg.data.dataset import SegmentationDataset
+from vitseg.data.format import DataFormat
+from vitseg.data.formats.folder import AnyFolder
+from vitseg.data.formats.mask_files import IndexMasks
+from vitseg.data.labels import LabelTable
 from vitseg.errors import DataError
 
 detect = FOLDER.detect
@@ -167,3 +181,38 @@ def test_no_known_layout(tmp_path, folders):
 def test_real_folders(shared):
     for name in ("camvid", "ccp", "coco_panoptic_sem"):
         assert detect(shared / "data" / name).name == "index"
+
+
+class Lists(DataFormat):
+    """A format that exists only here."""
+
+    name = "lists"
+    summary = "a list"
+
+    def open(self, root, split):
+        labels = LabelTable(ClassTable.from_names(("a",)), {0: 0}, {})
+        return SegmentationDataset(
+            self.name, split, labels, ("x",), (b"",), IndexMasks(()), "a list"
+        )
+
+    def splits(self, root):
+        return ("all",)
+
+    def looks_like(self, root):
+        return "the list" if (root / "list").is_file() else None
+
+
+def test_a_new_format_needs_nothing_but_its_object(tmp_path):
+    folder = AnyFolder((Lists(),))
+    with pytest.raises(DataError, match=r"Known formats: lists \(a list\)\.$"):
+        folder.splits(tmp_path)
+    (tmp_path / "list").touch()
+    assert folder.splits(tmp_path) == ("all",)
+    dataset = folder.open(tmp_path, "all")
+    assert (dataset.name, dataset.source) == ("folder", "a list (detected by the list)")
+
+
+def test_every_format_has_a_name_of_its_own_and_a_summary():
+    formats = (*FORMATS_OF_FOLDERS, FOLDER, *PUBLISHED)
+    assert list(DATASETS.values()) == list(formats)
+    assert all(each.summary for each in formats)
