@@ -149,6 +149,7 @@ class Examiner:
         try:
             raw_ids = dataset.raw_ids(index)
         except (DataError, OSError) as error:
+            # other masks need the image's size: where it is missing, the image's fault is noted already
             if one_file or facts.size is not None:
                 self._fault(facts, "unreadable-mask", dataset.mask_name(index), str(error))
             return None

@@ -96,7 +96,7 @@ def fault_finding(code: str, fault: FaultTally, rule: Rule) -> Finding:
 
 
 def _smeared(tally: Tally) -> Finding:
-    """An error; only a warning if there is a single value in between, which may be a border that was drawn on purpose."""
+    """An error; only a warning if there is a single value in between: it may be a border drawn on purpose."""
     one_value = tally.smear_values == 1
     rule = Rule(
         "warning" if one_value else "error",
