@@ -14,7 +14,7 @@ from pathlib import Path
 from _measure import peak_above, print_table
 from PIL import Image
 
-from vitseg.data.check.run import check_dataset
+from vitseg.checks.run import check_dataset
 from vitseg.data.scenes import write_scenes
 
 NUM_DRAWN, SIDE = 16, 512

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.data.check.trees import bands, save_mask, write_classes, write_tree
+from tests.checks.trees import bands, save_mask, write_classes, write_tree
 
 
 @pytest.fixture

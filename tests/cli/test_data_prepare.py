@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from tests.data.prepare.trees import box, write_polygons
+from tests.prepare.trees import box, write_polygons
 from vitseg.cli import data_prepare
-from vitseg.data.prepare.download import Download
-from vitseg.data.prepare.sources import Archive
-from vitseg.data.prepare.table import PREPARATIONS
+from vitseg.prepare.download import Download
+from vitseg.prepare.sources import Archive
+from vitseg.prepare.table import PREPARATIONS
 
 STEM = "ulm_000001_000019"
 
@@ -110,7 +110,7 @@ def test_an_interrupted_run_says_how_to_continue(vitseg, source, monkeypatch):
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vitseg.data.prepare.prepare.prepare", interrupted)
+    monkeypatch.setattr("vitseg.prepare.prepare.prepare", interrupted)
     result = vitseg("data", "prepare", "cityscapes", "--source", source, "--out", source)
     assert result.code == 130
     assert result.messages == ["Interrupted. Run the same command again to continue."]
@@ -119,7 +119,7 @@ def test_an_interrupted_run_says_how_to_continue(vitseg, source, monkeypatch):
 def test_conversion_needs_no_torch():
     """Worker processes import the converters, and are to be there quickly."""
     code = (
-        "import sys; from vitseg.data.prepare import archives, cityscapes, coco_stuff, download\n"
+        "import sys; from vitseg.prepare import archives, cityscapes, coco_stuff, download\n"
         "print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from vitseg.classes import IGNORE_INDEX
 from vitseg.data.catalog import open_dataset, parse_data_spec
-from vitseg.data.official.camvid import open_camvid
+from vitseg.data.official.camvid import CamVid
 from vitseg.errors import ConfigError, DataError
 
 CLASS_NAMES = (
@@ -54,7 +54,7 @@ def test_open_dataset(tmp_path):
 
 def test_camvid_ignores_void(tmp_path):
     write_camvid(tmp_path, [*CLASS_NAMES, "void"], ignore_index=11)
-    dataset = open_camvid(tmp_path, "train")
+    dataset = CamVid().open(tmp_path, "train")
     assert dataset.classes.names == CLASS_NAMES
     assert set(np.unique(dataset[0].label_map)) == {IGNORE_INDEX}
 
@@ -62,13 +62,13 @@ def test_camvid_ignores_void(tmp_path):
 def test_camvid_refuses_other_classes(tmp_path):
     write_camvid(tmp_path, ["sky", "road"])
     with pytest.raises(DataError, match=r"has the classes sky, road, but camvid has sky, building"):
-        open_camvid(tmp_path, "train")
+        CamVid().open(tmp_path, "train")
 
 
 def test_camvid_refuses_classes_without_void(tmp_path):
     write_camvid(tmp_path, list(CLASS_NAMES))
     with pytest.raises(DataError, match=r"does not ignore the id 11 \(void\)"):
-        open_camvid(tmp_path, "train")
+        CamVid().open(tmp_path, "train")
 
 
 @pytest.mark.parametrize(("split", "count"), [("train", 367), ("val", 101), ("test", 233)])

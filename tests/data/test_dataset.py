@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
@@ -36,6 +37,15 @@ def test_what_lacks_its_partner_is_refused_or_left_out(root):
     assert [(f.code, f.severity, f.count) for f in dataset.findings] == [
         ("image-without-mask", "error", 1)
     ]
+
+
+def test_a_data_set_is_not_renamed_from_outside(root):
+    dataset = open_dataset(f"folder:{root}", "train")
+    with pytest.raises(FrozenInstanceError):
+        dataset.name = "another"
+    renamed = dataset.with_name("another", "elsewhere")
+    assert (renamed.name, renamed.source, len(renamed)) == ("another", "elsewhere", len(dataset))
+    assert dataset.name == "folder"
 
 
 def test_a_data_set_can_be_sent_to_another_process(root):

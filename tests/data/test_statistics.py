@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.data.check.trees import SIZE, bands, picture, save_image, save_mask, write_tree
+from tests.checks.trees import SIZE, bands, picture, save_image, save_mask, write_tree
 from vitseg.data.catalog import open_dataset
 from vitseg.data.parallel import map_in_order
 from vitseg.data.statistics import class_statistics

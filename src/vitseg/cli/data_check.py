@@ -12,7 +12,7 @@ from vitseg.cli import options
 from vitseg.errors import ConfigError
 
 if TYPE_CHECKING:
-    from vitseg.data.check.report import CheckReport
+    from vitseg.checks.report import CheckReport
     from vitseg.data.finding import Finding
 
 MAX_FILES = 3
@@ -46,8 +46,8 @@ def check(
     from rich.console import Console
     from rich.progress import Progress
 
-    from vitseg.data.check.page import write_check_page
-    from vitseg.data.check.run import check_dataset
+    from vitseg.checks.page import write_check_page
+    from vitseg.checks.run import check_dataset
     from vitseg.files import write_whole
 
     for option, file in (("--json", json_file), ("--html", html_file)):

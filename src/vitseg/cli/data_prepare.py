@@ -29,7 +29,7 @@ def prepare(
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
-    from vitseg.data.prepare.prepare import prepare as run_preparation
+    from vitseg.prepare.prepare import prepare as run_preparation
 
     console = Console(stderr=True)
     tasks: dict[str, TaskID] = {}

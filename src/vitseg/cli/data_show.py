@@ -15,12 +15,13 @@ def show(
     from rich.console import Console
     from rich.table import Table
 
-    from vitseg.data.catalog import list_splits, open_unchecked
+    from vitseg.data.catalog import DATASETS, list_splits, open_unchecked, parse_data_spec
 
     joint = options.parse_merge(merge)
     console = Console()
     labels = None
-    splits = Table("split", "images", "what was found", title=f"{data}")
+    data_format = DATASETS[parse_data_spec(data)[0]]
+    splits = Table("split", "images", "what was found", title=data, caption=data_format.summary)
     for split in list_splits(data):
         dataset = open_unchecked(data, split, joint, ignore or [])
         labels = dataset.labels

@@ -1,1 +1,1 @@
-"""Data sets: folders of images and masks, class tables, checks and augmentation."""
+"""Data sets: their formats, class tables, label maps and augmentation."""

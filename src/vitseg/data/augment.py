@@ -75,8 +75,8 @@ class CropFrame:
 
     Args:
         crop_size: (height, width) in pixels.
-        mean: Of red, green and blue, in [0, 255] units.
-        std: Of red, green and blue, in [0, 255] units.
+        mean: Mean of red, green and blue, in [0, 255] units.
+        std: Standard deviation of red, green and blue, in [0, 255] units.
 
     Raises:
         ConfigError: `mean` or `std` has not three values, or `std` is not positive or in [0, 1] units.
@@ -115,8 +115,8 @@ class TrainTransform:
 
     Args:
         config: The augmentation.
-        mean: Of red, green and blue, in [0, 255] units.
-        std: Of red, green and blue, in [0, 255] units.
+        mean: Mean of red, green and blue, in [0, 255] units.
+        std: Standard deviation of red, green and blue, in [0, 255] units.
         rare_crops: Places some of the crops on rare classes. None: on none.
 
     Raises:

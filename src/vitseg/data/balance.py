@@ -73,8 +73,8 @@ class RareClassCrops:
     """Draws the pixel around which a crop is placed.
 
     Args:
-        probability: Share of the crops that are placed so.
-        temperature: T of P(c) ~ exp((1 - f_c) / T) (DAFormer, rare class sampling).
+        probability: Share of the crops, in [0, 1], that are placed on a drawn pixel.
+        temperature: T of P(c) ~ exp((1 - f_c) / T), with the pixel share f_c (DAFormer, rare class sampling).
         pixels: Pixels of every class in the training split.
     """
 
@@ -108,8 +108,8 @@ class Balance(NamedTuple):
 
     Attributes:
         class_weights: (k,) weight of every class in the loss.
-        repeats: (n,) how often every image is shown per pass.
-        crops: What places crops on rare classes.
+        repeats: (n,) how often every image is shown per pass over the data.
+        crops: Places crops on rare classes.
     """
 
     class_weights: Float64[np.ndarray, " k"] | None = None
@@ -156,8 +156,8 @@ def class_weights(
     weight 1.
 
     Args:
-        config: The rule.
-        statistics: Of the training split.
+        config: The configuration, of which `class_weights` names the rule.
+        statistics: Class counts of the training split.
     """
     if config.class_weights == "none":
         return None
@@ -179,8 +179,8 @@ def repeat_factors(threshold: float, present: Bool[np.ndarray, "n k"]) -> Float6
     """How often every image is shown per pass, at least once (LVIS, Gupta et al. 2019).
 
     Args:
-        threshold: Classes that a larger share of the images shows are not repeated.
-        present: Which image shows which class.
+        threshold: Share of the images, in [0, 1]. Classes that a larger share shows are not repeated.
+        present: Whether image n shows class k.
     """
     share = present.mean(0)  # (k,)
     per_class = np.sqrt(threshold / np.maximum(share, 1 / len(present))).clip(min=1)

@@ -2,83 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from vitseg.data.dataset import SegmentationDataset
-from vitseg.data.formats.binary import binary_splits, open_binary
-from vitseg.data.formats.coco import coco_splits, open_coco
-from vitseg.data.formats.detect import folder_splits, open_folder
-from vitseg.data.formats.files import file_splits, open_color, open_index
-from vitseg.data.formats.huggingface import huggingface_splits, open_huggingface, parse_hub_root
-from vitseg.data.formats.yolo import open_yolo, yolo_splits
-from vitseg.data.official.ade20k import ade20k_splits, open_ade20k
-from vitseg.data.official.camvid import camvid_splits, open_camvid
-from vitseg.data.official.cityscapes import cityscapes_splits, open_cityscapes
-from vitseg.data.official.coco_stuff import (
-    coco_stuff_10k_splits,
-    coco_stuff_164k_splits,
-    open_coco_stuff_10k,
-    open_coco_stuff_164k,
-)
-from vitseg.data.official.pascal_context import (
-    open_pascal_context_59,
-    open_pascal_context_60,
-    pascal_context_splits,
-)
-from vitseg.data.official.voc import open_voc2012, voc2012_splits
+from vitseg.data.format import DataFormat
+from vitseg.data.formats.binary import Binary
+from vitseg.data.formats.coco import Coco
+from vitseg.data.formats.color import Color
+from vitseg.data.formats.folder import AnyFolder
+from vitseg.data.formats.huggingface import HuggingFace
+from vitseg.data.formats.index import Index
+from vitseg.data.formats.yolo import Yolo
+from vitseg.data.official.ade20k import Ade20k
+from vitseg.data.official.camvid import CamVid
+from vitseg.data.official.cityscapes import Cityscapes
+from vitseg.data.official.coco_stuff import CocoStuff10k, CocoStuff164k
+from vitseg.data.official.pascal_context import PascalContext59, PascalContext60
+from vitseg.data.official.voc import Voc2012
 from vitseg.errors import ConfigError, DataError, unknown_name
 
+FORMATS: tuple[DataFormat, ...] = (
+    Binary(),
+    Coco(),
+    Yolo(),
+    HuggingFace(),
+    Index(),
+    Color(),
+)
+"""The formats of your own data, in the order in which messages list them."""
 
-class DatasetKind(NamedTuple):
-    """How a kind of data set is opened. Neither raises for single files: those become the data set's findings.
+PUBLISHED: tuple[DataFormat, ...] = (
+    Ade20k(),
+    CamVid(),
+    Cityscapes(),
+    CocoStuff10k(),
+    CocoStuff164k(),
+    PascalContext59(),
+    PascalContext60(),
+    Voc2012(),
+)
+"""The published data sets."""
 
-    Attributes:
-        summary: What it is, in a few words.
-        open: From root and split to the data set.
-        splits: Names of the splits below a root.
-        root: From the text behind the colon to the root that the two take: a folder, unless said otherwise.
-    """
+FOLDER = AnyFolder(FORMATS)
+"""Your own data in whichever of these formats it is found to be."""
 
-    summary: str
-    open: Callable[[Any, str], SegmentationDataset]
-    splits: Callable[[Any], tuple[str, ...]]
-    root: Callable[[str], Any] = Path
-
-
-DATASETS: dict[str, DatasetKind] = {
-    "ade20k": DatasetKind("ADE20K (SceneParse150), 150 classes", open_ade20k, ade20k_splits),
-    "binary": DatasetKind("your images and a binary mask per class", open_binary, binary_splits),
-    "camvid": DatasetKind("CamVid, 11 classes", open_camvid, camvid_splits),
-    "cityscapes": DatasetKind("Cityscapes, 19 classes", open_cityscapes, cityscapes_splits),
-    "coco": DatasetKind("your images and COCO json annotations", open_coco, coco_splits),
-    "coco_stuff_10k": DatasetKind(
-        "COCO-Stuff-10k, 171 classes", open_coco_stuff_10k, coco_stuff_10k_splits
-    ),
-    "coco_stuff_164k": DatasetKind(
-        "COCO-Stuff on COCO 2017, 171 classes", open_coco_stuff_164k, coco_stuff_164k_splits
-    ),
-    "color": DatasetKind("your images and colour masks", open_color, file_splits),
-    "folder": DatasetKind("your images and masks, format detected", open_folder, folder_splits),
-    "huggingface": DatasetKind(
-        "a Hugging Face data set with image and label columns",
-        open_huggingface,
-        huggingface_splits,
-        parse_hub_root,
-    ),
-    "index": DatasetKind("your images and index masks", open_index, file_splits),
-    "pascal_context_59": DatasetKind(
-        "PASCAL-Context without background, 59 classes",
-        open_pascal_context_59,
-        pascal_context_splits,
-    ),
-    "pascal_context_60": DatasetKind(
-        "PASCAL-Context with background, 60 classes", open_pascal_context_60, pascal_context_splits
-    ),
-    "voc2012": DatasetKind("Pascal VOC 2012, 21 classes", open_voc2012, voc2012_splits),
-    "yolo": DatasetKind("your images and YOLO polygons", open_yolo, yolo_splits),
-}
+DATASETS: dict[str, DataFormat] = {each.name: each for each in (*FORMATS, FOLDER, *PUBLISHED)}
+"""What stands before the colon of `NAME:ROOT`."""
 
 
 def open_dataset(
@@ -115,7 +85,6 @@ def open_unchecked(
     """As `open_dataset`, but what is wrong with single files is left in the data set's `findings`."""
     name, root = parse_data_spec(spec)
     dataset = DATASETS[name].open(root, split)
-    dataset.name = name
     if merge or ignore:
         dataset = dataset.with_labels(dataset.labels.merged(merge, ignore))
     return dataset
@@ -131,7 +100,7 @@ def parse_data_spec(spec: str) -> tuple[str, Any]:
     """Split `NAME:ROOT` at its first colon.
 
     Returns:
-        The name, and the root as that kind of data set takes it: a folder, unless `DatasetKind.root` says otherwise.
+        The name, and the root as that format takes it, see `DataFormat.parse_root`.
 
     Raises:
         ConfigError: There is no colon, no root, or the name is not in `DATASETS`.
@@ -147,4 +116,4 @@ def parse_data_spec(spec: str) -> tuple[str, Any]:
             f"{unknown_name('data set', name, DATASETS)} "
             f"A data set is written NAME:FOLDER; {spec!r} came."
         )
-    return name, DATASETS[name].root(root)
+    return name, DATASETS[name].parse_root(root)

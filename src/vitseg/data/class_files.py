@@ -269,8 +269,8 @@ def _one_line(error: ValidationError) -> str:
 def read_labels_with_rest(path: Path) -> tuple[LabelTable, int]:
     """The label table of a class file whose annotations leave pixels out, and the raw id of such pixels.
 
-    They are the class "background" as for `names_to_labels`; a colour of its own, in the palette, it has only if the
-    file lists it.
+    Such pixels are the class "background", see `names_to_labels`. Beside a palette, it is black unless the class file
+    lists it with a colour.
 
     Raises:
         DataError: The file is missing or malformed.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -35,44 +36,36 @@ class Masks(Protocol):
         ...
 
     def files(self, index: int) -> tuple[Path, ...]:
-        """The files in which they stand; empty if they stand in none."""
+        """The files that hold the raw ids of image `index`; empty if no file does."""
         ...
 
 
+@dataclass(frozen=True, eq=False, repr=False)  # too large to compare or to print
 class SegmentationDataset:
     """One split of a data set: a sequence of samples.
 
-    Args:
+    Attributes:
         name: Name of the data set, as in `NAME:ROOT`.
         split: Name of the split.
-        labels: What raw ids mean.
+        labels: The table that says which raw id is which class.
         ids: Names of the samples, without suffix.
         images: Image files, or their content, in the order of `ids`.
         masks: The raw ids, in the order of `ids`.
-        source: In words: which format was found where.
+        source: Which format was found where, in words for people.
         findings: What is wrong with the listing: files without partner, broken annotations, ...
     """
 
-    def __init__(
-        self,
-        name: str,
-        split: str,
-        labels: LabelTable,
-        ids: Sequence[str],
-        images: Sequence[Path | bytes],
-        masks: Masks,
-        source: str,
-        findings: Sequence[Finding] = (),
-    ) -> None:
-        assert len(ids) == len(images), f"{len(ids)} ids, {len(images)} images"
-        self.name = name
-        self.split = split
-        self.labels = labels
-        self.ids = ids
-        self.source = source
-        self.findings = tuple(findings)
-        self._images = images
-        self._masks = masks
+    name: str
+    split: str
+    labels: LabelTable
+    ids: Sequence[str]
+    images: Sequence[Path | bytes]
+    masks: Masks
+    source: str
+    findings: tuple[Finding, ...] = ()
+
+    def __post_init__(self) -> None:
+        assert len(self.ids) == len(self.images), f"{len(self.ids)} ids, {len(self.images)} images"
 
     @property
     def classes(self) -> ClassTable:
@@ -94,8 +87,8 @@ class SegmentationDataset:
 
         Args:
             index: Position in the split.
-            at_least: From the (height, width) of the image to the smallest size that will do; a large JPEG may then be
-                decoded at a half, a quarter or an eighth of its size. None: the whole image.
+            at_least: Takes the (height, width) of the image and gives the smallest size that will do; a large JPEG may
+                then be decoded at a half, a quarter or an eighth of its size. None: the whole image.
 
         Raises:
             DataError: A file is damaged, the two sizes differ, or the mask has an id that `label_mapping` lacks.
@@ -111,7 +104,7 @@ class SegmentationDataset:
         return Sample(id=self.ids[index], image=image, label_map=label_map)
 
     def _read_image(self, index: int, at_least: Size | None) -> tuple[np.ndarray, Size]:
-        source = self._images[index]
+        source = self.images[index]
         try:
             return read_image(source, at_least)
         except DataError as error:
@@ -120,25 +113,25 @@ class SegmentationDataset:
             raise
 
     def label_map(self, index: int) -> Int64[np.ndarray, "H W"]:
-        """Class indices alone; errors as for `sample`."""
+        """The class index of every pixel, without decoding the image; errors as for `sample`."""
         return self._lookup.label_map(self.raw_ids(index), self.mask_name(index))
 
     def raw_ids(self, index: int) -> Integer[np.ndarray, "H W"]:
         """What the mask holds, before the table is applied."""
-        return self._masks.read(index, lambda: image_size(self._images[index]))
+        return self.masks.read(index, lambda: image_size(self.images[index]))
 
     def image_source(self, index: int) -> Path | bytes:
         """The image file, or its content where it is not a file."""
-        return self._images[index]
+        return self.images[index]
 
     def image_name(self, index: int) -> str:
         """The image for messages."""
-        source = self._images[index]
+        source = self.images[index]
         return self.ids[index] if isinstance(source, bytes) else str(source)
 
     def mask_files(self, index: int) -> tuple[Path, ...]:
-        """The files in which the mask stands; several images may share one."""
-        return self._masks.files(index)
+        """The files that hold the mask; several images may share one. Empty if no file does."""
+        return self.masks.files(index)
 
     def mask_name(self, index: int) -> str:
         """The mask for messages: its file, or the image that it belongs to where one file is not one mask."""
@@ -149,13 +142,16 @@ class SegmentationDataset:
 
     def with_labels(self, labels: LabelTable) -> SegmentationDataset:
         """The same images under another label table."""
-        parts = (self.ids, self._images, self._masks, self.source, self.findings)
-        return SegmentationDataset(self.name, self.split, labels, *parts)
+        return replace(self, labels=labels)
+
+    def with_name(self, name: str, source: str) -> SegmentationDataset:
+        """The same images as a data set of another name, and with other words for where it was found."""
+        return replace(self, name=name, source=source)
 
     @cached_property
     def _lookup(self) -> IdLookup:
         return IdLookup(self.labels, self.name)
 
     def __getstate__(self) -> dict[str, object]:
-        """Without the look-up table, which a loader process builds anew rather than receives."""
+        """Everything but the look-up table: each loader process builds its own."""
         return {key: value for key, value in self.__dict__.items() if key != "_lookup"}

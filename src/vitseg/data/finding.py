@@ -18,12 +18,12 @@ class Finding:
     """One kind of fault, however many files have it.
 
     Attributes:
-        code: What kind, in hyphened words: a stable name for programs ("image-without-mask").
-        severity: How bad.
+        code: Kind of fault, in hyphened words: a stable name for programs ("image-without-mask").
+        severity: How bad it is, see `Severity`.
         message: What was found, a whole sentence.
         fix: What to do about it, a whole sentence.
         files: Some of the files or entries that have the fault, up to `MAX_FILES`.
-        count: How many have it.
+        count: Number of files or entries that have the fault.
     """
 
     code: str

@@ -97,9 +97,9 @@ class GridViews:
 
     Args:
         dataset: The split; the sizes of its images are read from their headers.
-        config: The views.
-        mean: Of red, green and blue, in [0, 255] units.
-        std: Of red, green and blue, in [0, 255] units.
+        config: Configuration of the views.
+        mean: Mean of red, green and blue, in [0, 255] units.
+        std: Standard deviation of red, green and blue, in [0, 255] units.
 
     Raises:
         DataError: The header of an image cannot be read.
@@ -138,7 +138,7 @@ class GridViews:
             DataError: The image or its mask cannot be read.
         """
         first = self.views[wanted[0][0]]
-        # Twice the size that the image is scaled to, so that scaling still picks from finer pixels.
+        # Decoded at twice the size or more, so that scaling down still has finer pixels to pick from.
         sample = self.dataset.sample(first.image, lambda _: (2 * first.size[0], 2 * first.size[1]))
         crops = []
         for number, mirrored in wanted:
@@ -153,7 +153,7 @@ class GridViews:
 
 
 def covering_windows(size: Size, crop_size: Size) -> list[Window]:
-    """The fewest windows that cover an image, row by row, first and last at its borders, evenly spread between.
+    """The fewest windows that cover an image, row by row: the outermost lie at its borders, the others evenly between.
 
     Args:
         size: (height, width) of the image.

@@ -1,8 +1,9 @@
 """8-bit RGB <-> HSV with 180 levels of hue: the arithmetic that the published models were trained with.
 
 Hue counts steps of two degrees. Pillow's HSV, with its 256 levels of hue, differs by up to 13 grey levels. The library
-behind the published training truncates when it goes back to RGB, but rounds in the last columns of a row that its
-vectors do not fill: a grey level there is a matter of the processor, and here everything is truncated.
+behind the published training truncates when it goes back to RGB, except in the last columns of a row, which do not
+fill a vector of the processor and are rounded. Which columns these are depends on the processor, by one grey level;
+here everything is truncated.
 """
 
 from __future__ import annotations
@@ -49,9 +50,11 @@ def hsv_to_rgb(
     saturation: UInt8[np.ndarray, "H W"],
     value: UInt8[np.ndarray, "H W"],
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """The colours, truncated to 8 bits; arguments as `rgb_to_hsv` gives them."""
+    """The inverse of `rgb_to_hsv`: colours in [0, 255], truncated to whole numbers."""
     levels = value.astype(np.float32)
-    loss = levels * (saturation * np.float32(1 / 255))  # of a channel that the hue lacks altogether
+    loss = levels * (
+        saturation * np.float32(1 / 255)
+    )  # what a channel loses that the hue lacks altogether
     image = np.empty((*hue.shape, 3), np.uint8)
     for channel, lacking in enumerate(_LACKING):
         image[..., channel] = levels - loss * lacking[hue]
@@ -59,7 +62,7 @@ def hsv_to_rgb(
 
 
 def _lacking(place: float) -> np.ndarray:
-    """By hue: which share of a channel the pure colour lacks; the channel is whole at `place`, in sixths."""
+    """Share of a channel that the pure colour of each hue lacks; at `place`, in sixths of the circle, it lacks none."""
     sixths = np.arange(256, dtype=np.float32) * np.float32(6 / NUM_HUES)
     distance = np.abs((sixths - np.float32(place) + 3) % 6 - 3)
     return (distance - 1).clip(0, 1)

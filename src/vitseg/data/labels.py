@@ -30,7 +30,7 @@ class LabelTable:
         mapping: Every raw id that a mask may hold -> class index or IGNORE_INDEX.
         raw_names: Names of the raw ids as the data set has them ("void" and the members of a merged class, too).
         colors: Whether raw ids are colours, 0xRRGGBB, rather than ids.
-        hint: What to do about a raw id that is not in `mapping`, for errors.
+        hint: Advice for the error about a raw id that is not in `mapping`.
     """
 
     classes: ClassTable
@@ -40,7 +40,7 @@ class LabelTable:
     hint: str = "Do the masks belong to another class list?"
 
     def rows(self) -> list[tuple[str, str, str]]:
-        """(raw id, its name, class index and name or "ignored") for people, in the order of raw ids."""
+        """Rows of the table for people: (raw id, its name, class index and name or "ignored"), by ascending raw id."""
         rows = []
         for raw in sorted(self.mapping):
             index = self.mapping[raw]
@@ -92,11 +92,11 @@ class LabelTable:
         )
 
     def as_known(self, classes: ClassTable) -> LabelTable:
-        """The table in terms of a model that learnt its classes in another order, or knows others.
+        """The table with the class list of a model, which may have another order or other classes.
 
         Args:
-            classes: The model's. Of those that the data set lacks no pixel is labelled, and pixels of classes that the
-                model lacks count nowhere.
+            classes: Classes of the model. No pixel is labelled with a class that the data set lacks; pixels of a class
+                that the model lacks count nowhere.
         """
         index_of = {name: index for index, name in enumerate(classes.names)}
         new_index = [index_of.get(name, IGNORE_INDEX) for name in self.classes.names]
@@ -148,8 +148,8 @@ class IdLookup:
         """Class indices of the raw ids.
 
         Args:
-            raw_ids: As the mask holds them.
-            where: Which mask, for the error.
+            raw_ids: Values of the mask.
+            where: Name of the mask, for the error.
 
         Raises:
             DataError: Some ids are not in the table.
@@ -178,7 +178,7 @@ class IdLookup:
         )
 
     def allowed(self) -> str:
-        """The raw ids in words, as `0-10 and 11, 255 (ignore)`."""
+        """The raw ids that the table allows, in words: `0-10 and 11, 255 (ignore)`."""
         mapping = self._table.mapping
         used = [raw for raw, index in mapping.items() if index != IGNORE_INDEX]
         ignored = [raw for raw, index in mapping.items() if index == IGNORE_INDEX]
@@ -189,7 +189,7 @@ class IdLookup:
 
 
 def ranges(numbers: Iterable[int]) -> str:
-    """Sorted numbers in words, as `0-10, 12`."""
+    """Numbers in words, in ascending order: `0-10, 12`."""
     runs: list[list[int]] = []
     for number in sorted(numbers):
         if runs and number == runs[-1][1] + 1:

@@ -110,9 +110,10 @@ def list_pairs(folders: Folders, image_suffix: str = "", mask_suffix: str = "") 
     all images have in common and one that all masks have in common are left out (`001_img.jpg`, `001_gt.png`).
 
     Args:
-        folders: Where they are.
-        image_suffix: Ending of the images' stems that is no part of the id (`_leftImg8bit`); others are passed over.
-        mask_suffix: The same of the masks.
+        folders: Folders of the images and masks.
+        image_suffix: Ending of the images' stems that is no part of the id (`_leftImg8bit`); images without it are
+            passed over.
+        mask_suffix: The same for the masks.
 
     Raises:
         DataError: A text file of ids is unreadable or empty, or there are no images at all.

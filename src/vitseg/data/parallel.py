@@ -30,8 +30,8 @@ def map_in_order(
     Tasks are drawn and results kept a few chunks ahead only, so that memory does not grow with their number.
 
     Args:
-        work: Sent to each process once; must be picklable.
-        tasks: Small objects.
+        work: Function from a task to its result. It is sent to each process once, so it must be picklable.
+        tasks: Arguments of `work`: small objects, since each is sent to a process.
         num_workers: Processes; 0: this process does the work.
 
     Raises:

@@ -19,9 +19,10 @@ def distort(
 ) -> UInt8[np.ndarray, "H W 3"]:
     """A variation of the colours of `image`, each of the four changes with probability 1/2.
 
-    The constants of the published models, in their order: brightness plus [-32, 32] grey levels;
-    contrast times [0.5, 1.5], here or last by a coin; saturation times [0.5, 1.5]; hue by -36 to 34
-    degrees in steps of 2. Values are clipped and truncated to 8 bits after each change.
+    Constants and order are those of the published models: [-32, 32] grey levels are added to the brightness; the
+    contrast is multiplied by [0.5, 1.5], at this place or at the end, with equal probability; the saturation is
+    multiplied by [0.5, 1.5]; the hue is turned by -36 to 34 degrees in steps of 2. Values are clipped and truncated to
+    8 bits after each change.
     """
     contrast_first = rng.random() < 0.5
     levels = _LEVELS
@@ -33,7 +34,7 @@ def distort(
         image = levels.astype(np.uint8)[image]
     saturation = rng.uniform(*_FACTORS) if rng.random() < 0.5 else None
     hue_steps = int(rng.integers(-_MAX_HUE_STEPS, _MAX_HUE_STEPS)) if rng.random() < 0.5 else None
-    # One after the other as published: each goes to HSV and back, and rounds.
+    # Not in one conversion: as published, each of the two goes to HSV and back, and loses the same fractions.
     if saturation is not None:
         hue, chroma, value = rgb_to_hsv(image)
         table = _truncated(_LEVELS * saturation).astype(np.uint8)

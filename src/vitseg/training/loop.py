@@ -17,9 +17,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from vitseg.backbones.create import pretrained_mean_std
 from vitseg.checkpoint.model_dir import ModelRecord, save_model
+from vitseg.checks.fast import fast_findings
+from vitseg.checks.file_rules import ALL_IGNORED
 from vitseg.data.balance import Balance, measure_balance
-from vitseg.data.check.fast import fast_findings
-from vitseg.data.check.file_rules import ALL_IGNORED
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
 from vitseg.errors import ConfigError, DataError, VitsegError

@@ -16,9 +16,11 @@ from vitseg.data.class_files import (
     read_labels_with_rest,
 )
 from vitseg.data.dataset import SegmentationDataset
+from vitseg.data.format import DataFormat
+from vitseg.data.formats.binary_layout import find_binary_layout
 from vitseg.data.formats.faults import FaultKind, Faults
 from vitseg.data.formats.listing import images_below, read_lines
-from vitseg.data.labels import LabelTable
+from vitseg.data.formats.mask_kind import COLOR_MODES, find_mask_kind
 from vitseg.data.pairs import Folders, choose_split, find_splits
 from vitseg.errors import DataError
 from vitseg.images.decode import decode_color_mask, decode_mask, read_header
@@ -50,7 +52,7 @@ class BinaryMasks:
     """Binary masks of the images of one split: not zero is inside.
 
     Args:
-        masks: For every image (raw id, file) each, in the order of painting.
+        masks: The (raw id, file) pairs of every image, in the order of painting.
         rest: Raw id of pixels that no mask covers.
     """
 
@@ -80,7 +82,7 @@ class BinaryMasks:
 
 def _decode(path: Path) -> np.ndarray:
     """Where a binary mask is not zero, (H, W) bool; of one in colour, not black."""
-    in_color = read_header(path).mode in ("RGB", "RGBA", "LA", "PA")
+    in_color = read_header(path).mode in COLOR_MODES
     return (decode_color_mask(path) if in_color else decode_mask(path)) != 0
 
 
@@ -95,41 +97,62 @@ class _Listing(NamedTuple):
     image_folder: Path
 
 
-def open_binary(root: Path, split: str) -> SegmentationDataset:
+class Binary(DataFormat):
     """A binary mask per class and image, in `masks/CLASS/STEM.png` or `masks/STEM/CLASS.png`.
 
-    Folders and splits are those of `open_index`. Class names are those of the folders (files) over all splits, by
-    name, or those of the class file, in its order. Where masks overlap, the later class wins. Pixels that no mask
+    Folders and splits are those of `pairs.find_splits`. Class names are those of the folders (files) over all splits,
+    by name, or those of the class file, in its order. Where masks overlap, the later class wins. Pixels that no mask
     covers are the class "background", which is class 0 unless a class has that name.
-
-    Raises:
-        DataError: The folders, the class file or the split are missing or malformed, or the masks are in neither
-            layout.
     """
-    splits = find_splits(root)
-    split = choose_split(split, tuple(splits), root)
-    found = {split: _list(splits[split])}
-    class_file = find_class_file(root)
-    if class_file is None:
-        found = {name: found.get(name) or _list(folders) for name, folders in splits.items()}
-        names = sorted({name for listing in found.values() for name, _ in listing.masks})
-        raw_of = {name: number for number, name in enumerate(names, start=1)}
-        labels, rest = names_to_labels({number: name for name, number in raw_of.items()})
-    else:
-        raw_of = {name: raw for raw, name in read_class_file(class_file).classes.items()}
-        labels, rest = read_labels_with_rest(class_file)
-    return _dataset(found[split], split, raw_of, labels, rest)
+
+    name = "binary"
+    summary = "your images and a binary mask per class, in masks/CLASS/ or masks/STEM/"
+
+    def open(self, root: Path, split: str) -> SegmentationDataset:
+        """One split.
+
+        Raises:
+            DataError: The folders, the class file or the split are missing or malformed, or the masks are in neither
+                layout.
+        """
+        splits = find_splits(root)
+        split = choose_split(split, tuple(splits), root)
+        found = {split: _list(splits[split])}
+        class_file = find_class_file(root)
+        if class_file is None:
+            found = {name: found.get(name) or _list(folders) for name, folders in splits.items()}
+            names = sorted({name for listing in found.values() for name, _ in listing.masks})
+            raw_of = {name: number for number, name in enumerate(names, start=1)}
+            labels, rest = names_to_labels({number: name for name, number in raw_of.items()})
+        else:
+            raw_of = {name: raw for raw, name in read_class_file(class_file).classes.items()}
+            labels, rest = read_labels_with_rest(class_file)
+        faults, listing = Faults(FAULTS), found[split]
+        masks = _masks_by_image(listing, raw_of, faults)
+        images = tuple(listing.images[key] for key in masks)
+        return SegmentationDataset(
+            self.name,
+            split,
+            labels,
+            tuple(masks),
+            images,
+            BinaryMasks(tuple(masks.values()), rest),
+            f"binary masks {listing.folder / listing.layout}, images in {listing.image_folder}",
+            faults.findings(),
+        )
+
+    def splits(self, root: Path) -> tuple[str, ...]:
+        return tuple(find_splits(root))
+
+    def looks_like(self, root: Path) -> str | None:
+        kind = find_mask_kind(root)
+        return kind.evidence if kind is not None and kind.name == self.name else None
 
 
-def binary_splits(root: Path) -> tuple[str, ...]:
-    """Names of the splits of a folder of binary masks."""
-    return tuple(find_splits(root))
-
-
-def _dataset(
-    listing: _Listing, split: str, raw_of: Mapping[str, int], labels: LabelTable, rest: int
-) -> SegmentationDataset:
-    faults = Faults(FAULTS)
+def _masks_by_image(
+    listing: _Listing, raw_of: Mapping[str, int], faults: Faults
+) -> dict[str, tuple[tuple[int, Path], ...]]:
+    """Image id -> (raw id, mask) each in ascending order; what fits nothing is added to the faults."""
     own: dict[str, list[tuple[int, Path]]] = {}
     for key in listing.ids:
         if key in listing.images:
@@ -146,48 +169,20 @@ def _dataset(
     for key, masks in own.items():
         if not masks:
             faults.add("image-without-annotation", str(listing.images[key]))
-    masks = BinaryMasks([tuple(sorted(masks)) for masks in own.values()], rest)
-    ids, images = tuple(own), tuple(listing.images[key] for key in own)
-    source = f"binary masks {listing.folder / listing.layout}, images in {listing.image_folder}"
-    return SegmentationDataset(
-        "binary", split, labels, ids, images, masks, source, faults.findings()
-    )
+    return {key: tuple(sorted(masks)) for key, masks in own.items()}
 
 
 def _list(folders: Folders) -> _Listing:
     image_folder = folders.images / folders.inside
     images = images_below(image_folder)
     folder = folders.masks / folders.inside
-    masks = list_binary_masks(folder, images)
-    if masks is None:
+    masks = images_below(folder)
+    layout = find_binary_layout(masks, images)
+    if layout is None:
         raise DataError(
             f"{folder} holds no binary masks: write CLASS/STEM.png or STEM/CLASS.png, STEM being that of an image in "
             f"{image_folder}."
         )
     ids = tuple(sorted(images)) if folders.listed is None else tuple(read_lines(folders.listed))
-    return _Listing(ids, images, masks[1], masks[0], folder, image_folder)
-
-
-def list_binary_masks(
-    folder: Path, images: Mapping[str, Path]
-) -> tuple[str, dict[tuple[str, str], Path]] | None:
-    """The layout and the masks by (class, image id), or None if the files are in neither of the two layouts.
-
-    Args:
-        folder: The folder of masks.
-        images: The images by id.
-    """
-    by_class: dict[tuple[str, str], Path] = {}
-    by_image: dict[tuple[str, str], Path] = {}
-    for key, path in images_below(folder).items():
-        first, _, below = key.partition("/")
-        above, _, last = key.rpartition("/")
-        if below:
-            by_class[first, below] = path
-            by_image[last, above] = path
-    # Which of the two is meant shows in what names an image.
-    of_class = sum(key in images for _, key in by_class)
-    of_image = sum(key in images for _, key in by_image)
-    if of_class == of_image:
-        return None
-    return ("CLASS/STEM", by_class) if of_class > of_image else ("STEM/CLASS", by_image)
+    by_class = {pair: masks[key] for pair, key in layout.masks.items()}
+    return _Listing(ids, images, by_class, layout.pattern, folder, image_folder)

@@ -11,9 +11,16 @@ import numpy as np
 
 from vitseg.data.class_files import names_to_labels
 from vitseg.data.dataset import SegmentationDataset
-from vitseg.data.formats.coco_layout import ImageFolder, find_annotations, find_images
+from vitseg.data.format import DataFormat
+from vitseg.data.formats.coco_layout import (
+    ImageFolder,
+    find_annotations,
+    find_images,
+    looks_like_coco,
+)
 from vitseg.data.formats.coco_shapes import read_shape
 from vitseg.data.formats.faults import FaultKind, Faults
+from vitseg.data.formats.listing import name_first
 from vitseg.data.formats.shapes import RunLengths, ShapeMasks
 from vitseg.data.pairs import choose_split
 from vitseg.errors import DataError
@@ -90,47 +97,63 @@ class _Image(NamedTuple):
     size: Size
 
 
-def open_coco(root: Path, split: str) -> SegmentationDataset:
+class Coco(DataFormat):
     """A COCO annotation file and its images; layouts as for `coco_layout.find_annotations`.
 
     Classes are the categories by ascending id, the id being the raw id. Pixels without annotation are the class
     "background", which is class 0 unless a category has that name. Where annotations overlap, the one of fewer
     pixels is seen; a crowd (`iscrowd`) counts as its class. Format: cocodataset.org, "Data format".
-
-    Raises:
-        DataError: There is no annotation file or no such split; or the file is no JSON, lacks a key, or its
-            categories are malformed. What is wrong with a single image or annotation becomes a finding.
     """
-    splits = find_annotations(root)
-    split = choose_split(split, tuple(splits), root)
-    path = splits[split]
-    content = _read(path)
-    faults = Faults(FAULTS)
-    names = _names(content["categories"], path, faults)
-    try:
-        labels, rest = names_to_labels(names)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
-    entries = [entry for entry in content["images"] if isinstance(entry, dict)]
-    folder = find_images(root, path, split, [str(entry.get("file_name")) for entry in entries])
-    images = _images(content["images"], folder, faults)
-    listed = {entry.get("id") for entry in entries if _hashable(entry.get("id"))}
-    shapes = _shapes(content["annotations"], images, listed, names, faults)
-    masks = ShapeMasks((path,), rest)
-    for image_id, image in images.items():
-        own = shapes.pop(image_id, [])
-        if not own:
-            faults.add("image-without-annotation", str(image.path))
-        masks.add_image(own, image.size)
-    source = f"COCO annotations {path}, images in {folder.path}"
-    ids = tuple(image.key for image in images.values())
-    paths = tuple(image.path for image in images.values())
-    return SegmentationDataset("coco", split, labels, ids, paths, masks, source, faults.findings())
 
+    name = "coco"
+    summary = "your images and COCO json in annotations/"
 
-def coco_splits(root: Path) -> tuple[str, ...]:
-    """Names of the splits of a COCO data set."""
-    return tuple(find_annotations(root))
+    def open(self, root: Path, split: str) -> SegmentationDataset:
+        """One split.
+
+        Raises:
+            DataError: There is no annotation file or no such split; or the file is no JSON, lacks a key, or its
+                categories are malformed. What is wrong with a single image or annotation becomes a finding.
+        """
+        splits = find_annotations(root)
+        split = choose_split(split, tuple(splits), root)
+        path = splits[split]
+        content = _read(path)
+        faults = Faults(FAULTS)
+        names = _names(content["categories"], path, faults)
+        try:
+            labels, rest = names_to_labels(names)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
+        entries = [entry for entry in content["images"] if isinstance(entry, dict)]
+        folder = find_images(root, path, split, [str(entry.get("file_name")) for entry in entries])
+        images = _images(content["images"], folder, faults)
+        listed = {entry.get("id") for entry in entries if _hashable(entry.get("id"))}
+        shapes = _shapes(content["annotations"], images, listed, names, faults)
+        masks = ShapeMasks((path,), rest)
+        for image_id, image in images.items():
+            own = shapes.pop(image_id, [])
+            if not own:
+                faults.add("image-without-annotation", str(image.path))
+            masks.add_image(own, image.size)
+        source = f"COCO annotations {path}, images in {folder.path}"
+        ids = tuple(image.key for image in images.values())
+        paths = tuple(image.path for image in images.values())
+        return SegmentationDataset(
+            self.name, split, labels, ids, paths, masks, source, faults.findings()
+        )
+
+    def splits(self, root: Path) -> tuple[str, ...]:
+        return tuple(find_annotations(root))
+
+    def looks_like(self, root: Path) -> str | None:
+        try:
+            paths = list(find_annotations(root).values())
+        except DataError:
+            return None
+        if not any(looks_like_coco(path) for path in paths):
+            return None
+        return name_first("annotation file", [path.relative_to(root) for path in paths])
 
 
 def _read(path: Path) -> dict[str, list]:

@@ -35,7 +35,7 @@ class ImageFolder(NamedTuple):
     own: bool
 
     def find(self, file_name: str) -> Path | None:
-        """The file of a `file_name`: that path below the folder, else (other folders left out) its last part alone."""
+        """The file that a `file_name` means: that path below the folder, else its last part in the folder itself."""
         return next((self.path / key for key in _keys(file_name) if key in self.files), None)
 
 
@@ -96,7 +96,7 @@ def find_images(
         root: Folder of the data set.
         annotations: The split's annotation file.
         split: Name of the split.
-        file_names: `file_name` of its images.
+        file_names: The `file_name` of every image of the split.
     """
     if annotations.name == ROBOFLOW_FILE:
         return _listing(annotations.parent, annotations.parent != root)

@@ -22,10 +22,10 @@ def read_shape(
     """The shape of one annotation.
 
     Args:
-        value: Its `segmentation`.
-        size: (height, width) of its image.
-        place: The annotation, for faults.
-        faults: Takes what is wrong, under the codes of `coco.FAULTS`.
+        value: Content of the annotation's field `segmentation`.
+        size: (height, width) of the image, in pixels.
+        place: Name of the annotation, for faults.
+        faults: Where what is wrong is noted, under the codes of `coco.FAULTS`.
 
     Returns:
         The shape; None if it has no sound one.

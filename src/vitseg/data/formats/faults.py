@@ -14,7 +14,7 @@ class FaultKind(NamedTuple):
     """What findings of one kind say.
 
     Attributes:
-        severity: How bad.
+        severity: How bad it is, see `finding.Severity`.
         what: What is wrong, a sentence without full stop, before the places: "Annotations have no segmentation".
         fix: What to do about it, a whole sentence.
     """
@@ -40,8 +40,8 @@ class Faults:
         """Note one fault.
 
         Args:
-            code: Its kind.
-            place: Where it is, for people: "annotation 12", "labels/a.txt:3".
+            code: Kind of the fault.
+            place: Where the fault is, for people: "annotation 12", "labels/a.txt:3".
         """
         assert code in self._kinds, code
         self._counts[code] = self._counts.get(code, 0) + 1

@@ -13,6 +13,7 @@ from jaxtyping import Integer
 
 from vitseg.data.class_files import find_class_file, read_class_file, read_labels
 from vitseg.data.dataset import SegmentationDataset
+from vitseg.data.format import DataFormat
 from vitseg.data.pairs import choose_split
 from vitseg.errors import ConfigError, DataError, unknown_name
 from vitseg.images.decode import decode_color_mask, decode_mask, read_header
@@ -128,37 +129,50 @@ class ColumnMasks:
         return ()
 
 
-def open_huggingface(root: HubRoot, split: str) -> SegmentationDataset:
+class HuggingFace(DataFormat):
     """A data set of the library `datasets` with a column of images and one of masks.
 
     Class names are those of the class file in the folder, or the one that is named. Masks in colours (RGB) are read
     by its palette.
-
-    Raises:
-        DataError: The library is not installed; there is no such data set or split, or it cannot be downloaded; its
-            columns are not clear; or there is no class file.
     """
-    known = huggingface_splits(root)
-    split = choose_split(split, known, root.path)
-    rows = _load(root, split)
-    image, label = choose_columns(rows.features, root)
-    images, cells = _Column(rows, image), _Column(rows, label)
-    colors = _in_colors(cells)
-    source = f"Hugging Face data set {root.path}, images in column {image}, masks in column {label}"
-    labels = read_labels(_class_file(root), colors)
-    ids = tuple(f"row-{index:06d}" for index in range(len(rows)))
-    masks = ColumnMasks(cells, label, colors)
-    return SegmentationDataset("huggingface", split, labels, ids, images, masks, source)
 
+    name = "huggingface"
+    summary = "a data set of the library datasets, saved to disk or on the hub"
 
-def huggingface_splits(root: HubRoot) -> tuple[str, ...]:
-    """Names of the splits; `all` for a single table without splits."""
-    datasets = _library()
-    folder = Path(root.path)
-    if not folder.exists():
-        return tuple(_from_hub(root, datasets.get_dataset_split_names, root.path))
-    saved = _saved(folder)
-    return tuple(saved) if isinstance(saved, datasets.DatasetDict) else ("all",)
+    def open(self, root: HubRoot, split: str) -> SegmentationDataset:
+        """One split.
+
+        Raises:
+            DataError: The library is not installed; there is no such data set or split, or it cannot be downloaded;
+                its columns are not clear; or there is no class file.
+        """
+        split = choose_split(split, self.splits(root), root.path)
+        rows = _load(root, split)
+        image, label = choose_columns(rows.features, root)
+        images, cells = _Column(rows, image), _Column(rows, label)
+        colors = _in_colors(cells)
+        source = (
+            f"Hugging Face data set {root.path}, images in column {image}, masks in column {label}"
+        )
+        labels = read_labels(_class_file(root), colors)
+        ids = tuple(f"row-{index:06d}" for index in range(len(rows)))
+        masks = ColumnMasks(cells, label, colors)
+        return SegmentationDataset(self.name, split, labels, ids, images, masks, source)
+
+    def splits(self, root: HubRoot) -> tuple[str, ...]:
+        """Names of the splits; `all` for a single table without splits."""
+        datasets = _library()
+        folder = Path(root.path)
+        if not folder.exists():
+            return tuple(_from_hub(root, datasets.get_dataset_split_names, root.path))
+        saved = _saved(folder)
+        return tuple(saved) if isinstance(saved, datasets.DatasetDict) else ("all",)
+
+    def looks_like(self, root: Path) -> str | None:
+        return "the files of save_to_disk" if is_saved(root) else None
+
+    def parse_root(self, text: str) -> HubRoot:
+        return parse_hub_root(text)
 
 
 def choose_columns(features: Any, root: HubRoot) -> tuple[str, str]:

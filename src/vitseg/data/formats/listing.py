@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from vitseg.errors import DataError
@@ -19,13 +20,19 @@ def files_below(folder: Path) -> list[str]:
     return sorted(files)
 
 
+def image_names_below(folder: Path) -> dict[str, str]:
+    """Image files as paths below `folder`, by the same without suffix; of two with one stem, the later by name."""
+    names: dict[str, str] = {}
+    for name in files_below(folder):
+        stem, suffix = os.path.splitext(name)
+        if suffix.lower() in IMAGE_SUFFIXES:
+            names[stem] = name
+    return names
+
+
 def images_below(folder: Path) -> dict[str, Path]:
-    """Image files by their path below `folder` without suffix; of two with one stem, the later by name."""
-    return {
-        os.path.splitext(name)[0]: folder / name
-        for name in files_below(folder)
-        if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
-    }
+    """As `image_names_below`, but whole paths."""
+    return {stem: folder / name for stem, name in image_names_below(folder).items()}
 
 
 def read_lines(path: Path) -> list[str]:
@@ -39,3 +46,9 @@ def read_lines(path: Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not a readable text file: {error}.") from error
     return [line.strip() for line in lines if line.strip()]
+
+
+def name_first(what: str, paths: Sequence[object]) -> str:
+    """Files in words, as `the label file a.txt and 5 more`."""
+    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    return f"the {what} {paths[0]}{more}"

@@ -12,11 +12,19 @@ from vitseg.data.class_files import (
     read_labels_with_rest,
 )
 from vitseg.data.dataset import SegmentationDataset
+from vitseg.data.format import DataFormat
 from vitseg.data.formats import yolo_labels
 from vitseg.data.formats.faults import FaultKind, Faults
+from vitseg.data.formats.listing import files_below, name_first
 from vitseg.data.formats.shapes import ShapeMasks
 from vitseg.data.formats.yolo_labels import read_label_file
-from vitseg.data.formats.yolo_layout import YoloLayout, find_yolo, label_file, list_images
+from vitseg.data.formats.yolo_layout import (
+    YoloLayout,
+    find_data_file,
+    find_yolo,
+    label_file,
+    list_images,
+)
 from vitseg.data.labels import LabelTable
 from vitseg.data.pairs import choose_split
 from vitseg.errors import DataError
@@ -31,56 +39,74 @@ FAULTS: dict[str, FaultKind] = {
 }
 
 
-def open_yolo(root: Path, split: str) -> SegmentationDataset:
+class Yolo(DataFormat):
     """A YOLO segmentation data set; layouts as for `yolo_layout.find_yolo`.
 
     Classes are the names in the order of their numbers, which are the raw ids. Pixels outside all polygons are the
     class "background", which is class 0 unless a class has that name. Where polygons overlap, the one of fewer pixels
     is seen, as for COCO. Format: docs.ultralytics.com, "Instance Segmentation Datasets Overview".
-
-    Raises:
-        DataError: There is no such data set or split, or the file that describes it is malformed. What is wrong with
-            a single line becomes a finding.
     """
-    layout = find_yolo(root)
-    split = choose_split(split, tuple(layout.splits), root)
-    sources = layout.splits[split]
-    known, labels, rest = _labels(layout)
-    faults = Faults(FAULTS)
-    images = list_images(sources)
-    for key in [key for key, path in images.items() if not path.is_file()]:
-        faults.add("id-without-image", str(images.pop(key)))
-    if not images and not faults.findings():
-        raise DataError(f"{', '.join(map(str, sources))} holds no images.")
-    files = [label_file(path) for path in images.values()]
-    if files and not any(path.is_file() for path in files):
-        raise DataError(
-            f"none of the {len(files)} images of {split} has a label file: {files[0]} and so on do not exist. Labels "
-            "lie in labels/ where the images lie in images/, or beside them."
+
+    name = "yolo"
+    summary = "your images and YOLO polygons, with data.yaml or classes.txt"
+
+    def open(self, root: Path, split: str) -> SegmentationDataset:
+        """One split.
+
+        Raises:
+            DataError: There is no such data set or split, or the file that describes it is malformed. What is wrong
+                with a single line becomes a finding.
+        """
+        layout = find_yolo(root)
+        split = choose_split(split, tuple(layout.splits), root)
+        sources = layout.splits[split]
+        known, labels, rest = _labels(layout)
+        faults = Faults(FAULTS)
+        images = list_images(sources)
+        for key in [key for key, path in images.items() if not path.is_file()]:
+            faults.add("id-without-image", str(images.pop(key)))
+        if not images and not faults.findings():
+            raise DataError(f"{', '.join(map(str, sources))} holds no images.")
+        files = [label_file(path) for path in images.values()]
+        if files and not any(path.is_file() for path in files):
+            raise DataError(
+                f"none of the {len(files)} images of {split} has a label file: {files[0]} and so on do not exist. "
+                "Labels lie in labels/ where the images lie in images/, or beside them."
+            )
+        masks = ShapeMasks(files, rest)
+        for image, file in zip(images.values(), files, strict=True):
+            shapes = read_label_file(file, known, faults)
+            if not shapes:
+                faults.add("image-without-annotation", str(image))
+            masks.add_image(shapes, None)
+        _find_lonely_labels(files, faults)
+        source = f"YOLO polygons in {files[0].parent if files else root}, images in {', '.join(map(str, sources))}"
+        return SegmentationDataset(
+            self.name,
+            split,
+            labels,
+            tuple(images),
+            tuple(images.values()),
+            masks,
+            source,
+            faults.findings(),
         )
-    masks = ShapeMasks(files, rest)
-    for image, file in zip(images.values(), files, strict=True):
-        shapes = read_label_file(file, known, faults)
-        if not shapes:
-            faults.add("image-without-annotation", str(image))
-        masks.add_image(shapes, None)
-    _find_lonely_labels(files, faults)
-    source = f"YOLO polygons in {files[0].parent if files else root}, images in {', '.join(map(str, sources))}"
-    return SegmentationDataset(
-        "yolo",
-        split,
-        labels,
-        tuple(images),
-        tuple(images.values()),
-        masks,
-        source,
-        faults.findings(),
-    )
 
+    def splits(self, root: Path) -> tuple[str, ...]:
+        return tuple(find_yolo(root).splits)
 
-def yolo_splits(root: Path) -> tuple[str, ...]:
-    """Names of the splits of a YOLO data set."""
-    return tuple(find_yolo(root).splits)
+    def looks_like(self, root: Path) -> str | None:
+        data_file = find_data_file(root)
+        if data_file is not None:
+            return f"the names in {data_file.name}"
+        texts = [
+            (folder / name).relative_to(root)
+            for folder in (root / "labels", *sorted(root.glob("*/labels")))
+            if folder.is_dir() and (folder.parent / "images").is_dir()
+            for name in files_below(folder)
+            if name.endswith(".txt") and not name.endswith("classes.txt")
+        ]
+        return name_first("label file", texts) if texts else None
 
 
 def _labels(layout: YoloLayout) -> tuple[set[int], LabelTable, int]:

@@ -65,9 +65,9 @@ def read_label_file(
     """The polygons of a label file, (class number, [polygon]) each; one that does not exist has none.
 
     Args:
-        path: The file.
+        path: The label file.
         known: Class numbers that have a name.
-        faults: Takes what is wrong, with file and line.
+        faults: Where what is wrong is noted, with file and line.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()

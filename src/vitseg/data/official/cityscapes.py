@@ -11,13 +11,12 @@ from pathlib import Path
 
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.official.layout import (
-    dataset_of,
     find_home,
-    pick_split,
     prepare_advice,
     require_splits,
     splits_by_folder,
 )
+from vitseg.data.official.published import Published
 from vitseg.data.official.tables import read_table
 from vitseg.data.pairs import Folders, list_pairs
 from vitseg.errors import DataError
@@ -29,40 +28,38 @@ _HINTS = {
 }
 
 
-def open_cityscapes(root: Path, split: str) -> SegmentationDataset:
-    """A split of Cityscapes, as leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip unpack.
+class Cityscapes(Published):
+    """Cityscapes, as leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip unpack.
 
     All masks of a split are of one kind: `*_gtFine_labelTrainIds.png` if every image has one, else
     `*_gtFine_labelIds.png`, else whichever more images have. `source` says which. The public masks of the test split
-    are empty: all of their pixels are ignored.
-
-    Args:
-        root: Folder with `leftImg8bit/` and `gtFine/`, each with SPLIT/CITY/, or the one above it.
-        split: "train", "val" or "test".
-
-    Raises:
-        DataError: The folder is not in this layout, has no such split, or has polygons only.
+    are empty: all of their pixels are ignored. The root is the folder with `leftImg8bit/` and `gtFine/`, each with
+    SPLIT/CITY/, or the one above it. Splits are "train", "val" and "test".
     """
-    split, folders = pick_split(_splits(root), split, root)
-    by_kind = {kind: list_pairs(folders, "_leftImg8bit", f"_gtFine_{kind}") for kind in _TABLES}
-    kind = max(by_kind, key=lambda kind: len(by_kind[kind].ids))  # of equals the first
-    if not by_kind[kind].ids and any(folders.masks.rglob("*_polygons.json")):
-        raise DataError(
-            f"{folders.masks} holds *_polygons.json, but no *_gtFine_labelIds.png or *_gtFine_labelTrainIds.png for "
-            f"any image. {prepare_advice('cityscapes')}"
-        )
-    labels = read_table(_TABLES[kind], _HINTS[kind])
-    return dataset_of("cityscapes", split, labels, folders, by_kind[kind], kind)
 
+    name = "cityscapes"
+    summary = "Cityscapes, 19 classes"
 
-def cityscapes_splits(root: Path) -> tuple[str, ...]:
-    """Names of the splits that are there."""
-    return tuple(_splits(root))
+    def open(self, root: Path, split: str) -> SegmentationDataset:
+        """One split.
 
+        Raises:
+            DataError: The folder is not in this layout, has no such split, or has polygons only.
+        """
+        split, folders = self.find_split(root, split)
+        by_kind = {kind: list_pairs(folders, "_leftImg8bit", f"_gtFine_{kind}") for kind in _TABLES}
+        kind = max(by_kind, key=lambda kind: len(by_kind[kind].ids))  # of equals the first
+        if not by_kind[kind].ids and any(folders.masks.rglob("*_polygons.json")):
+            raise DataError(
+                f"{folders.masks} holds *_polygons.json, but no *_gtFine_labelIds.png or *_gtFine_labelTrainIds.png "
+                f"for any image. {prepare_advice(self.name)}"
+            )
+        labels = read_table(_TABLES[kind], _HINTS[kind])
+        return self.dataset(split, labels, folders, by_kind[kind], kind)
 
-def _splits(root: Path) -> dict[str, Folders]:
-    home = find_home(root, "cityscapes", ("leftImg8bit", "gtFine"), ("cityscapes",))
-    splits = splits_by_folder(home / "leftImg8bit", home / "gtFine", ("train", "val", "test"))
-    expected = f"train/, val/ or test/, both in {home / 'leftImg8bit'} and in {home / 'gtFine'}"
-    require_splits(splits, "cityscapes", expected)
-    return splits
+    def folders(self, root: Path) -> dict[str, Folders]:
+        home = find_home(root, self.name, ("leftImg8bit", "gtFine"), ("cityscapes",))
+        splits = splits_by_folder(home / "leftImg8bit", home / "gtFine", ("train", "val", "test"))
+        expected = f"train/, val/ or test/, both in {home / 'leftImg8bit'} and in {home / 'gtFine'}"
+        require_splits(splits, self.name, expected)
+        return splits

@@ -11,97 +11,87 @@ from pathlib import Path
 
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.official.layout import (
-    dataset_of,
     find_home,
-    pick_split,
     prepare_advice,
     require_splits,
     splits_by_folder,
 )
+from vitseg.data.official.published import Published
 from vitseg.data.official.tables import read_table
 from vitseg.data.pairs import Folders, list_pairs
 from vitseg.errors import DataError
 
-_HINT_10K = (
-    "The masks *_labelTrainIds.png hold 0 (unlabeled) and 1-171. Are these the ids 1-182 of the .mat files? "
-    f"{prepare_advice('coco_stuff_10k')}"
-)
-_HINT_164K = (
-    "The pixel maps hold 255 (unlabeled) and the ids of labels.txt less one, 0-181, eleven of which never occur. "
-    "Are these maps shifted by one, or converted to 0-170?"
-)
 
+class CocoStuff10k(Published):
+    """COCO-Stuff-10k v1.1 as `vitseg data prepare` converts it; unlabelled pixels (id 0) are ignored.
 
-def open_coco_stuff_10k(root: Path, split: str) -> SegmentationDataset:
-    """A split of COCO-Stuff-10k v1.1 as `vitseg data prepare` converts it; unlabelled pixels (id 0) are ignored.
-
-    Args:
-        root: Folder with `images/` and `annotations/`, each with `train2014/` and `test2014/`, or the one above it. A
-            mask is `NAME_labelTrainIds.png`. Where `imageLists/train.txt` and `test.txt` are there, they list the ids.
-        split: "train2014" or "test2014" ("train" and "test" will do).
-
-    Raises:
-        DataError: The folder is not in this layout, has no such split, or holds `.mat` files only.
+    The root is the folder with `images/` and `annotations/`, each with `train2014/` and `test2014/`, or the one above
+    it. A mask is `NAME_labelTrainIds.png`. Where `imageLists/train.txt` and `test.txt` are there, they list the ids.
+    "train" and "test" stand for the two splits, too.
     """
-    split, folders = pick_split(_splits_10k(root), split, root)
-    pairs = list_pairs(folders, mask_suffix="_labelTrainIds")
-    if not pairs.ids and any(folders.masks.rglob("*.mat")):
-        raise DataError(
-            f"{folders.masks} holds .mat files, but no *_labelTrainIds.png for any image. "
-            f"{prepare_advice('coco_stuff_10k')}"
+
+    name = "coco_stuff_10k"
+    summary = "COCO-Stuff-10k, 171 classes"
+    hint = (
+        "The masks *_labelTrainIds.png hold 0 (unlabeled) and 1-171. Are these the ids 1-182 of the .mat files? "
+        f"{prepare_advice('coco_stuff_10k')}"
+    )
+    masks_are = "labelTrainIds"
+
+    def open(self, root: Path, split: str) -> SegmentationDataset:
+        """One split.
+
+        Raises:
+            DataError: The folder is not in this layout, has no such split, or holds `.mat` files only.
+        """
+        split, folders = self.find_split(root, split)
+        pairs = list_pairs(folders, mask_suffix="_labelTrainIds")
+        if not pairs.ids and any(folders.masks.rglob("*.mat")):
+            raise DataError(
+                f"{folders.masks} holds .mat files, but no *_labelTrainIds.png for any image. "
+                f"{prepare_advice(self.name)}"
+            )
+        return self.dataset(split, read_table(self.name, self.hint), folders, pairs)
+
+    def folders(self, root: Path) -> dict[str, Folders]:
+        needed, inner = ("images", "annotations"), ("coco_stuff10k",)
+        home = find_home(root, self.name, needed, inner, ("annotations",), self.name)
+        images, masks = home / "images", home / "annotations"
+        splits = splits_by_folder(images, masks, ("train2014", "test2014"))
+        expected = f"train2014/ or test2014/, both in {images} and in {masks}"
+        unconverted = not splits and any(masks.rglob("*.mat"))
+        require_splits(
+            splits, self.name, expected, prepare_advice(self.name) if unconverted else ""
         )
-    labels = read_table("coco_stuff_10k", _HINT_10K)
-    return dataset_of("coco_stuff_10k", split, labels, folders, pairs, "labelTrainIds")
+        for split, folders in splits.items():
+            listed = home / "imageLists" / f"{split.removesuffix('2014')}.txt"
+            if listed.is_file():
+                splits[split] = folders._replace(listed=listed)
+        return splits
 
 
-def coco_stuff_10k_splits(root: Path) -> tuple[str, ...]:
-    """Names of the splits that are there."""
-    return tuple(_splits_10k(root))
+class CocoStuff164k(Published):
+    """COCO-Stuff on the images of COCO 2017, as stuffthingmaps_trainval2017.zip has it.
 
-
-def open_coco_stuff_164k(root: Path, split: str) -> SegmentationDataset:
-    """A split of COCO-Stuff on the images of COCO 2017, as stuffthingmaps_trainval2017.zip has it.
-
-    Args:
-        root: Folder with `images/` and `annotations/` (or `stuffthingmaps/`), each with `train2017/` and `val2017/`, or
-            the one above it.
-        split: "train2017" or "val2017" ("train" and "val" will do).
-
-    Raises:
-        DataError: The folder is not in this layout or has no such split.
+    The root is the folder with `images/` and `annotations/` (or `stuffthingmaps/`), each with `train2017/` and
+    `val2017/`, or the one above it. "train" and "val" stand for the two splits, too.
     """
-    split, folders = pick_split(_splits_164k(root), split, root)
-    labels = read_table("coco_stuff_164k", _HINT_164K)
-    return dataset_of("coco_stuff_164k", split, labels, folders, list_pairs(folders), "pixel map")
 
+    name = "coco_stuff_164k"
+    summary = "COCO-Stuff on COCO 2017, 171 classes"
+    hint = (
+        "The pixel maps hold 255 (unlabeled) and the ids of labels.txt less one, 0-181, eleven of which never occur. "
+        "Are these maps shifted by one, or converted to 0-170?"
+    )
+    masks_are = "pixel map"
 
-def coco_stuff_164k_splits(root: Path) -> tuple[str, ...]:
-    """Names of the splits that are there."""
-    return tuple(_splits_164k(root))
-
-
-def _splits_10k(root: Path) -> dict[str, Folders]:
-    name, inner = "coco_stuff_10k", ("coco_stuff10k",)
-    home = find_home(root, name, ("images", "annotations"), inner, ("annotations",), name)
-    images, masks = home / "images", home / "annotations"
-    splits = splits_by_folder(images, masks, ("train2014", "test2014"))
-    expected = f"train2014/ or test2014/, both in {images} and in {masks}"
-    unconverted = not splits and any(masks.rglob("*.mat"))
-    require_splits(splits, name, expected, prepare_advice(name) if unconverted else "")
-    for split, folders in splits.items():
-        listed = home / "imageLists" / f"{split.removesuffix('2014')}.txt"
-        if listed.is_file():
-            splits[split] = folders._replace(listed=listed)
-    return splits
-
-
-def _splits_164k(root: Path) -> dict[str, Folders]:
-    name, inner = "coco_stuff_164k", ("coco_stuff164k",)
-    masks = "annotations"
-    if any((root / place / "stuffthingmaps").is_dir() for place in ("", *inner)):
-        masks = "stuffthingmaps"
-    home = find_home(root, name, ("images", masks), inner)
-    splits = splits_by_folder(home / "images", home / masks, ("train2017", "val2017"))
-    expected = f"train2017/ or val2017/, both in {home / 'images'} and in {home / masks}"
-    require_splits(splits, name, expected)
-    return splits
+    def folders(self, root: Path) -> dict[str, Folders]:
+        inner = ("coco_stuff164k",)
+        masks = "annotations"
+        if any((root / place / "stuffthingmaps").is_dir() for place in ("", *inner)):
+            masks = "stuffthingmaps"
+        home = find_home(root, self.name, ("images", masks), inner)
+        splits = splits_by_folder(home / "images", home / masks, ("train2017", "val2017"))
+        expected = f"train2017/ or val2017/, both in {home / 'images'} and in {home / masks}"
+        require_splits(splits, self.name, expected)
+        return splits

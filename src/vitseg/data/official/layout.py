@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vitseg.data.dataset import SegmentationDataset
-from vitseg.data.formats.files import IndexMasks
-from vitseg.data.labels import LabelTable
-from vitseg.data.pairs import Folders, Pairs, choose_split
+from vitseg.data.pairs import Folders
 from vitseg.errors import DataError
 
 _MAX_NAMED = 8
@@ -29,7 +26,7 @@ def find_home(
         name: Name of the data set.
         needed: Sub-folders that it must hold.
         inner: Folders below `root` in which the sub-folders are looked for, too ("VOCdevkit/VOC2012").
-        converted: Those of `needed` that no download holds, but `vitseg data prepare` writes.
+        converted: Sub-folders of `needed` that no download holds, but `vitseg data prepare` writes.
         prepared_as: Name of the data set in that command.
 
     Raises:
@@ -83,26 +80,16 @@ def require_splits(
     """Refuse a data set without any split.
 
     Args:
-        splits: Those that were found.
+        splits: The splits that were found.
         name: Name of the data set.
-        expected: What is missing, in words.
-        advice: What else to do, a whole sentence.
+        expected: Names of the missing files or folders, in words.
+        advice: Further advice, a whole sentence or nothing.
 
     Raises:
         DataError: There are none.
     """
     if not splits:
         raise DataError(f"{name} has no split here: expected {expected}. {advice}".rstrip())
-
-
-def pick_split(splits: Mapping[str, Folders], split: str, root: Path) -> tuple[str, Folders]:
-    """The split that is meant, by its own name or an alias ("val" for "validation"), and where it is.
-
-    Raises:
-        DataError: There is no such split.
-    """
-    name = choose_split(split, tuple(splits), root)
-    return name, splits[name]
 
 
 def prepare_advice(name: str) -> str:
@@ -115,18 +102,6 @@ def prepare_advice(name: str) -> str:
 def sub_folders(folder: Path) -> list[str]:
     """Names of the folders in a folder, without hidden ones."""
     return sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
-
-
-def dataset_of(
-    name: str, split: str, labels: LabelTable, folders: Folders, pairs: Pairs, kind: str = "index"
-) -> SegmentationDataset:
-    """The split as a data set of index masks; `kind` says which masks, for `source`."""
-    ids = f", ids of {folders.listed}" if folders.listed else ""
-    source = f"{kind} masks in {folders.masks}, images in {folders.images}{ids}"
-    masks = IndexMasks(pairs.masks)
-    return SegmentationDataset(
-        name, split, labels, pairs.ids, pairs.images, masks, source, pairs.findings
-    )
 
 
 def _listed(folders: Sequence[str]) -> str:

@@ -12,57 +12,40 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vitseg.data.dataset import SegmentationDataset
-from vitseg.data.official.layout import (
-    dataset_of,
-    find_home,
-    pick_split,
-    require_splits,
-    splits_by_list,
-)
-from vitseg.data.official.tables import read_table
-from vitseg.data.pairs import Folders, list_pairs
+from vitseg.data.official.layout import find_home, require_splits, splits_by_list
+from vitseg.data.official.published import Published
+from vitseg.data.pairs import Folders
 
-_HINT = "The masks hold 0 (background) and 1-59. Are these the 459 classes of the full annotation?"
 _MASKS = "SegmentationClassContext"
 _LISTS = "ImageSets/SegmentationContext"
+_PREPARED_AS = "pascal_context"
 
 
-def open_pascal_context_59(root: Path, split: str) -> SegmentationDataset:
-    """A split of PASCAL-Context with 59 classes; the background (id 0) is ignored.
+class PascalContext59(Published):
+    """PASCAL-Context with 59 classes; the background (id 0) is ignored.
 
-    Args:
-        root: Folder with `JPEGImages/`, `SegmentationClassContext/` and `ImageSets/SegmentationContext/`, the VOCdevkit
-            folder above it, or the one above that.
-        split: "train" or "val".
-
-    Raises:
-        DataError: The folder is not in this layout or has no such split.
+    The root is the folder with `JPEGImages/`, `SegmentationClassContext/` and `ImageSets/SegmentationContext/`, the
+    VOCdevkit folder above it, or the one above that. Splits are "train" and "val".
     """
-    return _open("pascal_context_59", root, split)
+
+    name = "pascal_context_59"
+    summary = "PASCAL-Context without background, 59 classes"
+    hint = (
+        "The masks hold 0 (background) and 1-59. Are these the 459 classes of the full annotation?"
+    )
+
+    def folders(self, root: Path) -> dict[str, Folders]:
+        needed = ("JPEGImages", _MASKS, _LISTS)
+        inner = ("VOC2010", "VOCdevkit/VOC2010")
+        home = find_home(root, _PREPARED_AS, needed, inner, (_MASKS, _LISTS), _PREPARED_AS)
+        lists = home / _LISTS
+        splits = splits_by_list(home / "JPEGImages", home / _MASKS, lists, ("train", "val"))
+        require_splits(splits, _PREPARED_AS, f"train.txt or val.txt in {lists}")
+        return splits
 
 
-def open_pascal_context_60(root: Path, split: str) -> SegmentationDataset:
-    """The same masks with the background as class 0; arguments and errors as for `open_pascal_context_59`."""
-    return _open("pascal_context_60", root, split)
+class PascalContext60(PascalContext59):
+    """The same masks with the background as class 0."""
 
-
-def pascal_context_splits(root: Path) -> tuple[str, ...]:
-    """Names of the splits that are there."""
-    return tuple(_splits(root))
-
-
-def _open(name: str, root: Path, split: str) -> SegmentationDataset:
-    split, folders = pick_split(_splits(root), split, root)
-    return dataset_of(name, split, read_table(name, _HINT), folders, list_pairs(folders))
-
-
-def _splits(root: Path) -> dict[str, Folders]:
-    name = "pascal_context"
-    needed = ("JPEGImages", _MASKS, _LISTS)
-    inner = ("VOC2010", "VOCdevkit/VOC2010")
-    home = find_home(root, name, needed, inner, converted=(_MASKS, _LISTS), prepared_as=name)
-    lists = home / _LISTS
-    splits = splits_by_list(home / "JPEGImages", home / _MASKS, lists, ("train", "val"))
-    require_splits(splits, name, f"train.txt or val.txt in {lists}")
-    return splits
+    name = "pascal_context_60"
+    summary = "PASCAL-Context with background, 60 classes"

@@ -17,7 +17,7 @@ def read_table(name: str, hint: str) -> LabelTable:
 
     Args:
         name: Name of the file, without suffix.
-        hint: What to do about a raw id that the table lacks.
+        hint: Advice for the error about a raw id that the table lacks.
     """
     text = (files("vitseg.data.official") / "tables" / f"{name}.csv").read_text(encoding="utf-8")
     mapping: dict[int, int] = {}

@@ -9,54 +9,36 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vitseg.data.dataset import SegmentationDataset
-from vitseg.data.official.layout import (
-    dataset_of,
-    find_home,
-    pick_split,
-    require_splits,
-    splits_by_list,
-)
-from vitseg.data.official.tables import read_table
-from vitseg.data.pairs import Folders, list_pairs
+from vitseg.data.official.layout import find_home, require_splits, splits_by_list
+from vitseg.data.official.published import Published
+from vitseg.data.pairs import Folders
 
-_HINT = (
-    "VOC masks hold 0 (background), 1-20 and 255 (border). Was their palette lost when they were saved as grey or RGB? "
-    "Then take the original files."
-)
 _LISTS = "ImageSets/Segmentation"
 
 
-def open_voc2012(root: Path, split: str) -> SegmentationDataset:
-    """A split of VOC 2012, as its tar file unpacks; the border between objects (255) is ignored.
+class Voc2012(Published):
+    """VOC 2012, as its tar file unpacks; the border between objects (255) is ignored.
 
-    Args:
-        root: Folder with `JPEGImages/`, `SegmentationClass/` and `ImageSets/Segmentation/`, the VOCdevkit folder above
-            it, or the one above that.
-        split: "train", "val", "trainval"; or "trainaug" where there are `ImageSets/Segmentation/trainaug.txt` and
-            `SegmentationClassAug/`, which must hold the masks of all ids of the list.
-
-    Raises:
-        DataError: The folder is not in this layout or has no such split.
+    The root is the folder with `JPEGImages/`, `SegmentationClass/` and `ImageSets/Segmentation/`, the VOCdevkit folder
+    above it, or the one above that. Splits are "train", "val", "trainval"; and "trainaug" where there are
+    `ImageSets/Segmentation/trainaug.txt` and `SegmentationClassAug/`, which must hold the masks of all ids of the list.
     """
-    split, folders = pick_split(_splits(root), split, root)
-    labels = read_table("voc2012", _HINT)
-    return dataset_of("voc2012", split, labels, folders, list_pairs(folders))
 
+    name = "voc2012"
+    summary = "Pascal VOC 2012, 21 classes"
+    hint = (
+        "VOC masks hold 0 (background), 1-20 and 255 (border). Was their palette lost when they were saved as grey or "
+        "RGB? Then take the original files."
+    )
 
-def voc2012_splits(root: Path) -> tuple[str, ...]:
-    """Names of the splits that are there."""
-    return tuple(_splits(root))
-
-
-def _splits(root: Path) -> dict[str, Folders]:
-    needed = ("JPEGImages", "SegmentationClass", _LISTS)
-    home = find_home(root, "voc2012", needed, ("VOC2012", "VOCdevkit/VOC2012"))
-    images, lists = home / "JPEGImages", home / _LISTS
-    names = ("train", "val", "trainval")
-    splits = splits_by_list(images, home / "SegmentationClass", lists, names)
-    augmented = home / "SegmentationClassAug"
-    if augmented.is_dir():
-        splits |= splits_by_list(images, augmented, lists, ("trainaug",))
-    require_splits(splits, "voc2012", f"train.txt, val.txt or trainval.txt in {lists}")
-    return splits
+    def folders(self, root: Path) -> dict[str, Folders]:
+        needed = ("JPEGImages", "SegmentationClass", _LISTS)
+        home = find_home(root, self.name, needed, ("VOC2012", "VOCdevkit/VOC2012"))
+        images, lists = home / "JPEGImages", home / _LISTS
+        names = ("train", "val", "trainval")
+        splits = splits_by_list(images, home / "SegmentationClass", lists, names)
+        augmented = home / "SegmentationClassAug"
+        if augmented.is_dir():
+            splits |= splits_by_list(images, augmented, lists, ("trainaug",))
+        require_splits(splits, self.name, f"train.txt, val.txt or trainval.txt in {lists}")
+        return splits

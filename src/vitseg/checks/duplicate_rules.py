@@ -1,0 +1,119 @@
+"""Findings about images that come twice: within a split they count double, across splits they leak."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Int64
+
+from vitseg.checks.facts import Place
+from vitseg.checks.tally import MAX_EXAMPLES, Tally
+from vitseg.data.finding import MAX_FILES, Finding, Severity
+
+_LEAK_FIX = (
+    "Keep each in one split only: scores on images that were trained on say nothing about new ones."
+)
+
+Found = list[tuple[Finding, tuple[Place, ...]]]
+
+
+def duplicate_findings(tally: Tally) -> Found:
+    """Copies and near duplicates, each with the samples that show them."""
+    within, across = _copies(tally)
+    own, elsewhere = tally.fingerprints.near_pairs()
+    leaks = _pairs_once(elsewhere)
+    # an image with a twin in another split is named there only
+    alike = [pair for pair in _pairs_once(own) if elsewhere[pair[0]] < 0]
+    return [
+        *_finding(
+            tally,
+            "duplicate-across-splits",
+            "error",
+            across,
+            "{n} images are in several splits: {first}.{masks}",
+            _LEAK_FIX,
+        ),
+        *_finding(
+            tally,
+            "near-duplicate-across-splits",
+            "warning",
+            leaks,
+            "{n} images look the same as an image of another split: {first}.",
+            _LEAK_FIX,
+        ),
+        *_finding(
+            tally,
+            "duplicate",
+            "warning",
+            within,
+            "{n} images come more than once in their split: {first}.{masks}",
+            "Keep one of each: copies count double in training and in scores.",
+        ),
+        *_finding(
+            tally,
+            "near-duplicate",
+            "warning",
+            alike,
+            "{n} images look the same as another of their split: {first}.",
+            "Frames of one video may stay; of copies that were saved again or resized, keep one.",
+        ),
+    ]
+
+
+_Group = Sequence[int]
+
+
+def _copies(tally: Tally) -> tuple[list[_Group], list[_Group]]:
+    """Groups of equal files: those within a split, and those across splits, with the first image of each split."""
+    splits = tally.fingerprints.splits
+    within, across = [], []
+    for group in tally.fingerprints.copies():
+        numbers = group.tolist()
+        of_split: dict[int, list[int]] = {}
+        for number in numbers:
+            of_split.setdefault(splits[number], []).append(number)
+        if len(of_split) > 1:
+            across.append([members[0] for members in of_split.values()])
+        within += [members for members in of_split.values() if len(members) > 1]
+    return within, across
+
+
+def _pairs_once(partner: Int64[np.ndarray, " n"]) -> list[_Group]:
+    """Pairs of an image and its partner; two images that are each other's partner make one pair."""
+    numbers = np.flatnonzero(partner >= 0)
+    other = partner[numbers]
+    repeated = (partner[other] == numbers) & (other < numbers)
+    return [
+        list(pair)
+        for pair in zip(numbers[~repeated].tolist(), other[~repeated].tolist(), strict=True)
+    ]
+
+
+def _finding(
+    tally: Tally,
+    code: str,
+    severity: Severity,
+    groups: Sequence[_Group],
+    message: str,
+    fix: str,
+) -> Found:
+    if not groups:
+        return []
+    contradictions = sum(tally.fingerprints.masks_differ(np.array(group)) for group in groups)
+    masks = f" In {contradictions} of these groups the masks differ." if contradictions else ""
+    files = tuple(_named(tally, group) for group in groups[:MAX_FILES])
+    count = sum(len(group) - 1 for group in groups)
+    text = message.format(n=count, first=files[0], masks=masks)
+    if count == 1:
+        text = text.replace("1 images are", "1 image is").replace("1 images come", "1 image comes")
+        text = text.replace("1 images look", "1 image looks")
+    fingerprints = tally.fingerprints
+    shown = [number for group in groups for number in group[:2]][: MAX_EXAMPLES + 1]
+    places = tuple(Place(fingerprints.splits[i], fingerprints.indices[i]) for i in shown)
+    return [(Finding(code, severity, text, fix, files, count), places)]
+
+
+def _named(tally: Tally, group: _Group) -> str:
+    names = " = ".join(tally.name(number) for number in group[:3])
+    return names + (f" = {len(group) - 3} more" if len(group) > 3 else "")

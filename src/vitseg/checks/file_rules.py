@@ -1,0 +1,110 @@
+"""Findings about single files: unreadable, of the wrong kind, of the wrong size, smeared."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from vitseg.checks.tally import FaultTally, Tally
+from vitseg.data.finding import Finding, Severity
+
+
+class Rule(NamedTuple):
+    """How a fault of files is reported.
+
+    In the texts, `{n}` stands for the number of files, `{first}` for the first of them, `{detail}` for its detail.
+
+    Attributes:
+        severity: How bad the fault is.
+        one: Message for a single file.
+        many: Message for several files.
+        fix: What to do about it.
+    """
+
+    severity: Severity
+    one: str
+    many: str
+    fix: str
+
+
+ALL_IGNORED = "all-ignored"
+
+RULES: dict[str, Rule] = {
+    "unreadable-image": Rule(
+        "error",
+        "1 image cannot be read: {detail}",
+        "{n} images cannot be read, the first: {detail}",
+        "Fetch or export the images again, or remove them together with their masks.",
+    ),
+    "unreadable-mask": Rule(
+        "error",
+        "1 mask cannot be read: {detail}",
+        "{n} masks cannot be read, the first: {detail}",
+        "Export the masks again as PNG, or remove them together with their images.",
+    ),
+    "size-mismatch": Rule(
+        "error",
+        "1 mask has another size than its image: {first} is {detail}.",
+        "{n} masks have another size than their images; the first, {first}, is {detail}.",
+        "Export the masks at the size of the images, or resize them by nearest neighbour. If height and width are "
+        "exchanged, the tool that drew them has ignored the rotation in the image's EXIF data.",
+    ),
+    "lossy-mask": Rule(
+        "error",
+        "1 mask is a {detail} file, whose compression changes ids.",
+        "{n} masks are {detail} files, whose compression changes ids.",
+        "Export the masks again as PNG from where they were drawn: renaming or converting these does not bring the "
+        "ids back.",
+    ),
+    "rgb-mask-grey": Rule(
+        "error",
+        "1 mask is saved with three channels that are equal: the ids are there, but in an RGB file.",
+        "{n} masks are saved with three channels that are equal: the ids are there, but in RGB files.",
+        "Keep one channel: Image.open(path).getchannel(0).save(path) with Pillow.",
+    ),
+    "rgb-mask-colors": Rule(
+        "error",
+        "1 mask holds colours, but is opened as a mask of ids.",
+        "{n} masks hold colours, but are opened as masks of ids.",
+        "Name the data set color:FOLDER and give every class its colour (palette in classes.json).",
+    ),
+    ALL_IGNORED: Rule(
+        "warning",
+        "1 mask has ignored pixels only, so its image teaches nothing.",
+        "{n} masks have ignored pixels only, so their images teach nothing.",
+        "Remove the images from the split, or label them.",
+    ),
+}
+
+
+def file_findings(tally: Tally) -> list[Finding]:
+    """What is wrong with single files."""
+    found = [
+        fault_finding(code, fault, RULES[code])
+        for code, fault in tally.faults.items()
+        if code in RULES
+    ]
+    if "smeared-mask" in tally.faults:
+        found.append(_smeared(tally))
+    return found
+
+
+def fault_finding(code: str, fault: FaultTally, rule: Rule) -> Finding:
+    """The finding about a fault, in the words of its rule."""
+    text = rule.one if fault.count == 1 else rule.many
+    message = text.format(n=fault.count, first=fault.files[0], detail=fault.details[0])
+    return Finding(code, rule.severity, message, rule.fix, tuple(fault.files), fault.count)
+
+
+def _smeared(tally: Tally) -> Finding:
+    """An error; only a warning if there is a single value in between: it may be a border drawn on purpose."""
+    one_value = tally.smear_values == 1
+    rule = Rule(
+        "warning" if one_value else "error",
+        "1 mask is smeared: at {detail} of its borders there are ids between those of the two sides.",
+        "{n} masks are smeared: in the first, at {detail} of the borders there are ids between those of the two sides.",
+        "Only if these are borders one pixel wide that you have drawn as a class of their own is it well."
+        if one_value
+        else "They were resized with blending or were JPEG files once: export them again from where they were drawn, "
+        "and resize masks by nearest neighbour only.",
+    )
+    return fault_finding("smeared-mask", tally.faults["smeared-mask"], rule)

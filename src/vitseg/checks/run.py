@@ -1,0 +1,167 @@
+"""The whole check of a data set."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from vitseg.checks.class_rules import class_findings, size_findings, suggested_crop
+from vitseg.checks.duplicate_rules import duplicate_findings
+from vitseg.checks.facts import Examiner, Place
+from vitseg.checks.file_rules import file_findings
+from vitseg.checks.id_rules import SHIFTED, id_findings, ignored_class
+from vitseg.checks.report import CheckReport, SplitReport, worst_first
+from vitseg.checks.tally import SplitTally, Tally
+from vitseg.checks.unnamed import no_class_file, open_unnamed
+from vitseg.classes import IGNORE_INDEX
+from vitseg.data.catalog import list_splits, open_unchecked, parse_data_spec
+from vitseg.data.class_files import find_class_file, read_class_file
+from vitseg.data.dataset import SegmentationDataset
+from vitseg.data.finding import Finding
+from vitseg.data.parallel import CHUNK, map_in_order
+from vitseg.errors import DataError
+
+_WHOLE_SPLIT = re.compile(r"(train(ing)?|val(id(ation)?)?|test(ing)?)\d*")
+
+
+def check_dataset(
+    spec: str,
+    splits: Sequence[str] = (),
+    merge: Mapping[str, Sequence[str]] | None = None,
+    ignore: Sequence[str] = (),
+    num_workers: int | None = None,
+    on_start: Callable[[int], object] = lambda total: None,
+    on_image: Callable[[], object] = lambda: None,
+) -> CheckReport:
+    """Read a data set once, every image and mask, and report what is wrong with it.
+
+    Args:
+        spec: `NAME:ROOT`.
+        splits: Names of splits; none: all, without those that hold a whole other one (`trainval`).
+        merge: Joint class -> classes that it joins.
+        ignore: Classes whose pixels count nowhere.
+        num_workers: Processes; None: one per processor. Small data sets are read by this process.
+        on_start: Called with the number of images.
+        on_image: Called once per image.
+
+    Raises:
+        ConfigError: `spec`, `merge` or `ignore` is wrong.
+        DataError: There is no data set that could be read, or no such split.
+    """
+    name, root = parse_data_spec(spec)
+    folder = root if isinstance(root, Path) else None  # the hub's data sets are in none
+    unnamed = None
+    try:
+        datasets = [
+            open_unchecked(spec, split, merge, ignore) for split in splits or list_splits(spec)
+        ]
+    except DataError:
+        unnamed = None if folder is None else open_unnamed(name, folder, splits)
+        if unnamed is None:
+            raise
+        datasets = unnamed
+    left_out: list[Finding] = []
+    if not splits:
+        datasets, left_out = _without_supersets(datasets)
+    tally = _scan(datasets, num_workers, on_start, on_image)
+    twins = duplicate_findings(tally)
+    findings = [*_of_listing(datasets), *file_findings(tally), *(finding for finding, _ in twins)]
+    if unnamed is not None and folder is not None:
+        findings.append(no_class_file(tally, folder))
+    else:
+        findings += [*id_findings(tally), *_ignored(tally, folder), *class_findings(tally)]
+    findings += [*left_out, *size_findings(tally)]
+    examples = {code: tuple(fault.places) for code, fault in tally.faults.items()}
+    examples |= {finding.code: places for finding, places in twins}
+    shown = examples.get("id-outside-table", ())  # they show, too, how ids are shifted
+    examples |= {finding.code: shown for finding in findings if finding.code in SHIFTED}
+    reports = tuple(_split_report(split) for split in tally.splits)
+    return CheckReport(spec, reports, worst_first(findings), examples, suggested_crop(tally))
+
+
+def _scan(
+    datasets: Sequence[SegmentationDataset],
+    num_workers: int | None,
+    on_start: Callable[[int], object],
+    on_image: Callable[[], object],
+) -> Tally:
+    total = sum(len(dataset) for dataset in datasets)
+    workers = (os.cpu_count() or 1) if num_workers is None else num_workers
+    if total <= CHUNK * workers:
+        workers = 0  # starting processes would take longer
+    on_start(total)
+    tally = Tally(datasets)
+    for facts in map_in_order(Examiner(datasets), _places(datasets), workers):
+        tally.add(facts)
+        on_image()
+    return tally
+
+
+def _places(datasets: Sequence[SegmentationDataset]) -> Iterable[Place]:
+    return chain.from_iterable(
+        (Place(number, index) for index in range(len(dataset)))
+        for number, dataset in enumerate(datasets)
+    )
+
+
+def _of_listing(datasets: Sequence[SegmentationDataset]) -> list[Finding]:
+    """Findings from listing the splits; one that several splits share comes once."""
+    return list(dict.fromkeys(finding for dataset in datasets for finding in dataset.findings))
+
+
+def _without_supersets(
+    datasets: list[SegmentationDataset],
+) -> tuple[list[SegmentationDataset], list[Finding]]:
+    """The splits without those, such as `trainval`, that hold all images of another; and a finding for each."""
+    images = [_images(dataset) for dataset in datasets]
+    kept, found = [], []
+    for number, dataset in enumerate(datasets):
+        inside = [
+            other.split
+            for place, other in enumerate(datasets)
+            if place != number and images[place] and images[place] <= images[number]
+        ]
+        if not inside or _WHOLE_SPLIT.fullmatch(dataset.split):
+            kept.append(dataset)
+            continue
+        message = f"The split {dataset.split} holds all images of {', '.join(inside)}: it was left out of the check."
+        fix = f"To check it by itself, pass --split {dataset.split}."
+        found.append(Finding("split-of-splits", "info", message, fix, (dataset.split,), 1))
+    return kept, found
+
+
+def _images(dataset: SegmentationDataset) -> set[Path | bytes]:
+    """The image files of a split; none if its images are not files."""
+    if not len(dataset) or isinstance(dataset.image_source(0), bytes):
+        return set()  # they would all be loaded
+    return {dataset.image_source(index) for index in range(len(dataset))}
+
+
+def _ignored(tally: Tally, folder: Path | None) -> list[Finding]:
+    """Whether the class file of the folder ignores an ordinary class."""
+    path = None if folder is None else find_class_file(folder)
+    if path is None:
+        return []
+    ignore_id = read_class_file(path).ignore_index
+    labels = tally.splits[0].dataset.labels
+    if ignore_id is None or labels.colors or labels.mapping.get(ignore_id) != IGNORE_INDEX:
+        return []
+    finding = ignored_class(tally, ignore_id)
+    return [] if finding is None else [finding]
+
+
+def _split_report(split: SplitTally) -> SplitReport:
+    sizes = split.sizes()
+    smallest = median = largest = None
+    if len(sizes):
+        smallest, median, largest = (
+            (int(pair[0]), int(pair[1]))
+            for pair in np.quantile(sizes, (0, 0.5, 1), axis=0, method="nearest")
+        )
+    counts = (split.pixels, split.images, split.objects, split.tiny)
+    return SplitReport(split.dataset, split.num_masks, *counts, smallest, median, largest)

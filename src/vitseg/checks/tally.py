@@ -1,0 +1,147 @@
+"""The facts of all samples added up. Of each sample only its fingerprint and its size stay in memory."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Int64
+
+from vitseg.checks.duplicates import Fingerprints
+from vitseg.checks.facts import UNKNOWN, Fault, Place, SampleFacts
+from vitseg.checks.smear import SMEARED
+from vitseg.data.dataset import SegmentationDataset
+from vitseg.data.finding import MAX_FILES
+from vitseg.data.labels import LabelTable
+
+MAX_EXAMPLES = 3
+"""Samples that are remembered of a fault, for previews."""
+
+_MAX_IDS = 65536  # distinct ids that are remembered of a split
+
+
+@dataclass
+class FaultTally:
+    """One kind of fault: how many files have it, and the first of them."""
+
+    count: int = 0
+    files: list[str] = field(default_factory=list)
+    details: list[str] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)
+
+    def add(self, place: Place, fault: Fault) -> None:
+        """Count one file."""
+        self.count += 1
+        if len(self.files) < MAX_FILES:
+            self.files.append(fault.file)
+            self.details.append(fault.detail)
+        if len(self.places) < MAX_EXAMPLES:
+            self.places.append(place)
+
+
+class SplitTally:
+    """Counts of one split, by class index or by raw id."""
+
+    def __init__(self, dataset: SegmentationDataset) -> None:
+        self.dataset = dataset
+        count = dataset.classes.num_classes
+        self.num_masks = 0
+        self.pixels = np.zeros(count, np.int64)
+        self.images = np.zeros(count, np.int64)
+        self.objects = np.zeros(count, np.int64)
+        self.tiny = np.zeros(count, np.int64)
+        self.id_pixels: Counter[int] = Counter()
+        self.id_images: Counter[int] = Counter()
+        self._sides = array("I")
+
+    def add(self, facts: SampleFacts) -> None:
+        """Count one sample."""
+        if facts.size is not None:
+            self._sides.extend(facts.size)
+        if facts.ids is None:
+            return
+        self.num_masks += 1
+        for raw, pixels in zip(facts.ids.ids.tolist(), facts.ids.pixels.tolist(), strict=True):
+            if raw in self.id_pixels or len(self.id_pixels) < _MAX_IDS:
+                self.id_pixels[raw] += pixels
+                self.id_images[raw] += 1
+        for label, pixels in facts.class_pixels.items():
+            self.pixels[label] += pixels
+            self.images[label] += 1
+        for label, (objects, tiny) in facts.objects.items():
+            self.objects[label] += objects
+            self.tiny[label] += tiny
+
+    @property
+    def unknown_ids(self) -> dict[int, int]:
+        """Raw ids outside the table -> pixels."""
+        mapping = self.dataset.labels.mapping
+        return {raw: pixels for raw, pixels in self.id_pixels.items() if raw not in mapping}
+
+    def sizes(self) -> Int64[np.ndarray, "n 2"]:
+        """(height, width) of each readable image."""
+        return np.array(self._sides, np.int64).reshape(-1, 2)
+
+
+class Tally:
+    """Counts of all splits."""
+
+    def __init__(self, datasets: Sequence[SegmentationDataset]) -> None:
+        self.splits = tuple(SplitTally(dataset) for dataset in datasets)
+        self.faults: dict[str, FaultTally] = {}
+        self.fingerprints = Fingerprints()
+        self.smear_values = 0
+
+    def add(self, facts: SampleFacts) -> None:
+        """Count one sample."""
+        split = self.splits[facts.place.split]
+        split.add(facts)
+        for fault in facts.faults:
+            self.fault(facts.place, fault)
+        mask = split.dataset.mask_name(facts.place.index)
+        if facts.ids is not None and facts.ids.unknown:
+            detail = _named_ids(facts, split.dataset)
+            self.fault(facts.place, Fault("id-outside-table", mask, detail))
+        if facts.smear is not None and facts.smear.share >= SMEARED:
+            self.fault(facts.place, Fault("smeared-mask", mask, f"{facts.smear.share:.0%}"))
+            self.smear_values = max(self.smear_values, facts.smear.values)
+        if facts.fingerprint is not None:
+            self.fingerprints.add(*facts.place, facts.fingerprint)
+
+    def fault(self, place: Place, fault: Fault) -> None:
+        """Count one fault."""
+        self.faults.setdefault(fault.code, FaultTally()).add(place, fault)
+
+    @property
+    def labels(self) -> LabelTable:
+        """What raw ids mean; classes are the same in all splits."""
+        return self.splits[0].dataset.labels
+
+    @property
+    def pixels(self) -> Int64[np.ndarray, " k"]:
+        """Pixels of each class in all splits."""
+        return np.sum([split.pixels for split in self.splits], axis=0)
+
+    @property
+    def id_pixels(self) -> Counter[int]:
+        """Raw id -> pixels in all splits."""
+        return sum((split.id_pixels for split in self.splits), Counter())
+
+    def name(self, number: int) -> str:
+        """The image behind a fingerprint, for messages."""
+        fingerprints = self.fingerprints
+        dataset = self.splits[fingerprints.splits[number]].dataset
+        return dataset.image_name(fingerprints.indices[number])
+
+
+def _named_ids(facts: SampleFacts, dataset: SegmentationDataset) -> str:
+    """The ids of a mask that the table lacks, as `150 (2 pixels), 151 (1 pixel)`."""
+    assert facts.ids is not None
+    table, named = dataset.labels, []
+    for raw, pixels in zip(facts.ids.ids.tolist(), facts.ids.pixels.tolist(), strict=True):
+        if table.mapping.get(raw, UNKNOWN) == UNKNOWN:
+            named.append(f"{table.raw_text(raw)} ({pixels} pixel{'s' if pixels > 1 else ''})")
+    return ", ".join(named[:3]) + (", ..." if len(named) > 3 else "")

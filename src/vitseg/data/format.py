@@ -1,0 +1,65 @@
+"""What a data format is: one object that names, recognises and opens data sets of one kind."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+from vitseg.data.dataset import SegmentationDataset
+
+
+class DataFormat(ABC):
+    """A kind of data set, as `NAME:ROOT` names it: your own files in some layout, or one published data set.
+
+    A new format is a file with a subclass of this, and its line in the table of `catalog`.
+
+    Attributes:
+        name: Name of the format in `NAME:ROOT`, and of every data set that it opens.
+        summary: What it is, in a few words.
+    """
+
+    name: str
+    summary: str
+
+    @abstractmethod
+    def open(self, root: Any, split: str) -> SegmentationDataset:
+        """One split of the data set below a root.
+
+        Args:
+            root: What `parse_root` returns.
+            split: Name of the split, or an alias of it ("val" for "validation"), see `pairs.choose_split`.
+
+        Raises:
+            DataError: The root is not in this format or has no such split. What is wrong with single files raises
+                nothing: it becomes one of the data set's findings.
+        """
+
+    @abstractmethod
+    def splits(self, root: Any) -> tuple[str, ...]:
+        """Names of the splits below a root.
+
+        Raises:
+            DataError: The root is not in this format.
+        """
+
+    def looks_like(self, root: Path) -> str | None:
+        """What speaks for a folder being in this format, in words ("the names in data.yaml"); None: nothing does.
+
+        A format that is never guessed, but always named, leaves this as it is.
+
+        Args:
+            root: An existing folder.
+
+        Raises:
+            DataError: The folder is in this format, but cannot be opened as it is: the message says what to mend.
+        """
+        return None
+
+    def parse_root(self, text: str) -> Any:
+        """The root that `open` and `splits` take, from the text behind the colon: a folder, unless overridden.
+
+        Raises:
+            ConfigError: The text is malformed.
+        """
+        return Path(text)

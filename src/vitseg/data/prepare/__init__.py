@@ -1,1 +1,0 @@
-"""From what the official pages offer to what the loaders read: downloads, archives, conversions, counts."""
