@@ -11,7 +11,7 @@ from vitseg.images import label_raster
 from vitseg.images.geometry import Window
 from vitseg.images.label_raster import write_label_tiff, write_polygons
 from vitseg.images.label_store import LabelStore, note_path
-from vitseg.images.windows import Georeference
+from vitseg.images.pixel_source import Georeference
 
 rasterio = pytest.importorskip("rasterio")
 pytestmark = [

@@ -9,10 +9,12 @@ from PIL import Image
 
 from tests.tiny import photo
 from vitseg.errors import DataError
-from vitseg.images import windows
+from vitseg.images import reader
 from vitseg.images.decode import decode_image
 from vitseg.images.geometry import Window
-from vitseg.images.windows import DecodedImage, RasterImage, open_windows
+from vitseg.images.pixel_source import DecodedImage
+from vitseg.images.raster_reader import RasterImage
+from vitseg.images.reader import open_windows
 
 ROOM = 10**8
 WINDOW = Window(30, 100, 50, 40)
@@ -151,7 +153,7 @@ def test_two_bands_are_refused(tmp_path, image):
 
 
 def test_one_strip_for_the_whole_image_is_refused_where_it_is_large(tmp_path, image, monkeypatch):
-    monkeypatch.setattr(windows, "LARGEST_BLOCK", 60_000)
+    monkeypatch.setattr(reader, "LARGEST_BLOCK", 60_000)
     path = write_tiff(tmp_path / "a.tif", planes(image), tiled=False, blockysize=150)
     message = refusal(path)
     assert "strips or tiles of 200x150 pixels, 90,000 bytes each" in message
@@ -170,7 +172,7 @@ def test_what_can_only_be_decoded_whole_has_to_fit(tmp_path, image):
 
 
 def test_without_the_extra_a_tiff_is_decoded_whole(tmp_path, image, monkeypatch):
-    monkeypatch.setattr(windows, "has_rasterio", lambda: False)
+    monkeypatch.setattr(reader, "has_rasterio", lambda: False)
     path = write_tiff(tmp_path / "a.tif", planes(image))
     np.testing.assert_array_equal(read(path), cut(image))
     assert "pip install 'vitseg[geo]'" in refusal(path, 1000)

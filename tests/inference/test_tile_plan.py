@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vitseg.errors import ConfigError
-from vitseg.images.windows import READ_BYTES
+from vitseg.images.raster_reader import READ_BYTES
 from vitseg.inference.modes import window_starts
 from vitseg.inference.tile_plan import RUNTIME_BYTES, parse_memory, plan_tiles
 

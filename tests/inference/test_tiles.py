@@ -11,7 +11,7 @@ from PIL import Image
 from tests.images.test_windows import planes, write_tiff
 from tests.tiny import content, make_model, make_predictor, photo
 from vitseg.errors import ConfigError, DataError, VitsegError
-from vitseg.images import windows
+from vitseg.images import reader
 from vitseg.images.label_store import partial_path
 from vitseg.inference import tile_plan, tiles
 from vitseg.inference.blending import window_weights
@@ -281,7 +281,7 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(
     with pytest.raises(ConfigError, match="is written at once"):
         predict_large(predictor, tmp_path / "photo.png", tmp_path / "out.png")
     monkeypatch.setattr(tiles, "has_rasterio", lambda: False)
-    monkeypatch.setattr(windows, "has_rasterio", lambda: False)
+    monkeypatch.setattr(reader, "has_rasterio", lambda: False)
     with pytest.raises(ConfigError, match=r"pip install 'vitseg\[geo\]'"):
         predict_large(predictor, source, tmp_path / "out.tif")
     assert content(tmp_path) == before

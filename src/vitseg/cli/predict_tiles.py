@@ -13,7 +13,7 @@ from vitseg.cli.predict import MASKS
 from vitseg.errors import ConfigError, DataError, unknown_name
 from vitseg.images import decode
 from vitseg.images.label_store import note_path
-from vitseg.images.windows import has_rasterio
+from vitseg.images.reader import has_rasterio
 from vitseg.inference.blending import Blend
 from vitseg.inference.predictor import Predictor
 from vitseg.inference.tile_plan import parse_memory

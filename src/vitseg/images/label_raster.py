@@ -14,7 +14,8 @@ from vitseg.classes import ClassTable
 from vitseg.errors import DataError
 from vitseg.files import whole_file
 from vitseg.images.label_store import LabelStore
-from vitseg.images.windows import CACHE_BYTES, Georeference, rasterio_window
+from vitseg.images.pixel_source import Georeference
+from vitseg.images.raster_reader import CACHE_BYTES, rasterio_window
 
 TILE = 256
 WRITE_WINDOW = (TILE, 64 * TILE)

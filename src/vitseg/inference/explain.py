@@ -17,7 +17,8 @@ from torch import Tensor
 from vitseg.decoders.atm import AtmDecoder
 from vitseg.decoders.query_upsampling import ShrunkDecoder
 from vitseg.errors import ConfigError
-from vitseg.inference.predictor import ImageSource, Predictor, as_rgb
+from vitseg.inference.image_source import ImageSource
+from vitseg.inference.predictor import Predictor
 from vitseg.inference.scores import OutputScores, label_map, resized, upsample_rows
 from vitseg.types import Segmentation, SegOutput, Size
 
@@ -121,7 +122,7 @@ def explain(predictor: Predictor, source: ImageSource) -> Explanation:
         VitsegError: The model's scores are NaN or infinite.
     """
     decoder = require_stages(predictor)
-    image = as_rgb(source)
+    image = predictor.as_rgb(source)
     size = image.shape[0], image.shape[1]
     images = predictor.model_input(image, predictor.inference.input_size(size))
     output = predictor.model.eval()(images)

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from vitseg.decoders.nrd import RESULT_STRIDE, NrdDecoder
 from vitseg.errors import ConfigError
-from vitseg.inference.predictor import ImageSource, Predictor, as_rgb
+from vitseg.inference.image_source import ImageSource
+from vitseg.inference.predictor import Predictor
 from vitseg.inference.scores import OutputScores, label_map, resized
 from vitseg.inference.segmentation import Segmentation
 from vitseg.types import Size
@@ -68,7 +69,7 @@ def explain_cells(predictor: Predictor, source: ImageSource) -> CellExplanation:
         VitsegError: The model's scores are NaN or infinite.
     """
     decoder = require_cells(predictor)
-    image = as_rgb(source)
+    image = predictor.as_rgb(source)
     size = image.shape[0], image.shape[1]
     images = predictor.model_input(image, predictor.inference.input_size(size))
     model = predictor.model.eval()

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Integer
 
 from vitseg.errors import ConfigError
-from vitseg.inference.predictor import ImageSource, Predictor, as_rgb
+from vitseg.inference.image_source import ImageSource
+from vitseg.inference.predictor import Predictor
 from vitseg.inference.scores import OutputScores, label_map, resized
 from vitseg.inference.segmentation import Segmentation
 from vitseg.methods.dtop import DtopModel
@@ -82,7 +83,7 @@ def explain_exits(predictor: Predictor, source: ImageSource) -> ExitExplanation:
         VitsegError: The model's scores are NaN or infinite.
     """
     model = require_exits(predictor).eval()
-    image = as_rgb(source)
+    image = predictor.as_rgb(source)
     size = image.shape[0], image.shape[1]
     images = predictor.model_input(image, predictor.inference.input_size(size))
     output, (exits,) = model.with_exit_map(images)

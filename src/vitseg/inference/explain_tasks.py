@@ -11,7 +11,8 @@ from jaxtyping import Bool, Integer
 
 from vitseg.decoders.task_decoders import TaskDecoders
 from vitseg.errors import ConfigError
-from vitseg.inference.predictor import ImageSource, Predictor, as_rgb
+from vitseg.inference.image_source import ImageSource
+from vitseg.inference.predictor import Predictor
 from vitseg.inference.scores import OutputScores, full_scores, resized
 from vitseg.inference.segmentation import Segmentation
 
@@ -69,7 +70,7 @@ def explain_tasks(predictor: Predictor, source: ImageSource) -> TaskExplanation:
         DataError: The image cannot be read, or would be run far beyond its own size.
     """
     require_tasks(predictor)
-    image = as_rgb(source)
+    image = predictor.as_rgb(source)
     size = image.shape[0], image.shape[1]
     images = predictor.model_input(image, predictor.inference.input_size(size))
     output = predictor.model.eval()(images)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vitseg.errors import ConfigError
-from vitseg.images.windows import READ_BYTES
+from vitseg.images.raster_reader import READ_BYTES
 from vitseg.inference.modes import window_starts
 from vitseg.types import Size
 

@@ -22,7 +22,8 @@ from vitseg.errors import ConfigError
 from vitseg.images.geometry import Window
 from vitseg.images.label_raster import write_label_tiff, write_polygons
 from vitseg.images.label_store import LabelStore
-from vitseg.images.windows import PixelSource, has_rasterio, open_windows
+from vitseg.images.pixel_source import PixelSource
+from vitseg.images.reader import has_rasterio, open_windows
 from vitseg.inference.blending import Blend
 from vitseg.inference.config import InferenceConfig
 from vitseg.inference.predictor import Predictor
