@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-from torch import Tensor
 
 from vitseg.backbones.tensor_files import read_tensors
 from vitseg.checkpoint.detect import Dialect, recognise
@@ -17,6 +14,7 @@ from vitseg.config import parse
 from vitseg.errors import CheckpointError
 from vitseg.methods import METHODS
 from vitseg.methods.model import SegmentationModel
+from vitseg.types import StateDict
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class ForeignCheckpoint:
     name: str
     dialect: Dialect
     architecture: Architecture
-    state: Mapping[str, Tensor]
+    state: StateDict
 
 
 def read_checkpoint(path: Path, name: str = "") -> ForeignCheckpoint:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
-
-from torch import Tensor
 
 from vitseg.checkpoint.dtop_reference import convert_dtop, dtop_architecture, is_dtop
 from vitseg.checkpoint.nrd_reference import convert_nrd, is_nrd, nrd_architecture
@@ -61,6 +59,7 @@ from vitseg.checkpoint.upernet_reference import (
     swin_upernet_architecture,
 )
 from vitseg.errors import CheckpointError
+from vitseg.types import StateDict
 
 
 class Dialect(NamedTuple):
@@ -78,8 +77,8 @@ class Dialect(NamedTuple):
     name: str
     method: str
     matches: Callable[[Iterable[str]], bool]
-    architecture: Callable[[Mapping[str, Tensor]], Architecture]
-    convert: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+    architecture: Callable[[StateDict], Architecture]
+    convert: Callable[[StateDict], StateDict]
     published: Published
 
 

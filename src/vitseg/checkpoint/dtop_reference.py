@@ -7,9 +7,7 @@ stage of SegViT's decoder. The thresholds are no parameters: a converted model h
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-
-from torch import Tensor
+from collections.abc import Iterable
 
 from vitseg.checkpoint.reference_names import LEFT_OUT, count, rename_all, shape_of
 from vitseg.checkpoint.segvit_reference import (
@@ -21,6 +19,7 @@ from vitseg.checkpoint.segvit_reference import (
     segvit_name,
 )
 from vitseg.errors import CheckpointError
+from vitseg.types import StateDict
 
 NUM_EXITS = 2
 
@@ -53,7 +52,7 @@ def dtop_name(name: str) -> str | None:
     return ours.replace("decoder.stages.0.", "decoder.stage.").replace("decoder.", head, 1)
 
 
-def convert_dtop(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def convert_dtop(state: StateDict) -> StateDict:
     """A reference state dictionary in our names.
 
     Raises:
@@ -62,7 +61,7 @@ def convert_dtop(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return rename_all(state, dtop_name, "DToP", _LEFT_OUT)
 
 
-def dtop_architecture(state: Mapping[str, Tensor]) -> Architecture:
+def dtop_architecture(state: StateDict) -> Architecture:
     """The model of a reference state dictionary.
 
     Raises:

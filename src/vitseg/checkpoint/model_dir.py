@@ -11,14 +11,12 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from vitseg.checkpoint.formats import FORMAT, renamed_state, require_readable_format
 from vitseg.checkpoint.hub import fetch_folder, hub_address
@@ -30,7 +28,7 @@ from vitseg.errors import CheckpointError, ConfigError, unknown_name
 from vitseg.images.preprocess import Preprocessing
 from vitseg.methods import METHODS
 from vitseg.methods.model import SegmentationModel
-from vitseg.types import Size
+from vitseg.types import Size, StateDict
 
 CONFIG, WEIGHTS, SUMS = "config.json", "model.safetensors", "SHA256SUMS"
 
@@ -122,7 +120,7 @@ def load_model(path: Path | str) -> tuple[SegmentationModel, ModelRecord]:
     return model.eval(), record
 
 
-def fill(model: SegmentationModel, state: Mapping[str, Tensor], complaint: str) -> None:
+def fill(model: SegmentationModel, state: StateDict, complaint: str) -> None:
     """Load all parameters of a model.
 
     Raises:

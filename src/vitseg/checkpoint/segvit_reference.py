@@ -7,14 +7,13 @@ code, which the file does not state. A plain ViT without class token in the bloc
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, NamedTuple
-
-from torch import Tensor
 
 from vitseg.checkpoint.reference_names import count, rename_all, shape_of
 from vitseg.errors import CheckpointError
 from vitseg.images.preprocess import Preprocessing
+from vitseg.types import StateDict
 
 PLAIN_VITS = {
     (192, 12): "vit_tiny_patch16_384",
@@ -105,7 +104,7 @@ def segvit_name(name: str) -> str | None:
     return prefix + rest
 
 
-def convert_segvit(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def convert_segvit(state: StateDict) -> StateDict:
     """A reference state dictionary in our names.
 
     Raises:
@@ -114,7 +113,7 @@ def convert_segvit(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return rename_all(state, segvit_name, "SegViT on a plain ViT")
 
 
-def segvit_architecture(state: Mapping[str, Tensor]) -> Architecture:
+def segvit_architecture(state: StateDict) -> Architecture:
     """The model of a reference state dictionary.
 
     Raises:
@@ -139,7 +138,7 @@ def segvit_architecture(state: Mapping[str, Tensor]) -> Architecture:
 
 
 def read_plain_vit(
-    state: Mapping[str, Tensor], model: str = "SegViT", blocks: str = "layers"
+    state: StateDict, model: str = "SegViT", blocks: str = "layers"
 ) -> tuple[str, int, int]:
     """The name with timm of a checkpoint's plain ViT, its number of blocks and its crop in pixels.
 

@@ -12,10 +12,9 @@ the functions of Naive and MLA: `SetrHeadConfig.form`. Three things are brought 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import torch
-from torch import Tensor
 
 from vitseg.checkpoint.reference_names import count, rename_all, shape_of
 from vitseg.checkpoint.segvit_reference import (
@@ -26,6 +25,7 @@ from vitseg.checkpoint.segvit_reference import (
 )
 from vitseg.checkpoint.setr_reference import setr_config
 from vitseg.errors import CheckpointError
+from vitseg.types import StateDict
 
 AUXILIARY = {
     ("naive", 12): (2, 5, 8),
@@ -57,7 +57,7 @@ def is_setr_mmseg(names: Iterable[str]) -> bool:
     )
 
 
-def convert_setr_mmseg(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def convert_setr_mmseg(state: StateDict) -> StateDict:
     """A reference state dictionary in our names and order.
 
     Raises:
@@ -128,7 +128,7 @@ def _from_deepest(level: str) -> int:
     return NUM_LEVELS - 1 - int(level)
 
 
-def setr_mmseg_architecture(state: Mapping[str, Tensor]) -> Architecture:
+def setr_mmseg_architecture(state: StateDict) -> Architecture:
     """The model of a reference state dictionary.
 
     Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitseg.backbones import PlainViT, Pyramid, Swin
@@ -23,6 +24,10 @@ def encoder_of(model: SegmentationModel) -> nn.Module:
 def pretrained_modules(encoder: nn.Module) -> Iterator[nn.Module]:
     """What of an encoder can be frozen: all modules but those that a method has put into it."""
     return encoder.pretrained_modules() if isinstance(encoder, PlainViT) else iter((encoder,))
+
+
+Inputs = Float[Tensor, "b 3 H W"] | Sequence[Float[Tensor, "b _ _ _"]]
+"""Images; with a cache, the maps that it holds of them."""
 
 
 class LossOfModel(nn.Module):
@@ -60,7 +65,9 @@ class LossOfModel(nn.Module):
                 part.eval()
         return self
 
-    def forward(self, inputs: Tensor | Sequence[Tensor], labels: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, inputs: Tensor | Sequence[Tensor], labels: Tensor
+    ) -> dict[str, Float[Tensor, ""]]:
         """Weighted loss terms by name.
 
         Args:
