@@ -9,9 +9,9 @@ from pathlib import Path
 from torch import Tensor
 
 from vitseg.backbones.tensor_files import read_tensors
+from vitseg.checkpoint.architecture import Architecture
 from vitseg.checkpoint.detect import Dialect, recognise
 from vitseg.checkpoint.model_dir import ModelRecord, fill
-from vitseg.checkpoint.segvit_reference import Architecture
 from vitseg.classes import ClassTable
 from vitseg.config import parse
 from vitseg.errors import CheckpointError

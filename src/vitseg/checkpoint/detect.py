@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from vitseg.checkpoint.architecture import Architecture
 from vitseg.checkpoint.dtop_reference import convert_dtop, dtop_architecture, is_dtop
 from vitseg.checkpoint.nrd_reference import convert_nrd, is_nrd, nrd_architecture
 from vitseg.checkpoint.protocols import (
@@ -26,12 +27,7 @@ from vitseg.checkpoint.segmenter_reference import (
     is_segmenter,
     segmenter_architecture,
 )
-from vitseg.checkpoint.segvit_reference import (
-    Architecture,
-    convert_segvit,
-    is_segvit,
-    segvit_architecture,
-)
+from vitseg.checkpoint.segvit_reference import convert_segvit, is_segvit, segvit_architecture
 from vitseg.checkpoint.segvit_swin_reference import (
     convert_segvit_swin,
     is_segvit_swin,

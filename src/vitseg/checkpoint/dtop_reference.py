@@ -11,15 +11,10 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
+from vitseg.checkpoint.architecture import Architecture
+from vitseg.checkpoint.plain_vits import TAPS, normalisation, plain_vit_config, read_plain_vit
 from vitseg.checkpoint.reference_names import LEFT_OUT, count, rename_all, shape_of
-from vitseg.checkpoint.segvit_reference import (
-    TAPS,
-    Architecture,
-    normalisation,
-    plain_vit_config,
-    read_plain_vit,
-    segvit_name,
-)
+from vitseg.checkpoint.segvit_names import segvit_name
 from vitseg.errors import CheckpointError
 
 NUM_EXITS = 2

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
+from vitseg.checkpoint.architecture import IMAGENET, Architecture
 from vitseg.checkpoint.reference_names import count, rename_all, shape_of
-from vitseg.checkpoint.segvit_reference import IMAGENET, Architecture
 from vitseg.decoders.nrd import num_parameters
 from vitseg.errors import CheckpointError
 

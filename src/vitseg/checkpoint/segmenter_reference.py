@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
+from vitseg.checkpoint.architecture import HALF, IMAGENET, Architecture
 from vitseg.checkpoint.reference_names import count, rename_all, shape_of
-from vitseg.checkpoint.segvit_reference import HALF, IMAGENET, Architecture
 from vitseg.errors import CheckpointError
 
 LEFT_OUT = {r"^encoder\.head(_dist)?\.": "the classifiers of the pretrained ViT"}

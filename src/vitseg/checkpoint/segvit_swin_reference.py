@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
+from vitseg.checkpoint.architecture import IMAGENET, Architecture
 from vitseg.checkpoint.reference_names import count, is_left_out, rename_all, shape_of
-from vitseg.checkpoint.segvit_reference import IMAGENET, Architecture, segvit_name
+from vitseg.checkpoint.segvit_names import segvit_name
 from vitseg.checkpoint.swin_reference import convert_swin
 from vitseg.errors import CheckpointError
 

@@ -12,8 +12,9 @@ from typing import Any
 
 from torch import Tensor
 
+from vitseg.checkpoint.architecture import IMAGENET, Architecture
+from vitseg.checkpoint.plain_vits import read_plain_vit
 from vitseg.checkpoint.reference_names import count, rename_all, shape_of
-from vitseg.checkpoint.segvit_reference import IMAGENET, Architecture, read_plain_vit
 from vitseg.errors import CheckpointError
 
 LEFT_OUT = {
