@@ -136,19 +136,16 @@ def _model(
         model, record = load_model(path)
         return model, record.preprocessing, record.classes.num_classes
 
-    from vitseg.backbones.create import pretrained_mean_std
-    from vitseg.images.preprocess import Preprocessing
     from vitseg.methods import METHODS
     from vitseg.training.recipe import load_recipe
 
     recipe = load_recipe(path, overrides)
     method = METHODS[recipe.method]
-    mean, std = pretrained_mean_std(method.backbone(recipe.model))
     if num_classes is None:
         num_classes = DEFAULT_CLASSES
         typer.echo(f"a recipe names no classes: {num_classes} are taken (--classes)", err=True)
     model = method.build(recipe.model, num_classes, size, load_pretrained=False)
-    return model, Preprocessing(mean=mean, std=std), num_classes
+    return model, recipe.preprocessing(), num_classes
 
 
 def _inputs(

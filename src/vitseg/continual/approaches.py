@@ -21,13 +21,13 @@ from vitseg.continual.growing import NewRows, freeze_decoder_norm, grow, num_cla
 from vitseg.continual.recipe import ContinualConfig
 from vitseg.continual.steps import LinearRowsLoss, MibLoss, PlopLoss
 from vitseg.continual.thresholds import median_entropies
-from vitseg.files import write_whole
+from vitseg.files import write_json
 from vitseg.inference.predictor import load
 from vitseg.methods import SegmentationModel
+from vitseg.runs import STATE
 from vitseg.training.continued import train_or_continue
 from vitseg.training.display import Display
 from vitseg.training.recipe import Recipe
-from vitseg.training.state import STATE
 from vitseg.training.step import LossOfModel
 from vitseg.training.task import StepBuilder, TrainingTask
 
@@ -172,7 +172,7 @@ def _thresholds(step: Step) -> list[float]:
         step.display.started(f"entropies of {min(most, len(train_set))} images")
         found = median_entropies(predictor, train_set, most)
         values = dict(zip(predictor.classes.names, found, strict=True))
-        write_whole(path, json.dumps(values, indent=2) + "\n")
+        write_json(path, values)
     return list(json.loads(path.read_text(encoding="utf-8")).values())
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from vitseg.data.grid_views import GridViewsConfig
-from vitseg.errors import ConfigError
+from vitseg.errors import ConfigError, InterruptedRunError
 from vitseg.images.preprocess import Preprocessing
 from vitseg.methods import METHODS, SegmentationModel
 from vitseg.training.display import Display
@@ -19,7 +19,7 @@ from vitseg.training.fingerprint import feature_fingerprint
 from vitseg.training.recipe import Recipe
 from vitseg.training.sampler import GridSamples, TrainSamples
 from vitseg.training.step import ENCODERS
-from vitseg.training.stop import InterruptedRunError, StopSignals
+from vitseg.training.stop import StopSignals
 
 
 def require_cacheable(recipe: Recipe) -> None:

@@ -28,8 +28,8 @@ from torch.utils.data import DataLoader, Dataset
 from vitseg.data.grid_views import GridViews
 from vitseg.errors import ConfigError, DataError, VitsegError
 from vitseg.files import whole_file, write_whole
+from vitseg.runs import changed_fields
 from vitseg.training.sampler import GridSamples, Position
-from vitseg.training.state import changed_fields
 from vitseg.training.stop import ignore_interrupts
 from vitseg.types import Features
 

@@ -28,9 +28,6 @@ class LossOfModel(nn.Module):
         criterion: (SegOutput, labels) to weighted terms by name.
         freeze_backbone: Whether the encoder stays as it is: without gradients, and in evaluation mode, so that neither
             drop path nor the statistics of normalisations act. No gradient is then computed through it.
-
-    Attributes:
-        cache: Where the features come from; None: from the backbone.
     """
 
     def __init__(
@@ -40,7 +37,6 @@ class LossOfModel(nn.Module):
         self.model = model
         self.criterion = criterion
         self.freeze_backbone = freeze_backbone
-        self.cache: FeatureCache | None = None
         if freeze_backbone:
             encoder_of(model).requires_grad_(False)
 
@@ -51,14 +47,34 @@ class LossOfModel(nn.Module):
             encoder_of(self.model).eval()
         return self
 
-    def forward(self, inputs: Tensor | Sequence[Tensor], labels: Tensor) -> dict[str, Tensor]:
+    def forward(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Weighted loss terms by name.
 
         Args:
-            inputs: (b, 3, H, W) images; with a cache, the maps that it holds of them.
+            images: (b, 3, H, W).
             labels: (b, H, W).
         """
-        if self.cache is None:
-            return self.criterion(self.model(inputs), labels)
-        assert not isinstance(inputs, Tensor)
-        return self.criterion(self.model.decoder(self.cache.features(inputs)), labels)
+        return self.criterion(self.model(images), labels)
+
+
+class LossOfFeatures(LossOfModel):
+    """The same of a frozen backbone, on features of it that are kept.
+
+    Args:
+        model: The model.
+        criterion: See `LossOfModel`.
+        cache: Where the features are kept.
+    """
+
+    def __init__(self, model: SegmentationModel, criterion: nn.Module, cache: FeatureCache):
+        super().__init__(model, criterion, freeze_backbone=True)
+        self.cache = cache
+
+    def forward(self, maps: Sequence[Tensor], labels: Tensor) -> dict[str, Tensor]:
+        """Weighted loss terms by name.
+
+        Args:
+            maps: What the cache holds of a batch of images.
+            labels: (b, H, W).
+        """
+        return self.criterion(self.model.decoder(self.cache.features(maps)), labels)
