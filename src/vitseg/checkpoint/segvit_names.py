@@ -1,6 +1,7 @@
 """Our names of the parameters of SegViT in mmcv dictionaries.
 
-A plain ViT without class token in the blocks, and the ATM cascade. Source: the names in the published files. Other published models have the same ViT or cascade in part.
+A plain ViT without class token in the blocks, and the ATM cascade. Source: the names in the
+published files. Other published models have the same ViT or cascade in part.
 """
 
 from __future__ import annotations
