@@ -58,7 +58,7 @@ def extend(model: Path, root: Path, out: Path, names: list[str], **options) -> P
     """`vitseg extend`, without its command line."""
     data = f"folder:{root}"
     record = read_record(model)
-    recipe = recipe_of(record, data, "train", names, False, SHORT)
+    recipe = recipe_of(record, data, "train", False, SHORT)
     train_set = only(open_dataset(data, "train"), names)
     return extend_model(
         model, train_set, out, recipe, source="folder", cache_features=out / "features", **options
