@@ -31,7 +31,7 @@ FAILED_START = frozenset({RECIPE, BOARD})
 """What a run leaves that failed before its first iteration; the next one may go over it."""
 
 Stage = Literal["none", "begun", "stopped", "finished"]
-"""Of a run: not there, failed before its first save, saved but not complete, complete."""
+"""How far a run has come: not there, failed before its first save, saved but not complete, complete."""
 
 
 def claim_folder(

@@ -24,9 +24,9 @@ class ForeignCheckpoint:
 
     Attributes:
         name: What the user knows it by: the name of its file, or its address.
-        dialect: Its kind.
+        dialect: Kind of the checkpoint.
         architecture: The model that it is of.
-        state: Its parameters in our names.
+        state: Parameters in our names.
     """
 
     name: str
@@ -63,7 +63,7 @@ def convert_checkpoint(
 
     Args:
         checkpoint: What was read.
-        classes: Its classes.
+        classes: Classes of the model.
         dataset: Name of the published data set that it was trained on, whose inference protocol it gets.
 
     Raises:

@@ -67,8 +67,8 @@ class Dialect(NamedTuple):
         method: A key of METHODS.
         matches: Whether parameter names are of this kind.
         architecture: The model that the reference's parameters are of.
-        convert: From the reference's parameters to ours.
-        published: Its inference protocols and licence.
+        convert: Function from the reference's parameters to ours.
+        published: Inference protocols and licence of the published models.
     """
 
     name: str

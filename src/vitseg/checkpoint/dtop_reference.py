@@ -20,7 +20,7 @@ from vitseg.errors import CheckpointError
 NUM_EXITS = 2
 
 THRESHOLDS = {"vit_base_patch16_384": 0.9}
-"""Of the pruned models, by the ViT; 0.95 of all others."""
+"""Threshold of the pruned models, by the ViT; all others have 0.95."""
 
 ADE20K_CLASSES = 150
 

@@ -151,10 +151,10 @@ def setr_config(
     """The configuration of a published model.
 
     Args:
-        state: Its parameters; a file without auxiliary heads gives a model without.
+        state: Parameters of the checkpoint; a file without auxiliary heads gives a model without.
         name: timm's name of its ViT.
         depth: Blocks of its ViT.
-        kind: Of the head.
+        kind: Kind of the head.
         auxiliary_blocks: Blocks that published auxiliary heads are on, by kind and depth.
         decoder: Other fields of the head's configuration.
 

@@ -41,7 +41,7 @@ def swin_config(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """The configuration of a checkpoint's backbone, all of whose stages are read.
 
     Args:
-        state: By the reference's names.
+        state: Parameters by the reference's names.
 
     Raises:
         CheckpointError: Its size is that of no Swin.
@@ -66,7 +66,7 @@ def convert_swin(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The parameters of a reference Swin in our names and our order of channels, as float32.
 
     Args:
-        state: By the reference's names without their prefix `backbone.`.
+        state: Parameters by the reference's names without their prefix `backbone.`.
 
     Raises:
         CheckpointError: It holds parameters that no Swin has.

@@ -47,7 +47,7 @@ class Row:
 
     Attributes:
         setting: The setting.
-        evaluation: Its scores on the split.
+        evaluation: Scores on the split.
         gmacs: Mean multiply-adds of an image in 10^9, up to its labels.
         alive: Share of the images' tokens, in [0, 1], that is left behind each exit.
         milliseconds: Time of an image, from its decoded pixels to its labels: the mean of the images' medians.
@@ -113,7 +113,7 @@ class Tuning:
 
     @property
     def best(self) -> Row:
-        """Of the rows that lose no more than allowed the fastest; of those about as fast, the one of highest mIoU.
+        """The fastest of the rows that lose no more than allowed; of those about as fast, the one of highest mIoU.
 
         The unpruned one where none is clearly faster than it.
         """
@@ -190,7 +190,7 @@ class Tuning:
         }
 
     def record(self) -> ModelRecord:
-        """Of a model directory that runs the model as the best row does, with that row's scores."""
+        """The record of a model directory that runs the model as the best row does, with that row's scores."""
         record, best = self.best.setting.record, self.best
         kept = {name: record.metrics[name] for name in _TRAINING_FACTS if name in record.metrics}
         tuned = {

@@ -27,8 +27,8 @@ class PredictionRecord(BaseModel):
         default=None,
         description="path of the GeoJSON file in the output folder, of an image in tiles",
     )
-    height: int | None = Field(default=None, description="of image and mask, in pixels")
-    width: int | None = Field(default=None, description="of image and mask, in pixels")
+    height: int | None = Field(default=None, description="height of image and mask, in pixels")
+    width: int | None = Field(default=None, description="width of image and mask, in pixels")
     areas: dict[str, float] | None = Field(
         default=None, description="share of the pixels by class, in [0, 1], with six digits"
     )

@@ -29,14 +29,14 @@ class ComparedModel:
 
     Attributes:
         name: What the model is called.
-        method: Its head.
-        backbone: Its backbone.
-        miou: In [0, 1].
-        parameters: Of the whole model, in 10^6.
-        head_parameters: Beyond the backbone, in 10^6.
+        method: Name of its method.
+        backbone: Name of its backbone.
+        miou: mIoU, in [0, 1].
+        parameters: Parameters of the whole model, in 10^6.
+        head_parameters: Parameters beyond the backbone, in 10^6.
         gmacs: Multiply-adds of the whole model, in 10^9.
-        head_gmacs: Beyond the backbone, in 10^9.
-        minutes: Of the training.
+        head_gmacs: Multiply-adds beyond the backbone, in 10^9.
+        minutes: Duration of the training.
         time_ratio: Time of a prediction over that of the first model.
         error: Why the training failed.
     """

@@ -26,10 +26,10 @@ Marker = Literal["line", "square", "diamond", "ring"]
 COLORS: tuple[Color, ...] = (
     (31, 111, 235), (191, 135, 0), (130, 80, 223), (26, 127, 55), (207, 34, 46), (27, 124, 131), (191, 57, 137),
 )  # fmt: skip
-"""Of the joined groups in order, again from the first where there are more; seen on light and on dark paper."""
+"""Colours of the joined groups in order, again from the first where there are more; seen on light and on dark paper."""
 
 PLAIN: Color = (120, 126, 134)
-"""Of all others, which have their names beside them."""
+"""Colours of all others, which have their names beside them."""
 
 LABEL_WIDTH = 100
 """About that of a name, in SVG units: names further apart than this do not collide."""
@@ -46,7 +46,7 @@ class TradeOff:
         name: What it is called.
         group: Settings of a group with "line" share a colour.
         marker: How it is drawn; the points of a group with "line" are joined in order of their time.
-        miou: In [0, 1].
+        miou: mIoU, in [0, 1].
         gmacs: Multiply-adds of an image in 10^9.
         alive: Share of the tokens, in [0, 1], left behind each exit.
         milliseconds: Time of an image.

@@ -49,11 +49,11 @@ def open_cache(
     """The cache of the features of a run, filled or not.
 
     Args:
-        folder: Of the cache.
+        folder: Folder of the cache.
         recipe: One that passes `require_cacheable`.
-        model: Its model, with its weights.
+        model: Model of the run, with its weights.
         preprocessing: Normalisation of the images.
-        samples: Its training samples.
+        samples: Training samples of the run.
 
     Raises:
         ConfigError: The features change in training, or the folder holds something else.

@@ -76,7 +76,7 @@ class Row:
 
     @property
     def miou(self) -> float | None:
-        """Of the model after the last iteration, in [0, 1]; no model is picked by its score."""
+        """The mIoU of the model after the last iteration, in [0, 1]; no model is picked by its score."""
         return self.result["final"]["miou"] if self.result else None
 
     def to_csv(self) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class Contender(NamedTuple):
     """One training of a comparison.
 
     Attributes:
-        name: Its folder's name, unique.
+        name: Name of the training's folder, unique.
         recipe: What is trained.
     """
 

@@ -44,7 +44,7 @@ def read_data(recipe: Recipe, task: TrainingTask, display: Display) -> RunData:
 
     Args:
         recipe: The run.
-        task: Its splits.
+        task: What is trained on which splits.
         display: Where the progress of the counting is shown.
 
     Raises:

@@ -41,7 +41,7 @@ class LossOfModel(nn.Module):
             encoder_of(model).requires_grad_(False)
 
     def train(self, mode: bool = True) -> LossOfModel:
-        """As of every module, but a frozen encoder stays in evaluation mode."""
+        """Set the mode of every part, but a frozen encoder stays in evaluation mode."""
         super().train(mode)
         if self.freeze_backbone:
             encoder_of(self.model).eval()
