@@ -98,7 +98,7 @@ def step_shares(dataset: SegmentationDataset) -> list[list[str]]:
         labels = timed("scale and crop mask", resize_labels, label_map, size, window)
         crop = timed("scale and crop image", resize_image, image, size, window)
         crop = timed("distort colours", distort, crop, rng)
-        timed("normalise and pad", transform._padded, crop, labels)
+        timed("normalise and pad", transform._frame, crop, labels)
     total = sum(spent.values())
     images = rounds * len(dataset)
     rows = [
