@@ -193,9 +193,12 @@ def test_mistakes_are_named_before_any_work(refused, trained, data, tmp_path, ar
 def test_a_folder_with_something_in_it_is_left_alone(refused, trained, data, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes.txt").write_text("mine")
-    for out in (tmp_path / "out", tmp_path / "out" / "notes.txt"):
+    for out, words in (
+        (tmp_path / "out", "is not empty (notes.txt): give another folder"),
+        (tmp_path / "out" / "notes.txt", "is a file: give a folder"),
+    ):
         line = refused("tune", trained, "--data", f"folder:{data}", "--out", out)
-        assert "is not an empty folder: give another" in line
+        assert f"--out {out} {words}" in line
     assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
 
 

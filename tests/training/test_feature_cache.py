@@ -15,13 +15,11 @@ import pytest
 import torch
 
 from tests.tiny import content, tiny_recipe, write_dataset
-from vitseg.backbones.create import pretrained_mean_std
 from vitseg.checkpoint.model_dir import load_model
 from vitseg.data.balance import Balance
 from vitseg.data.catalog import open_dataset
 from vitseg.data.grid_views import GridViews
-from vitseg.errors import ConfigError, DataError
-from vitseg.images.preprocess import Preprocessing
+from vitseg.errors import ConfigError, DataError, InterruptedRunError
 from vitseg.methods import METHODS
 from vitseg.training import feature_cache
 from vitseg.training.caching import open_cache
@@ -33,7 +31,6 @@ from vitseg.training.recipe import Recipe, parse_recipe
 from vitseg.training.samples import training_samples
 from vitseg.training.state import seed_everything
 from vitseg.training.step import LossOfModel
-from vitseg.training.stop import InterruptedRunError
 
 GRID = {"views": "grid", "crop_size": [64, 64]}
 CPU = torch.device("cpu")
@@ -56,8 +53,7 @@ def frozen(root: Path, **changes: Any) -> Recipe:
 def cache_of(recipe: Recipe, folder: Path, seed: int = 0) -> tuple[FeatureCache, torch.nn.Module]:
     torch.manual_seed(seed)
     model = recipe.model.build(3, recipe.data.augment.crop_size)
-    mean, std = pretrained_mean_std(recipe.model.backbone)
-    preprocessing = Preprocessing(mean=mean, std=std)
+    preprocessing = recipe.preprocessing()
     assert recipe.data.source is not None
     data = open_dataset(
         recipe.data.source, "train", recipe.data.merge or None, recipe.data.ignore or ()

@@ -82,7 +82,7 @@ def explain(
     from rich.console import Console
     from rich.progress import track
 
-    from vitseg.cli.predict import find_inputs
+    from vitseg.cli.inputs import find_inputs
     from vitseg.inference.predictor import load
     from vitseg.render.page_parts import write_page
     from vitseg.render.palette import save_whole

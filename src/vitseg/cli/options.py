@@ -23,6 +23,9 @@ Protocol = Annotated[
         metavar="FIELD=VALUE",
     ),
 ]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", help="Also write everything to this file.")
+]
 DataArgument = Annotated[
     str, typer.Argument(metavar="NAME:ROOT", help="The data set (camvid:..., folder:...).")
 ]
@@ -54,17 +57,3 @@ def parse_merge(merge: list[str] | None) -> dict[str, tuple[str, ...]]:
             raise ConfigError(f"--merge names {name!r} twice: list all its classes in one.")
         joint[name] = names
     return joint
-
-
-def check_json_file(path: Path | None) -> None:
-    """Before long work: whether `--json` can be written.
-
-    Raises:
-        ConfigError: Its folder does not exist, or it is a folder itself.
-    """
-    if path is None:
-        return
-    if not path.absolute().parent.is_dir():
-        raise ConfigError(f"--json {path}: the folder {path.absolute().parent} does not exist.")
-    if path.is_dir():
-        raise ConfigError(f"--json {path} is a folder: give the file to write.")
