@@ -222,7 +222,9 @@ def test_the_same_type_in_training_and_evaluation(case):
     _, _, model = case
     trained, evaluated = (m(images_of((64, 64))) for m in (model.train(), model.eval()))
     assert type(trained) is type(evaluated)
-    assert evaluated.aux.keys() <= trained.aux.keys()  # auxiliary heads may run in training only
+    # Auxiliary heads may run in training only.
+    assert evaluated.extras.keys() <= trained.extras.keys()
+    assert {stage.name for stage in evaluated.stages} <= {stage.name for stage in trained.stages}
     assert trained.mask_logits.shape == evaluated.mask_logits.shape
 
 
