@@ -54,9 +54,7 @@ def _build_timm(name: str) -> nn.Module:
 
 
 def build(name: str, **options) -> PlainViT:
-    config = BackboneConfig(
-        name=name, pretrained=False, **{"taps": (0, DEPTH - 1), **options}
-    )
+    config = BackboneConfig(name=name, pretrained=False, **{"taps": (0, DEPTH - 1), **options})
     vit = build_timm(name)
     family = family_of(vit)
     assert family is not None

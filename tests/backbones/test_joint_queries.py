@@ -133,9 +133,7 @@ def test_a_query_sees_the_patches_that_it_may_see():
     allowed = torch.zeros(1, NUM_QUERIES, 16, dtype=torch.bool)
     allowed[:, :2] = True  # two queries see all patches, three see none
     images = torch.randn(1, 3, 64, 64)
-    first, second = (
-        model(x, read=lambda *_: allowed).queries for x in (images, images.flip(-1))
-    )
+    first, second = (model(x, read=lambda *_: allowed).queries for x in (images, images.flip(-1)))
     assert not torch.allclose(first[:, :2], second[:, :2])
     torch.testing.assert_close(first[:, 2:], second[:, 2:])
 

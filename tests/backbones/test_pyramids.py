@@ -14,11 +14,11 @@ from timm.models.twins import Twins
 from torch import Tensor, nn
 
 from vitseg.backbones import BackboneConfig, Pyramid, PyramidConfig, create_backbone
-from vitseg.methods.method import Encoder
 from vitseg.backbones.conv_pyramids import ResNetPyramid
 from vitseg.backbones.create import pretrained_mean_std
 from vitseg.backbones.twins import TwinsPyramid
 from vitseg.errors import CheckpointError, ConfigError
+from vitseg.methods.method import Encoder
 
 CHANNELS = {
     "resnet18c": (16, 32, 48, 64),

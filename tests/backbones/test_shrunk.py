@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from vitseg.backbones import BackboneConfig, create_backbone
+from vitseg.backbones.positions import TokenPositions
 from vitseg.backbones.steps.edges import EdgeHead, EdgeHeadConfig, add_edges
 from vitseg.backbones.steps.shrink import ShrinkConfig, add_shrinking, half_grid
-from vitseg.backbones.positions import TokenPositions
 from vitseg.backbones.vit import PlainViT
 from vitseg.errors import ConfigError
 

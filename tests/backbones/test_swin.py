@@ -13,13 +13,13 @@ from torch import Tensor
 
 from tests.golden.reference import load_golden
 from vitseg.backbones import PyramidConfig, Swin, create_backbone
-from vitseg.methods.method import Encoder
 from vitseg.backbones.create import pretrained_mean_std
 from vitseg.backbones.pyramid_weights import load_swin_file
 from vitseg.backbones.swin import MASKED, shift_mask, to_windows
 from vitseg.checkpoint.swin_reference import convert_swin
 from vitseg.config import parse
 from vitseg.errors import CheckpointError, ConfigError
+from vitseg.methods.method import Encoder
 from vitseg.methods.segvit import SegVitConfig
 
 NAME = "swin_tiny_patch4_window7_224"

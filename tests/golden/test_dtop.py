@@ -50,7 +50,9 @@ def model(golden, config) -> SegmentationModel:
 def test_every_stage(golden, model):
     stages: list[RaggedTokens] = []
     heads = [*model.decoder.exits, model.decoder.head]
-    hooks = [head.register_forward_pre_hook(lambda _, args: stages.append(args[0])) for head in heads]
+    hooks = [
+        head.register_forward_pre_hook(lambda _, args: stages.append(args[0])) for head in heads
+    ]
     try:
         output = model.eval()(golden["img"])
     finally:

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from tests.golden.reference import Golden, load_golden
-from vitseg.outputs import MixedMasks
 from vitseg.checkpoint.segvit_reference import segvit_name
 from vitseg.classes import IGNORE_INDEX
 from vitseg.decoders.atm import AtmConfig, AtmDecoder
-from vitseg.losses.atm import AtmLoss, AtmLossConfig
 from vitseg.features import Features
+from vitseg.losses.atm import AtmLoss, AtmLossConfig
+from vitseg.outputs import MixedMasks
 
 pytestmark = pytest.mark.golden
 
