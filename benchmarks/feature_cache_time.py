@@ -23,7 +23,6 @@ from vitseg.data.balance import Balance
 from vitseg.data.catalog import open_dataset
 from vitseg.data.scenes import write_scenes
 from vitseg.images.preprocess import Preprocessing
-from vitseg.methods import METHODS
 from vitseg.training.caching import open_cache
 from vitseg.training.feature_cache import CachedSamples
 from vitseg.training.optimizer import build_optimizer
@@ -54,7 +53,6 @@ class Epochs:
     """Head training of one model, on images and on kept features."""
 
     def __init__(self, recipe: Recipe, num_classes: int, folder: Path):
-        method = METHODS[recipe.method]
         torch.manual_seed(0)
         model = recipe.model.build(num_classes, (SIDE, SIDE)).to(DEVICE)
         self.step = LossOfModel(model, recipe.model.criterion(), freeze_backbone=True)

@@ -9,18 +9,19 @@ import torch
 
 from tests.tiny import CROP, make_record
 from vitseg.checkpoint.model_dir import save_model
-from vitseg.methods.dtop import DtopConfig, DtopModel, build
+from vitseg.methods.dtop import DtopConfig
+from vitseg.methods.model import SegmentationModel
 
 BACKBONE = {"name": "test_vit", "pretrained": False, "taps": [1, 3, 5]}
 
 
-def make_dtop(**sections: Any) -> tuple[DtopModel, DtopConfig]:
+def make_dtop(**sections: Any) -> tuple[SegmentationModel, DtopConfig]:
     """The model, in evaluation mode; its pixel classes differ."""
     config = DtopConfig.model_validate(
         {"backbone": BACKBONE, "decoder": {"kind": "fcn", "auxiliary": "fcn"}, **sections}
     )
     torch.manual_seed(0)
-    model = build(config, 3, CROP)
+    model = config.build(3, CROP)
     with torch.no_grad():
         for name, parameter in model.decoder.named_parameters():
             if name.endswith("classifier.weight"):

@@ -20,7 +20,6 @@ from vitseg.evaluation.evaluate import evaluate
 from vitseg.evaluation.picked import picked, spread_indices
 from vitseg.inference.config import InferenceConfig
 from vitseg.inference.modes import window_starts
-from vitseg.methods.dtop import build
 from vitseg.studies.tune import tune as tuning_module
 from vitseg.studies.tune.settings import make_settings, require_threshold, smaller_input
 from vitseg.studies.tune.tune import Row, Tuning, planned_runs, tune
@@ -113,9 +112,9 @@ def test_smaller_inputs_are_the_same_views_with_fewer_pixels(inference, scale):
 def test_a_larger_patch_reads_an_enlarged_patch_as_before():
     model, config = make_dtop()
     backbone = config.backbone.model_copy(update={"patch_size": 32})
-    larger = build(config.model_copy(update={"backbone": backbone}), 3, (64, 64))
-    old, new = model.backbone.vit, larger.backbone.vit
-    larger.load_state_dict(with_patch_size(model.state_dict(), old, new, "backbone.vit."))
+    larger = config.model_copy(update={"backbone": backbone}).build(3, (64, 64))
+    old, new = model.backbone, larger.backbone
+    larger.load_state_dict(with_patch_size(model.state_dict(), old, new, "backbone."))
     patch = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     enlarged = F.interpolate(patch, (32, 32), mode="bicubic", antialias=True)
     token, expected = new.patch_embed(enlarged), old.patch_embed(patch)
