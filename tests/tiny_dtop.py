@@ -6,9 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from tests.tiny import CROP, make_record
+from vitseg.backbones import PlainViT
+from vitseg.backbones.steps.exit import set_pruning
+from vitseg.backbones.steps.exit_rules import PruningConfig
 from vitseg.checkpoint.model_dir import save_model
+from vitseg.explain import exits
 from vitseg.methods.dtop import DtopConfig
 from vitseg.methods.model import SegmentationModel
 
@@ -27,6 +32,21 @@ def make_dtop(**sections: Any) -> tuple[SegmentationModel, DtopConfig]:
             if name.endswith("classifier.weight"):
                 parameter.copy_(torch.randn_like(parameter) / 3)
     return model.eval(), config
+
+
+def exit_map(model: SegmentationModel, images: Tensor) -> Tensor:
+    """The exit at which the token of each cell left; the number of exits where it stayed to the end."""
+    backbone = model.backbone
+    assert isinstance(backbone, PlainViT)
+    with torch.no_grad():
+        return exits.exit_map(backbone(images), backbone.config.taps)
+
+
+def prune(model: SegmentationModel, rule: PruningConfig) -> None:
+    """Give a model's exits another rule."""
+    backbone = model.backbone
+    assert isinstance(backbone, PlainViT)
+    set_pruning(backbone, rule)
 
 
 def write_dtop(path: Path, record: dict[str, Any] | None = None, **sections: Any) -> Path:

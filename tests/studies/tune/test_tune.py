@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from PIL import Image
 
 from tests.tiny import make_record, write_dataset
-from tests.tiny_dtop import make_dtop
+from tests.tiny_dtop import exit_map, make_dtop
 from vitseg.backbones import BackboneConfig, create_backbone
 from vitseg.backbones.patches import with_patch_size
+from vitseg.backbones.steps.exit import pruning_of
 from vitseg.data.catalog import open_dataset
 from vitseg.errors import ConfigError, DataError
 from vitseg.evaluation.evaluate import evaluate
@@ -78,7 +79,7 @@ def test_a_rule_without_threshold_has_nothing_to_tune(rule):
     backbone = {**make_dtop()[1].backbone.model_dump(), "taps": [1, 3]}
     model = make_dtop(backbone=backbone, pruning={"rule": rule})[0]
     with pytest.raises(ConfigError, match=f"pruning.rule {rule} has no threshold"):
-        require_threshold(model.pruning)
+        require_threshold(pruning_of(model.backbone).config)
 
 
 @pytest.mark.parametrize(
@@ -157,8 +158,8 @@ def test_what_is_measured(dataset):
     for exits in ("exit 0", "exit 1", "exits 0+1"):
         row = rows[f"threshold 0.5 at {exits}"]
         inputs = row.setting.activate().model_input(image, image.shape[:2])
-        exit_map = row.setting.model.exit_map(inputs)
-        expected = [(exit_map > number).float().mean().item() for number in (0, 1)]
+        left_at = exit_map(row.setting.model, inputs)
+        expected = [(left_at > number).float().mean().item() for number in (0, 1)]
         assert row.alive == pytest.approx(expected)
         assert row.alive[1] < 1
     for name in ("threshold 0.5 at exits 0+1", "input x 0.75", "patch 20"):
