@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.tiny import content, make_model, make_record, photo, write_dataset
 from vitseg.checkpoint.model_dir import load_model, read_record, save_model
-from vitseg.inference.explain_tasks import explain_tasks
+from vitseg.explain.tasks import read_tasks
 from vitseg.inference.predictor import load
 
 SHORT = ["training.iterations=2", "training.batch_size=2"]
@@ -95,7 +95,7 @@ def test_the_extended_model_predicts_evaluates_and_explains(vitseg, extended, tm
 
 def test_tasks_claim_every_pixel_once(extended, base):
     predictor, image = load(extended, "cpu"), photo(60, 90)
-    explanation = explain_tasks(predictor, image)
+    explanation = read_tasks(predictor, image)
     first, second = explanation.claims
     assert (first.claimed ^ second.claimed).all()
     assert first.share + second.share == pytest.approx(1)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vitseg.errors import ConfigError
+from vitseg.errors import ConfigError, unknown_name
+
+if TYPE_CHECKING:
+    from vitseg.classes import ClassTable
 
 Model = Annotated[
     Path,
@@ -54,6 +57,21 @@ def parse_merge(merge: list[str] | None) -> dict[str, tuple[str, ...]]:
             raise ConfigError(f"--merge names {name!r} twice: list all its classes in one.")
         joint[name] = names
     return joint
+
+
+def find_classes(text: str, table: ClassTable) -> list[int]:
+    """Indices of the classes of `--classes`, as in "road, tree".
+
+    Raises:
+        ConfigError: A name that the model does not know, or no name at all.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise ConfigError(f"--classes {text!r} names no class: for example --classes road,tree.")
+    for name in names:
+        if name not in table.names:
+            raise ConfigError(f"--classes: {unknown_name('class', name, table.names)}")
+    return [table.names.index(name) for name in names]
 
 
 def check_json_file(path: Path | None) -> None:
