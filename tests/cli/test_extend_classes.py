@@ -197,13 +197,12 @@ def test_a_removed_class_is_never_predicted(vitseg, extended, tmp_path, names):
 
 
 def test_a_model_with_mixed_queries_loses_a_class(vitseg, tmp_path):
-    from vitseg.methods import segvit
     from vitseg.methods.segvit import SegVitConfig
 
     record = make_record(3)
     record.architecture["decoder"]["classifier"] = "classes"
     torch.manual_seed(0)
-    model = segvit.build(SegVitConfig.model_validate(record.architecture), 3, (64, 64)).eval()
+    model = SegVitConfig.model_validate(record.architecture).build(3, (64, 64)).eval()
     save_model(tmp_path / "base", model, record)
     assert (
         vitseg("classes", tmp_path / "base", "--remove", "road", "--out", tmp_path / "less").code
@@ -236,12 +235,11 @@ def test_bad_input_of_classes(refused, extended, tmp_path, options, words):
 
 
 def test_classes_of_other_methods_cannot_be_removed(refused, tmp_path):
-    from vitseg.methods import linear
     from vitseg.methods.linear import LinearProbeConfig
 
     backbone = {**make_record().architecture["backbone"], "taps": [3]}
     config = LinearProbeConfig.model_validate({"backbone": backbone})
     record = make_record(method="linear", architecture=config.model_dump(mode="json"))
-    save_model(tmp_path / "model", linear.build(config, 3, (64, 64)), record)
+    save_model(tmp_path / "model", config.build(3, (64, 64)), record)
     line = refused("classes", tmp_path / "model", "--remove", "tree", "--out", tmp_path / "out")
     assert "of method linear" in line

@@ -13,7 +13,6 @@ import vitseg as package
 from tests.tiny import content, make_record
 from tests.tiny_dtop import write_dtop
 from vitseg.checkpoint.model_dir import read_record, save_model
-from vitseg.methods import setr
 from vitseg.methods.setr import SetrConfig
 from vitseg.studies.tune import tune as tuning_module
 
@@ -146,7 +145,7 @@ def write_setr(path, **decoder):
     backbone = {"name": "test_vit", "pretrained": False, "taps": [1, 3]}
     config = SetrConfig.model_validate({"backbone": backbone, "decoder": decoder})
     record = make_record(method="setr", architecture=config.model_dump(mode="json"))
-    save_model(path, setr.build(config, 3, (64, 64)), record)
+    save_model(path, config.build(3, (64, 64)), record)
     return path
 
 

@@ -23,7 +23,10 @@ def encoder_of(model: SegmentationModel) -> nn.Module:
 
 def pretrained_modules(encoder: nn.Module) -> Iterator[nn.Module]:
     """What of an encoder can be frozen: all modules but those that a method has put into it."""
-    return encoder.pretrained_modules() if isinstance(encoder, PlainViT) else iter((encoder,))
+    if isinstance(encoder, PlainViT) and not encoder.is_encoder:
+        # It itself stays in training mode, by which exits and queries know that they are trained.
+        return encoder.pretrained_modules()
+    return iter((encoder,))
 
 
 class LossOfModel(nn.Module):
