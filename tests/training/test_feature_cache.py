@@ -20,7 +20,6 @@ from vitseg.data.balance import Balance
 from vitseg.data.catalog import open_dataset
 from vitseg.data.grid_views import GridViews
 from vitseg.errors import ConfigError, DataError, InterruptedRunError
-from vitseg.methods import METHODS
 from vitseg.training import feature_cache
 from vitseg.training.caching import open_cache
 from vitseg.training.feature_cache import FeatureCache
