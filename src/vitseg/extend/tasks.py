@@ -59,7 +59,7 @@ def as_tasks(
     )
     joined = record.model_copy(
         update={
-            "method": METHODS.name_of(whole),
+            "method": METHODS.name_of(SegVitClConfig),
             "architecture": whole.model_dump(mode="json"),
             "tasks": (learnt,),
         }

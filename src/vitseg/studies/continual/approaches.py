@@ -19,6 +19,7 @@ from vitseg.checkpoint.model_dir import load_model
 from vitseg.extend.extend import extend_model
 from vitseg.files import write_json
 from vitseg.inference.predictor import load
+from vitseg.methods.linear import LinearProbeConfig
 from vitseg.methods.model import SegmentationModel
 from vitseg.runs import STATE
 from vitseg.studies.continual.datasets import StepData
@@ -82,7 +83,9 @@ def train_first(step: Step) -> Path:
 
     Nothing is picked by its score: the model is the one after the last iteration.
     """
-    task = TrainingTask(step.data.train_set(step.number, step.recipe.method == "linear"), None)
+    task = TrainingTask(
+        step.data.train_set(step.number, isinstance(step.recipe.model, LinearProbeConfig)), None
+    )
     train_or_continue(step.recipe, step.out, step.display, task=task)
     return step.out
 

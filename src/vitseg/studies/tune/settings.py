@@ -109,7 +109,10 @@ def load_prunable(path: Path | str) -> tuple[SegmentationModel, ModelRecord]:
         return model, record
     model = pruned.build(record.classes.num_classes, record.image_size, load_pretrained=False)
     model.load_state_dict(state)
-    changes = {"method": METHODS.name_of(pruned), "architecture": pruned.model_dump(mode="json")}
+    changes = {
+        "method": METHODS.name_of(type(pruned)),
+        "architecture": pruned.model_dump(mode="json"),
+    }
     return model.eval(), record.model_copy(update=changes)
 
 
