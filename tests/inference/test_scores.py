@@ -20,7 +20,14 @@ from vitseg.inference.scores import (
     resized,
 )
 from vitseg.layers.resize import resize_rows
-from vitseg.outputs import CellPresence, ClassLogits, MixedMasks, PresenceMasks, QueryMasks, SegOutput
+from vitseg.outputs import (
+    CellPresence,
+    ClassLogits,
+    MixedMasks,
+    PresenceMasks,
+    QueryMasks,
+    SegOutput,
+)
 
 READINGS = [MixedMasks, PresenceMasks, CellPresence, ClassLogits]
 
