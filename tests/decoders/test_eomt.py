@@ -81,9 +81,11 @@ def test_a_prediction_in_front_of_every_joint_block_in_training_only():
     model = build()
     trained = model.train()(images())
     assert [early.name for early in trained.stages] == ["block_0", "block_1"]
+    assert trained.extras == {}
     assert all(early.mask_logits.shape == trained.mask_logits.shape for early in trained.stages)
     assert trained.num_classes == 5
-    assert model.eval()(images()).stages == ()
+    finished = model.eval()(images())
+    assert (finished.stages, finished.extras) == ((), {})
 
 
 @torch.inference_mode()

@@ -49,14 +49,17 @@ def test_the_auxiliary_head_reads_the_second_deepest_level_in_training(case):
     output = decoder(features)
     assert (type(output), output.num_classes) == (ClassLogits, 4)
     assert list(output.extras) == ["auxiliary"]
+    assert output.stages == ()
     assert spatial_size(output.extras["auxiliary"].mask_logits) == GRIDS[1]
     assert type(output.extras["auxiliary"]) is ClassLogits
     total = output.mask_logits.sum() + output.extras["auxiliary"].mask_logits.sum()
     total.backward()
     assert all(parameter.grad is not None for parameter in decoder.parameters())
-    assert decoder.eval()(features).extras == {}
+    output = decoder.eval()(features)
+    assert (output.stages, output.extras) == ((), {})
     without = decoder_of(case, auxiliary_dim=None).train()
-    assert without(features).extras == {}
+    output = without(features)
+    assert (output.stages, output.extras) == ((), {})
     assert not any(name.startswith("auxiliary") for name in without.state_dict())
 
 

@@ -93,6 +93,7 @@ def test_mask2former_is_the_librarys(monkeypatch):
     torch.testing.assert_close(ours.mask_logits, theirs.masks_queries_logits)
     torch.testing.assert_close(ours.class_logits, theirs.class_queries_logits)
     assert [early.name for early in ours.stages] == ["layer_0", "layer_1", "layer_2"]
+    assert ours.extras == {}
     for early, expected in zip(ours.stages, theirs.auxiliary_logits, strict=True):
         torch.testing.assert_close(early.mask_logits, expected["masks_queries_logits"])
         torch.testing.assert_close(early.class_logits, expected["class_queries_logits"])
@@ -134,6 +135,7 @@ def test_maps_of_any_size(kind, size):
         assert output.class_logits.shape == (1, 7, NUM_CLASSES + 1)
         assert output.mask_logits.isfinite().all()
         assert bool(output.stages) == decoder.training
+        assert output.extras == {}
 
 
 @pytest.mark.parametrize(
@@ -146,6 +148,7 @@ def test_maps_of_any_size(kind, size):
 def test_every_layer_is_supervised(kind, names):
     output = decoder_of(kind).train()(features_of(32, 32))
     assert [early.name for early in output.stages] == names
+    assert output.extras == {}
     for early in output.stages:
         assert type(early) is MixedMasks
         assert early.mask_logits.shape == output.mask_logits.shape

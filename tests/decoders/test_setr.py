@@ -113,9 +113,11 @@ def test_auxiliary_heads_run_in_training_only(decoder, side):
     images = torch.randn(2, 3, 64, 64)
     output = model.train()(images)
     assert list(output.extras) == [f"block_{block}" for block in decoder.get("auxiliary", ())]
+    assert output.stages == ()
     assert output.mask_logits.shape == (2, 4, side, side)
     assert all(extra.num_classes == 4 for extra in output.extras.values())
-    assert model.eval()(images).extras == {}
+    output = model.eval()(images)
+    assert (output.stages, output.extras) == ((), {})
 
 
 def test_auxiliary_heads_read_their_own_blocks():
