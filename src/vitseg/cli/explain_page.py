@@ -51,8 +51,8 @@ class SheetFolder:
 
         Args:
             sheet: The sheet.
-            name: Of its file, without the suffix.
-            caption: What the page is to say below it.
+            name: Name of its file, without the suffix.
+            caption: What the page says below it.
         """
         from vitseg.render.palette import save_whole
 

@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 import importlib
-from typing import NamedTuple, Protocol, cast
+from collections.abc import Callable
+from typing import NamedTuple
 
 from vitseg.errors import ConfigError
 from vitseg.explain.sheet import Sheet
-from vitseg.inference.predictor import ImageSource, Predictor
+from vitseg.inference.predictor import Predictor
 from vitseg.methods import METHODS
 from vitseg.methods.method import Explainer
-
-
-class Explain(Protocol):
-    """The one call of a file of this folder."""
-
-    def __call__(self, predictor: Predictor, source: ImageSource, /, **options: object) -> Sheet:
-        """Run a model on one image, whole and in one view, and draw how it came to the labels.
-
-        Raises:
-            ConfigError: The model has nothing of this kind.
-            DataError: The image cannot be read, or would be run far beyond its own size.
-            VitsegError: The model's scores are NaN or infinite.
-        """
-        ...
 
 
 class Kind(NamedTuple):
     """A kind of explanation.
 
     Attributes:
-        module: Its file.
+        module: Module of its file.
         of: Whose labels it explains, for a message.
         shows_some_classes: Whether its `explain` has the options `classes` and `top`; else all classes are shown.
     """
@@ -40,9 +27,14 @@ class Kind(NamedTuple):
     shows_some_classes: bool = False
 
     @property
-    def explain(self) -> Explain:
-        """Its call."""
-        return cast(Explain, importlib.import_module(self.module).explain)
+    def explain(self) -> Callable[..., Sheet]:
+        """The one call of its file, `explain(predictor, image)`.
+
+        It runs the model on an image, whole and in one view, and draws how it came to the labels. It raises ConfigError
+        for a model that has nothing of this kind, DataError for an image that cannot be read or would be run far beyond
+        its own size, and VitsegError for scores that are NaN or infinite.
+        """
+        return importlib.import_module(self.module).explain
 
 
 KINDS: dict[Explainer, Kind] = {

@@ -26,7 +26,7 @@ class View:
     Attributes:
         image: RGB, upright.
         path: Where it came from, if it came from a file.
-        classes: Of the model.
+        classes: Classes of the model.
         images: The image as the model takes it.
     """
 
