@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.golden.reference import Golden, load_golden
-from vitseg.checkpoint.segvit_reference import segvit_name
+from vitseg.checkpoint.segvit_names import segvit_name
 from vitseg.classes import IGNORE_INDEX
 from vitseg.decoders.atm import AtmConfig, AtmDecoder
 from vitseg.features import Features

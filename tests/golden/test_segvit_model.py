@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from tests.golden.reference import Golden, load_golden
 from tests.golden.toy_vit import our_labels, toy_vit
 from vitseg.backbones import BackboneConfig
-from vitseg.checkpoint.segvit_reference import convert_segvit, segvit_name
+from vitseg.checkpoint.segvit_names import segvit_name
+from vitseg.checkpoint.segvit_reference import convert_segvit
 from vitseg.classes import IGNORE_INDEX
 from vitseg.decoders.atm import AtmConfig, AtmDecoder
 from vitseg.inference.config import InferenceConfig

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vitseg.errors import CheckpointError
+from vitseg.types import StateDict
 
 DROPPED = (
     "argparse.Namespace",
@@ -44,7 +45,7 @@ class Dropped:
         pass
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> StateDict:
     """All tensors of a .safetensors, .pth, .pt or .bin file. Pickles are read with `weights_only=True`.
 
     Raises:

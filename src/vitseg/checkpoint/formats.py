@@ -10,9 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
-
 from vitseg.errors import CheckpointError
+from vitseg.types import StateDict
 
 FORMAT = 2
 """What is written."""
@@ -37,9 +36,7 @@ def require_readable_format(raw: Any, where: str) -> None:
     )
 
 
-def renamed_state(
-    state: Mapping[str, Tensor], old_names: Sequence[tuple[str, str]], where: str
-) -> dict[str, Tensor]:
+def renamed_state(state: StateDict, old_names: Sequence[tuple[str, str]], where: str) -> StateDict:
     """Parameters of format 1 by their present names.
 
     Args:
@@ -50,7 +47,7 @@ def renamed_state(
     Raises:
         CheckpointError: Two parameters would get one name.
     """
-    renamed: dict[str, Tensor] = {}
+    renamed: StateDict = {}
     for name, value in state.items():
         ours = name
         for pattern, replacement in old_names:

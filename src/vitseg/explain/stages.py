@@ -6,20 +6,36 @@ the scores of the stages are summed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32
-from torch import Tensor
+from PIL import Image
+from torch import Tensor, nn
 
 from vitseg.decoders.atm import AtmDecoder
-from vitseg.decoders.query_upsampling import ShrunkDecoder
 from vitseg.errors import ConfigError
-from vitseg.inference.predictor import ImageSource, Predictor, as_rgb
-from vitseg.inference.scores import OutputScores, label_map, resized, upsample_rows
-from vitseg.types import Segmentation, SegOutput, Size
+from vitseg.explain.sheet import Sheet
+from vitseg.explain.table import require
+from vitseg.explain.view import View
+from vitseg.inference.predictor import ImageSource, Predictor
+from vitseg.inference.segmentation import Segmentation
+from vitseg.outputs import QueryMasks
+from vitseg.render.explain import ClassMasks, explanation_sheet
+from vitseg.types import Size
+
+HOW_TO_READ = (
+    "Every class has a query. In each stage the query attends to the patches of the image, from the deepest features "
+    "to the shallower ones, and its attention scores are its mask: bright where they speak for the class, dark where "
+    "they speak against it. The scores of the stages are summed; layers of a single stage are not, and the last one's "
+    "mask counts. This mask, times the probability that the class is present, is the score of the class (where a model "
+    "mixes its queries, the others add a little to it); a pixel is labelled with the class that scores best."
+)
+
+DEFAULT_TOP = 5
+"""Classes that a sheet shows where nobody says which."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +54,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Explanation:
+class StageExplanation:
     """An image's segmentation and the masks from which it was made.
 
     Attributes:
@@ -46,15 +62,18 @@ class Explanation:
         stages: In the order of the cascade: deepest features first.
         summed: The sum over the stages, which is the model's mask; None where the last stage's mask is it: a single
             stage, or layers that are not summed.
-        input_size: (height, width) at which the image was run.
-        padded_size: What the token grid covers; padding is below and on the right.
+        output: What the model gave.
     """
 
     segmentation: Segmentation
     stages: tuple[Stage, ...]
     summed: Stage | None
-    input_size: Size
-    padded_size: Size
+    output: QueryMasks
+
+    @property
+    def input_size(self) -> Size:
+        """(height, width) at which the image was run."""
+        return self.output.input_size
 
     @property
     def columns(self) -> tuple[Stage, ...]:
@@ -71,10 +90,8 @@ class Explanation:
 
         At 0.5 the stage says nothing; below, it speaks against the class.
         """
-        height, width = self.input_size
         logits = stage.mask_logits[class_index][None, None]
-        rows = upsample_rows(logits, self.padded_size, 0, height)[..., :width]
-        return rows[0, 0].sigmoid().cpu().numpy()
+        return self.output.at_pixels(logits)[0, 0].sigmoid().cpu().numpy()
 
     def strongest(self, count: int) -> list[int]:
         """Classes to look at first: those with most pixels, then the most probable of the others."""
@@ -86,84 +103,94 @@ class Explanation:
         return order[::-1][:count]
 
 
-def require_stages(predictor: Predictor) -> AtmDecoder:
-    """The attention-to-mask decoder of a model.
-
-    Raises:
-        ConfigError: The model has another decoder.
-    """
-    decoder = predictor.model.decoder
-    if isinstance(decoder, ShrunkDecoder):
-        decoder = decoder.atm
-    if not isinstance(decoder, AtmDecoder):
-        raise ConfigError(
-            "explain shows the attention masks of SegViT models, Shrunk too, stage by stage, the exits of pruned ones "
-            f"(dtop) and the cells of nrd, but this model ({predictor.record.method}) decodes with "
-            f"{type(decoder).__name__}, which has none of them. Study it with evaluate or predict."
-        )
-    return decoder
-
-
-@torch.inference_mode()
-def explain(predictor: Predictor, source: ImageSource) -> Explanation:
-    """Run a model on one image and keep what every stage of its cascade says.
-
-    The image is run in one piece and one view, at the size of the model's protocol: where that has sliding windows or
-    several views, the labels may differ a little from those of a prediction.
+def explain(
+    predictor: Predictor,
+    image: ImageSource,
+    classes: Sequence[int] | None = None,
+    top: int = DEFAULT_TOP,
+) -> Sheet:
+    """Run an attention-to-mask model on one image and draw the masks of some classes; see `read_stages`.
 
     Args:
         predictor: An attention-to-mask model.
-        source: See `Predictor`.
+        image: See `Predictor`.
+        classes: Indices of the classes to draw; None: the strongest.
+        top: How many of them.
+    """
+    found = read_stages(predictor, image)
+    shown = found.strongest(top) if classes is None else classes
+    return Sheet(draw_stages(found, shown), HOW_TO_READ)
+
+
+@torch.inference_mode()
+def read_stages(predictor: Predictor, image: ImageSource) -> StageExplanation:
+    """Run an attention-to-mask model on one image, whole and in one view, and keep what every stage of it says.
+
+    Args:
+        predictor: An attention-to-mask model.
+        image: See `Predictor`.
 
     Raises:
         ConfigError: The model has no attention-to-mask decoder, or its class queries have no probabilities.
         DataError: The image cannot be read, or would be run far beyond its own size.
         VitsegError: The model's scores are NaN or infinite.
     """
-    decoder = require_stages(predictor)
-    image = as_rgb(source)
-    size = image.shape[0], image.shape[1]
-    images = predictor.model_input(image, predictor.inference.input_size(size))
-    output = predictor.model.eval()(images)
-    if output.class_logits is None:
+    require(predictor, "stages")
+    view = View.of(predictor, image)
+    output = predictor.model.eval()(view.images)
+    if not isinstance(output, QueryMasks):
         raise ConfigError(
             f"explain shows the probability of every class, but this model ({predictor.record.method}) has only masks. "
             "Study it with evaluate or predict."
         )
-    labels = label_map(resized(OutputScores(output), size))
-    path = Path(source) if isinstance(source, (str, Path)) else None
-    stages, summed = _stages(output, decoder.config.supervise == "stages")
-    return Explanation(
-        Segmentation(label_map=labels, classes=predictor.classes, image=image, path=path),
-        stages,
-        summed,
-        output.input_size,
-        output.padded_size,
-    )
+    stages, summed = _stages(output, _sums_stages(predictor.model))
+    return StageExplanation(view.segmentation(view.labels(output)), stages, summed, output)
 
 
-def _stages(output: SegOutput, cascade: bool) -> tuple[tuple[Stage, ...], Stage | None]:
-    """Every stage alone, and their sum; the outputs of a cascade hold the sum so far.
+def _sums_stages(model: nn.Module) -> bool:
+    """Whether the masks of a stage hold those of the stages before it."""
+    (decoder,) = (module for module in model.modules() if isinstance(module, AtmDecoder))
+    return decoder.config.supervise == "stages"
 
-    `AtmDecoder` numbers its stages; what else there is in `aux` belongs to other parts, as the edges of a backbone.
-    """
-    outputs = [*(entry for name, entry in output.aux.items() if name.isdecimal()), output]
+
+def _stages(output: QueryMasks, is_summed: bool) -> tuple[tuple[Stage, ...], Stage | None]:
+    """Every stage alone, and their sum; the outputs of a cascade hold the sum so far."""
+    outputs = [*output.stages, output]
     stages = []
     before: Tensor | float = 0.0
     for number, entry in enumerate(outputs, start=1):
+        assert isinstance(entry, QueryMasks)
         masks = entry.mask_logits[0].float()
-        name = f"stage {number}" if cascade else f"layer {number}"
-        stages.append(Stage(name, masks - before, _presence(entry)))
-        if cascade:
+        name = f"stage {number}" if is_summed else f"layer {number}"
+        stages.append(Stage(name, masks - before, entry.presence()[0]))
+        if is_summed:
             before = masks
-    if not cascade or len(stages) == 1:
+    if not is_summed or len(stages) == 1:
         return tuple(stages), None
-    summed = Stage("sum = the mask", output.mask_logits[0].float(), _presence(output))
+    summed = Stage("sum = the mask", output.mask_logits[0].float(), output.presence()[0])
     return tuple(stages), summed
 
 
-def _presence(output: SegOutput) -> Float[Tensor, " k"]:
-    """Probability that each class is there, by its own query: query k is trained on class k."""
-    assert output.class_logits is not None
-    probs = output.class_logits[0].float().softmax(-1)
-    return probs.diagonal() if output.readout == "mixing" else probs[:, 0]
+def draw_stages(explanation: StageExplanation, classes: Sequence[int]) -> Image.Image:
+    """The sheet of one image.
+
+    Args:
+        explanation: What there is to see.
+        classes: Indices of the classes to draw, in the order in which they are to be seen.
+    """
+    found, columns = explanation.segmentation, explanation.columns
+    areas, table = found.class_areas, found.classes
+    rows = (  # one at a time: the masks of a large photo are large, too
+        ClassMasks(
+            name=table.names[k],
+            color=table.palette[k],
+            probability=explanation.probabilities[k],
+            area=areas.get(table.names[k], 0.0),
+            masks=[explanation.mask(column, k) for column in columns],
+            notes=[f"present: {float(column.probabilities[k]):.1%}" for column in columns],
+            region=found.label_map == k,
+        )
+        for k in classes
+    )
+    overlay = found.overlay(legend=False)
+    return explanation_sheet(found.image, overlay, [column.name for column in columns], rows)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor
-
 from vitseg.checkpoint.learnt import LearntTask, tensor_hashes
 from vitseg.checkpoint.model_dir import ModelRecord, fill
 from vitseg.classes import ClassTable, generated_palette
@@ -16,6 +14,7 @@ from vitseg.methods import METHODS
 from vitseg.methods.model import SegmentationModel
 from vitseg.methods.segvit import SegVitConfig
 from vitseg.methods.segvit_cl import SegVitClConfig
+from vitseg.types import StateDict
 
 TASKS = "decoder.tasks."
 
@@ -37,14 +36,15 @@ def as_tasks(
     Raises:
         ConfigError: The model is of another method.
     """
-    config = parse(METHODS[record.method], record.architecture, "architecture")
-    if isinstance(config, SegVitClConfig):
+    method = METHODS[record.method]
+    if issubclass(method, SegVitClConfig):
         return model, record
-    if not isinstance(config, SegVitConfig):
+    if not issubclass(method, SegVitConfig):
         raise ConfigError(
             f"this model is of method {record.method}, but classes can be added to, taken from and renamed in models "
             "of segvit and segvit_cl alone: their classes have masks of their own. Train one of these."
         )
+    config = parse(method, record.architecture, "architecture")
     names = record.classes.names
     task = TaskConfig(num_classes=len(names), decoder=config.decoder)
     whole = SegVitClConfig(backbone=_untrained(config), tasks=(task,), loss=config.loss)
@@ -125,7 +125,7 @@ def with_tasks(
     return build(changed, model.state_dict()), changed
 
 
-def build(record: ModelRecord, state: dict[str, Tensor]) -> SegmentationModel:
+def build(record: ModelRecord, state: StateDict) -> SegmentationModel:
     """The model of a record with given parameters, in evaluation mode."""
     config = parse(METHODS[record.method], record.architecture, "architecture")
     classes, size = record.classes.num_classes, record.image_size

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -64,7 +65,7 @@ class Predictor:
         return Segmentation(label_map=labels, classes=self.classes, image=image, path=path)
 
     @torch.inference_mode()
-    def scores(self, image: np.ndarray) -> ScoreMap:
+    def scores(self, image: UInt8[np.ndarray, "H W 3"]) -> ScoreMap:
         """Class scores at the image's own size, from which labels are taken strip by strip.
 
         Args:
@@ -78,7 +79,9 @@ class Predictor:
         )
         return image_scores(self.model, images, self.inference, size)
 
-    def model_input(self, image: np.ndarray, size: Size) -> Tensor:
+    def model_input(
+        self, image: UInt8[np.ndarray, "H W 3"], size: Size
+    ) -> Float[Tensor, "1 3 _ _"]:
         """The image as the model takes it, (1, 3, H, W), on the model's device.
 
         Args:

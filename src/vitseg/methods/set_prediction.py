@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -44,7 +45,7 @@ class SetPredictionMethod(MethodConfig):
             add_semantic_layers(encoder, self.semantic, num_classes, otherwise="leave semantic out")
         return super().build_on(encoder, num_classes, image_size)
 
-    def criterion(self, class_weights: Tensor | None = None) -> nn.Module:
+    def criterion(self, class_weights: Float[Tensor, " k"] | None = None) -> nn.Module:
         from vitseg.losses.extras import SemanticLoss, WithExtras
         from vitseg.losses.set_prediction import SetPredictionLoss
 

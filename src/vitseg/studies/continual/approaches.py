@@ -17,9 +17,10 @@ import torch
 
 from vitseg.checkpoint.model_dir import load_model
 from vitseg.extend.extend import extend_model
-from vitseg.files import write_whole
+from vitseg.files import write_json
 from vitseg.inference.predictor import load
 from vitseg.methods.model import SegmentationModel
+from vitseg.runs import STATE
 from vitseg.studies.continual.datasets import StepData
 from vitseg.studies.continual.growing import NewRows, freeze_decoder_norm, grow, num_classes
 from vitseg.studies.continual.recipe import ContinualConfig
@@ -28,7 +29,6 @@ from vitseg.studies.continual.thresholds import MOST_IMAGES, median_entropies
 from vitseg.studies.continued import train_or_continue
 from vitseg.training.display import Display
 from vitseg.training.recipe import Recipe
-from vitseg.training.state import STATE
 from vitseg.training.step import LossOfModel
 from vitseg.training.task import StepBuilder, TrainingTask
 
@@ -171,7 +171,7 @@ def _thresholds(step: Step) -> list[float]:
         step.display.started(f"entropies of {min(MOST_IMAGES, len(train_set))} images")
         found = median_entropies(predictor, train_set)
         values = dict(zip(predictor.classes.names, found, strict=True))
-        write_whole(path, json.dumps(values, indent=2) + "\n")
+        write_json(path, values)
     return list(json.loads(path.read_text(encoding="utf-8")).values())
 
 

@@ -132,7 +132,7 @@ def make_settings(
 
     Args:
         model: The model; its rule stays, but for threshold and exits.
-        record: Its record.
+        record: Record of the model.
         device: Where to run.
         thresholds: Confidences to try, each in (0, 1]; at 1 no token leaves, which is the unpruned model.
     """
