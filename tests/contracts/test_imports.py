@@ -74,7 +74,7 @@ def test_the_verb_predict_loads_no_loss(model, tmp_path):
     Image.fromarray(photo(64, 80)).save(tmp_path / "photo.png")
     out = str(tmp_path / "out")
     modules = modules_after(
-        COMMAND, "predict", str(tmp_path / "photo.png"), "--model", str(model), "--out", out
+        COMMAND, "predict", str(model), str(tmp_path / "photo.png"), "--out", out
     )
     assert "vitseg.methods.segvit" in modules
     assert not {name for name in modules if name.startswith("vitseg.losses")}
