@@ -34,6 +34,12 @@ class InterruptedRunError(VitsegError):
         self.signal_number = signal_number
 
 
+def first_line(error: Exception) -> str:
+    """The first line of an error's message that says something, else the error's name."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
 def first_names(names: Sequence[str], most: int = 3) -> str:
     """The first names, and how many more there are, for a message."""
     more = f" and {len(names) - most} more" if len(names) > most else ""

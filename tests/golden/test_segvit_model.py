@@ -136,7 +136,7 @@ def test_parameter_groups(shared):
     ours = {name: (g["lr"], g["weight_decay"]) for g in groups for name in g["names"]}
     # Dropped before block 0, the class token gets no gradient and is not optimised; its rule is the backbone's.
     assert "backbone.cls_token" not in ours
-    ours["backbone.cls_token"] = rates("backbone.cls_token", False, optimizer)
+    ours["backbone.cls_token"] = rates("backbone.cls_token", False, optimizer, model.fresh_parts)
     expected = {}
     for line in (shared / "golden/segvit_paramgroups_vitl_ade20k.txt").read_text().splitlines():
         name, lr, decay = line.split("\t")

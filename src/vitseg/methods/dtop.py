@@ -79,6 +79,24 @@ class DtopConfig(MethodConfig):
             raise ValueError("semantic_weight belongs to semantic: set it, or leave both out")
         return self
 
+    @model_validator(mode="after")
+    def _semantic_maps_have_one_grid(self) -> DtopConfig:
+        if self.semantic is None:
+            return self
+        places = []  # of what halves the grid: in front of which block, and its field
+        if self.shrink is not None:
+            places.append((self.shrink.block, "shrink.block"))
+        if self.pruning.build().halving is not None:
+            places.append((self.backbone.taps[0] + 1, "the first of backbone.taps"))
+        blocks = self.semantic.blocks
+        for block, field in places:
+            if blocks[0] < block <= blocks[-1]:
+                raise ValueError(
+                    f"semantic.blocks {list(blocks)} stand on both sides of {field}, where the grid is "
+                    "halved, so that their maps cannot be summed: put all in front of it, or all behind"
+                )
+        return self
+
     @property
     def has_static_tokens(self) -> bool:
         return not self.pruning.build().can_prune
