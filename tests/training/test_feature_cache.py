@@ -22,7 +22,6 @@ from vitseg.data.catalog import open_dataset
 from vitseg.data.grid_views import GridViews
 from vitseg.errors import ConfigError, DataError
 from vitseg.images.preprocess import Preprocessing
-from vitseg.methods import METHODS
 from vitseg.training import feature_cache
 from vitseg.training.caching import open_cache
 from vitseg.training.feature_cache import FeatureCache
