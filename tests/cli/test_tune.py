@@ -12,6 +12,7 @@ from PIL import Image
 import vitseg as package
 from tests.tiny import content, make_record
 from tests.tiny_dtop import write_dtop
+from vitseg.backbones.steps.exit import pruning_of, set_pruning
 from vitseg.checkpoint.model_dir import read_record, save_model
 from vitseg.methods.setr import SetrConfig
 from vitseg.studies.tune import tune as tuning_module
@@ -64,7 +65,8 @@ def test_the_best_threshold_becomes_a_model(vitseg, trained, data, tmp_path, sec
     assert record.metrics["tuned"]["time_ratio"] == 0.7
 
     tuned, original = package.load(out, "cpu"), package.load(trained, "cpu")
-    original.model.pruning = original.model.pruning.model_copy(update={"threshold": 0.5})
+    vit = original.model.backbone
+    set_pruning(vit, pruning_of(vit).config.model_copy(update={"threshold": 0.5}))
     image = data / "images" / "val_0.png"
     assert (tuned(image).label_map == original(image).label_map).all()
 
