@@ -31,7 +31,7 @@ def toy_model(golden: Golden) -> SegmentationModel:
     config = PyramidConfig(name="toy", pretrained=False, levels=(0, 1, 2, 3))
     swin = Swin(net, config)
     if "semantic_maps/0" in golden.tensors:
-        add_semantic_layers(swin, SemanticLayersConfig(), NUM_CLASSES, otherwise="choose one")
+        add_semantic_layers(swin, SemanticLayersConfig(), NUM_CLASSES, name="toy", otherwise="")
     decoder = SemanticFpnDecoder(swin.channels, NUM_CLASSES, SemanticFpnConfig())
     model = SegmentationModel(swin, decoder)
     state = golden.state_dict()
