@@ -29,7 +29,7 @@ class LegendEntry(NamedTuple):
 
 def draw_overlay(
     image: UInt8[np.ndarray, "H W 3"],
-    label_map: Integer[np.ndarray, "H W"],
+    label_map: Integer[np.ndarray, "_ _"],
     classes: ClassTable,
     opacity: float,
     legend: bool,
