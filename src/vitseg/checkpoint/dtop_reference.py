@@ -9,22 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from vitseg.checkpoint.architecture import Architecture
+from vitseg.checkpoint.plain_vits import TAPS, normalisation, plain_vit_config, read_plain_vit
 from vitseg.checkpoint.reference_names import LEFT_OUT, count, rename_all, shape_of
-from vitseg.checkpoint.segvit_reference import (
-    TAPS,
-    Architecture,
-    normalisation,
-    plain_vit_config,
-    read_plain_vit,
-    segvit_name,
-)
+from vitseg.checkpoint.segvit_names import segvit_name
 from vitseg.errors import CheckpointError
 from vitseg.types import StateDict
 
 NUM_EXITS = 2
 
 THRESHOLDS = {"vit_base_patch16_384": 0.9}
-"""Of the pruned models, by the ViT; 0.95 of all others."""
+"""Threshold of the pruned models, by the ViT; all others have 0.95."""
 
 ADE20K_CLASSES = 150
 

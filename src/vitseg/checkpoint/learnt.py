@@ -56,7 +56,7 @@ def require_unchanged(tasks: Sequence[LearntTask], state: StateDict, where: str)
 
     Args:
         tasks: The list of a model directory.
-        state: Its tensors by name.
+        state: Tensors of the model directory by name.
         where: Which model, for the error.
     """
     for task in tasks:

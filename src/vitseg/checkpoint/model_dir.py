@@ -28,6 +28,7 @@ from vitseg.errors import CheckpointError, ConfigError, unknown_name
 from vitseg.images.preprocess import Preprocessing
 from vitseg.methods import METHODS
 from vitseg.methods.model import SegmentationModel
+from vitseg.runs import BEST, LAST
 from vitseg.types import Size, StateDict
 
 CONFIG, WEIGHTS, SUMS = "config.json", "model.safetensors", "SHA256SUMS"
@@ -165,12 +166,12 @@ def find_model_dir(path: Path | str) -> Path:
         raise CheckpointError(
             f"{path} does not exist: give a model directory, the --out of a training, or hf://user/name."
         )
-    for candidate in (path, path / "best", path / "last"):
+    for candidate in (path, path / BEST, path / LAST):
         if (candidate / CONFIG).exists() or (candidate / WEIGHTS).exists():
             return candidate
     raise CheckpointError(
         f"{path} holds no model: a model directory has {CONFIG}, {WEIGHTS} and {SUMS}, a training's --out folder "
-        "has best/ or last/."
+        f"has {BEST}/ or {LAST}/."
     )
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from vitseg.checkpoint.architecture import HALF, IMAGENET, Architecture
 from vitseg.checkpoint.reference_names import count, rename_all, shape_of
-from vitseg.checkpoint.segvit_reference import HALF, IMAGENET, Architecture
 from vitseg.errors import CheckpointError
 from vitseg.types import StateDict
 

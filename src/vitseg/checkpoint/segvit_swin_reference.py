@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from vitseg.checkpoint.architecture import IMAGENET, Architecture
 from vitseg.checkpoint.reference_names import count, is_left_out, rename_all, shape_of
-from vitseg.checkpoint.segvit_reference import IMAGENET, Architecture, segvit_name
+from vitseg.checkpoint.segvit_names import segvit_name
 from vitseg.checkpoint.swin_reference import convert_swin
 from vitseg.errors import CheckpointError
 from vitseg.types import StateDict

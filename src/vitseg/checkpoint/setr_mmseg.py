@@ -16,13 +16,10 @@ from collections.abc import Iterable
 
 import torch
 
+from vitseg.checkpoint.architecture import IMAGENET, Architecture
+from vitseg.checkpoint.plain_vits import read_plain_vit
 from vitseg.checkpoint.reference_names import count, rename_all, shape_of
-from vitseg.checkpoint.segvit_reference import (
-    IMAGENET,
-    Architecture,
-    read_plain_vit,
-    segvit_name,
-)
+from vitseg.checkpoint.segvit_names import segvit_name
 from vitseg.checkpoint.setr_reference import setr_config
 from vitseg.errors import CheckpointError
 from vitseg.types import StateDict

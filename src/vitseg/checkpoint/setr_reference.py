@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from vitseg.checkpoint.architecture import IMAGENET, Architecture
+from vitseg.checkpoint.plain_vits import read_plain_vit
 from vitseg.checkpoint.reference_names import count, rename_all, shape_of
-from vitseg.checkpoint.segvit_reference import IMAGENET, Architecture, read_plain_vit
 from vitseg.errors import CheckpointError
 from vitseg.types import StateDict
 
@@ -149,10 +150,10 @@ def setr_config(
     """The configuration of a published model.
 
     Args:
-        state: Its parameters; a file without auxiliary heads gives a model without.
+        state: Parameters of the checkpoint; a file without auxiliary heads gives a model without.
         name: timm's name of its ViT.
         depth: Blocks of its ViT.
-        kind: Of the head.
+        kind: Kind of the head.
         auxiliary_blocks: Blocks that published auxiliary heads are on, by kind and depth.
         decoder: Other fields of the head's configuration.
 

@@ -10,15 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from vitseg.checkpoint.architecture import Architecture
+from vitseg.checkpoint.plain_vits import PATCH, normalisation, plain_vit_config, read_plain_vit
 from vitseg.checkpoint.reference_names import count, rename_all, shape_of
-from vitseg.checkpoint.segvit_reference import (
-    PATCH,
-    Architecture,
-    normalisation,
-    plain_vit_config,
-    read_plain_vit,
-    segvit_name,
-)
+from vitseg.checkpoint.segvit_names import segvit_name
 from vitseg.errors import CheckpointError
 from vitseg.types import StateDict
 

@@ -40,7 +40,7 @@ def swin_config(state: StateDict) -> dict[str, Any]:
     """The configuration of a checkpoint's backbone, all of whose stages are read.
 
     Args:
-        state: By the reference's names.
+        state: Parameters by the reference's names.
 
     Raises:
         CheckpointError: Its size is that of no Swin.
@@ -65,7 +65,7 @@ def convert_swin(state: StateDict) -> StateDict:
     """The parameters of a reference Swin in our names and our order of channels, as float32.
 
     Args:
-        state: By the reference's names without their prefix `backbone.`.
+        state: Parameters by the reference's names without their prefix `backbone.`.
 
     Raises:
         CheckpointError: It holds parameters that no Swin has.

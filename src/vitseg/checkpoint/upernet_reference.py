@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from vitseg.checkpoint.architecture import IMAGENET, Architecture
 from vitseg.checkpoint.reference_names import rename_all, shape_of
-from vitseg.checkpoint.segvit_reference import IMAGENET, Architecture
 from vitseg.checkpoint.swin_reference import has_swin, split_swin, swin_config
 from vitseg.types import StateDict
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vitseg.cli import options
+from vitseg.cli import frame, options
 from vitseg.errors import ConfigError
 
 
@@ -33,9 +33,6 @@ def video(
 
     Size and frame rate stay. Memory does not grow with the length of the video.
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
     from vitseg.inference.predictor import load
     from vitseg.inference.video import segment_video
     from vitseg.inference.video_files import check_target, read_facts
@@ -51,12 +48,8 @@ def video(
     if target.exists() and target.samefile(source):
         raise ConfigError(f"{target} is the video to read: give the output another name.")
     predictor = load(model, device)
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("video", total=facts.num_frames)
-        count = segment_video(
-            predictor, source, target, every, opacity, lambda: progress.advance(task)
-        )
+    with frame.bar("video", facts.num_frames) as advance:
+        count = segment_video(predictor, source, target, every, opacity, advance)
     typer.echo(f"{count} frames -> {target}")
     if facts.has_sound:
         typer.echo("the sound was dropped", err=True)

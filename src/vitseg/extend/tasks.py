@@ -36,14 +36,15 @@ def as_tasks(
     Raises:
         ConfigError: The model is of another method.
     """
-    config = parse(METHODS[record.method], record.architecture, "architecture")
-    if isinstance(config, SegVitClConfig):
+    method = METHODS[record.method]
+    if issubclass(method, SegVitClConfig):
         return model, record
-    if not isinstance(config, SegVitConfig):
+    if not issubclass(method, SegVitConfig):
         raise ConfigError(
             f"this model is of method {record.method}, but classes can be added to, taken from and renamed in models "
             "of segvit and segvit_cl alone: their classes have masks of their own. Train one of these."
         )
+    config = parse(method, record.architecture, "architecture")
     names = record.classes.names
     task = TaskConfig(num_classes=len(names), decoder=config.decoder)
     whole = SegVitClConfig(backbone=_untrained(config), tasks=(task,), loss=config.loss)
@@ -58,7 +59,7 @@ def as_tasks(
     )
     joined = record.model_copy(
         update={
-            "method": METHODS.name_of(whole),
+            "method": METHODS.name_of(SegVitClConfig),
             "architecture": whole.model_dump(mode="json"),
             "tasks": (learnt,),
         }

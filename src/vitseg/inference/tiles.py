@@ -48,7 +48,7 @@ class LargePrediction:
 
     Attributes:
         path: The label map.
-        size: Its (height, width).
+        size: (height, width) of the label map in pixels.
         class_areas: Share of the pixels that hold data that each class covers, largest first; absent ones left out.
         plan: How it was run.
         num_polygons: Polygons written, where they were asked for.

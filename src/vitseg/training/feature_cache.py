@@ -29,8 +29,8 @@ from vitseg.data.grid_views import GridViews
 from vitseg.errors import ConfigError, DataError, VitsegError
 from vitseg.features import Features
 from vitseg.files import whole_file, write_whole
+from vitseg.runs import changed_fields
 from vitseg.training.sampler import GridSamples, Position
-from vitseg.training.state import changed_fields
 from vitseg.training.stop import ignore_interrupts
 
 MANIFEST, VIEWS = "cache.json", "views"
