@@ -17,7 +17,8 @@ from vitseg.errors import ConfigError, DataError
 from vitseg.inference.predictor import Predictor, as_rgb
 from vitseg.inference.segmentation import Segmentation
 from vitseg.inference.video import FramePainter, segment_video
-from vitseg.inference.video_files import VideoReader, VideoWriter, read_facts
+from vitseg.inference.video_files import VideoWriter
+from vitseg.inference.video_reader import VideoReader, read_facts
 
 
 class CountingPredictor(Predictor):
@@ -88,7 +89,7 @@ def frames_of(path: Path) -> list:
 def test_frames_size_and_rate_stay_and_sound_goes(tmp_path, suffix):
     source = write_clip(tmp_path / "in.mp4", sound=True)
     target = tmp_path / f"out{suffix}"
-    assert segment_video(make_predictor(), source, target) == 6
+    assert segment_video(make_predictor(), source, target).num_frames == 6
     frames, rate = read_back(target)
     assert [frame.shape for frame in frames] == [(48, 64, 3)] * 6
     assert rate == 10
@@ -156,8 +157,8 @@ def test_only_one_frame_is_alive(tmp_path, monkeypatch):
     written = []
 
     class CountedWriter(VideoWriter):
-        def write(self, pixels, time):
-            super().write(pixels, time)
+        def write(self, *frame):
+            super().write(*frame)
             written.append(len(under_way))
 
     monkeypatch.setattr("vitseg.inference.video.VideoReader", CountedReader)

@@ -1,4 +1,4 @@
-"""Polygons on the globe as RFC 7946 wants them: cut at the 180th meridian, closed over poles, outer rings anticlockwise.
+"""Polygons on the globe as RFC 7946 wants them: cut at the 180th meridian, closed over poles, rings turned.
 
 Longitude is taken as the way around a cylinder, which is slit at the 180th meridian. Rings are cut there into chains,
 whose ends are joined along the slit wherever the polygon is on both sides of it (section 3.1.9).

@@ -25,7 +25,7 @@ MOST_SPLINE_POINTS = 500
 GDAL's polynomial of the second order."""
 
 LONGEST_STEP = 256.0
-"""Pixels that a straight edge may have on the map. Between its ends it would leave the curve that it is on the globe."""
+"""Pixels that a straight edge may have on the map. On the globe it is a curve."""
 
 WIDEST_STEP = 20.0
 """Degrees of longitude that an edge may have, so that its way around the globe is never in doubt."""

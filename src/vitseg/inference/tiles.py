@@ -74,8 +74,8 @@ def predict_large(
 
     Windows are those of the model's sliding window or, of a model that runs images whole, of its training size with a
     quarter of overlap. The protocol's resizing, scales and mirrored views are left out, which is logged. A TIFF keeps
-    its place (coordinate system, ground control points, RPCs), and pixels without data (nodata, alpha 0) are without data in the labels, too: 255, or 65535
-    where there are more than 255 classes.
+    its place (coordinate system, ground control points, RPCs), and pixels without data (nodata, alpha 0) are without
+    data in the labels, too: 255, or 65535 where there are more than 255 classes.
 
     What is done stays beside the target, under a hidden name, when a run is interrupted; the same call continues it.
     The target appears when it is whole.
