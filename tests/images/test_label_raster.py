@@ -149,7 +149,7 @@ def camera():
 
     return RPC(
         height_off=300, height_scale=500, lat_off=45, lat_scale=0.1, long_off=9, long_scale=0.1,
-        line_off=15, line_scale=15, samp_off=20, samp_scale=20, err_bias=0, err_rand=0,
+        line_off=15, line_scale=15, samp_off=20, samp_scale=20, err_bias=1.5, err_rand=0.5,
         line_num_coeff=[0, 0, -1, *[0] * 17], line_den_coeff=[1, *[0] * 19],
         samp_num_coeff=[0, 1, *[0] * 18], samp_den_coeff=[1, *[0] * 19],
     )  # fmt: skip

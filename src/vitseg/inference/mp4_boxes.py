@@ -28,7 +28,7 @@ def missing_index(path: Path) -> str | None:
             elif length == 0:  # up to the end of the file
                 length = size - place
             seen.append(kind)
-            if kind in (b"moov", b"moof"):
+            if kind == b"moov":
                 if place + length <= size:
                     return None
                 return (

@@ -92,10 +92,11 @@ def segment_video(
 ) -> SegmentedVideo:
     """Write a video with its segmentation painted over it.
 
-    Frames keep their times, so the frame rate, their size and the shape of their pixels; an odd height or width grows by
-    one pixel, as H.264 needs. A frame that cannot be decoded is the one before once more, one that is decoded in part
-    gets the labels of the one before; a source that ends early gives what there is of it. A video that is stored on its side is turned upright. Sound is dropped. The target appears whole or not at
-    all: it is written beside its place and then moved.
+    Frames keep their times, so the frame rate, their size and the shape of their pixels; an odd height or width grows
+    by one pixel, as H.264 needs. A video that is stored on its side is turned upright. Sound is dropped. A frame that
+    cannot be decoded is the one before once more, one that is decoded in part gets the labels of the one before; a
+    source that ends early gives what there is of it. The target appears whole or not at all: it is written beside its
+    place and then moved.
 
     Args:
         predictor: The model.

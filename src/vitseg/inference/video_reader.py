@@ -6,6 +6,7 @@ import heapq
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ DEFAULT_RATE = Fraction(25)
 
 MOST_ERRORS = 100
 """Errors in a row after which the rest of a file is given up."""
+
+MOST_FILLED = 1000
+"""Lost frames between two others that are filled in."""
 
 LARGEST_ASPECT = 65535
 """Numerator and denominator of a pixel's shape that H.264 holds."""
@@ -56,9 +60,10 @@ class VideoReader:
                 reason = f"or is damaged: {error.strerror}."
             raise DataError(f"{path} is no video that can be read, {reason}") from error
         tracks = self._container.streams
-        if not tracks.video:
+        reason = missing_index(path) or (None if tracks.video else "since it holds no video track.")
+        if reason is not None:
             self._container.close()
-            raise DataError(f"{path} holds no video track.")
+            raise DataError(f"{path} is no video that can be read, {reason}")
         self._path = path
         self._stream = tracks.video[0]
         rate = Fraction(self._stream.average_rate or DEFAULT_RATE)
@@ -72,7 +77,6 @@ class VideoReader:
             length / av.time_base if length else None,
         )
         self.ends_early = False
-        self._num_packets = 0
         self._end = 0.0  # of the last packet, in seconds of the file
 
     def frames(self) -> Iterator[TimedFrame]:
@@ -86,7 +90,7 @@ class VideoReader:
         """
         start: Fraction | None = None
         last: TimedFrame | None = None
-        for number, (frame, place) in enumerate(self._in_order(), start=1):
+        for number, (frame, place, damaged) in enumerate(self._in_order(), start=1):
             if frame is not None:
                 pixels = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
                 if last is not None and last.pixels.shape != pixels.shape:
@@ -98,7 +102,7 @@ class VideoReader:
                     np.ascontiguousarray(pixels),
                     Fraction(0),
                     self._pixel_aspect(turned),
-                    bool(frame.is_corrupt),
+                    damaged,
                 )
             elif last is not None:
                 shown = replace(last, damaged=True)
@@ -113,32 +117,50 @@ class VideoReader:
             last = shown
             yield shown
 
-    def _in_order(self) -> Iterator[tuple[Any | None, Fraction | None]]:
-        """Frames and their places in seconds of the file; None for a frame that could not be decoded.
+    def _in_order(self) -> Iterator[tuple[Any | None, Fraction | None, bool]]:
+        """Frames, their places in seconds of the file, and whether they are damaged; None for a frame that is lost.
 
-        Packets are stored in the order of decoding: a lost one waits until the frames before it are shown.
+        Packets come in the order of decoding, frames in that of showing. From the first sign of damage to the next key
+        frame, a place that comes to be passed without its frame is that of a lost one, and so is each usual distance
+        without a packet. Elsewhere both are normal: some packets hold no picture, and some rates vary.
         """
-        lost: list[Fraction] = []
+        waiting: list[Fraction] = []
+        broken: set[Fraction] = set()
+        hurt: Fraction | None = None  # the latest place that is damaged
+        before: Fraction | None = None
+        usual = 1 / self.facts.rate  # seconds between frames
         for packet in self._packets():
             place = None if packet.pts is None else packet.pts * packet.time_base
+            if place is not None and packet.size and not packet.is_discard:
+                heapq.heappush(waiting, place)
+            if packet.is_corrupt and place is not None:
+                broken.add(place)
             try:
                 frames = packet.decode()
             except pyav().FFmpegError:
-                frames = []
+                frames, hurt = [], max(hurt or 0, before or 0, place or 0)
                 if place is None:
-                    yield None, None
-                else:
-                    heapq.heappush(lost, place)
+                    yield None, None, True
             for frame in frames:
                 unit = frame.time_base or self.facts.time_base
                 shown = None if frame.pts is None else frame.pts * unit
-                while lost and shown is not None and lost[0] <= shown:
-                    earlier = heapq.heappop(lost)
-                    if earlier < shown:
-                        yield None, earlier
-                yield frame, shown
-        while lost:
-            yield None, heapq.heappop(lost)
+                damaged = bool(frame.is_corrupt) or shown in broken
+                if damaged:
+                    hurt = max(hurt or 0, before or 0, shown or 0)
+                if shown is not None:
+                    passed = _take_before(waiting, shown)
+                    if hurt is not None:
+                        for lost in _lost(passed, before, shown, usual):
+                            yield None, lost, True
+                    elif before is not None and shown > before:
+                        usual = shown - before
+                    before = shown
+                yield frame, shown, damaged
+                if hurt is not None and frame.key_frame and (before or 0) > hurt:
+                    hurt = None
+        if hurt is not None:
+            for lost in sorted(waiting):
+                yield None, lost, True
 
     def _packets(self) -> Iterator[Any]:
         """The packets of the video; at the end the empty one, which brings out what the decoder holds back."""
@@ -159,22 +181,17 @@ class VideoReader:
         """Note where the packet ends, of sound as well: the header's length is that of the longest track."""
         if packet.size == 0:
             return
-        self._num_packets += packet.stream.index == self._stream.index
-        if packet.pts is not None and packet.time_base is not None:
-            end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+        place = packet.dts if packet.pts is None else packet.pts
+        if place is not None and packet.time_base is not None:
+            end = float((place + (packet.duration or 0)) * packet.time_base)
             self._end = max(self._end, end)
 
     def _is_short(self) -> bool:
-        """By the number of frames or, without one, by the length; a few of either are within what headers say."""
+        """Whether the packets end before the length in the header, and more so than headers err."""
         facts = self.facts
-        if facts.num_frames is not None:
-            missing = facts.num_frames - self._num_packets
-            return missing > max(1, facts.num_frames / 100)
-        if facts.seconds is None:
-            return False
-        begin = (self._container.start_time or 0) / pyav().time_base
-        missing = begin + facts.seconds - self._end
-        return missing > max(3 / facts.rate, facts.seconds / 100)
+        seconds = max(facts.seconds or 0.0, float((facts.num_frames or 0) / facts.rate))
+        begin = float((self._container.start_time or 0) / pyav().time_base)
+        return begin + seconds - self._end > max(3 / facts.rate, seconds / 100)
 
     def _pixel_aspect(self, turned: bool) -> Fraction:
         """The shape of a pixel as it is shown; square where the file does not say."""
@@ -189,3 +206,25 @@ class VideoReader:
 
     def __exit__(self, *_: object) -> None:
         self._container.close()
+
+
+def _lost(
+    passed: list[Fraction], before: Fraction | None, shown: Fraction, usual: Fraction
+) -> list[Fraction]:
+    """Places of lost frames: those of passed packets, and between two of which more than one is missing."""
+    places = [*passed]
+    if before is not None:
+        for start, end in pairwise([before, *passed, shown]):
+            missing = min(round((end - start) / usual) - 1, MOST_FILLED)
+            places += [start + number * usual for number in range(1, missing + 1)]
+    return sorted(places)
+
+
+def _take_before(waiting: list[Fraction], shown: Fraction) -> list[Fraction]:
+    """Take all places up to one from a heap; returns those before it, in order."""
+    passed = []
+    while waiting and waiting[0] <= shown:
+        place = heapq.heappop(waiting)
+        if place < shown:
+            passed.append(place)
+    return passed
