@@ -60,29 +60,35 @@ def distances(colors: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, "n n"]:
     return np.linalg.norm(places[:, None] - places, axis=2)
 
 
-def farthest_colors(count: int) -> list[tuple[int, int, int]]:
+def farthest_colors(
+    count: int, taken: tuple[tuple[int, int, int], ...] = ()
+) -> list[tuple[int, int, int]]:
     """Colours of which each is the one that looks most different from all before it, and from black and white.
 
     The first colours are the same whatever the count, and always the same.
 
     Args:
         count: How many, all distinct up to 18 ** 3.
+        taken: Colours that they are to look different from as well.
     """
-    whole = _sequence(min(max(64, 1 << (count - 1).bit_length()), 18**3))
-    return [whole[number % len(whole)] for number in range(count)]
+    room = min(max(64, 1 << (count - 1).bit_length()), 18**3)
+    found = _sequence(count if taken else room, taken)
+    return [found[number % len(found)] for number in range(count)]
 
 
-@lru_cache
-def _sequence(count: int) -> tuple[tuple[int, int, int], ...]:
+@lru_cache(maxsize=16)
+def _sequence(
+    count: int, taken: tuple[tuple[int, int, int], ...]
+) -> tuple[tuple[int, int, int], ...]:
     channel = np.arange(0, 256, GRID_STEP)
     grid = np.stack(np.meshgrid(channel, channel, channel, indexing="ij"), axis=-1).reshape(-1, 3)
     places = perceptual(grid)
-    # in 1e-6 of a unit, so that rounding on another machine cannot change what is farthest
     free = np.full(len(grid), np.inf)
-    for color in _KEPT_FREE:
-        free = np.minimum(free, np.square(places - perceptual(np.array([color]))).sum(axis=1))
+    for place in perceptual(np.array([*_KEPT_FREE, *taken])):
+        free = np.minimum(free, np.square(places - place).sum(axis=1))
     found = []
-    for _ in range(count):
+    for _ in range(min(count, len(grid))):
+        # rounded, so that the last bits on another machine cannot change which is farthest
         farthest = int(free.round(6).argmax())
         found.append(tuple(int(value) for value in grid[farthest]))
         free = np.minimum(free, np.square(places - places[farthest]).sum(axis=1))

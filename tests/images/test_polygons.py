@@ -101,7 +101,7 @@ def on_map(crs: str, longitude: float, latitude: float, pixel: float, up: str) -
     from rasterio.crs import CRS
     from rasterio.warp import transform
 
-    (x,), (y,) = transform("EPSG:4326", crs, [longitude], [latitude])
+    (x,), (y,) = transform("EPSG:4326", crs, [longitude], [latitude])[:2]
     down = -pixel if up == "north" else pixel
     return Georeference(
         CRS.from_user_input(crs), Affine(pixel, 0, x - 40 * pixel, 0, down, y - 30 * down)

@@ -251,7 +251,8 @@ def packets_of(
             container.mux(stream.encode(av.VideoFrame.from_ndarray(noise(number), format="rgb24")))
         container.mux(stream.encode(None))
     with av.open(str(path)) as container:
-        return [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        return [(packet.pos or 0, packet.size) for packet in packets]
 
 
 def overwrite(path: Path, place: int, content: bytes) -> None:

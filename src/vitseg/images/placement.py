@@ -275,8 +275,8 @@ def _called(crs: Any) -> str:
 
 def _refusal(name: str, reason: str) -> DataError:
     return DataError(
-        f"{name}: no polygons can be made, since {reason}. Segment it without polygons, or give it another place: "
-        "gdalwarp -t_srs EPSG:4326, or gdal_edit.py -a_srs where the coordinate system is wrong."
+        f"{name}: no polygons can be made, since {reason}. Segment it without polygons, or mend its place first: "
+        "gdalwarp -t_srs EPSG:4326 cuts it to where it holds, gdal_edit.py -a_srs names the right coordinate system."
     )
 
 

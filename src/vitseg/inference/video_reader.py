@@ -138,7 +138,7 @@ class VideoReader:
             try:
                 frames = packet.decode()
             except pyav().FFmpegError:
-                frames, hurt = [], max(hurt or 0, before or 0, place or 0)
+                frames, hurt = [], _latest(hurt, before, place)
                 if place is None:
                     yield None, None, True
             for frame in frames:
@@ -146,7 +146,7 @@ class VideoReader:
                 shown = None if frame.pts is None else frame.pts * unit
                 damaged = bool(frame.is_corrupt) or shown in broken
                 if damaged:
-                    hurt = max(hurt or 0, before or 0, shown or 0)
+                    hurt = _latest(hurt, before, shown)
                 if shown is not None:
                     passed = _take_before(waiting, shown)
                     if hurt is not None:
@@ -228,3 +228,8 @@ def _take_before(waiting: list[Fraction], shown: Fraction) -> list[Fraction]:
         if place < shown:
             passed.append(place)
     return passed
+
+
+def _latest(*places: Fraction | None) -> Fraction:
+    """The latest of those that are known."""
+    return max((place for place in places if place is not None), default=Fraction(0))

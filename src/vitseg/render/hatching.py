@@ -42,6 +42,11 @@ def hatchings(present: Integer[np.ndarray, " n"], classes: ClassTable) -> dict[i
     return {int(index): patterns[index] for index in indices[confused] if patterns[index]}
 
 
+def has_alike(classes: ClassTable) -> bool:
+    """Whether any two classes of a table look alike; where none do, no picture needs to be counted."""
+    return any(_patterns(classes.palette)[1])
+
+
 def stripes(
     shape: tuple[int, int], pattern: int, period: int, origin: tuple[int, int] = (0, 0)
 ) -> Bool[np.ndarray, "h w"]:

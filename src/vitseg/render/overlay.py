@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from vitseg.classes import IGNORE_INDEX, ClassTable, Color
 from vitseg.errors import ConfigError
-from vitseg.render.hatching import hatchings, line_color, period_of, stripes
+from vitseg.render.hatching import has_alike, hatchings, line_color, period_of, stripes
 from vitseg.render.palette import IGNORE_COLOR, colorize
 
 LEGEND_BACKGROUND = (250, 250, 248)
@@ -77,6 +77,8 @@ def _hatch(
     painted: Image.Image, label_map: np.ndarray, classes: ClassTable, opacity: float
 ) -> None:
     """Draw the lines of the classes that look like others, into the picture."""
+    if not has_alike(classes):
+        return
     counts = np.bincount(label_map.reshape(-1).astype(np.int64) - IGNORE_INDEX)
     present = np.flatnonzero(counts) + IGNORE_INDEX
     period = period_of(label_map.shape)
