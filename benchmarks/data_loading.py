@@ -24,6 +24,7 @@ from vitseg.data.photometric import distort
 from vitseg.data.scenes import write_scenes
 from vitseg.images.decode import read_image
 from vitseg.images.geometry import resize_image, resize_labels
+from vitseg.images.preprocess import Preprocessing
 from vitseg.methods import METHODS
 from vitseg.training.sampler import StreamSampler, TrainSamples
 
@@ -40,7 +41,9 @@ def main() -> None:
             Image.fromarray(np.asarray(Image.open(path))).save(path.with_suffix(".jpg"), quality=92)
             path.unlink()
         dataset = open_dataset(f"folder:{root}", "train")
-        transform = TrainTransform(AugmentConfig(crop_size=CROP), (127.5,) * 3, (127.5,) * 3)
+        transform = TrainTransform(
+            AugmentConfig(crop_size=CROP), Preprocessing(mean=(0.5,) * 3, std=(0.5,) * 3)
+        )
         samples = TrainSamples(dataset, transform, seed=0)
         rows = []
         step = step_seconds(dataset.classes.num_classes)
@@ -73,7 +76,9 @@ def loading_rate(samples: TrainSamples, workers: int) -> float:
 def step_shares(dataset: SegmentationDataset) -> list[list[str]]:
     """Milliseconds and share of every step, each step run alone on what the one before it gives."""
     rng = np.random.default_rng(0)
-    transform = TrainTransform(AugmentConfig(crop_size=CROP), (127.5,) * 3, (127.5,) * 3)
+    transform = TrainTransform(
+        AugmentConfig(crop_size=CROP), Preprocessing(mean=(0.5,) * 3, std=(0.5,) * 3)
+    )
     spent: dict[str, float] = {}
 
     def timed(name: str, work: Callable, *arguments: object):
@@ -93,7 +98,7 @@ def step_shares(dataset: SegmentationDataset) -> list[list[str]]:
         labels = timed("scale and crop mask", resize_labels, label_map, size, window)
         crop = timed("scale and crop image", resize_image, image, size, window)
         crop = timed("distort colours", distort, crop, rng)
-        timed("normalise and pad", transform._padded, crop, labels)
+        timed("normalise and pad", transform._frame, crop, labels)
     total = sum(spent.values())
     images = rounds * len(dataset)
     rows = [

@@ -13,6 +13,8 @@ from typing import cast
 
 from _measure import alternating_medians, print_table
 
+from vitseg.backbones import PlainViT
+from vitseg.backbones.steps.exit import pruning_of, set_pruning
 from vitseg.data.catalog import open_dataset
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.evaluation.evaluate import evaluate
@@ -20,15 +22,15 @@ from vitseg.evaluation.picked import spread_indices
 from vitseg.inference.operations import count_operations
 from vitseg.inference.predictor import Predictor, load
 from vitseg.inference.scores import label_map
-from vitseg.methods.dtop import DtopModel
 
 
 def predictor_of(row: str) -> Predictor:
     run, at, threshold = row.partition("@")
     predictor = load(run, device="cpu")
     if at:
-        model = cast(DtopModel, predictor.model)
-        model.pruning = model.pruning.model_copy(update={"threshold": float(threshold)})
+        vit = cast(PlainViT, predictor.model.backbone)
+        config = pruning_of(vit).config
+        set_pruning(vit, config.model_copy(update={"threshold": float(threshold)}))
     return predictor
 
 

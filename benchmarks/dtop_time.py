@@ -14,41 +14,39 @@ from typing import cast
 import torch
 from _measure import alternating_medians, print_table, to_labels
 from torch import Tensor
-from vitseg.backbones.pruned import AliveTokens, PrunedViT
 
-from vitseg.backbones.steps.exit_rules import PruningConfig, leaving_tokens
-from vitseg.decoders.token_heads import TokenHeads
+from vitseg.backbones import PlainViT
+from vitseg.backbones.steps.exit import ExitHead, exits_of, pruned, set_pruning
+from vitseg.backbones.steps.exit_rules import PruningConfig
+from vitseg.features import AliveTokens
 from vitseg.inference.operations import count_operations
-from vitseg.methods import dtop
-from vitseg.methods.dtop import DtopConfig, DtopModel
+from vitseg.methods.dtop import DtopConfig
+from vitseg.methods.model import SegmentationModel
 from vitseg.outputs import SegOutput
 
 NUM_CLASSES = 150
 SHARES = (0.2, 0.4, 0.6)
 
 
-class CalibratedHeads(TokenHeads):
-    """Heads that cost what heads cost, and are sure of a given share of an image's tokens, drawn by lot.
+class CalibratedHead:
+    """A head that costs what a head costs, and is sure of a given share of an image's tokens, drawn by lot.
 
     Args:
-        heads: The heads of the model.
-        share: Share of the tokens that leaves at each exit.
+        head: The head of the model.
+        number: Number of its exit.
+        share: Share of the tokens that leaves there.
     """
 
-    def __init__(self, heads: TokenHeads, share: float):
-        torch.nn.Module.__init__(self)
-        self.config, self.exits, self.head, self.share = (
-            heads.config,
-            heads.exits,
-            heads.head,
-            share,
-        )
+    def __init__(self, head: ExitHead, number: int, share: float):
+        self.head = head
+        self.number = number
+        self.share = share
 
-    def read_exit(
-        self, number: int, alive: AliveTokens, before: SegOutput | None
+    def read(
+        self, alive: AliveTokens, settled: SegOutput | None, name: str
     ) -> tuple[SegOutput, Tensor]:
-        output, probs = super().read_exit(number, alive, before)
-        lots = torch.rand(len(probs), generator=torch.Generator().manual_seed(number))
+        output, probs = self.head.read(alive, settled, name)
+        lots = torch.rand(len(probs), generator=torch.Generator().manual_seed(self.number))
         ranks = torch.cat(
             [part.argsort().argsort() / len(part) for part in lots.split(alive.tokens.lengths)]
         )
@@ -56,7 +54,7 @@ class CalibratedHeads(TokenHeads):
         return output, torch.cat([sure[:, None], probs[:, 1:] * 0], dim=1)
 
 
-def build(size: int) -> DtopModel:
+def build(size: int) -> SegmentationModel:
     config = DtopConfig.model_validate(
         {
             "backbone": {
@@ -71,23 +69,25 @@ def build(size: int) -> DtopModel:
         }
     )
     torch.manual_seed(0)
-    return dtop.build(config, NUM_CLASSES, (size, size)).eval().requires_grad_(False)
+    return config.build(NUM_CLASSES, (size, size)).eval().requires_grad_(False)
 
 
 def compare(size: int, batch: int, rounds: int, warmups: int) -> list[list[str]]:
     model = build(size)
-    heads = cast(TokenHeads, model.decoder)
+    vit = cast(PlainViT, model.backbone)
+    heads = [(step, step.head) for step in exits_of(vit)]
     images = torch.randn(batch, 3, size, size)
     full = to_labels(model, images)
     one_by_one = [to_labels(model, image[None]) for image in images]
 
     def at(share: float, run: Callable[[], None]) -> Callable[[], None]:
-        def pruned() -> None:
-            model.decoder = CalibratedHeads(heads, share)
-            model.pruning = PruningConfig(threshold=0.5 if share else 1.0)
+        def run_at_share() -> None:
+            for step, head in heads:
+                step.head = CalibratedHead(head, step.number, share)
+            set_pruning(vit, PruningConfig(threshold=0.5 if share else 1.0))
             run()
 
-        return pruned
+        return run_at_share
 
     partners = {"unpruned": at(0, full)} | {f"{share:.0%}": at(share, full) for share in SHARES}
     if batch > 1:
@@ -107,23 +107,22 @@ def compare(size: int, batch: int, rounds: int, warmups: int) -> list[list[str]]
 
 def deciding(size: int, batch: int, rounds: int) -> list[str]:
     """Deciding and packing at one exit, twice of which a forward has, over the backbone."""
-    model = build(size)
-    backbone = cast(PrunedViT, model.backbone)
+    vit = cast(PlainViT, build(size).backbone)
     images = torch.randn(batch, 3, size, size)
-    x, positions = backbone.vit.embed(images)
-    cells = positions.grid[0] * positions.grid[1]
+    stream = vit.start(images)
+    cells = stream.cover.grid[0] * stream.cover.grid[1]
     probs = torch.rand(batch * cells, NUM_CLASSES)
     probs[:, 10:] = 0  # an image has about ten classes
-    config = PruningConfig(threshold=probs.max(-1).values.median().item())
-    backbone.config = config
-    assert leaving_tokens(probs, (cells,) * batch, config)[0].float().mean() > 0.3
+    rule = PruningConfig(threshold=probs.max(-1).values.median().item()).build()
+    set_pruning(vit, PruningConfig(threshold=1.0))  # no exit acts: the blocks alone
+    assert rule.leaves(probs, (cells,) * batch).leaves.float().mean() > 0.3
 
     def both_exits() -> None:
         for _ in range(2):
-            backbone._pruned(x, positions, probs, (cells,) * batch)
+            pruned(stream, probs, (cells,) * batch, rule)
 
     medians = alternating_medians(
-        {"decide": both_exits, "backbone": lambda: backbone.vit(images)}, rounds=rounds
+        {"decide": both_exits, "backbone": lambda: vit(images)}, rounds=rounds
     )
     return [f"{size}, batch {batch}", f"{medians['decide'] / medians['backbone']:.2%}"]
 

@@ -23,14 +23,13 @@ from vitseg.data.balance import Balance
 from vitseg.data.catalog import open_dataset
 from vitseg.data.scenes import write_scenes
 from vitseg.images.preprocess import Preprocessing
-from vitseg.methods import METHODS
 from vitseg.training.caching import open_cache
 from vitseg.training.feature_cache import CachedSamples
 from vitseg.training.optimizer import build_optimizer
 from vitseg.training.recipe import Recipe, parse_recipe
 from vitseg.training.sampler import GridSamples, StreamSampler, collate
 from vitseg.training.samples import training_samples
-from vitseg.training.step import LossOfModel
+from vitseg.training.step import LossOfFeatures, LossOfModel
 
 NUM_IMAGES, BATCH, SIDE = 16, 4, 512
 PREPROCESSING = Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
@@ -54,11 +53,10 @@ class Epochs:
     """Head training of one model, on images and on kept features."""
 
     def __init__(self, recipe: Recipe, num_classes: int, folder: Path):
-        method = METHODS[recipe.method]
         torch.manual_seed(0)
         model = recipe.model.build(num_classes, (SIDE, SIDE)).to(DEVICE)
-        self.step = LossOfModel(model, recipe.model.criterion(), freeze_backbone=True)
-        self.step.train()
+        criterion = recipe.model.criterion()
+        self.on_images = LossOfModel(model, criterion, freeze_backbone=True)
         self.optimizer = build_optimizer(model, recipe.optimizer, fused=DEVICE.type == "cpu")
         assert recipe.data.source is not None
         dataset = open_dataset(recipe.data.source, "train")
@@ -69,16 +67,16 @@ class Epochs:
         start = time.perf_counter()
         self.cache.fill(model.backbone, DEVICE, BATCH)
         self.fill_seconds = time.perf_counter() - start
+        self.on_features = LossOfFeatures(model, criterion, self.cache)
 
     def plain(self) -> None:
-        self.step.cache = None
-        self._run(self.samples)
+        self._run(self.on_images, self.samples)
 
     def cached(self) -> None:
-        self.step.cache = self.cache
-        self._run(CachedSamples(self.samples, self.cache))
+        self._run(self.on_features, CachedSamples(self.samples, self.cache))
 
-    def _run(self, samples: Any) -> None:
+    def _run(self, step: LossOfModel, samples: Any) -> None:
+        step.train()
         sampler = StreamSampler(len(self.samples), BATCH, (0, NUM_IMAGES // BATCH), seed=0)
         for inputs, labels in DataLoader(samples, batch_sampler=sampler, collate_fn=collate):
             moved = (
@@ -86,7 +84,7 @@ class Epochs:
                 if isinstance(inputs, torch.Tensor)
                 else [level.to(DEVICE) for level in inputs]
             )
-            loss = torch.stack(list(self.step(moved, labels.to(DEVICE)).values())).sum()
+            loss = torch.stack(list(step(moved, labels.to(DEVICE)).values())).sum()
             loss.backward()
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)

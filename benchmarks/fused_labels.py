@@ -15,10 +15,10 @@ from _measure import alternating_medians, peak_above, print_table
 from vitseg.inference.operations import peak_memory
 from vitseg.inference.scores import OutputScores, label_map
 from vitseg.methods import METHODS
-from vitseg.outputs import SegOutput
+from vitseg.outputs import MixedMasks, PresenceMasks, QueryMasks, SegOutput
 
 SIZE, NUM_CLASSES = (1024, 2048), 150
-READOUTS: tuple[Readout, ...] = ("mixing", "presence")
+OUTPUTS: dict[str, type[QueryMasks]] = {"mixing": MixedMasks, "presence": PresenceMasks}
 
 
 def direct(output: SegOutput) -> np.ndarray:
@@ -37,22 +37,21 @@ FORMS: dict[str, Callable[[SegOutput], np.ndarray]] = {
 }
 
 
-def make_output(readout: Readout) -> SegOutput:
+def make_output(kind: str) -> QueryMasks:
     """What a decoder returns for the image, with masks and probabilities that vary."""
     generator = torch.Generator().manual_seed(0)
     grid = (SIZE[0] // 16, SIZE[1] // 16)
-    num_logits = 2 if readout == "presence" else NUM_CLASSES + 1
+    num_logits = 2 if kind == "presence" else NUM_CLASSES + 1
     masks = torch.randn(1, NUM_CLASSES, *grid, generator=generator) * 3
     logits = torch.randn(1, NUM_CLASSES, num_logits, generator=generator) * 3
-    return SegOutput(masks, logits, readout, SIZE, SIZE)
+    return OUTPUTS[kind](masks, SIZE, SIZE, class_logits=logits)
 
 
-def prepare_labels(form: str, readout: Readout) -> Callable[[], object]:
+def prepare_labels(form: str, kind: str) -> Callable[[], object]:
     """Everything but the labels, for the memory of the labels alone."""
-    output = make_output(readout)
-    corner = SegOutput(
-        output.mask_logits[..., :2, :2], output.class_logits, readout, (32, 32), (32, 32)
-    )
+    output = make_output(kind)
+    masks = output.mask_logits[..., :2, :2]
+    corner = OUTPUTS[kind](masks, (32, 32), (32, 32), class_logits=output.class_logits)
     FORMS[form](corner)  # libraries' own buffers
     return lambda: FORMS[form](output)
 
@@ -76,15 +75,15 @@ def process_peak(prepare: Callable[[], Callable[[], object]]) -> float:
 def main() -> None:
     # First of all: a new process starts with the peak of the one that starts it.
     process = {
-        (readout, form): process_peak(partial(prepare_labels, form, readout))
-        for readout in READOUTS
+        (kind, form): process_peak(partial(prepare_labels, form, kind))
+        for kind in OUTPUTS
         for form in FORMS
     }
     whole = {form: process_peak(partial(prepare_model, form)) for form in FORMS}
 
     rows = []
-    for readout in READOUTS:
-        output = make_output(readout)
+    for kind in OUTPUTS:
+        output = make_output(kind)
         expected = direct(output)
         runs: dict[str, Callable[[], np.ndarray]] = {
             name: partial(form, output) for name, form in FORMS.items()
@@ -94,9 +93,7 @@ def main() -> None:
             tensors = peak_memory(run, torch.device("cpu")) / 2**20
             alike = float((run() == expected).mean())
             cells = [f"{medians[name] / medians['direct']:.2f}", f"{alike:.4%}"]
-            rows.append(
-                [f"{readout}, {name}", *cells, f"{process[readout, name]:.0f}", f"{tensors:.0f}"]
-            )
+            rows.append([f"{kind}, {name}", *cells, f"{process[kind, name]:.0f}", f"{tensors:.0f}"])
     header = ["masks to labels", "time ratio", "labelled alike", "process MiB", "tensors MiB"]
     title = f"{SIZE[0]} x {SIZE[1]}, {NUM_CLASSES} classes; peak memory above the masks"
     print_table(title, header, rows)

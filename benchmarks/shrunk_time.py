@@ -13,9 +13,9 @@ from collections.abc import Callable
 import torch
 from _measure import alternating_medians, print_table, to_labels
 from torch import Tensor
-from vitseg.backbones.shrunk import ShrunkViT
 
-from vitseg.backbones.steps.edges import EdgeHead, EdgeHeadConfig
+from vitseg.backbones import PlainViT
+from vitseg.backbones.steps.edges import EDGE_HEAD, EdgeHead, EdgeHeadConfig, FindEdges
 from vitseg.inference.operations import count_operations
 from vitseg.methods import METHODS
 from vitseg.methods.model import SegmentationModel
@@ -76,8 +76,11 @@ def edge_aware(kept: float, uneven: bool = False) -> SegmentationModel:
         edges={},
         decoder=PRESENCE,
     )
-    assert isinstance(model.backbone, ShrunkViT)
-    model.backbone.edge_head = GivenShare(model.backbone.embed_dim, kept, uneven).eval()
+    vit = model.backbone
+    assert isinstance(vit, PlainViT)
+    find_edges = next(step for step in vit.steps[0] if isinstance(step, FindEdges))
+    find_edges.head = GivenShare(vit.embed_dim, kept, uneven).eval()
+    vit.own(EDGE_HEAD, find_edges.head)
     return model
 
 

@@ -14,7 +14,7 @@ import torch
 from _measure import alternating_medians, print_table, to_labels
 
 from vitseg.inference.operations import count_operations
-from vitseg.methods.model import SegmentationModel, segvit, segvit_cl
+from vitseg.methods.model import SegmentationModel
 from vitseg.methods.segvit import SegVitConfig
 from vitseg.methods.segvit_cl import SegVitClConfig
 
@@ -39,10 +39,10 @@ def model_of(sizes: list[int]) -> SegmentationModel:
     torch.manual_seed(0)
     if len(sizes) == 1:
         one = {"backbone": BACKBONE, "decoder": {"classifier": "presence"}}
-        return segvit.build(SegVitConfig.model_validate(one), CLASSES, (SIDE, SIDE)).eval()
+        return SegVitConfig.model_validate(one).build(CLASSES, (SIDE, SIDE)).eval()
     tasks = [{"num_classes": size} for size in sizes]
     config = SegVitClConfig.model_validate({"backbone": BACKBONE, "tasks": tasks})
-    return segvit_cl.build(config, CLASSES, (SIDE, SIDE)).eval()
+    return config.build(CLASSES, (SIDE, SIDE)).eval()
 
 
 @torch.no_grad()

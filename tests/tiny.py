@@ -16,7 +16,7 @@ from vitseg.checkpoint.model_dir import ModelRecord, save_model
 from vitseg.classes import ClassTable
 from vitseg.images.preprocess import Preprocessing
 from vitseg.inference.predictor import Predictor
-from vitseg.methods.model import SegmentationModel, segvit
+from vitseg.methods.model import SegmentationModel
 from vitseg.methods.segvit import SegVitConfig
 
 NAMES = ("sky", "road", "tree")
@@ -39,7 +39,7 @@ def make_model(num_classes: int = 3, seed: int = 0) -> SegmentationModel:
     """A SegViT whose labels differ from pixel to pixel, in evaluation mode."""
     config = SegVitConfig.model_validate(ARCHITECTURE)
     torch.manual_seed(seed)
-    model = segvit.build(config, num_classes, CROP)
+    model = config.build(num_classes, CROP)
     with torch.no_grad():
         for parameter in model.decoder.parameters():  # the published start gives nearly flat masks
             scale = 0.5 if parameter.ndim > 1 else 0.05

@@ -22,6 +22,24 @@ class CheckpointError(VitsegError):
     """A weight file or a model directory is missing, damaged or does not fit."""
 
 
+class InterruptedRunError(VitsegError):
+    """Ctrl-C or SIGTERM stopped a run, whose state is saved.
+
+    Attributes:
+        signal_number: Number of the signal.
+    """
+
+    def __init__(self, message: str, signal_number: int):
+        super().__init__(message)
+        self.signal_number = signal_number
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message that says something, else the error's name."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
 def first_names(names: Sequence[str], most: int = 3) -> str:
     """The first names, and how many more there are, for a message."""
     more = f" and {len(names) - most} more" if len(names) > most else ""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -31,3 +33,8 @@ def write_whole(path: Path, text: str) -> None:
     """Write a text file so that it appears whole or not at all; see `whole_file`."""
     with whole_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file, indented by two, so that it appears whole or not at all; see `whole_file`."""
+    write_whole(path, json.dumps(content, indent=2) + "\n")

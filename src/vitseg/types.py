@@ -7,12 +7,16 @@ grid. The parts meet at three types: a backbone gives `Features` (`features.py`)
 
 from __future__ import annotations
 
+from jaxtyping import Shaped
 from torch import Tensor
 
 Size = tuple[int, int]
 """(height, width)."""
 
+StateDict = dict[str, Tensor]
+"""Parameters and buffers by name; their shapes are the model's."""
 
-def spatial_size(x: Tensor) -> Size:
+
+def spatial_size(x: Shaped[Tensor, "... h w"]) -> Size:
     """(height, width) of the last two axes."""
     return x.shape[-2], x.shape[-1]

@@ -10,9 +10,11 @@ import timm
 import torch
 from timm.models.beit import Beit
 from torch import Tensor, nn
-from vitseg.backbones.protocol import PlainBlock
 
-from vitseg.backbones import BackboneConfig, PlainBackbone, PlainViT
+from vitseg.backbones import BackboneConfig, PlainViT
+from vitseg.backbones.blocks import ViTBlock
+from vitseg.backbones.families import family_of
+from vitseg.methods.method import Encoder
 
 FAMILIES = {
     "AugReg": "vit_tiny_patch16_224",
@@ -52,8 +54,11 @@ def _build_timm(name: str) -> nn.Module:
 
 
 def build(name: str, **options) -> PlainViT:
-    config = BackboneConfig(name=name, pretrained=False, taps=(0, DEPTH - 1), **options)
-    return PlainViT(build_timm(name), config).eval()
+    config = BackboneConfig(name=name, pretrained=False, **{"taps": (0, DEPTH - 1), **options})
+    vit = build_timm(name)
+    family = family_of(vit)
+    assert family is not None
+    return PlainViT(vit, family, config).eval()
 
 
 @pytest.fixture(scope="module", params=list(FAMILIES), ids=list(FAMILIES))
@@ -188,7 +193,8 @@ def test_prefix_tokens_can_be_dropped(name):
     )
 
 
-def test_the_protocol_is_met(name):
+def test_every_family_is_one_class_of_blocks_that_run_on_subsets(name):
     backbone = build(name)
-    assert isinstance(backbone, PlainBackbone)
-    assert all(isinstance(block, PlainBlock) for block in backbone.blocks)
+    assert isinstance(backbone, Encoder)
+    assert all(isinstance(block, ViTBlock) for block in backbone.blocks)
+    assert backbone.is_encoder

@@ -7,7 +7,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from vitseg.backbones.steps.exit_rules import PruningConfig, leaving_tokens, rank_within
+from vitseg.backbones.steps.exit_rules import PruningConfig, rank_within
 
 LENGTHS = (7, 1, 40, 12)
 
@@ -57,7 +57,7 @@ def by_hand(probs: Tensor, config: PruningConfig) -> list[bool]:
 def test_rules(fields, seed):
     config = PruningConfig(**fields)
     probs = random_probs(seed)
-    leaves, classes = leaving_tokens(probs, LENGTHS, config)
+    leaves, classes = config.build().leaves(probs, LENGTHS)
     assert leaves.tolist() == by_hand(probs, config)
     assert torch.equal(classes, probs.argmax(-1))
     stays = [part.sum().item() for part in (~leaves).split(LENGTHS)]
@@ -66,9 +66,9 @@ def test_rules(fields, seed):
 
 def test_no_token_at_the_threshold_itself_leaves():
     probs = torch.full((10, 2), 0.5)
-    assert not leaving_tokens(probs, (10,), PruningConfig(threshold=0.5))[0].any()
+    assert not PruningConfig(threshold=0.5).build().leaves(probs, (10,)).leaves.any()
     config = PruningConfig(threshold=0.49, keep_per_class=3)
-    assert leaving_tokens(probs, (10,), config)[0].tolist() == [False] * 3 + [True] * 7
+    assert config.build().leaves(probs, (10,)).leaves.tolist() == [False] * 3 + [True] * 7
 
 
 def test_ranks_of_equal_values_follow_their_order():

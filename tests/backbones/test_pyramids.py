@@ -13,11 +13,12 @@ from timm.models.resnet import BasicBlock, ResNet
 from timm.models.twins import Twins
 from torch import Tensor, nn
 
-from vitseg.backbones import Backbone, BackboneConfig, Pyramid, PyramidConfig, create_backbone
+from vitseg.backbones import BackboneConfig, Pyramid, PyramidConfig, create_backbone
 from vitseg.backbones.conv_pyramids import ResNetPyramid
 from vitseg.backbones.create import pretrained_mean_std
 from vitseg.backbones.twins import TwinsPyramid
 from vitseg.errors import CheckpointError, ConfigError
+from vitseg.methods.method import Encoder
 
 CHANNELS = {
     "resnet18c": (16, 32, 48, 64),
@@ -96,7 +97,7 @@ def test_maps_cover_the_padded_image(name, size):
     padded = tuple(-(-side // 32) * 32 for side in size)
     assert features.input_size == size
     assert features.padded_size == padded
-    assert isinstance(backbone, Backbone)
+    assert isinstance(backbone, Encoder)
     assert backbone.channels == CHANNELS[name]
     for level, feature_map in enumerate(features.maps):
         stride = 4 * 2**level

@@ -12,13 +12,14 @@ from timm.models.swin_transformer import PatchMerging, SwinTransformer
 from torch import Tensor
 
 from tests.golden.reference import load_golden
-from vitseg.backbones import Backbone, PyramidConfig, Swin, create_backbone
+from vitseg.backbones import PyramidConfig, Swin, create_backbone
 from vitseg.backbones.create import pretrained_mean_std
 from vitseg.backbones.pyramid_weights import load_swin_file
 from vitseg.backbones.swin import MASKED, shift_mask, to_windows
 from vitseg.checkpoint.swin_reference import convert_swin
 from vitseg.config import parse
 from vitseg.errors import CheckpointError, ConfigError
+from vitseg.methods.method import Encoder
 from vitseg.methods.segvit import SegVitConfig
 
 NAME = "swin_tiny_patch4_window7_224"
@@ -116,7 +117,7 @@ def test_stages_below_the_deepest_level_are_not_built():
     assert len(backbone.layers) == 3
     assert backbone.channels == (16, 64)
     assert list(backbone.norms) == ["0", "2"]
-    assert isinstance(backbone, Backbone)
+    assert isinstance(backbone, Encoder)
 
 
 def test_shift_mask_by_hand():

@@ -22,7 +22,7 @@ from vitseg.data.class_files import read_labels
 from vitseg.decoders.atm import AtmConfig
 from vitseg.errors import CheckpointError
 from vitseg.inference.config import InferenceConfig
-from vitseg.methods.model import SegmentationModel, segvit
+from vitseg.methods.model import SegmentationModel
 from vitseg.methods.segvit import SegVitConfig
 
 NUM_CLASSES, CROP = 5, 128
@@ -78,7 +78,7 @@ def source() -> SegmentationModel:
         ),
         decoder=AtmConfig(num_layers=2),
     )
-    model = segvit.build(config, NUM_CLASSES, (CROP, CROP))
+    model = config.build(NUM_CLASSES, (CROP, CROP))
     weights = {n: recipe_weight(n, list(v.shape)) for n, v in model.state_dict().items()}
     model.load_state_dict(weights)
     return model.eval()

@@ -151,11 +151,6 @@ def test_an_unknown_method_lists_the_known(folder):
     assert "'segvitt' is not a known method. Did you mean 'segvit'? Known: " in message
 
 
-def test_another_format_version_is_refused(folder):
-    edit_config(folder, format_version=2)
-    assert "format_version is 2: input should be 1" in refusal(folder)
-
-
 def test_an_unknown_field_is_refused(folder):
     edit_config(folder, licence="mine")
     assert "licence is not a field of ModelRecord. Did you mean license?" in refusal(folder)

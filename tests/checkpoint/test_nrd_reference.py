@@ -18,7 +18,7 @@ from vitseg.config import parse
 from vitseg.errors import CheckpointError
 from vitseg.inference.config import InferenceConfig
 from vitseg.methods.model import SegmentationModel
-from vitseg.methods.nrd import NrdConfig, build
+from vitseg.methods.nrd import NrdConfig
 
 NAMES = {
     "backbone.stem.0.weight": "backbone.conv1.0.weight",
@@ -69,7 +69,7 @@ def shapes_of_a_file(**changes: tuple[int, ...] | None) -> dict[str, Tensor]:
 def model_of(backbone: str, num_classes: int) -> SegmentationModel:
     sections = {"name": backbone, "pretrained": False, "levels": (0, 2, 3)}
     with torch.device("meta"):
-        return build(parse(NrdConfig, {"backbone": sections}), num_classes, (512, 512), False)
+        return parse(NrdConfig, {"backbone": sections}).build(num_classes, (512, 512), False)
 
 
 @pytest.mark.golden

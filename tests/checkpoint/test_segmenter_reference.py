@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from tests.golden.reference import recipe_weight
+from vitseg.checkpoint.architecture import HALF, IMAGENET
 from vitseg.checkpoint.convert import convert_checkpoint, read_checkpoint
 from vitseg.checkpoint.detect import recognise
 from vitseg.checkpoint.segmenter_reference import segmenter_architecture
-from vitseg.checkpoint.segvit_reference import HALF, IMAGENET
 from vitseg.classes import ClassTable
 from vitseg.config import parse
 from vitseg.errors import CheckpointError

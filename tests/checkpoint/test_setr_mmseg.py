@@ -144,7 +144,7 @@ def all_logits(model: SegmentationModel, images: Tensor) -> list[Tensor]:
     model.decoder.training = True  # of the decoder alone: the norms' statistics stay
     output = model(images)
     model.decoder.training = False
-    return [each.scores() for each in (output, *output.aux.values())]
+    return [each.scores() for each in (output, *output.extras.values())]
 
 
 @torch.inference_mode()

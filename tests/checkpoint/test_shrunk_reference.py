@@ -45,8 +45,8 @@ def published_shrunk(state: dict[str, Tensor]) -> dict[str, Tensor]:
     for name, value in state.items():
         if name == "decoder.upsample.query_embed":
             published["decode_head.q.weight"] = value
-        elif name.startswith("backbone.vit."):
-            published[published_name(name.replace(".vit.", ".", 1))] = value
+        elif name.startswith("backbone."):
+            published[published_name(name)] = value
         elif name.startswith("decoder.atm."):
             theirs = published_name(name.replace(".atm.", ".", 1))
             published[theirs.replace("decode_head.", "decode_head.atm.", 1)] = value

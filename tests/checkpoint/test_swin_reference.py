@@ -84,7 +84,7 @@ def toy(kind: str) -> SegmentationModel:
     net = SwinTransformer(embed_dim=16, num_classes=0, **shape)
     swin = Swin(net, PyramidConfig(name="toy", pretrained=False, levels=(0, 1, 2, 3)))
     if kind == "SeMask":
-        add_semantic_layers(swin, SemanticLayersConfig(), NUM_CLASSES)
+        add_semantic_layers(swin, SemanticLayersConfig(), NUM_CLASSES, name="toy", otherwise="")
     if kind == "Swin with UPerNet":
         config = UperNetDecoderConfig(embed_dim=12, auxiliary_dim=8)
         decoder = UperNetDecoder(swin.channels, NUM_CLASSES, config)

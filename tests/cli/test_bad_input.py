@@ -348,5 +348,5 @@ def test_convert_what_is_no_checkpoint(refused, tmp_path, kind):
 def test_demo_into_a_folder_that_is_not_empty(refused, data):
     before = content(data)
     line = refused("demo", "--out", data)
-    assert "exists and is not an empty folder" in line
+    assert f"--out {data} is not empty (classes.json, images, masks" in line
     assert content(data) == before

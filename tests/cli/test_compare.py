@@ -140,9 +140,9 @@ def test_a_run_that_was_stopped_goes_on(vitseg, recipes, data, tmp_path, monkeyp
     assert not (out / "compare.csv").exists()
     monkeypatch.undo()
 
-    kept = loop.load_state
+    kept = loop.SavedState
     resumed = []
-    monkeypatch.setattr(loop, "load_state", lambda *args: resumed.append(kept(*args)) or resumed[0])
+    monkeypatch.setattr(loop, "SavedState", lambda *args: resumed.append(kept(*args)) or resumed[0])
     assert vitseg(*command).code == 0
     assert len(resumed) == 1
     assert rows_of(out)[0]["miou"]

@@ -17,7 +17,6 @@ from vitseg.checkpoint.model_dir import read_record
 from vitseg.cli.convert import CLASS_TABLES, published_classes
 from vitseg.data.catalog import DATASETS
 from vitseg.decoders.atm import AtmConfig
-from vitseg.methods import segvit
 from vitseg.methods.segvit import SegVitConfig
 
 
@@ -28,7 +27,7 @@ def write_published(path: Path, num_classes: int, crop: int = 64) -> Path:
     )
     config = SegVitConfig(backbone=backbone, decoder=AtmConfig(num_layers=1))
     with torch.device("meta"):
-        names = segvit.build(config, num_classes, (crop, crop), load_pretrained=False).state_dict()
+        names = config.build(num_classes, (crop, crop), load_pretrained=False).state_dict()
     state = {published_name(n): recipe_weight(n, list(v.shape)) for n, v in names.items()}
     torch.save({"meta": {"epoch": 1}, "state_dict": state}, path)
     return path

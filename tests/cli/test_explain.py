@@ -7,11 +7,11 @@ from torch import nn
 
 from tests.tiny import ARCHITECTURE, CROP, content, make_record, photo
 from vitseg.checkpoint.model_dir import save_model
-from vitseg.inference.explain_exits import explain_exits
+from vitseg.explain.exits import read_exits
 from vitseg.inference.predictor import load
-from vitseg.methods import dtop, nrd
 from vitseg.methods.dtop import DtopConfig
 from vitseg.methods.nrd import NrdConfig
+from vitseg.methods.segvit import SegVitConfig
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_a_damaged_image_is_named_and_left_out(refused, vitseg, tmp_path, model,
 
 
 def test_a_model_without_stages_is_refused(refused, tmp_path, model, image, monkeypatch):
-    monkeypatch.setattr("vitseg.inference.explain.AtmDecoder", str)
+    monkeypatch.setattr(SegVitConfig, "explainer", None)
     line = refused("explain", model, image, "--out", tmp_path / "out")
     assert "explain shows the attention masks of SegViT models, Shrunk too" in line
     assert not (tmp_path / "out").exists()
@@ -121,7 +121,7 @@ def write_pruned(tmp_path):
             {"backbone": ARCHITECTURE["backbone"], "pruning": {"threshold": threshold}}
         )
         torch.manual_seed(0)
-        model = dtop.build(config, 3, CROP)
+        model = config.build(3, CROP)
         for head in (*model.decoder.exits, model.decoder.head):
             nn.init.normal_(head.stage.layers[-1].cross_attn.q.weight)
             nn.init.constant_(head.class_embed.bias[:1], 3)
@@ -139,7 +139,7 @@ def test_a_pruned_model_shows_where_tokens_left(vitseg, tmp_path, write_pruned, 
     assert "The model judges its tokens at every exit" in (out / "index.html").read_text()
     (sheet,) = out.glob("*.png")
     assert Image.open(sheet).width > 3 * 200
-    explanation = explain_exits(load(pruned, "cpu"), image)
+    explanation = read_exits(load(pruned, "cpu"), image)
     first, last = explanation.stages
     assert first.name == "exit behind block 1"
     assert 0 < first.alive_share < 1
@@ -166,7 +166,7 @@ def cells_model(tmp_path):
         {"backbone": backbone, "decoder": {"embed_dim": 8, "auxiliary_dim": 8, "dilations": None}}
     )
     torch.manual_seed(0)
-    model = nrd.build(config, 3, CROP)
+    model = config.build(3, CROP)
     record = make_record(method="nrd", architecture=config.model_dump(mode="json"))
     save_model(tmp_path / "nrd", model, record)
     return tmp_path / "nrd"

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.tiny import content, make_model, make_record, photo, write_dataset
 from vitseg.checkpoint.model_dir import load_model, read_record, save_model
-from vitseg.inference.explain_tasks import explain_tasks
+from vitseg.explain.tasks import read_tasks
 from vitseg.inference.predictor import load
 
 SHORT = ["training.iterations=2", "training.batch_size=2"]
@@ -95,7 +95,7 @@ def test_the_extended_model_predicts_evaluates_and_explains(vitseg, extended, tm
 
 def test_tasks_claim_every_pixel_once(extended, base):
     predictor, image = load(extended, "cpu"), photo(60, 90)
-    explanation = explain_tasks(predictor, image)
+    explanation = read_tasks(predictor, image)
     first, second = explanation.claims
     assert (first.claimed ^ second.claimed).all()
     assert first.share + second.share == pytest.approx(1)
@@ -197,13 +197,12 @@ def test_a_removed_class_is_never_predicted(vitseg, extended, tmp_path, names):
 
 
 def test_a_model_with_mixed_queries_loses_a_class(vitseg, tmp_path):
-    from vitseg.methods import segvit
     from vitseg.methods.segvit import SegVitConfig
 
     record = make_record(3)
     record.architecture["decoder"]["classifier"] = "classes"
     torch.manual_seed(0)
-    model = segvit.build(SegVitConfig.model_validate(record.architecture), 3, (64, 64)).eval()
+    model = SegVitConfig.model_validate(record.architecture).build(3, (64, 64)).eval()
     save_model(tmp_path / "base", model, record)
     assert (
         vitseg("classes", tmp_path / "base", "--remove", "road", "--out", tmp_path / "less").code
@@ -236,12 +235,11 @@ def test_bad_input_of_classes(refused, extended, tmp_path, options, words):
 
 
 def test_classes_of_other_methods_cannot_be_removed(refused, tmp_path):
-    from vitseg.methods import linear
     from vitseg.methods.linear import LinearProbeConfig
 
     backbone = {**make_record().architecture["backbone"], "taps": [3]}
     config = LinearProbeConfig.model_validate({"backbone": backbone})
     record = make_record(method="linear", architecture=config.model_dump(mode="json"))
-    save_model(tmp_path / "model", linear.build(config, 3, (64, 64)), record)
+    save_model(tmp_path / "model", config.build(3, (64, 64)), record)
     line = refused("classes", tmp_path / "model", "--remove", "tree", "--out", tmp_path / "out")
     assert "of method linear" in line

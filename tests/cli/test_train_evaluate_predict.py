@@ -16,7 +16,6 @@ from tests.checkpoint.test_convert import published_name
 from tests.tiny import COLORS, NAMES, content, photo, write_dataset, write_recipe
 from vitseg.backbones import BackboneConfig
 from vitseg.decoders.atm import AtmConfig
-from vitseg.methods import segvit
 from vitseg.methods.segvit import SegVitConfig
 
 
@@ -206,7 +205,7 @@ def test_convert_writes_a_model(vitseg, refused, tmp_path, root):
         name="vit_tiny_patch16_384", pretrained=False, taps=(5, 7, 11), prefix_tokens="drop"
     )
     config = SegVitConfig(backbone=backbone, decoder=AtmConfig(num_layers=1))
-    source = segvit.build(config, 3, (64, 64))
+    source = config.build(3, (64, 64))
     state = {published_name(name): value for name, value in source.state_dict().items()}
     torch.save({"state_dict": state}, tmp_path / "segvit.pth")
     command = ("convert", tmp_path / "segvit.pth", "--classes", root / "classes.json")

@@ -12,8 +12,8 @@ from PIL import Image
 import vitseg as package
 from tests.tiny import content, make_record
 from tests.tiny_dtop import write_dtop
+from vitseg.backbones.steps.exit import pruning_of, set_pruning
 from vitseg.checkpoint.model_dir import read_record, save_model
-from vitseg.methods import setr
 from vitseg.methods.setr import SetrConfig
 from vitseg.studies.tune import tune as tuning_module
 
@@ -65,7 +65,8 @@ def test_the_best_threshold_becomes_a_model(vitseg, trained, data, tmp_path, sec
     assert record.metrics["tuned"]["time_ratio"] == 0.7
 
     tuned, original = package.load(out, "cpu"), package.load(trained, "cpu")
-    original.model.pruning = original.model.pruning.model_copy(update={"threshold": 0.5})
+    vit = original.model.backbone
+    set_pruning(vit, pruning_of(vit).config.model_copy(update={"threshold": 0.5}))
     image = data / "images" / "val_0.png"
     assert (tuned(image).label_map == original(image).label_map).all()
 
@@ -146,7 +147,7 @@ def write_setr(path, **decoder):
     backbone = {"name": "test_vit", "pretrained": False, "taps": [1, 3]}
     config = SetrConfig.model_validate({"backbone": backbone, "decoder": decoder})
     record = make_record(method="setr", architecture=config.model_dump(mode="json"))
-    save_model(path, setr.build(config, 3, (64, 64)), record)
+    save_model(path, config.build(3, (64, 64)), record)
     return path
 
 
@@ -193,9 +194,12 @@ def test_mistakes_are_named_before_any_work(refused, trained, data, tmp_path, ar
 def test_a_folder_with_something_in_it_is_left_alone(refused, trained, data, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes.txt").write_text("mine")
-    for out in (tmp_path / "out", tmp_path / "out" / "notes.txt"):
+    for out, words in (
+        (tmp_path / "out", "is not empty (notes.txt): give another folder"),
+        (tmp_path / "out" / "notes.txt", "is a file: give a folder"),
+    ):
         line = refused("tune", trained, "--data", f"folder:{data}", "--out", out)
-        assert "is not an empty folder: give another" in line
+        assert f"--out {out} {words}" in line
     assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
 
 

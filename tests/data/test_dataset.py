@@ -12,6 +12,7 @@ from vitseg.data.augment import AugmentConfig, TrainTransform
 from vitseg.data.catalog import open_dataset, open_unchecked
 from vitseg.errors import ConfigError, DataError
 from vitseg.images import decode
+from vitseg.images.preprocess import Preprocessing
 from vitseg.training.sampler import TrainSamples
 
 
@@ -76,9 +77,9 @@ def test_training_reads_a_large_jpeg_at_a_reduced_size(tmp_path, monkeypatch):
         crop_size=(100, 125), base_size=(125, 100), scale_range=(1, 1), photometric_distortion=False,
         flip_probability=0,
     )  # fmt: skip
-    mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-    image, label_map = TrainSamples(dataset, TrainTransform(config, mean, std), 0)[0, 0]
+    plain = Preprocessing(mean=(0, 0, 0), std=(1 / 255,) * 3)
+    image, label_map = TrainSamples(dataset, TrainTransform(config, plain), 0)[0, 0]
     assert sizes == [(250, 200)]
-    whole, _ = TrainTransform(config, mean, std)(dataset[0], np.random.default_rng(0))
+    whole, _ = TrainTransform(config, plain)(dataset[0], np.random.default_rng(0))
     assert (image - whole).abs().max() <= 4
     assert label_map.tolist() == [[0] * 125] * 50 + [[1] * 125] * 50

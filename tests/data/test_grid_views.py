@@ -13,9 +13,10 @@ from vitseg.data.catalog import open_dataset
 from vitseg.data.grid_views import GridViews, GridViewsConfig, covering_windows
 from vitseg.errors import ConfigError
 from vitseg.images.geometry import Window
+from vitseg.images.preprocess import Preprocessing
 from vitseg.training.recipe import DataConfig
 
-MEAN = STD = (127.5,) * 3
+HALF = Preprocessing(mean=(0.5,) * 3, std=(0.5,) * 3)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (65, 64), (100, 201), (30, 300), (1, 1), (128, 192)])
@@ -38,7 +39,7 @@ def test_windows_are_evenly_spread():
 def views(tmp_path, **settings) -> GridViews:
     config = GridViewsConfig(views="grid", **{"crop_size": (48, 48), **settings})
     data = open_dataset(f"folder:{write_dataset(tmp_path / 'data')}", "train")
-    return GridViews(data, config, MEAN, STD)
+    return GridViews(data, config, HALF)
 
 
 def test_a_view_is_its_part_of_the_image(tmp_path):

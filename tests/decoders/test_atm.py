@@ -86,7 +86,8 @@ def test_maps_of_several_sizes_are_summed_at_the_finest():
     decoder = AtmDecoder((24, 24, 24), 5, AtmConfig(embed_dim=16, num_heads=2)).eval()
     output = decoder(features_of((8, 12), (4, 6), (2, 3)))
     assert output.mask_logits.shape == (2, 5, 8, 12)
-    assert all(stage.mask_logits.shape == (2, 5, 8, 12) for stage in output.aux.values())
+    assert all(stage.mask_logits.shape == (2, 5, 8, 12) for stage in output.stages)
+    assert output.extras == {}
 
 
 def test_the_deepest_map_comes_first():

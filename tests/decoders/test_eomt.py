@@ -80,12 +80,12 @@ def test_the_finished_model_needs_no_masks():
 def test_a_prediction_in_front_of_every_joint_block_in_training_only():
     model = build()
     trained = model.train()(images())
-    assert list(trained.aux) == ["block_0", "block_1"]
-    assert all(
-        early.mask_logits.shape == trained.mask_logits.shape for early in trained.aux.values()
-    )
+    assert [early.name for early in trained.stages] == ["block_0", "block_1"]
+    assert trained.extras == {}
+    assert all(early.mask_logits.shape == trained.mask_logits.shape for early in trained.stages)
     assert trained.num_classes == 5
-    assert model.eval()(images()).aux == {}
+    finished = model.eval()(images())
+    assert (finished.stages, finished.extras) == ((), {})
 
 
 @torch.inference_mode()

@@ -124,7 +124,7 @@ def test_the_result_is_four_times_enlarged(cell_side):
     features = features_of(cell_side=cell_side, cut=5)
     output = decoder_of(cell_side=cell_side)(features)
     assert output.mask_logits.shape == (2, 5, 2 * cell_side, 3 * cell_side)
-    assert output.aux == {}
+    assert (output.stages, output.extras) == ((), {})
     height, width = features.input_size
     larger = F.interpolate(output.mask_logits, scale_factor=4, mode="bilinear", align_corners=False)
     torch.testing.assert_close(output.scores(), larger[..., :height, :width])
@@ -166,10 +166,13 @@ def test_the_controller_can_be_reduced():
 
 def test_the_auxiliary_head_reads_the_second_deepest_level_in_training():
     decoder, features = decoder_of().train(), features_of()
-    aux = decoder(features).aux
-    assert spatial_size(aux["auxiliary"].mask_logits) == spatial_size(features.maps[1])
+    output = decoder(features)
+    extras = output.extras
+    assert output.stages == ()
+    assert spatial_size(extras["auxiliary"].mask_logits) == spatial_size(features.maps[1])
     without = decoder_of(changed(auxiliary_dim=None))
-    assert without.train()(features).aux == {}
+    output = without.train()(features)
+    assert (output.stages, output.extras) == ((), {})
 
 
 @pytest.mark.parametrize("num_classes", [1, 300])

@@ -13,6 +13,7 @@ from vitseg.decoders.fcn import FcnDecoder, FcnDecoderConfig
 from vitseg.decoders.pspnet import PspNetDecoder, PspNetDecoderConfig
 from vitseg.decoders.pyramid_decoder import PyramidDecoder
 from vitseg.errors import ConfigError
+from vitseg.outputs import ClassLogits
 from vitseg.types import spatial_size
 
 CASES = {
@@ -46,16 +47,19 @@ def decoder_of(
 def test_the_auxiliary_head_reads_the_second_deepest_level_in_training(case):
     decoder, features = decoder_of(case).train(), features_of()
     output = decoder(features)
-    assert (output.readout, output.class_logits, output.num_classes) == ("logits", None, 4)
-    assert list(output.aux) == ["auxiliary"]
-    assert spatial_size(output.aux["auxiliary"].mask_logits) == GRIDS[1]
-    assert output.aux["auxiliary"].readout == "logits"
-    total = output.mask_logits.sum() + output.aux["auxiliary"].mask_logits.sum()
+    assert (type(output), output.num_classes) == (ClassLogits, 4)
+    assert list(output.extras) == ["auxiliary"]
+    assert output.stages == ()
+    assert spatial_size(output.extras["auxiliary"].mask_logits) == GRIDS[1]
+    assert type(output.extras["auxiliary"]) is ClassLogits
+    total = output.mask_logits.sum() + output.extras["auxiliary"].mask_logits.sum()
     total.backward()
     assert all(parameter.grad is not None for parameter in decoder.parameters())
-    assert decoder.eval()(features).aux == {}
+    output = decoder.eval()(features)
+    assert (output.stages, output.extras) == ((), {})
     without = decoder_of(case, auxiliary_dim=None).train()
-    assert without(features).aux == {}
+    output = without(features)
+    assert (output.stages, output.extras) == ((), {})
     assert not any(name.startswith("auxiliary") for name in without.state_dict())
 
 

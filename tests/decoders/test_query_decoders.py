@@ -16,6 +16,7 @@ from vitseg.errors import ConfigError
 from vitseg.features import Features
 from vitseg.layers.feature_alignment import AlignedStep, FeatureAlignment
 from vitseg.layers.transformer_init import init_deformable
+from vitseg.outputs import ClassLogits, MixedMasks
 
 NUM_CLASSES, WIDTHS = 5, (16, 32, 64, 128)
 SMALL = {"embed_dim": 64, "num_queries": 7, "feedforward_dim": 32, "num_layers": 3}
@@ -91,8 +92,9 @@ def test_mask2former_is_the_librarys(monkeypatch):
     theirs, ours = model(torch.zeros(2, 3, 64, 96)), decoder(features)
     torch.testing.assert_close(ours.mask_logits, theirs.masks_queries_logits)
     torch.testing.assert_close(ours.class_logits, theirs.class_queries_logits)
-    assert list(ours.aux) == ["layer_0", "layer_1", "layer_2"]
-    for early, expected in zip(ours.aux.values(), theirs.auxiliary_logits, strict=True):
+    assert [early.name for early in ours.stages] == ["layer_0", "layer_1", "layer_2"]
+    assert ours.extras == {}
+    for early, expected in zip(ours.stages, theirs.auxiliary_logits, strict=True):
         torch.testing.assert_close(early.mask_logits, expected["masks_queries_logits"])
         torch.testing.assert_close(early.class_logits, expected["class_queries_logits"])
 
@@ -132,7 +134,8 @@ def test_maps_of_any_size(kind, size):
         assert output.mask_logits.shape == (1, 7, *features.maps[0].shape[2:])
         assert output.class_logits.shape == (1, 7, NUM_CLASSES + 1)
         assert output.mask_logits.isfinite().all()
-        assert bool(output.aux) == decoder.training
+        assert bool(output.stages) == decoder.training
+        assert output.extras == {}
 
 
 @pytest.mark.parametrize(
@@ -144,9 +147,10 @@ def test_maps_of_any_size(kind, size):
 )
 def test_every_layer_is_supervised(kind, names):
     output = decoder_of(kind).train()(features_of(32, 32))
-    assert list(output.aux) == names
-    for early in output.aux.values():
-        assert early.readout == "mixing"
+    assert [early.name for early in output.stages] == names
+    assert output.extras == {}
+    for early in output.stages:
+        assert type(early) is MixedMasks
         assert early.mask_logits.shape == output.mask_logits.shape
 
 
@@ -185,12 +189,12 @@ def test_nothing_is_left_uninitialised():
 def test_semantic_maps_go_up_with_aligned_corners():
     """A ramp from 0 to 1 over two cells is an even one over the image; a second stage adds its own."""
     ramp = torch.tensor([[[[0.0, 1.0], [0.0, 1.0]]]])
-    features = Features((ramp,), (7, 6), (8, 8), aux={"stage_0": ramp})
+    features = Features((ramp,), (7, 6), (8, 8), semantic=(ramp,))
     output = full_size_semantic(features)["semantic"]
     torch.testing.assert_close(output.mask_logits[0, 0], torch.linspace(0, 1, 8).expand(8, 8))
-    assert (output.readout, output.input_size, output.padded_size) == ("logits", (7, 6), (8, 8))
+    assert (type(output), output.input_size, output.padded_size) == (ClassLogits, (7, 6), (8, 8))
     deeper = torch.full((1, 1, 1, 1), 3.0)
-    both = Features((ramp,), (7, 6), (8, 8), aux={"stage_0": ramp, "stage_1": deeper})
+    both = Features((ramp,), (7, 6), (8, 8), semantic=(ramp, deeper))
     total = full_size_semantic(both)["semantic"].mask_logits
     torch.testing.assert_close(total, output.mask_logits + 3)
     assert full_size_semantic(Features((ramp,), (7, 6), (8, 8))) == {}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitseg.decoders.atm import AtmConfig, AtmDecoder
 from vitseg.decoders.query_upsampling import (
@@ -13,8 +15,11 @@ from vitseg.decoders.query_upsampling import (
     ShrunkDecoder,
 )
 from vitseg.errors import ConfigError
-from vitseg.features import Features
+from vitseg.features import Features, GridCover
 from vitseg.layers.ragged import RaggedTokens
+from vitseg.methods.model import SegmentationModel
+from vitseg.methods.shrunk import ShrunkConfig
+from vitseg.outputs import ClassLogits
 
 ATM = AtmConfig(
     embed_dim=8, num_heads=2, dropout=0, supervise="layers", projection="none", num_layers=2
@@ -95,8 +100,16 @@ def test_cross_attention_starts_as_a_packed_projection_does():
 def test_naive_masks_lie_on_the_cells_that_were_kept():
     """On an odd grid the last cell of the half grid reaches a patch beyond the padded image."""
     decoder = ShrunkDecoder(None, AtmDecoder((12,), 3, AtmConfig(embed_dim=8, num_heads=2))).eval()
-    features = features_of((5, 3))
+    features = replace(features_of((5, 3)), cover=GridCover((3, 2), (96, 64)))
     output = decoder(features)
+    assert output.mask_logits.shape[-2:] == (3, 2)
+    assert output.padded_size == (96, 64)
+    assert output.scores().shape == (2, 3, 80, 48)
+    backbone = {"name": "test_vit", "pretrained": False, "taps": [5]}
+    decoder = {"embed_dim": 64, "projection": "none", "supervise": "layers"}
+    raw = {"backbone": backbone, "shrink": {"block": 2}, "upsample": None, "decoder": decoder}
+    model = ShrunkConfig.model_validate(raw).build(3, (64, 64)).eval()
+    output = model(torch.randn(2, 3, 80, 48))
     assert output.mask_logits.shape[-2:] == (3, 2)
     assert output.padded_size == (96, 64)
     assert output.scores().shape == (2, 3, 80, 48)
@@ -104,14 +117,19 @@ def test_naive_masks_lie_on_the_cells_that_were_kept():
 
 @torch.inference_mode()
 def test_edge_logits_come_along():
+    """Whatever a backbone is trained by goes past the decoder to the model's output."""
+
+    class Backbone(nn.Module):
+        def forward(self, images: Tensor) -> Features:
+            return replace(plain, extras={"edges": edges})
+
     decoder = ShrunkDecoder(build(), AtmDecoder((8,), 3, ATM)).eval()
     plain = features_of((4, 6))
-    edges = torch.randn(2, 2, 4, 6)
-    features = Features(plain.maps, plain.input_size, plain.padded_size, aux={"edges": edges})
-    output = decoder(features)
-    assert output.aux.keys() == {"0", "edges"}
-    assert output.aux["edges"].readout == "logits"
-    assert output.aux["edges"].mask_logits is edges
+    edges = ClassLogits(torch.randn(2, 2, 4, 6), *plain.sizes)
+    output = SegmentationModel(Backbone(), decoder)(torch.zeros(2, 3, *plain.input_size))
+    assert [stage.name for stage in output.stages] == ["0"]
+    assert output.extras.keys() == {"edges"}
+    assert output.extras["edges"] is edges
 
 
 def test_features_of_another_width_need_a_projection():

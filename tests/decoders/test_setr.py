@@ -112,20 +112,22 @@ def test_auxiliary_heads_run_in_training_only(decoder, side):
     model = tiny(**decoder)
     images = torch.randn(2, 3, 64, 64)
     output = model.train()(images)
-    assert list(output.aux) == [f"block_{block}" for block in decoder.get("auxiliary", ())]
+    assert list(output.extras) == [f"block_{block}" for block in decoder.get("auxiliary", ())]
+    assert output.stages == ()
     assert output.mask_logits.shape == (2, 4, side, side)
-    assert all(aux.num_classes == 4 for aux in output.aux.values())
-    assert model.eval()(images).aux == {}
+    assert all(extra.num_classes == 4 for extra in output.extras.values())
+    output = model.eval()(images)
+    assert (output.stages, output.extras) == ((), {})
 
 
 def test_auxiliary_heads_read_their_own_blocks():
     """Of MLA in any order: the neck's map of block 1 holds all deeper taps, that of block 5 itself alone."""
     model = tiny(kind="mla", auxiliary=(5, 1)).train()
     images = torch.randn(2, 3, 64, 64)
-    deep, shallow = model(images).aux.values()
+    deep, shallow = model(images).extras.values()
     with torch.no_grad():
         model.backbone.norms[0].bias += torch.randn(64)
-    changed_deep, changed_shallow = model(images).aux.values()
+    changed_deep, changed_shallow = model(images).extras.values()
     torch.testing.assert_close(deep.mask_logits, changed_deep.mask_logits)
     assert not torch.allclose(shallow.mask_logits, changed_shallow.mask_logits)
 

@@ -80,16 +80,19 @@ def test_the_decoder_is_the_papers():
     expected = F.conv2d(fused, state["classifier.weight"], state["classifier.bias"])
     output = decoder(features)
     torch.testing.assert_close(output.mask_logits, expected)
-    assert output.aux == {}
+    assert (output.stages, output.extras) == ((), {})
 
 
 def test_the_auxiliary_head_reads_the_second_deepest_level_in_training():
     decoder, features = decoder_of().train(), features_of()
-    aux = decoder(features).aux
-    assert list(aux) == ["auxiliary"]
-    assert spatial_size(aux["auxiliary"].mask_logits) == GRIDS[2]
+    output = decoder(features)
+    extras = output.extras
+    assert output.stages == ()
+    assert list(extras) == ["auxiliary"]
+    assert spatial_size(extras["auxiliary"].mask_logits) == GRIDS[2]
     without = decoder_of(CONFIG.model_copy(update={"auxiliary_dim": None})).train()
-    assert without(features).aux == {}
+    output = without(features)
+    assert (output.stages, output.extras) == ((), {})
     assert not any(name.startswith("auxiliary") for name in without.state_dict())
 
 

@@ -10,7 +10,6 @@ import pytest
 from tests.docs.test_recipes import FILES, RECIPES, build_without_weights, name_of
 from vitseg.data.official.tables import read_table
 from vitseg.errors import ConfigError
-from vitseg.methods import METHODS
 from vitseg.studies.continual.approaches import APPROACHES
 from vitseg.studies.continual.recipe import load_continual, parse_continual
 from vitseg.studies.continual.splits import make_steps
@@ -42,7 +41,7 @@ def test_a_recipe_is_named_after_its_method_backbone_and_split(path):
     assert match, path.name
     recipe = load_continual(path)
     assert match[1] == recipe.first.method
-    assert METHODS[match[1]].backbone(recipe.first.model).name.startswith(match[2])
+    assert recipe.first.model.backbone.name.startswith(match[2])
     assert match[4].replace("_", "-") == recipe.continual.split
 
 

@@ -8,12 +8,15 @@ import torch
 
 from tests.golden.reference import Golden, load_golden
 from tests.golden.toy_vit import our_labels, toy_vit
+from tests.tiny_dtop import exit_map
 from vitseg.backbones.steps.exit_rules import PruningConfig
 from vitseg.checkpoint.dtop_reference import convert_dtop
 from vitseg.decoders.token_heads import TokenHeadsConfig
 from vitseg.inference.modes import slide
 from vitseg.inference.scores import full_scores, label_map, resized
-from vitseg.methods.dtop import DtopConfig, DtopLoss, DtopModel, with_heads
+from vitseg.layers.ragged import RaggedTokens
+from vitseg.methods.dtop import DtopConfig
+from vitseg.methods.model import SegmentationModel
 
 pytestmark = pytest.mark.golden
 
@@ -36,27 +39,36 @@ def config() -> DtopConfig:
 
 
 @pytest.fixture(scope="module")
-def model(golden, config) -> DtopModel:
+def model(golden, config) -> SegmentationModel:
     """The reference's toy model, loaded through the importer."""
-    model = with_heads(toy_vit((1, 3, 5), 256), config, 10)
+    model = config.build_on(toy_vit((1, 3, 5), 256), 10, (256, 256))
     model.load_state_dict(convert_dtop(golden.state_dict()))
     return model
 
 
 @torch.no_grad()
 def test_every_stage(golden, model):
-    output, stages = model.eval()._run(golden["img"])
-    outputs = [*output.aux.values(), output]
+    stages: list[RaggedTokens] = []
+    heads = [*model.decoder.exits, model.decoder.head]
+    hooks = [
+        head.register_forward_pre_hook(lambda _, args: stages.append(args[0])) for head in heads
+    ]
+    try:
+        output = model.eval()(golden["img"])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    outputs = [*output.stages, output]
     assert len(stages) == len(outputs) == 3
     for number, (alive, stage) in enumerate(zip(stages, outputs, strict=True)):
         prefix = f"stages/{number}/"
         before = golden[prefix + "batch_idx_before"].bool()
-        rows = alive.tokens.rows(CELLS)
+        rows = alive.rows(CELLS)
         is_alive = torch.zeros(2 * CELLS, dtype=torch.bool)
         is_alive[rows] = True
         torch.testing.assert_close(is_alive.view(2, CELLS), ~before)
         tokens = golden[prefix + "x_in"].flatten(0, 1)[rows]
-        torch.testing.assert_close(alive.tokens.tokens, tokens, **TOLERANCE)
+        torch.testing.assert_close(alive.tokens, tokens, **TOLERANCE)
         canvas = stage.mask_logits.flatten(2)
         torch.testing.assert_close(canvas, golden[prefix + "canvas"], **TOLERANCE)
         logits = golden[prefix + "pred_logits"]
@@ -67,7 +79,7 @@ def test_every_stage(golden, model):
 
 @torch.no_grad()
 def test_where_tokens_left(golden, model):
-    exits = model.eval().exit_map(golden["img"]).flatten(1)
+    exits = exit_map(model.eval(), golden["img"]).flatten(1)
     for number in (0, 1):
         left = golden[f"stages/{number}/batch_idx_after"].bool()
         torch.testing.assert_close(exits <= number, left)
@@ -76,7 +88,7 @@ def test_where_tokens_left(golden, model):
 
 
 def test_prediction_and_losses(golden, model, config):
-    terms = DtopLoss(config)(model.train()(golden["img"]), our_labels(golden["labels"]))
+    terms = config.criterion()(model.train()(golden["img"]), our_labels(golden["labels"]))
     heads = {"": "decode.", "_exit_1": "aux_0.", "_exit_3": "aux_1."}
     expected = {
         name + suffix: golden[f"losses/{head}{name}"]

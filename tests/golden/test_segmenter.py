@@ -11,12 +11,14 @@ from timm.models.vision_transformer import VisionTransformer
 
 from tests.golden.reference import Golden, load_golden
 from vitseg.backbones import BackboneConfig, PlainViT
+from vitseg.backbones.families.vision_transformer import VISION_TRANSFORMER
 from vitseg.checkpoint.segmenter_reference import NORM_EPS, convert_segmenter
 from vitseg.decoders.segmenter import SegmenterDecoderConfig
 from vitseg.inference.config import InferenceConfig
 from vitseg.inference.modes import image_scores
 from vitseg.inference.scores import full_scores, labels_and_confidence
-from vitseg.methods.model import SegmentationModel, segmenter
+from vitseg.methods.model import SegmentationModel
+from vitseg.methods.segmenter import SegmenterConfig
 
 pytestmark = pytest.mark.golden
 
@@ -54,7 +56,9 @@ def import_model(golden: Golden, norm_eps: float | None) -> SegmentationModel:
         norm_eps=norm_eps,
     )
     decoder = SegmenterDecoderConfig(num_heads=HEADS)
-    model = segmenter.with_decoder(PlainViT(vit, config), decoder, NUM_CLASSES)
+    segmenter = SegmenterConfig(backbone=config, decoder=decoder)
+    backbone = PlainViT(vit, VISION_TRANSFORMER, config)
+    model = segmenter.build_on(backbone, NUM_CLASSES, (CROP, CROP))
     model.load_state_dict(convert_segmenter(golden.state_dict()))
     return model.eval()
 

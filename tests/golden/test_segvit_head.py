@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from tests.golden.reference import Golden, load_golden
-from vitseg.outputs import MixedMasks, SegOutput
-from vitseg.checkpoint.segvit_reference import segvit_name
+from vitseg.checkpoint.segvit_names import segvit_name
 from vitseg.classes import IGNORE_INDEX
 from vitseg.decoders.atm import AtmConfig, AtmDecoder
-from vitseg.losses.atm import AtmLoss, AtmLossConfig
 from vitseg.features import Features
+from vitseg.losses.atm import AtmLoss, AtmLossConfig
+from vitseg.outputs import MixedMasks
 
 pytestmark = pytest.mark.golden
 
@@ -76,8 +76,9 @@ def test_head_computes_the_reference_function(shared, name, config):
 
     torch.testing.assert_close(output.class_logits, golden["train_out/pred_logits"], **TOLERANCE)
     aux = golden.group("train_out/aux_outputs")
-    assert len(output.aux) == len(aux) // 2
-    for stage, value in output.aux.items():
+    assert len(output.stages) == len(aux) // 2
+    for value in output.stages:
+        stage = value.name
         torch.testing.assert_close(value.class_logits, aux[f"{stage}/pred_logits"], **TOLERANCE)
         torch.testing.assert_close(value.mask_logits, aux[f"{stage}/pred_masks"], **TOLERANCE)
     for out, key in ((output, "train_out/pred[::3,::3]"), (evaluated, "eval_pred[::3,::3]")):
@@ -101,13 +102,13 @@ def test_head_computes_the_reference_function(shared, name, config):
 def test_loss_alone(shared, case):
     golden = load_golden(shared, "segvit_loss_only")
 
-    def stage(prefix: str, aux=None) -> SegOutput:
+    def stage(prefix: str, **fields) -> MixedMasks:
         masks, logits = golden[f"{prefix}/pred_masks"], golden[f"{prefix}/pred_logits"]
-        return MixedMasks(masks, (48, 48), (48, 48), class_logits=logits, aux or {})
+        return MixedMasks(masks, (48, 48), (48, 48), class_logits=logits, **fields)
 
-    aux = {index: stage(f"outputs/aux_outputs/{index}") for index in ("0", "1")}
+    stages = tuple(stage(f"outputs/aux_outputs/{index}", name=index) for index in ("0", "1"))
     labels = our_labels(golden[f"cases/{case}/0"])
-    terms = AtmLoss(AtmLossConfig())(stage("outputs", aux), labels)
+    terms = AtmLoss(AtmLossConfig())(stage("outputs", stages=stages), labels)
     expected = golden.group(f"cases/{case}/1")
     assert set(terms) == set(expected)
     for term, value in expected.items():

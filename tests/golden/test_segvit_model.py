@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from tests.golden.reference import Golden, load_golden
 from tests.golden.toy_vit import our_labels, toy_vit
 from vitseg.backbones import BackboneConfig
-from vitseg.checkpoint.segvit_reference import convert_segvit, segvit_name
+from vitseg.checkpoint.segvit_names import segvit_name
+from vitseg.checkpoint.segvit_reference import convert_segvit
 from vitseg.classes import IGNORE_INDEX
 from vitseg.decoders.atm import AtmConfig, AtmDecoder
 from vitseg.inference.config import InferenceConfig
@@ -21,7 +22,7 @@ from vitseg.inference.modes import image_scores, slide
 from vitseg.inference.scores import full_scores, label_map, resized
 from vitseg.layers.grid import resample_grid
 from vitseg.losses.atm import AtmLoss, AtmLossConfig
-from vitseg.methods.model import SegmentationModel, segvit
+from vitseg.methods.model import SegmentationModel
 from vitseg.methods.segvit import SegVitConfig
 from vitseg.metrics.confusion import ConfusionMatrix
 from vitseg.training.optimizer import OptimizerConfig, parameter_groups, rates
@@ -129,13 +130,13 @@ def test_parameter_groups(shared):
         )
     )
     with torch.device("meta"):
-        model = segvit.build(config, 150, (384, 384))
+        model = config.build(150, (384, 384))
     optimizer = OptimizerConfig(lr=2e-5, weight_decay=0.01)
     groups = parameter_groups(model, optimizer)
     ours = {name: (g["lr"], g["weight_decay"]) for g in groups for name in g["names"]}
     # Dropped before block 0, the class token gets no gradient and is not optimised; its rule is the backbone's.
     assert "backbone.cls_token" not in ours
-    ours["backbone.cls_token"] = rates("backbone.cls_token", False, optimizer)
+    ours["backbone.cls_token"] = rates("backbone.cls_token", False, optimizer, model.fresh_parts)
     expected = {}
     for line in (shared / "golden/segvit_paramgroups_vitl_ade20k.txt").read_text().splitlines():
         name, lr, decay = line.split("\t")
@@ -187,7 +188,7 @@ def test_full_parameter_list_imports(shared):
         )
     )
     with torch.device("meta"):
-        model = segvit.build(config, 150, (512, 512))
+        model = config.build(150, (512, 512))
     ours = model.state_dict()
     reference = {}
     header, *lines = (shared / "golden/keys_segvit_vitb_ade20k.txt").read_text().splitlines()

@@ -31,7 +31,7 @@ def toy_model(golden: Golden) -> SegmentationModel:
     config = PyramidConfig(name="toy", pretrained=False, levels=(0, 1, 2, 3))
     swin = Swin(net, config)
     if "semantic_maps/0" in golden.tensors:
-        add_semantic_layers(swin, SemanticLayersConfig(), NUM_CLASSES)
+        add_semantic_layers(swin, SemanticLayersConfig(), NUM_CLASSES, name="toy", otherwise="")
     decoder = SemanticFpnDecoder(swin.channels, NUM_CLASSES, SemanticFpnConfig())
     model = SegmentationModel(swin, decoder)
     state = golden.state_dict()
@@ -54,11 +54,12 @@ def test_features_and_logits(case):
     for ours, reference in zip(features.maps[1:], references, strict=True):
         torch.testing.assert_close(ours, reference, atol=1e-4, rtol=1e-4)
     for ours, reference in zip(
-        features.aux.values(), golden.group("semantic_maps").values(), strict=True
+        features.semantic, golden.group("semantic_maps").values(), strict=True
     ):
         torch.testing.assert_close(ours, reference, atol=1e-4, rtol=1e-4)
     output = model(golden["input"])
-    assert output.aux == {}
+    assert output.stages == ()
+    assert output.extras == {}
     torch.testing.assert_close(output.mask_logits, golden["head_seg"], atol=1e-4, rtol=1e-4)
     scores = output.scores()
     assert (scores.argmax(1) == golden["argmax"]).float().mean() > 0.9999
@@ -77,9 +78,9 @@ def test_losses(case):
     labels = golden["label"][:, 0].masked_fill(golden["label"][:, 0] == 255, IGNORE_INDEX)
     terms = PixelLoss(PixelLossConfig())(output, labels)
     losses = {name: value.item() for name, value in golden.group("eval_mode_losses").items()}
-    if "semantic" in output.aux:
+    if "semantic" in output.extras:
         reference = golden["head_cate"]
-        ours = output.aux["semantic"].mask_logits
+        ours = output.extras["semantic"].mask_logits
         torch.testing.assert_close(ours, reference, atol=1e-4, rtol=1e-4)
         assert terms["loss_pixel"].item() == pytest.approx(losses["decode.loss_ce"], abs=2e-5)
         found = terms["loss_pixel_semantic"].item()

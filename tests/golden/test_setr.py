@@ -35,7 +35,8 @@ def test_features_and_logits(case):
     for ours, reference in zip(maps, features, strict=True):
         assert_close(ours, reference)
     output = model(golden["input"])
-    assert output.aux == {}
+    assert output.stages == ()
+    assert output.extras == {}
     assert_close(output.scores(), golden["logits"])
     if "head_out" in golden.tensors:
         assert_close(output.mask_logits, golden["head_out"])
@@ -50,8 +51,8 @@ def test_auxiliary_logits(case):
         output = model(golden["input"])
     finally:
         model.decoder.training = False
-    assert list(output.aux) == [f"block_{block}" for block in model.decoder.config.auxiliary]
-    for ours, reference in zip(output.aux.values(), references, strict=True):
+    assert list(output.extras) == [f"block_{block}" for block in model.decoder.config.auxiliary]
+    for ours, reference in zip(output.extras.values(), references, strict=True):
         assert_close(ours.scores(), reference)
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from vitseg.backbones.shrunk import ShrinkConfig, ShrunkViT
 
 from tests.golden.reference import Golden, load_golden
 from tests.golden.toy_vit import our_labels, toy_vit
+from vitseg.backbones.steps.shrink import ShrinkConfig, add_shrinking
 from vitseg.checkpoint.shrunk_reference import convert_shrunk
 from vitseg.decoders.atm import AtmConfig, AtmDecoder
 from vitseg.decoders.query_upsampling import QueryUpsampling, QueryUpsamplingConfig, ShrunkDecoder
@@ -59,7 +59,9 @@ def test_head(shared):
     )
     features = Features(maps, (128, 128), (128, 128))
     output = decoder.train()(features)
-    for stage, name in ((output.aux["0"], "0"), (output.aux["1"], "1")):
+    first, second = output.stages
+    for stage, name in ((first, "0"), (second, "1")):
+        assert stage.name == name
         expected = golden.group(f"train_out/aux_outputs/{name}")
         torch.testing.assert_close(stage.class_logits, expected["pred_logits"], **TOLERANCE)
         torch.testing.assert_close(stage.mask_logits, expected["pred_masks"], **TOLERANCE)
@@ -80,7 +82,8 @@ def golden(shared) -> Golden:
 @pytest.fixture(scope="module")
 def model(golden) -> SegmentationModel:
     """The reference's toy model, loaded through the importer."""
-    backbone = ShrunkViT(toy_vit((5,)), ShrinkConfig(block=2))
+    backbone = toy_vit((5,))
+    add_shrinking(backbone, ShrinkConfig(block=2))
     model = SegmentationModel(backbone, build_decoder(64, 32))
     model.load_state_dict(convert_shrunk(golden.state_dict()))
     return model

@@ -8,11 +8,12 @@ from timm.models.vision_transformer import VisionTransformer
 
 from tests.golden.reference import Golden
 from vitseg.backbones import BackboneConfig, PlainViT
+from vitseg.backbones.families.vision_transformer import VISION_TRANSFORMER
 from vitseg.checkpoint.setr_mmseg import convert_setr_mmseg
 from vitseg.checkpoint.setr_reference import convert_setr
 from vitseg.decoders.setr import SetrHeadConfig
 from vitseg.methods.model import SegmentationModel
-from vitseg.methods.setr import with_head
+from vitseg.methods.setr import SetrConfig
 
 NUM_CLASSES = 7
 CASES = {
@@ -37,11 +38,13 @@ def tiny_vit(prefix_tokens: Literal["keep", "drop"]) -> PlainViT:
         prefix_tokens=prefix_tokens,
         pos_embed_interpolation="bilinear",
     )
-    return PlainViT(vit, config)
+    return PlainViT(vit, VISION_TRANSFORMER, config)
 
 
 def tiny_setr(golden: Golden, config: SetrHeadConfig) -> SegmentationModel:
-    model = with_head(tiny_vit("drop" if config.kind == "mla" else "keep"), config, NUM_CLASSES)
+    vit = tiny_vit("drop" if config.kind == "mla" else "keep")
+    setr = SetrConfig(backbone=vit.config, decoder=config)
+    model = setr.build_on(vit, NUM_CLASSES, (64, 64))
     state = golden.state_dict()
     is_mmseg = "backbone.layers.0.ln1.weight" in state
     model.load_state_dict((convert_setr_mmseg if is_mmseg else convert_setr)(state))

@@ -7,6 +7,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from vitseg.backbones import BackboneConfig, PlainViT
+from vitseg.backbones.families.vision_transformer import VISION_TRANSFORMER
 from vitseg.classes import IGNORE_INDEX
 
 
@@ -27,7 +28,7 @@ def toy_vit(taps: tuple[int, ...], image_size: int = 128) -> PlainViT:
         pos_embed_interpolation="bicubic",
         pretrained=False,
     )
-    return PlainViT(vit, config)
+    return PlainViT(vit, VISION_TRANSFORMER, config)
 
 
 def our_labels(labels: Tensor) -> Tensor:

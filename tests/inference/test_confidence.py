@@ -23,7 +23,7 @@ from vitseg.inference.scores import (
     labels_and_confidence,
     resized,
 )
-from vitseg.outputs import ClassLogits, SegOutput
+from vitseg.outputs import ClassLogits, MixedMasks, PresenceMasks, SegOutput
 from vitseg.types import spatial_size
 
 
@@ -33,11 +33,11 @@ def logits_of_pixels(image: torch.Tensor) -> SegOutput:
     return ClassLogits(image, size, size)
 
 
-@pytest.mark.parametrize("readout", ["mixing", "presence"])
+@pytest.mark.parametrize("reading", [MixedMasks, PresenceMasks])
 @pytest.mark.parametrize("target", [None, (101, 23)])
 @pytest.mark.parametrize("rows_per_strip", [1, 7, 1000])
-def test_confidence_is_the_share_of_the_best_score(monkeypatch, readout, target, rows_per_strip):
-    source: ScoreMap = OutputScores(make_output(5, readout))
+def test_confidence_is_the_share_of_the_best_score(monkeypatch, reading, target, rows_per_strip):
+    source: ScoreMap = OutputScores(make_output(5, reading))
     source = source if target is None else resized(source, target)
     monkeypatch.setattr(module, "STRIP_ELEMENTS", rows_per_strip * 5 * source.size[1])
     labels, confidence = labels_and_confidence(source)
@@ -58,7 +58,7 @@ def test_a_distribution_stays_as_it_is():
 @pytest.mark.parametrize("rows_per_strip", [1, 7, 1000])
 def test_class_logits_go_through_a_softmax(monkeypatch, rows_per_strip):
     """Also resized, averaged over windows, or without some classes; the softmax comes last."""
-    output = make_output(5, "logits")
+    output = make_output(5, ClassLogits)
     classes = ClassTable.from_names(list("abcde"))
     monkeypatch.setattr(module, "STRIP_ELEMENTS", rows_per_strip * 5 * 51)
     sources: list[ScoreMap] = [
@@ -111,17 +111,17 @@ def test_one_value_that_is_no_number_is_found(monkeypatch, run, value):
 
 
 @pytest.mark.parametrize(
-    ("readout", "part"),
+    ("reading", "part"),
     [
-        ("mixing", "mask_logits"),
-        ("mixing", "class_logits"),
-        ("presence", "mask_logits"),
-        ("presence", "class_logits"),
-        ("logits", "mask_logits"),
+        (MixedMasks, "mask_logits"),
+        (MixedMasks, "class_logits"),
+        (PresenceMasks, "mask_logits"),
+        (PresenceMasks, "class_logits"),
+        (ClassLogits, "mask_logits"),
     ],
 )
-def test_damaged_logits_are_found(readout, part):
-    output = make_output(3, readout)
+def test_damaged_logits_are_found(reading, part):
+    output = make_output(3, reading)
     getattr(output, part)[0, 1, 0] = float("nan")
     with pytest.raises(VitsegError, match="weights are damaged"):
         label_map(OutputScores(output))

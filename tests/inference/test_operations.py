@@ -32,7 +32,7 @@ class ReadOut(nn.Module):
 
     def forward(self, images):
         output = self.model(images)
-        return output.scores(), [stage.class_logits for stage in output.aux.values()]
+        return output.scores(), [stage.class_logits for stage in output.stages]
 
 
 def plain_attention(q, k, v, attn_mask=None, dropout_p=0.0, scale=None):

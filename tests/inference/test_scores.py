@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -16,26 +18,32 @@ from vitseg.inference.scores import (
     full_scores,
     label_map,
     resized,
-    upsample_rows,
 )
-from vitseg.outputs import SegOutput
+from vitseg.layers.resize import resize_rows
+from vitseg.outputs import (
+    CellPresence,
+    ClassLogits,
+    MixedMasks,
+    PresenceMasks,
+    QueryMasks,
+    SegOutput,
+)
 
-READOUTS: list[Readout] = ["mixing", "presence", "logits"]
+READINGS = [MixedMasks, PresenceMasks, CellPresence, ClassLogits]
 
 
-def make_output(num_classes: int, readout: Readout, size=(37, 51), grid=(3, 4)) -> SegOutput:
+def make_output(
+    num_classes: int, reading: type[SegOutput], size=(37, 51), grid=(3, 4)
+) -> SegOutput:
     """Random masks over a grid of 16-pixel patches, of which the image covers a part."""
     generator = torch.Generator().manual_seed(num_classes)
     masks = 2 * torch.randn(1, num_classes, *grid, generator=generator)
-    num_logits = 2 if readout == "presence" else num_classes + 1
+    sizes = size, (16 * grid[0], 16 * grid[1])
+    if reading is ClassLogits:
+        return ClassLogits(masks, *sizes)
+    num_logits = num_classes + 1 if reading is MixedMasks else 2
     class_logits = torch.randn(1, num_classes, num_logits, generator=generator)
-    return SegOutput(
-        mask_logits=masks,
-        class_logits=None if readout == "logits" else class_logits,
-        readout=readout,
-        input_size=size,
-        padded_size=(16 * grid[0], 16 * grid[1]),
-    )
+    return reading(masks, *sizes, class_logits=class_logits)
 
 
 def resize(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
@@ -49,14 +57,14 @@ def assert_is_argmax(labels: np.ndarray, scores: torch.Tensor) -> None:
     assert (scores.max(0).values - chosen).max() <= 1e-6
 
 
-@pytest.mark.parametrize("readout", READOUTS)
+@pytest.mark.parametrize("reading", READINGS)
 @pytest.mark.parametrize("num_classes", [1, 2, 5, 40])
 @pytest.mark.parametrize("size", [(37, 51), (48, 64), (33, 49)])
 @pytest.mark.parametrize("target", [None, (19, 77), (101, 23), (37, 51)])
 def test_labels_taken_in_strips_are_the_best_scores(
-    monkeypatch, readout, num_classes, size, target
+    monkeypatch, reading, num_classes, size, target
 ):
-    source: ScoreMap = OutputScores(make_output(num_classes, readout, size))
+    source: ScoreMap = OutputScores(make_output(num_classes, reading, size))
     source = source if target is None else resized(source, target)
     whole = full_scores(source)
     for rows_per_strip in (1, 7, 1000):
@@ -66,31 +74,30 @@ def test_labels_taken_in_strips_are_the_best_scores(
 
 def test_rows_wider_than_a_strip_go_one_by_one(monkeypatch):
     monkeypatch.setattr(module, "STRIP_ELEMENTS", 1)
-    source = OutputScores(make_output(3, "mixing"))
+    source = OutputScores(make_output(3, MixedMasks))
     assert_is_argmax(label_map(source), full_scores(source))
 
 
-@pytest.mark.parametrize("readout", READOUTS)
-def test_the_number_of_classes(readout):
-    assert make_output(4, readout).num_classes == 4
+@pytest.mark.parametrize("reading", READINGS)
+def test_the_number_of_classes(reading):
+    assert make_output(4, reading).num_classes == 4
 
 
 def test_class_logits_over_the_grid_are_resized_and_cut():
-    output = make_output(4, "logits")
+    output = make_output(4, ClassLogits)
     expected = resize(output.mask_logits[0], output.padded_size)[:, :37, :51]
     assert (expected < 0).any()
     torch.testing.assert_close(output.scores()[0], expected, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("readout", ["mixing", "presence"])
-def test_scores_follow_their_formula(readout):
-    output = make_output(4, readout)
+@pytest.mark.parametrize("reading", [MixedMasks, PresenceMasks])
+def test_scores_follow_their_formula(reading):
+    output = make_output(4, reading)
     masks = resize(output.mask_logits[0], output.padded_size)[:, :37, :51].sigmoid()
-    assert output.class_logits is not None
     probs = output.class_logits[0].softmax(-1)
     expected = torch.zeros(4, 37, 51)
     for k in range(4):
-        if readout == "presence":
+        if reading is PresenceMasks:
             expected[k] = probs[k, 0] * masks[k]
         else:
             for q in range(4):
@@ -98,17 +105,13 @@ def test_scores_follow_their_formula(readout):
     torch.testing.assert_close(output.scores()[0], expected, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("readout", READOUTS)
-def test_output_scores_take_one_image_of_a_batch(readout):
-    one = make_output(3, readout)
-    class_logits = one.class_logits
-    batch = SegOutput(
-        torch.cat([one.mask_logits, -one.mask_logits]),
-        None if class_logits is None else torch.cat([class_logits, class_logits.flip(1)]),
-        readout,
-        one.input_size,
-        one.padded_size,
-    )
+@pytest.mark.parametrize("reading", READINGS)
+def test_output_scores_take_one_image_of_a_batch(reading):
+    one = make_output(3, reading)
+    both = {"mask_logits": torch.cat([one.mask_logits, -one.mask_logits])}
+    if isinstance(one, QueryMasks):
+        both["class_logits"] = torch.cat([one.class_logits, one.class_logits.flip(1)])
+    batch = replace(one, **both)
     for index in range(2):
         rows = OutputScores(batch, index).rows(0, 37)
         torch.testing.assert_close(rows, batch.scores()[index])
@@ -120,7 +123,7 @@ def test_upsampled_rows_are_rows_of_the_upsampled_map(grid):
     whole = resize(maps[0], (48, 64))
     for start in range(48):
         for stop in {start + 1, start + 2, 24, 48} & set(range(start + 1, 49)):
-            rows = upsample_rows(maps, (48, 64), start, stop)[0]
+            rows = resize_rows(maps, (48, 64), start, stop)[0]
             torch.testing.assert_close(rows, whole[:, start:stop], atol=1e-5, rtol=0)
 
 

@@ -7,14 +7,14 @@ import math
 import pytest
 import torch
 from pydantic import ValidationError
-from vitseg.outputs import MixedMasks, SegOutput
-from vitseg.losses.pixel_scores import full_scores
 
 from vitseg.classes import IGNORE_INDEX
+from vitseg.inference.scores import OutputScores, full_scores
 from vitseg.losses import mask as mask_module
-from vitseg.losses.atm import AtmLoss, AtmLossConfig, present_classes
+from vitseg.losses.atm import AtmLoss, present_classes
 from vitseg.losses.mask import dice_loss, focal_and_dice, focal_terms
-
+from vitseg.outputs import ClassLogits, MixedMasks, PresenceMasks, QueryMasks
+from vitseg.supervision import AtmLossConfig
 
 
 def test_focal_by_hand():
@@ -73,8 +73,8 @@ def test_present_classes():
     assert present_classes(labels, 3).tolist() == [[True, False, True], [False] * 3]
 
 
-def output_of(mask_logits, class_logits, readout="mixing", size=(2, 2)) -> SegOutput:
-    return SegOutput(mask_logits, class_logits, readout, size, size)
+def output_of(mask_logits, class_logits, reading=MixedMasks, size=(2, 2), **more) -> QueryMasks:
+    return reading(mask_logits, size, size, class_logits=class_logits, **more)
 
 
 def test_one_image_by_hand():
@@ -100,7 +100,7 @@ def test_absent_classes_weigh_a_tenth():
 def test_presence_has_two_logits_per_query():
     labels = torch.zeros(1, 2, 2, dtype=torch.long)
     logits = torch.tensor([[[1.0, 0.0], [0.0, 2.0], [0.0, 2.0]]])
-    output = output_of(torch.zeros(1, 3, 2, 2), logits, "presence")
+    output = output_of(torch.zeros(1, 3, 2, 2), logits, PresenceMasks)
     present = -math.log(math.e / (math.e + 1))
     absent = -math.log(math.exp(2) / (math.exp(2) + 1))
     terms = AtmLoss(AtmLossConfig())(output, labels)
@@ -118,8 +118,8 @@ def test_padding_does_not_count():
 
 def test_every_stage_is_supervised_with_its_own_names():
     labels = torch.zeros(1, 2, 2, dtype=torch.long)
-    early = output_of(torch.zeros(1, 2, 1, 1), torch.zeros(1, 2, 3))
-    output = MixedMasks(torch.ones(1, 2, 2, 2), (2, 2), (2, 2), class_logits=torch.ones(1, 2, 3), {"0": early})
+    early = output_of(torch.zeros(1, 2, 1, 1), torch.zeros(1, 2, 3), name="0")
+    output = output_of(torch.ones(1, 2, 2, 2), torch.ones(1, 2, 3), stages=(early,))
     terms = AtmLoss(AtmLossConfig(focal_weight=0))(output, labels)
     assert set(terms) == {f"loss_{t}{s}" for t in ("ce", "mask", "dice") for s in ("", "_0")}
     assert terms["loss_mask"] == 0
@@ -137,22 +137,22 @@ def test_equal_class_weights_change_nothing():
     )
 
 
-@pytest.mark.parametrize("readout", ["mixing", "presence"])
-def test_class_weights_are_weighted_means(readout):
+@pytest.mark.parametrize("reading", [MixedMasks, PresenceMasks])
+def test_class_weights_are_weighted_means(reading):
     """Two classes are there, the third is not; a mean of their terms weighted 3 : 1."""
     labels = torch.tensor([[[0, 0], [1, 1]]])
     torch.manual_seed(0)
-    num_logits = 4 if readout == "mixing" else 2
+    num_logits = 4 if reading is MixedMasks else 2
     masks, classes = torch.randn(1, 3, 2, 2), torch.randn(1, 3, num_logits)
     weights = torch.tensor([3.0, 1.0, 5.0])
-    terms = AtmLoss(AtmLossConfig(), weights)(output_of(masks, classes, readout), labels)
+    terms = AtmLoss(AtmLossConfig(), weights)(output_of(masks, classes, reading), labels)
 
     flat = masks[0].flatten(1)
     targets = torch.tensor([[True, True, False, False], [False, False, True, True]])
     focal, _ = focal_and_dice(flat[:2], targets)
     assert terms["loss_mask"].item() == pytest.approx(20 * (3 * focal[0] + focal[1]).item() / 4)
     log_probs = classes[0].log_softmax(-1)
-    present = [0, 1] if readout == "mixing" else [0, 0]
+    present = [0, 1] if reading is MixedMasks else [0, 0]
     cross_entropy = [-log_probs[0, present[0]], -log_probs[1, present[1]], -log_probs[2, -1]]
     expected = (3 * cross_entropy[0] + cross_entropy[1] + 0.1 * cross_entropy[2]) / 4.1
     assert terms["loss_ce"].item() == pytest.approx(expected.item())
@@ -175,20 +175,23 @@ def test_pixel_cross_entropy_by_hand():
     assert terms["loss_pixel"].item() == pytest.approx(expected / 2)
 
 
-@pytest.mark.parametrize("readout", ["mixing", "presence", "logits"])
-def test_pixel_scores_are_those_of_inference(readout):
+@pytest.mark.parametrize(
+    ("reading", "num_logits"), [(MixedMasks, 4), (PresenceMasks, 2), (ClassLogits, 0)]
+)
+def test_pixel_scores_are_those_of_inference(reading, num_logits):
+    """A loss resizes maps that have gradients in a way of its own."""
     torch.manual_seed(0)
-    num_logits = {"mixing": 4, "presence": 2, "logits": 0}[readout]
-    classes = torch.randn(2, 3, num_logits) if num_logits else None
-    output = SegOutput(torch.randn(2, 3, 4, 5), classes, readout, (50, 71), (64, 80))
-    torch.testing.assert_close(full_scores(output, (50, 71)), output.scores())
+    classes = {"class_logits": torch.randn(2, 3, num_logits)} if num_logits else {}
+    masks = torch.randn(2, 3, 4, 5).requires_grad_()
+    output = reading(masks, (50, 71), (64, 80), **classes)
+    for index, scores in enumerate(output.scores()):
+        torch.testing.assert_close(scores, full_scores(OutputScores(output, index)))
 
 
 def test_pixel_cross_entropy_of_every_stage_with_its_own_name():
     labels = torch.zeros(1, 2, 2, dtype=torch.long)
-    early = output_of(torch.zeros(1, 2, 1, 1), torch.zeros(1, 2, 3))
-    late = torch.ones(1, 2, 2, 2), torch.randn(1, 2, 3)
-    output = SegOutput(*late, "mixing", (2, 2), (2, 2), {"0": early})
+    early = output_of(torch.zeros(1, 2, 1, 1), torch.zeros(1, 2, 3), name="0")
+    output = output_of(torch.ones(1, 2, 2, 2), torch.randn(1, 2, 3), stages=(early,))
     terms = AtmLoss(PIXELS)(output, labels)
     assert set(terms) == {"loss_pixel", "loss_pixel_0"}
     assert terms["loss_pixel_0"].item() == pytest.approx(math.log(2))
@@ -198,7 +201,7 @@ def test_class_weights_make_the_pixel_loss_a_weighted_mean():
     labels = torch.tensor([[[0, 1], [1, IGNORE_INDEX]]])
     torch.manual_seed(0)
     output = output_of(torch.randn(1, 2, 2, 2), torch.randn(1, 2, 3))
-    terms = -full_scores(output, (2, 2)).log_softmax(1)[0]
+    terms = -output.scores().log_softmax(1)[0]
     expected = 3 * terms[0, 0, 0] + 0.5 * (terms[1, 0, 1] + terms[1, 1, 0])
     found = AtmLoss(PIXELS, torch.tensor([3.0, 0.5]))(output, labels)["loss_pixel"]
     assert found.item() == pytest.approx(expected.item() / (3 + 0.5 + 0.5 + 1))
@@ -225,7 +228,7 @@ def test_pixel_cross_entropy_teaches_masks_and_classes():
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.6 * losses[0]
-    scores = full_scores(output_of(masks, classes), (2, 2))
+    scores = output_of(masks, classes).scores()
     assert scores.argmax(1)[0, 0].tolist() == [0, 1]
 
 

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from vitseg.classes import IGNORE_INDEX
-from vitseg.losses.cross_entropy import PixelLoss, PixelLossConfig, pixel_cross_entropy
+from vitseg.losses.cross_entropy import PixelLoss, pixel_cross_entropy
 from vitseg.outputs import ClassLogits, SegOutput
+from vitseg.supervision import PixelLossConfig
 
 # Two classes, four pixels; the logits give the classes of the first two pixels a probability of 3/4 and 1/4.
 LOGITS = torch.tensor([[math.log(3), 0.0, 0.0, 9.0], [0.0, math.log(3), 0.0, 0.0]])[None, :, None]
@@ -45,7 +46,7 @@ def test_the_hardest_pixels_alone_are_summed(hardest, expected):
     assert both.item() == pytest.approx((math.log(4) + 3 * math.log(2)) / 8)
     config = PixelLossConfig(hardest_pixels=1)
     output = ClassLogits(LOGITS, (1, 4), (1, 4))
-    terms = PixelLoss(config)(replace(output, aux={"other": output}), LABELS)
+    terms = PixelLoss(config)(replace(output, extras={"other": output}), LABELS)
     assert terms["loss_pixel"].item() == pytest.approx(TERMS[1] / 4)
     assert terms["loss_pixel_other"].item() == pytest.approx(0.4 * sum(TERMS) / 4)
 
@@ -66,8 +67,8 @@ def test_without_labels_the_loss_is_zero(mean_over, weights):
     assert pixel_cross_entropy(LOGITS, labels, mean_over, weights) == 0
 
 
-def output(maps: torch.Tensor, **aux: SegOutput) -> SegOutput:
-    return ClassLogits(maps, (60, 50), (64, 64), extras=aux)
+def output(maps: torch.Tensor, **extras: SegOutput) -> SegOutput:
+    return ClassLogits(maps, (60, 50), (64, 64), extras=extras)
 
 
 def test_terms_of_all_outputs_at_pixel_size():

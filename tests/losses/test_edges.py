@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from vitseg.classes import IGNORE_INDEX
-from vitseg.losses.edges import EdgeLossConfig, edge_loss, edge_pixels, edge_tokens
+from vitseg.losses.edges import edge_loss, edge_pixels, edge_tokens
 from vitseg.outputs import ClassLogits
+from vitseg.supervision import EdgeLossConfig
 
 VOID = IGNORE_INDEX
 

@@ -20,12 +20,9 @@ from vitseg.losses.mask_points import (
     logits_at_points,
     uncertain_points,
 )
-from vitseg.losses.set_prediction import (
-    Mask2FormerLossConfig,
-    SetPredictionLoss,
-    SetPredictionLossConfig,
-)
+from vitseg.losses.set_prediction import SetPredictionLoss
 from vitseg.outputs import MixedMasks
+from vitseg.supervision import Mask2FormerLossConfig, SetPredictionLossConfig
 
 CRITERION = SetPredictionLoss(Mask2FormerLossConfig(points=64))
 

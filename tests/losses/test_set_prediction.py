@@ -11,19 +11,15 @@ import torch
 from torch import Tensor
 
 from vitseg.classes import IGNORE_INDEX
-from vitseg.losses.set_prediction import (
-    MaskFormerLossConfig,
-    SetPredictionLoss,
-    SetPredictionLossConfig,
-    labels_at_cells,
-)
-from vitseg.outputs import MixedMasks, SegOutput
+from vitseg.losses.set_prediction import SetPredictionLoss, labels_at_cells
+from vitseg.outputs import MixedMasks
+from vitseg.supervision import MaskFormerLossConfig, SetPredictionLossConfig
 
 CONFIG = SetPredictionLossConfig()
 NUM_CLASSES, GRID, SIZE = 6, (4, 6), (16, 24)
 
 
-def output_of(num_queries: int = 4, batch: int = 2, seed: int = 0) -> SegOutput:
+def output_of(num_queries: int = 4, batch: int = 2, seed: int = 0) -> MixedMasks:
     generator = torch.Generator().manual_seed(seed)
     masks = 2 * torch.randn(batch, num_queries, *GRID, generator=generator)
     classes = torch.randn(batch, num_queries, NUM_CLASSES + 1, generator=generator)
@@ -39,10 +35,9 @@ def labels_of(*classes: int, batch: int = 2, seed: int = 1) -> Tensor:
 
 
 def parts(
-    output: SegOutput, cells: Tensor, image: int, query: int, cls: int, focal: bool = False
+    output: MixedMasks, cells: Tensor, image: int, query: int, cls: int, focal: bool = False
 ) -> Tensor:
     """(class probability, cross-entropy or focal loss, dice) of a query as a class, cell by cell."""
-    assert output.class_logits is not None
     loss = overlap = area = 0.0
     count = 0
     for row in range(GRID[0]):
@@ -64,7 +59,7 @@ def parts(
 
 
 def best_assignment(
-    output: SegOutput, cells: Tensor, image: int, config: SetPredictionLossConfig = CONFIG
+    output: MixedMasks, cells: Tensor, image: int, config: SetPredictionLossConfig = CONFIG
 ) -> dict[int, int]:
     """Class to query, by trying all."""
     classes = sorted(set(cells[image].flatten().tolist()) - {IGNORE_INDEX})
@@ -111,7 +106,6 @@ def test_the_losses_are_those_of_the_loops(labels, config):
     output, cells = output_of(), labels[:, ::4, ::4]
     terms = SetPredictionLoss(config)(output, labels)
     entropy, weight_sum, pairs = 0.0, 0.0, []
-    assert output.class_logits is not None
     focal = config.mask_loss == "focal"
     for image in range(2):
         best = best_assignment(output, cells, image, config)
@@ -152,7 +146,8 @@ def test_the_right_answer_costs_nothing():
 def test_every_output_is_matched_for_itself(labels):
     output, early = output_of(), output_of(seed=5)
     criterion = SetPredictionLoss(CONFIG)
-    together = criterion(replace(output, aux={"block_0": early}), labels)
+    stages = (replace(early, name="block_0"),)
+    together = criterion(replace(output, stages=stages), labels)
     for name, term in criterion(output, labels).items():
         torch.testing.assert_close(together[name], term)
     for name, term in criterion(early, labels).items():

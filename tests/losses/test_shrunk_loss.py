@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from vitseg.methods import METHODS
 from vitseg.methods.shrunk import ShrunkConfig
 
 CONFIG = ShrunkConfig.model_validate(
@@ -18,7 +17,6 @@ CONFIG = ShrunkConfig.model_validate(
 
 
 def test_the_edge_loss_is_weighted_and_reaches_the_patch_embedding():
-    method = METHODS["shrunk"]
     torch.manual_seed(0)
     model = CONFIG.build(4, (64, 64))
     labels = torch.randint(0, 4, (1, 64, 64))
@@ -32,5 +30,5 @@ def test_the_edge_loss_is_weighted_and_reaches_the_patch_embedding():
     torch.testing.assert_close(terms["loss_edges"], 3 * once["loss_edges"])
     terms["loss_edges"].backward()
     backbone = model.backbone
-    assert backbone.vit.patch_embed.proj.weight.grad is not None
-    assert backbone.vit.blocks[0].attn.qkv.weight.grad is None
+    assert backbone.patch_embed.proj.weight.grad is not None
+    assert backbone.blocks[0].attn.qkv.weight.grad is None

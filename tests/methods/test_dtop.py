@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,23 +11,30 @@ from torch import Tensor
 
 from tests.backbones.test_families import build as build_vit
 from tests.golden.toy_vit import toy_vit
+from tests.tiny_dtop import exit_map, prune
+from vitseg.backbones import BackboneConfig, create_backbone
+from vitseg.backbones.steps.exit import pruned
 from vitseg.backbones.steps.exit_rules import PruningConfig
+from vitseg.backbones.steps.halve import Halve
 from vitseg.errors import ConfigError
+from vitseg.features import GridCover
 from vitseg.layers.ragged import RaggedTokens
-from vitseg.methods.dtop import DtopConfig, DtopModel, build, with_heads
+from vitseg.methods.dtop import DtopConfig
+from vitseg.methods.model import SegmentationModel
+from vitseg.outputs import SegOutput
 
 BACKBONE = {"name": "test_vit", "pretrained": False, "taps": [1, 3, 5]}
 NUM_CLASSES = 5
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 
 
-def model_of(**sections: Any) -> DtopModel:
+def model_of(**sections: Any) -> SegmentationModel:
     config = DtopConfig.model_validate({"backbone": BACKBONE, **sections})
     torch.manual_seed(0)
-    return spread(build(config, NUM_CLASSES, (64, 96)).eval())
+    return spread(config.build(NUM_CLASSES, (64, 96)).eval())
 
 
-def spread(model: DtopModel) -> DtopModel:
+def spread(model: SegmentationModel) -> SegmentationModel:
     """Heads whose confidence differs from token to token, as that of trained ones does."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -43,8 +51,12 @@ def images_of(batch: int, size: tuple[int, int] = (64, 96)) -> Tensor:
     return scale * torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(2))
 
 
-def alive_shares(model: DtopModel, images: Tensor) -> list[float]:
-    exits = model.exit_map(images)
+def names_of(output: SegOutput) -> set[str]:
+    return {stage.name for stage in output.stages}
+
+
+def alive_shares(model: SegmentationModel, images: Tensor) -> list[float]:
+    exits = exit_map(model, images)
     return [(exits > number).float().mean().item() for number in range(2)]
 
 
@@ -68,15 +80,17 @@ def test_at_threshold_1_it_is_the_vit_with_the_last_head(decoder):
     model = model_of(pruning={"threshold": 1.0}, decoder=decoder)
     images = images_of(2)
     output = model(images)
-    assert not output.aux
-    features = model.backbone.vit(images).maps[-1]  # (b, c, h, w)
+    assert not output.stages
+    plain = create_backbone(BackboneConfig(**BACKBONE), (64, 96)).eval()
+    plain.load_state_dict(model.backbone.state_dict())
+    features = plain(images).maps[-1]  # (b, c, h, w)
     tokens = features.flatten(2).transpose(1, 2).flatten(0, 1)
     cells = torch.arange(24).repeat(2)
     scores = model.decoder.head(RaggedTokens(tokens, cells, (24, 24)))
     masks = scores.logits.view(2, 4, 6, NUM_CLASSES).permute(0, 3, 1, 2)
     torch.testing.assert_close(output.mask_logits, masks)
     trained = model.train()(images)
-    assert set(trained.aux) == {"exit_1", "exit_3"}
+    assert names_of(trained) == {"exit_1", "exit_3"}
 
 
 @pytest.mark.parametrize("pruning", RULES, ids=["top_k", "remove", "average", "share"])
@@ -99,8 +113,8 @@ def test_images_of_a_batch_that_keep_everything():
     images = images_of(2)
 
     def keeps_everything(image: Tensor, threshold: float) -> bool:
-        model.pruning = PruningConfig(rule="remove", threshold=threshold)
-        return bool((model.exit_map(image[None]) == 2).all())
+        prune(model, PruningConfig(rule="remove", threshold=threshold))
+        return bool((exit_map(model, image[None]) == 2).all())
 
     limits = []
     for image in images:
@@ -129,8 +143,8 @@ def test_everything_is_confident(rule, size):
 def test_pruned_tokens_keep_their_masks_and_get_later_classes():
     model = model_of(pruning={"rule": "remove", "threshold": 0.6})
     images = images_of(1)
-    output, exits = model(images), model.exit_map(images)
-    first = output.aux["exit_1"]
+    output, exits = model(images), exit_map(model, images)
+    first = next(stage for stage in output.stages if stage.name == "exit_1")
     left = (exits == 0)[:, None].expand_as(output.mask_logits)
     assert left.any()
     torch.testing.assert_close(output.mask_logits[left], first.mask_logits[left])
@@ -142,7 +156,7 @@ def test_the_kept_of_a_class_are_read_again():
     remove = model_of(pruning={"rule": "remove", "threshold": 0.6})
     top_k = model_of(pruning={"threshold": 0.6, "keep_per_class": 2})
     images = images_of(1)
-    more = (top_k.exit_map(images) > 0) & (remove.exit_map(images) == 0)
+    more = (exit_map(top_k, images) > 0) & (exit_map(remove, images) == 0)
     assert 0 < more.sum() <= 2 * NUM_CLASSES
 
 
@@ -156,40 +170,38 @@ def test_symmetric_rules_halve_the_grid(rule, size):
     half = ((grid[0] + 1) // 2, (grid[1] + 1) // 2)
     assert output.mask_logits.shape[-2:] == half
     assert output.padded_size == (32 * half[0], 32 * half[1])
-    assert not output.aux
-    assert set(model.train()(images).aux) == {"exit_1"}
+    assert not output.stages
+    assert names_of(model.train()(images)) == {"exit_1"}
 
 
 def test_average_pooling_averages_and_nearest_takes_the_first():
     x = torch.arange(24.0)[None, :, None].expand(1, 24, 192)
     for rule, expected in (("average_pool", 3.5), ("nearest", 0.0)):
         model = model_of(backbone={**BACKBONE, "taps": [1, 5]}, pruning={"rule": rule})
-        positions = model.backbone.vit.embed(images_of(1))[1]
-        prefix = positions.num_prefix_tokens
+        stream = model.backbone.start(images_of(1))
+        prefix = stream.positions.num_prefix_tokens
         padded = torch.cat([torch.zeros(1, prefix, 192), x], dim=1)
-        halved = model.backbone._halved(padded, positions)[0]
-        assert halved.shape[1] == prefix + 6
-        assert halved[0, prefix, 0].item() == expected
+        (halve,) = (step for step in model.backbone.steps[1] if isinstance(step, Halve))
+        halved = halve(replace(stream, x=padded))
+        assert halved.cover == GridCover((2, 3), (64, 96))
+        assert halved.x.shape[1] == prefix + 6
+        assert halved.x[0, prefix, 0].item() == expected
 
 
 @torch.no_grad()
 def test_means_of_classes_stand_in_for_what_left():
     """Two classes leave an image entirely: two tokens come instead, with the means of theirs."""
-    model = with_heads(
-        toy_vit((1, 5), 64),
-        DtopConfig(backbone=toy_vit((1, 5)).config, pruning={"rule": "average"}),
-        NUM_CLASSES,
-    )
-    backbone = model.backbone
-    x, positions = backbone.vit.embed(images_of(2, (64, 64)))
+    stream = toy_vit((1, 5), 64).start(images_of(2, (64, 64)))
+    x = stream.x
     probs = torch.full((32, NUM_CLASSES), 0.1)
     probs[:6, 1] = probs[6:10, 3] = probs[16:20, 3] = 0.99
-    pruned, where = backbone._pruned(x, positions, probs, (16, 16))
+    left = pruned(stream, probs, (16, 16), PruningConfig(rule="average").build())
+    where = left.positions
     assert where.lengths == (16 - 10 + 2, 16 - 4 + 1)
     assert where.index.tolist() == [*range(10, 16), -1, -1, *range(4, 16), -1]
-    torch.testing.assert_close(pruned[0, 6], x[0, :6].mean(0))
-    torch.testing.assert_close(pruned[0, 7], x[0, 6:10].mean(0))
-    torch.testing.assert_close(pruned[0, -1], x[1, :4].mean(0))
+    torch.testing.assert_close(left.x[0, 6], x[0, :6].mean(0))
+    torch.testing.assert_close(left.x[0, 7], x[0, 6:10].mean(0))
+    torch.testing.assert_close(left.x[0, -1], x[1, :4].mean(0))
 
 
 @pytest.mark.parametrize(
@@ -207,9 +219,9 @@ def test_positions_follow_the_tokens(name):
     """Families with rotary tables and relative biases: a batch is its images one by one, on packed tokens."""
     vit = build_vit(name)
     config = DtopConfig(backbone=vit.config, pruning=PruningConfig(rule="share", share=0.5))
-    model = with_heads(vit, config, NUM_CLASSES).eval()
+    model = config.build_on(vit, NUM_CLASSES, (56, 70)).eval()
     images = images_of(2, (56, 70))
-    assert (model.exit_map(images) == 0).any()
+    assert (exit_map(model, images) == 0).any()
     alone = torch.cat([model(image[None]).scores() for image in images])
     torch.testing.assert_close(model(images).scores(), alone, **CLOSE)
 

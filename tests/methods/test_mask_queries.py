@@ -111,7 +111,7 @@ def test_the_semantic_branch_learns(method):
 def test_semantic_maps_cover_the_image_and_weigh_what_the_recipe_says(method):
     model, config = model_of(method, semantic={})
     output = model.train()(torch.randn(2, 3, 33, 47))
-    semantic = output.aux["semantic"]
+    semantic = output.extras["semantic"]
     assert semantic.mask_logits.shape == (2, 4, 36, 48)
     labels = torch.randint(4, (2, 33, 47))
     labels[0] = IGNORE_INDEX  # half of the pixels: the mean is over the others
@@ -119,7 +119,7 @@ def test_semantic_maps_cover_the_image_and_weigh_what_the_recipe_says(method):
     scores = semantic.mask_logits[1:, :, :33, :47]
     expected = 0.4 * torch.nn.functional.cross_entropy(scores, labels[1:])
     torch.testing.assert_close(terms["loss_semantic"], expected)
-    assert "semantic" not in model.eval()(torch.randn(1, 3, 33, 47)).aux
+    assert "semantic" not in model.eval()(torch.randn(1, 3, 33, 47)).extras
 
 
 def test_without_semantic_layers_there_is_no_such_loss():

@@ -14,7 +14,7 @@ from vitseg.decoders.nrd import NrdDecoder
 from vitseg.errors import ConfigError
 from vitseg.inference.operations import count_operations
 from vitseg.methods.model import SegmentationModel
-from vitseg.methods.nrd import NrdConfig, build, build_loss
+from vitseg.methods.nrd import NrdConfig
 
 NARROW = {"embed_dim": 16, "guidance_hidden_dim": 8, "auxiliary_dim": 8}
 
@@ -26,7 +26,7 @@ def config_of(name: str = "resnet18c", decoder: dict | None = None, **backbone) 
 
 def on_meta(config: NrdConfig, num_classes: int = 5) -> SegmentationModel:
     with torch.device("meta"):
-        return build(config, num_classes, (64, 64), load_pretrained=False)
+        return config.build(num_classes, (64, 64), load_pretrained=False)
 
 
 def images_of(height: int, width: int, batch: int = 2) -> Tensor:
@@ -34,7 +34,7 @@ def images_of(height: int, width: int, batch: int = 2) -> Tensor:
 
 
 def test_the_loss_is_the_published_one():
-    loss = build_loss(config_of()).config
+    loss = config_of().criterion().config
     assert (loss.mean_over, loss.auxiliary_weight) == ("all", 0.4)
 
 
@@ -87,10 +87,10 @@ def test_forward_and_backward_of_any_image(size, num_classes):
     """Also of one smaller than a cell."""
     config = config_of(decoder=NARROW)
     torch.manual_seed(0)
-    model = build(config, num_classes, (64, 64)).train()
+    model = config.build(num_classes, (64, 64)).train()
     labels = torch.randint(0, num_classes, (2, *size))
     labels[0, :2] = IGNORE_INDEX
-    terms = build_loss(config)(model(images_of(*size)), labels)
+    terms = config.criterion()(model(images_of(*size)), labels)
     assert set(terms) == {"loss_pixel", "loss_pixel_auxiliary"}
     torch.stack(list(terms.values())).sum().backward()
     missing = [name for name, p in model.named_parameters() if p.grad is None]

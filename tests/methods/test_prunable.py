@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from vitseg.methods.prunable import from_setr
 
+from tests.tiny_dtop import prune
 from vitseg.backbones.steps.exit_rules import PruningConfig
 from vitseg.errors import ConfigError
-from vitseg.methods import dtop, setr
 from vitseg.methods.setr import SetrConfig
 
 IMAGES = torch.randn(2, 3, 50, 96, generator=torch.Generator().manual_seed(2))
@@ -28,19 +27,19 @@ def setr_of(taps, **decoder: Any) -> SetrConfig:
 def test_at_threshold_1_it_is_the_setr_and_its_exits_are_the_auxiliary_heads(auxiliary):
     config = setr_of([1, 3, 5], kind="naive", auxiliary=auxiliary)
     torch.manual_seed(0)
-    model = setr.build(config, 4, (64, 64)).eval()
-    renamed, state = from_setr(config, model.state_dict())
+    model = config.build(4, (64, 64)).eval()
+    renamed, state = config.prunable(model.state_dict())
     assert renamed.pixel_loss == config.loss
-    pruned = dtop.build(renamed, 4, (64, 64)).eval()
+    pruned = renamed.build(4, (64, 64)).eval()
     pruned.load_state_dict(state)
-    pruned.pruning = PruningConfig(threshold=1.0)
+    prune(pruned, PruningConfig(threshold=1.0))
     torch.testing.assert_close(pruned(IMAGES).scores(), model(IMAGES).scores())
-    pruned.pruning = PruningConfig(threshold=0.9999)  # the heads are read, and nobody leaves
-    found = pruned(IMAGES).aux
+    prune(pruned, PruningConfig(threshold=0.9999))  # the heads are read, and nobody leaves
+    found = pruned(IMAGES).stages
     maps = model.backbone(IMAGES).maps
-    assert list(found) == ["exit_1", "exit_3"]
-    for level, (name, output) in enumerate(found.items()):
-        head = model.decoder.auxiliary[auxiliary.index(int(name.removeprefix("exit_")))]
+    assert [stage.name for stage in found] == ["exit_1", "exit_3"]
+    for level, (block, output) in enumerate(zip((1, 3), found, strict=True)):
+        head = model.decoder.auxiliary[auxiliary.index(block)]
         torch.testing.assert_close(output.mask_logits, head(maps[level]))
 
 
@@ -60,4 +59,4 @@ def test_at_threshold_1_it_is_the_setr_and_its_exits_are_the_auxiliary_heads(aux
 )
 def test_other_heads_are_refused(taps, decoder, words):
     with pytest.raises(ConfigError, match=words):
-        from_setr(setr_of(taps, **decoder), {})
+        setr_of(taps, **decoder).prunable({})

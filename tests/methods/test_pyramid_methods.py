@@ -11,24 +11,28 @@ from vitseg.backbones import PyramidConfig
 from vitseg.config import parse
 from vitseg.errors import ConfigError
 from vitseg.inference.operations import count_operations
-from vitseg.methods.model import SegmentationModel, carafe, deeplab, duc, fcn, pspnet
-from vitseg.methods.pyramid import deepest_stride
+from vitseg.methods.carafe import CarafeConfig
+from vitseg.methods.deeplab import DeepLabConfig
+from vitseg.methods.duc import DucConfig
+from vitseg.methods.fcn import FcnConfig
+from vitseg.methods.model import SegmentationModel
+from vitseg.methods.pspnet import PspNetConfig
+from vitseg.methods.pyramid import PyramidMethod
 
-METHODS = {
-    "deeplab": (deeplab.DeepLabConfig, deeplab),
-    "pspnet": (pspnet.PspNetConfig, pspnet),
-    "fcn": (fcn.FcnConfig, fcn),
-    "carafe": (carafe.CarafeConfig, carafe),
-    "duc": (duc.DucConfig, duc),
+METHODS: dict[str, type[PyramidMethod]] = {
+    "deeplab": DeepLabConfig,
+    "pspnet": PspNetConfig,
+    "fcn": FcnConfig,
+    "carafe": CarafeConfig,
+    "duc": DucConfig,
 }
 
 
 def model_of(
     method: str, backbone: dict[str, Any], decoder: dict[str, Any], num_classes: int
 ) -> SegmentationModel:
-    config, module = METHODS[method]
     sections = {"backbone": {"pretrained": False, **backbone}, "decoder": decoder}
-    return module.build(parse(config, sections), num_classes, (64, 64), False)
+    return parse(METHODS[method], sections).build(num_classes, (64, 64), False)
 
 
 CLASSIFIER_AT_STRIDE_4 = 512 * 19 * (256 * 512 - 32 * 64) / 1e9
@@ -108,8 +112,9 @@ def test_images_of_any_size(method, backbone):
     [((0, 2, 3), 32, 32), ((2, 3), 16, 16), ((2, 3), 8, 8), ((0, 1), 32, 8), ((0, 1), 8, 8)],
 )
 def test_the_stride_of_the_deepest_level(levels, output_stride, expected):
-    config = PyramidConfig(name="resnet18c", levels=levels, output_stride=output_stride)
-    assert deepest_stride(config) == expected
+    backbone = PyramidConfig(name="resnet18c", levels=levels, output_stride=output_stride)
+    config = DeepLabConfig(backbone=backbone)
+    assert config.deepest_stride == expected
 
 
 @pytest.mark.parametrize(
@@ -128,18 +133,17 @@ def test_the_stride_of_the_deepest_level(levels, output_stride, expected):
 def test_contradictions_are_named(method, levels, decoder, expected):
     raw = {"backbone": {"name": "resnet18c", "levels": levels}, "decoder": decoder}
     with pytest.raises(ConfigError, match=expected):
-        parse(METHODS[method][0], raw)
+        parse(METHODS[method], raw)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_loss_has_the_auxiliary_term(method):
-    config, module = METHODS[method]
     levels = [0, 1, 2] if method == "deeplab" else [1, 2]
     sections = {"backbone": {"name": "resnet18c", "pretrained": False, "levels": levels}}
-    parsed = parse(config, {**sections, "decoder": NARROW})
-    model = module.build(parsed, 3, (64, 64)).train()
+    parsed = parse(METHODS[method], {**sections, "decoder": NARROW})
+    model = parsed.build(3, (64, 64)).train()
     labels = torch.randint(3, (2, 40, 64))
-    terms = module.build_loss(parsed)(model(torch.randn(2, 3, 40, 64)), labels)
+    terms = parsed.criterion()(model(torch.randn(2, 3, 40, 64)), labels)
     assert set(terms) == {"loss_pixel", "loss_pixel_auxiliary"}
     torch.stack(list(terms.values())).sum().backward()
     assert all(

@@ -15,7 +15,7 @@ from vitseg.inference.operations import count_operations, peak_memory
 from vitseg.layers import semantic_attention
 from vitseg.layers.semantic_attention import SemanticAttention, attend_alike
 from vitseg.methods.fpn import FpnConfig
-from vitseg.methods.model import SegmentationModel, fpn, semask
+from vitseg.methods.model import SegmentationModel
 from vitseg.methods.semask import SeMaskConfig
 
 NAMES = {
@@ -29,13 +29,13 @@ NAMES = {
 def semask_of(name: str, num_classes: int, levels=(0, 1, 2, 3), **sections) -> SegmentationModel:
     backbone = {"name": name, "pretrained": False, "levels": levels}
     config = parse(SeMaskConfig, {"backbone": backbone, **sections})
-    return semask.build(config, num_classes, (64, 64), False)
+    return config.build(num_classes, (64, 64), False)
 
 
 def fpn_of(name: str, num_classes: int) -> SegmentationModel:
     backbone = {"name": name, "pretrained": False, "levels": (0, 1, 2, 3)}
     config = parse(FpnConfig, {"backbone": backbone})
-    return fpn.build(config, num_classes, (64, 64), False)
+    return config.build(num_classes, (64, 64), False)
 
 
 def size_of(module: torch.nn.Module) -> int:
@@ -205,7 +205,7 @@ def test_contradictions_are_named(sections, message):
     raw = {"backbone": backbone, **sections}
     raw["backbone"] = {**raw["backbone"], "pretrained": False}
     with pytest.raises(ConfigError, match=message), torch.device("meta"):
-        semask.build(parse(SeMaskConfig, raw), 3, (64, 64), False)
+        parse(SeMaskConfig, raw).build(3, (64, 64), False)
 
 
 @pytest.fixture(scope="module")
@@ -232,17 +232,18 @@ def test_small_and_odd_images(models, num_classes, size):
     model = models[num_classes].eval()
     images = torch.randn(2, 3, *size)
     features = model.backbone(images)
-    for maps in (features.maps, features.aux.values()):
+    for maps in (features.maps, features.semantic):
         assert [tuple(m.shape[2:]) for m in maps] == SMALL_AND_ODD[size]
     output = model(images)
     scores = output.scores()
     assert scores.shape == (2, num_classes, *size)
     assert scores.isfinite().all()
-    assert output.aux == {}
+    assert output.stages == ()
+    assert output.extras == {}
     alone = model(images[:1]).scores()
     torch.testing.assert_close(alone, scores[:1], atol=1e-4, rtol=1e-4)
     trained = model.train()(images)
-    assert trained.aux["semantic"].mask_logits.shape == output.mask_logits.shape
+    assert trained.extras["semantic"].mask_logits.shape == output.mask_logits.shape
 
 
 def test_training_on_one_pixel_is_refused(models):

@@ -15,14 +15,11 @@ import pytest
 import torch
 
 from tests.tiny import content, tiny_recipe, write_dataset
-from vitseg.backbones.create import pretrained_mean_std
 from vitseg.checkpoint.model_dir import load_model
 from vitseg.data.balance import Balance
 from vitseg.data.catalog import open_dataset
 from vitseg.data.grid_views import GridViews
-from vitseg.errors import ConfigError, DataError
-from vitseg.images.preprocess import Preprocessing
-from vitseg.methods import METHODS
+from vitseg.errors import ConfigError, DataError, InterruptedRunError
 from vitseg.training import feature_cache
 from vitseg.training.caching import open_cache
 from vitseg.training.feature_cache import FeatureCache
@@ -33,7 +30,6 @@ from vitseg.training.recipe import Recipe, parse_recipe
 from vitseg.training.samples import training_samples
 from vitseg.training.state import seed_everything
 from vitseg.training.step import LossOfModel
-from vitseg.training.stop import InterruptedRunError
 
 GRID = {"views": "grid", "crop_size": [64, 64]}
 CPU = torch.device("cpu")
@@ -56,8 +52,7 @@ def frozen(root: Path, **changes: Any) -> Recipe:
 def cache_of(recipe: Recipe, folder: Path, seed: int = 0) -> tuple[FeatureCache, torch.nn.Module]:
     torch.manual_seed(seed)
     model = recipe.model.build(3, recipe.data.augment.crop_size)
-    mean, std = pretrained_mean_std(recipe.model.backbone)
-    preprocessing = Preprocessing(mean=mean, std=std)
+    preprocessing = recipe.preprocessing()
     assert recipe.data.source is not None
     data = open_dataset(
         recipe.data.source, "train", recipe.data.merge or None, recipe.data.ignore or ()
@@ -106,7 +101,6 @@ def test_kept_features_train_as_the_frozen_backbone_does(root, tmp_path, monkeyp
 
 def test_a_frozen_backbone_gets_no_gradient_and_stays_in_evaluation(root):
     recipe = frozen(root, backbone={"drop_path": 0.9})
-    method = METHODS[recipe.method]
     model = recipe.model.build(3, (64, 64))
     before = {name: value.clone() for name, value in model.backbone.state_dict().items()}
     step = LossOfModel(model, recipe.model.criterion(), freeze_backbone=True)
@@ -136,8 +130,9 @@ def test_what_a_method_adds_to_the_backbone_is_trained(root):
     model = recipe.model.build(3, (64, 64))
     step = LossOfModel(model, recipe.model.criterion(), freeze_backbone=True)
     trained = {name for name, value in step.named_parameters() if value.requires_grad}
-    assert "model.backbone.conv.weight" in trained
-    assert not any(name.startswith("model.backbone.vit.") for name in trained)
+    assert "model.backbone.shrink.weight" in trained
+    of_backbone = {name for name in trained if name.startswith("model.backbone.")}
+    assert all(name.startswith("model.backbone.shrink.") for name in of_backbone)
     with pytest.raises(ConfigError, match="method shrunk trains or drives layers within its back"):
         open_cache(Path("cache"), recipe, model, None, None)  # type: ignore[arg-type]
 

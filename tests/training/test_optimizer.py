@@ -120,19 +120,19 @@ def test_the_edge_head_learns_at_the_rate_of_the_decoder():
     groups = parameter_groups(model, OptimizerConfig(lr=1e-4, head_lr_ratio=10))
     rate = {name: group["lr"] for group in groups for name in group["names"]}
     assert rate["backbone.edge_head.fc1.weight"] == rate["decoder.upsample.query_embed"] == 1e-3
-    assert rate["backbone.vit.blocks.0.attn.qkv.weight"] == 1e-4
+    assert rate["backbone.blocks.0.attn.qkv.weight"] == 1e-4
 
 
 def test_parts_can_have_a_rate_of_their_own():
     model = edge_aware()
-    ratios = {"decoder.upsample.": 1, "decoder.upsample.stages.1.": 2, "backbone.vit.pos_embed": 3}
+    ratios = {"decoder.upsample.": 1, "decoder.upsample.stages.1.": 2, "backbone.pos_embed": 3}
     config = OptimizerConfig(lr=1e-4, head_lr_ratio=10, lr_ratios=ratios)
     groups = parameter_groups(model, config)
     rate = {name: round(group["lr"], 9) for group in groups for name in group["names"]}
     assert rate["decoder.upsample.query_embed"] == 1e-4
     assert rate["decoder.upsample.stages.1.layers.0.fc1.weight"] == 2e-4
     assert rate["decoder.atm.class_embed.weight"] == 1e-3
-    assert rate["backbone.vit.pos_embed"] == 3e-4
+    assert rate["backbone.pos_embed"] == 3e-4
     with pytest.raises(
         ConfigError, match=r"'decoder.upsampling.', but no parameter .* decoder.upsample."
     ):
@@ -145,7 +145,7 @@ def test_parts_of_names_are_exempt_from_decay():
     model = edge_aware()
     groups = parameter_groups(model, OptimizerConfig(no_decay=("pos_embed", "fc1.bias")))
     exempt = {n for group in groups if not group["weight_decay"] for n in group["names"]}
-    assert {"backbone.vit.pos_embed", "backbone.edge_head.fc1.bias"} <= exempt
+    assert {"backbone.pos_embed", "backbone.edge_head.fc1.bias"} <= exempt
     assert "backbone.edge_head.fc1.weight" not in exempt
     with pytest.raises(ConfigError, match="no_decay names 'bias_table', but no parameter"):
         parameter_groups(model, OptimizerConfig(no_decay=("bias_table",)))

@@ -10,7 +10,7 @@ import torch
 
 from tests.tiny import tiny_recipe, write_dataset
 from vitseg.checkpoint.model_dir import load_model
-from vitseg.methods.eomt import EomtModel
+from vitseg.methods.model import SegmentationModel
 from vitseg.training.loop import train
 from vitseg.training.recipe import Recipe, parse_recipe
 
@@ -34,26 +34,26 @@ def recipe(root: Path) -> Recipe:
 
 def test_the_loop_says_how_far_it_is_and_a_resumed_run_is_the_same(root, tmp_path, monkeypatch):
     heard: list[float] = []
-    original = EomtModel.set_progress
+    original = SegmentationModel.set_progress
 
-    def listen(model: EomtModel, fraction: float) -> None:
+    def listen(model: SegmentationModel, fraction: float) -> None:
         heard.append(fraction)
         original(model, fraction)
 
-    monkeypatch.setattr(EomtModel, "set_progress", listen)
+    monkeypatch.setattr(SegmentationModel, "set_progress", listen)
     train(recipe(root), tmp_path / "whole")
     assert heard == pytest.approx([iteration / 6 for iteration in range(6)])
 
-    def stop(model: EomtModel, fraction: float) -> None:
+    def stop(model: SegmentationModel, fraction: float) -> None:
         if fraction >= 0.5:
             raise StopHereError
         original(model, fraction)
 
-    monkeypatch.setattr(EomtModel, "set_progress", stop)
+    monkeypatch.setattr(SegmentationModel, "set_progress", stop)
     with pytest.raises(StopHereError):
         train(recipe(root), tmp_path / "resumed")
     heard.clear()
-    monkeypatch.setattr(EomtModel, "set_progress", listen)
+    monkeypatch.setattr(SegmentationModel, "set_progress", listen)
     train(recipe(root), tmp_path / "resumed", resume=True)
     assert heard == pytest.approx([0.5, 4 / 6, 5 / 6])
     whole, resumed = (

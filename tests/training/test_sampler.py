@@ -8,6 +8,7 @@ import torch
 from vitseg.classes import ClassTable
 from vitseg.data.augment import AugmentConfig, TrainTransform
 from vitseg.data.sample import Sample
+from vitseg.images.preprocess import Preprocessing
 from vitseg.training.sampler import StreamSampler, TrainSamples
 
 
@@ -71,7 +72,9 @@ class Noise:
 
 
 def test_augmentation_depends_on_the_position_in_the_stream():
-    transform = TrainTransform(AugmentConfig(crop_size=(32, 32)), (127.5,) * 3, (127.5,) * 3)
+    transform = TrainTransform(
+        AugmentConfig(crop_size=(32, 32)), Preprocessing(mean=(0.5,) * 3, std=(0.5,) * 3)
+    )
     samples = TrainSamples(Noise(), transform, seed=0)
     (image, labels), (again, same_labels) = samples[1, 9], samples[1, 9]
     assert torch.equal(image, again)

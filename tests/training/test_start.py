@@ -6,20 +6,21 @@ import pytest
 import torch
 
 from tests.tiny import ARCHITECTURE, CROP, NAMES, make_record
+from vitseg.backbones.steps.exit import pruning_of
 from vitseg.checkpoint.model_dir import save_model
 from vitseg.classes import ClassTable
 from vitseg.errors import CheckpointError, ConfigError
-from vitseg.methods import dtop
-from vitseg.methods.dtop import DtopConfig, DtopModel
+from vitseg.methods.dtop import DtopConfig
+from vitseg.methods.model import SegmentationModel
 from vitseg.training.start import start_from
 
 CLASSES = ClassTable.from_names(NAMES)
 
 
-def build(seed: int = 0, **sections) -> tuple[DtopModel, DtopConfig]:
+def build(seed: int = 0, **sections) -> tuple[SegmentationModel, DtopConfig]:
     config = DtopConfig.model_validate({"backbone": ARCHITECTURE["backbone"], **sections})
     torch.manual_seed(seed)
-    return dtop.build(config, 3, CROP), config
+    return config.build(3, CROP), config
 
 
 @pytest.fixture
@@ -36,17 +37,17 @@ def test_all_weights_are_taken(trained):
     assert start_from(path, fresh, "dtop", CLASSES) is None
     for name, value in model.state_dict().items():
         assert torch.equal(fresh.state_dict()[name], value), name
-    assert fresh.pruning.threshold == 0.9
+    assert pruning_of(fresh.backbone).config.threshold == 0.9
 
 
 def test_what_is_new_starts_afresh_and_is_named(trained):
     path, model = trained
     fresh = build(seed=1, pruning={"rule": "conv"})[0]
-    before = fresh.backbone.conv.weight.clone()
+    before = fresh.backbone.halve.weight.clone()
     warning = start_from(path, fresh, "dtop", CLASSES)
     assert warning is not None
-    assert "lacks backbone.conv.weight, backbone.conv.bias: they start afresh" in warning
-    assert torch.equal(fresh.backbone.conv.weight, before)
+    assert "lacks backbone.halve.weight, backbone.halve.bias: they start afresh" in warning
+    assert torch.equal(fresh.backbone.halve.weight, before)
     assert torch.equal(fresh.decoder.head.query_embed.weight, model.decoder.head.query_embed.weight)
 
 

@@ -35,9 +35,13 @@ class SelfAttention(nn.Module):
         raise NotImplementedError
 
     def prepare(
-        self, q: Tensor, k: Tensor, queries: TokenPositions, keys: TokenPositions
-    ) -> tuple[Tensor, Tensor]:
-        """Per-family treatment of (b, heads, n, d) queries and keys."""
+        self,
+        q: Float[Tensor, "b heads m d"],
+        k: Float[Tensor, "b heads n d"],
+        queries: TokenPositions,
+        keys: TokenPositions,
+    ) -> tuple[Float[Tensor, "b heads m d"], Float[Tensor, "b heads n d"]]:
+        """Per-family treatment of queries and keys."""
         del queries, keys
         return q, k
 
@@ -109,7 +113,9 @@ class SelfAttention(nn.Module):
         return ragged_attention(q, k, v, queries.lengths, keys.lengths, biases)
 
 
-def without_key_bias(q_bias: Tensor | None, v_bias: Tensor | None) -> Tensor | None:
+def without_key_bias(
+    q_bias: Float[Tensor, " c"] | None, v_bias: Float[Tensor, " c"] | None
+) -> Float[Tensor, " qkv"] | None:
     """The bias of the joint projection for families whose keys have none."""
     if q_bias is None or v_bias is None:
         return None

@@ -6,6 +6,8 @@ and can also run with fewer queries than keys and on any subset of the tokens.
 
 from __future__ import annotations
 
+from typing import Any
+
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -36,11 +38,11 @@ class ViTBlock(nn.Module):
         self.mlp = mlp
         self.drop_path = DropPath(drop_path)
 
-    def scale_attention(self, x: Tensor) -> Tensor:
+    def scale_attention(self, x: Float[Tensor, "b m c"]) -> Float[Tensor, "b m c"]:
         """Layer scale of the attention branch."""
         return x
 
-    def scale_mlp(self, x: Tensor) -> Tensor:
+    def scale_mlp(self, x: Float[Tensor, "b m c"]) -> Float[Tensor, "b m c"]:
         """Layer scale of the MLP branch."""
         return x
 
@@ -78,7 +80,10 @@ class ViTBlock(nn.Module):
 class LayerScaleParameterBlock(ViTBlock):
     """Blocks of timm's `Beit` and `Eva`: layer scale in parameters `gamma_1`, `gamma_2`."""
 
-    def __init__(self, block: nn.Module, attn: SelfAttention, drop_path: float):
+    gamma_1: nn.Parameter | None
+    gamma_2: nn.Parameter | None
+
+    def __init__(self, block: Any, attn: SelfAttention, drop_path: float):
         super().__init__(block.norm1, attn, block.norm2, block.mlp, drop_path)
         self.gamma_1, self.gamma_2 = block.gamma_1, block.gamma_2
 

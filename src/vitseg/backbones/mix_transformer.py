@@ -15,9 +15,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitseg.backbones.config import PyramidConfig
-from vitseg.backbones.hub import offline_if_unreachable
 from vitseg.backbones.pretrained import no_download
 from vitseg.backbones.pyramid import Pyramid
+from vitseg.hub import offline_if_unreachable
 from vitseg.layers.checkpointing import run_block
 from vitseg.layers.transformers_library import transformers_needed
 

@@ -7,9 +7,8 @@ SegFormer's authors. Source: the parameter names of the published files.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
-from torch import Tensor
+from vitseg.types import StateDict
 
 _PART = re.compile(
     r"^(encoder\.)?(patch_embed|patch_embeddings|block|norm|layer_norm)\.?(\d)\.(.+)$"
@@ -65,9 +64,9 @@ def mix_transformer_name(name: str) -> str:
     return f"stages.{stage}.{_PARTS.get(part, part)}.{rest}"
 
 
-def rename_mix_transformer(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def rename_mix_transformer(state: StateDict) -> StateDict:
     """Parameters of any of the namings in the library's present one."""
-    renamed: dict[str, Tensor] = {}
+    renamed: StateDict = {}
     for name, value in state.items():
         ours = mix_transformer_name(name)
         if ".kv_proj." in ours and len(value) % 2 == 0:

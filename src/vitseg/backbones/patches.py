@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from timm.layers import resample_patch_embed
-from torch import Tensor
 
 from vitseg.backbones.patch_embed import HybridPatchEmbed
 from vitseg.backbones.vit import PlainViT
 from vitseg.errors import ConfigError
 from vitseg.layers.grid import resample_grid
+from vitseg.types import StateDict
 
 
 def require_resizable_patch(vit: PlainViT) -> None:
@@ -22,9 +20,7 @@ def require_resizable_patch(vit: PlainViT) -> None:
         raise ConfigError(f"the patches of {vit.config.name} are not square.")
 
 
-def with_patch_size(
-    state: Mapping[str, Tensor], old: PlainViT, new: PlainViT, prefix: str = ""
-) -> dict[str, Tensor]:
+def with_patch_size(state: StateDict, old: PlainViT, new: PlainViT, prefix: str = "") -> StateDict:
     """Parameters of a ViT for the same one with another patch size.
 
     The patch embedding is resampled so that it says of an enlarged patch what it said of the original (FlexiViT,

@@ -9,9 +9,8 @@ from typing import Any
 import timm
 from torch import nn
 
-from vitseg.backbones.hub import offline_if_unreachable
-from vitseg.backbones.tensor_files import first_line
-from vitseg.errors import CheckpointError, ConfigError, unknown_name
+from vitseg.errors import CheckpointError, ConfigError, first_line, unknown_name
+from vitseg.hub import offline_if_unreachable
 
 
 def check_name(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from vitseg.backbones.mix_transformer_names import rename_mix_transformer
 from vitseg.backbones.swin_names import rename_swin
 from vitseg.backbones.tensor_files import read_tensors
 from vitseg.errors import CheckpointError
+from vitseg.types import StateDict
 
 PREFIXES = ("backbone.", "segformer.")
 """Before the names of a backbone in the file of a model that has other parts too, which are left out."""
@@ -28,7 +29,7 @@ COUNTER = "num_batches_tracked"
 _V1C_STEM = re.compile(r"^stem\.([0-6])\.")
 
 
-def rename_resnet(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def rename_resnet(state: StateDict) -> StateDict:
     """A ResNet in timm's names, which are torchvision's but for a v1c stem: mmsegmentation counts it through."""
     return {
         _V1C_STEM.sub(r"conv1.\1.", name).replace("stem.7.", "bn1."): value
@@ -49,7 +50,7 @@ class Layout(NamedTuple):
     noun: str
     optional: tuple[str, ...]
     namings: str = "timm's names"
-    rename: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict
+    rename: Callable[[StateDict], StateDict] = dict
 
 
 SWIN = Layout(
@@ -115,7 +116,7 @@ def load_pyramid_file(net: nn.Module, path: Path, layout: Layout) -> None:
     _load(net, layout.rename(_read_backbone(path)), path, layout)
 
 
-def _read_backbone(path: Path) -> Mapping[str, Tensor]:
+def _read_backbone(path: Path) -> StateDict:
     state = read_tensors(path)
     for prefix in PREFIXES:
         inner = {
@@ -125,7 +126,7 @@ def _read_backbone(path: Path) -> Mapping[str, Tensor]:
     return state
 
 
-def _load(net: nn.Module, state: Mapping[str, Tensor], path: Path, layout: Layout) -> None:
+def _load(net: nn.Module, state: StateDict, path: Path, layout: Layout) -> None:
     wanted = net.state_dict()
     names = [n for n in sorted(state.keys() | wanted.keys()) if not n.startswith(layout.optional)]
     problems = [

@@ -88,7 +88,7 @@ class SemanticLayer(nn.Module):
 
 
 def add_semantic_layers(
-    swin: nn.Module, config: SemanticLayersConfig, num_classes: int, otherwise: str
+    swin: nn.Module, config: SemanticLayersConfig, num_classes: int, *, name: str, otherwise: str
 ) -> None:
     """Put a semantic layer behind the blocks of every stage.
 
@@ -96,6 +96,7 @@ def add_semantic_layers(
         swin: A Swin.
         config: See `SemanticLayersConfig`.
         num_classes: Classes.
+        name: The backbone's, for the error.
         otherwise: What to do for another backbone, for the error.
 
     Raises:
@@ -103,7 +104,7 @@ def add_semantic_layers(
     """
     if not isinstance(swin, Swin):
         raise ConfigError(
-            f"SeMask's semantic layers are for the stages of a Swin, but the backbone is a {type(swin).__name__}: "
+            f"SeMask's semantic layers are for the stages of a Swin, but backbone.name is {name}: "
             f"give a swin_*, or {otherwise}."
         )
     levels = config.window_levels

@@ -227,7 +227,9 @@ def from_windows(
     return x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
 
-def shift_mask(size: Size, window: Size, shift: Size, like: Tensor) -> Float[Tensor, "w n n"]:
+def shift_mask(
+    size: Size, window: Size, shift: Size, like: Shaped[Tensor, "..."]
+) -> Float[Tensor, "w n n"]:
     """0 between tokens that are neighbours in the map, `MASKED` between those that the cyclic shift has joined.
 
     Args:

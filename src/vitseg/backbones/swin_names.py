@@ -7,10 +7,11 @@ of the published files.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 from jaxtyping import Float
 from torch import Tensor
+
+from vitseg.types import StateDict
 
 _BUFFERS = (".relative_position_index", ".attn_mask")
 """Tables of constants, which some files hold."""
@@ -64,7 +65,7 @@ def in_our_order(name: str, value: Tensor) -> Tensor:
     return _neighbours_first(value) if _MMSEG_MERGING.match(name) else value
 
 
-def rename_swin(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def rename_swin(state: StateDict) -> StateDict:
     """A Swin in timm's names and order, without tables of constants; names of no known naming stay as they are.
 
     Args:

@@ -14,7 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vitseg.errors import CheckpointError
+from vitseg.errors import CheckpointError, first_line
+from vitseg.types import StateDict
 
 DROPPED = (
     "argparse.Namespace",
@@ -44,7 +45,7 @@ class Dropped:
         pass
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> StateDict:
     """All tensors of a .safetensors, .pth, .pt or .bin file. Pickles are read with `weights_only=True`.
 
     Raises:
@@ -103,9 +104,3 @@ def _refusal(path: Path, error: Exception) -> str:
             if file.read(1) == pickle.PROTO:
                 return f"{path} is damaged, or a pickle of more than tensors: refused. torch.save writes weight files."
     return f"{path} is damaged or no weight file: {first_line(error)}"
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message that says something, else the error's name."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -45,7 +45,7 @@ class PlainViT(nn.Module):
     def __init__(self, vit: nn.Module, family: Family, config: BackboneConfig):
         super().__init__()
         self.config = config
-        patch_embed = cast(nn.Module, vit.patch_embed)
+        patch_embed = cast(Any, vit.patch_embed)
         self.embed_dim = cast(int, vit.embed_dim)
         patch_height, patch_width = cast(Size, patch_embed.feat_ratio(as_scalar=False))
         self.patch_size: Size = (int(patch_height), int(patch_width))

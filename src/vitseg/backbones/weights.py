@@ -12,8 +12,8 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from vitseg.backbones.families import TimmViT
-from vitseg.backbones.tensor_files import first_line, read_tensors
-from vitseg.errors import CheckpointError, first_names
+from vitseg.backbones.tensor_files import read_tensors
+from vitseg.errors import CheckpointError, first_line, first_names
 from vitseg.layers.grid import GridInterpolation, resample_grid
 
 logger = logging.getLogger(__name__)

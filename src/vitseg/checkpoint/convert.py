@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
-
 from vitseg.backbones.tensor_files import read_tensors
+from vitseg.checkpoint.architecture import Architecture
 from vitseg.checkpoint.detect import Dialect, recognise
 from vitseg.checkpoint.model_dir import ModelRecord, fill
-from vitseg.checkpoint.segvit_reference import Architecture
 from vitseg.classes import ClassTable
 from vitseg.config import parse
 from vitseg.errors import CheckpointError
 from vitseg.methods import METHODS
 from vitseg.methods.model import SegmentationModel
+from vitseg.types import StateDict
 
 
 @dataclass(frozen=True)
@@ -25,15 +23,15 @@ class ForeignCheckpoint:
 
     Attributes:
         name: What the user knows it by: the name of its file, or its address.
-        dialect: Its kind.
+        dialect: Kind of the checkpoint.
         architecture: The model that it is of.
-        state: Its parameters in our names.
+        state: Parameters in our names.
     """
 
     name: str
     dialect: Dialect
     architecture: Architecture
-    state: Mapping[str, Tensor]
+    state: StateDict
 
 
 def read_checkpoint(path: Path, name: str = "") -> ForeignCheckpoint:
@@ -64,7 +62,7 @@ def convert_checkpoint(
 
     Args:
         checkpoint: What was read.
-        classes: Its classes.
+        classes: Classes of the model.
         dataset: Name of the published data set that it was trained on, whose inference protocol it gets.
 
     Raises:

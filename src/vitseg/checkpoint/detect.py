@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from torch import Tensor
-
+from vitseg.checkpoint.architecture import Architecture
 from vitseg.checkpoint.dtop_reference import convert_dtop, dtop_architecture, is_dtop
 from vitseg.checkpoint.nrd_reference import convert_nrd, is_nrd, nrd_architecture
 from vitseg.checkpoint.protocols import (
@@ -26,12 +25,7 @@ from vitseg.checkpoint.segmenter_reference import (
     is_segmenter,
     segmenter_architecture,
 )
-from vitseg.checkpoint.segvit_reference import (
-    Architecture,
-    convert_segvit,
-    is_segvit,
-    segvit_architecture,
-)
+from vitseg.checkpoint.segvit_reference import convert_segvit, is_segvit, segvit_architecture
 from vitseg.checkpoint.segvit_swin_reference import (
     convert_segvit_swin,
     is_segvit_swin,
@@ -61,6 +55,7 @@ from vitseg.checkpoint.upernet_reference import (
     swin_upernet_architecture,
 )
 from vitseg.errors import CheckpointError
+from vitseg.types import StateDict
 
 
 class Dialect(NamedTuple):
@@ -71,15 +66,15 @@ class Dialect(NamedTuple):
         method: A key of METHODS.
         matches: Whether parameter names are of this kind.
         architecture: The model that the reference's parameters are of.
-        convert: From the reference's parameters to ours.
-        published: Its inference protocols and licence.
+        convert: Function from the reference's parameters to ours.
+        published: Inference protocols and licence of the published models.
     """
 
     name: str
     method: str
     matches: Callable[[Iterable[str]], bool]
-    architecture: Callable[[Mapping[str, Tensor]], Architecture]
-    convert: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+    architecture: Callable[[StateDict], Architecture]
+    convert: Callable[[StateDict], StateDict]
     published: Published
 
 

@@ -7,25 +7,19 @@ stage of SegViT's decoder. The thresholds are no parameters: a converted model h
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from torch import Tensor
-
+from vitseg.checkpoint.architecture import Architecture
+from vitseg.checkpoint.plain_vits import TAPS, normalisation, plain_vit_config, read_plain_vit
 from vitseg.checkpoint.reference_names import LEFT_OUT, count, rename_all, shape_of
-from vitseg.checkpoint.segvit_reference import (
-    TAPS,
-    Architecture,
-    normalisation,
-    plain_vit_config,
-    read_plain_vit,
-    segvit_name,
-)
+from vitseg.checkpoint.segvit_names import segvit_name
 from vitseg.errors import CheckpointError
+from vitseg.types import StateDict
 
 NUM_EXITS = 2
 
 THRESHOLDS = {"vit_base_patch16_384": 0.9}
-"""Of the pruned models, by the ViT; 0.95 of all others."""
+"""Threshold of the pruned models, by the ViT; all others have 0.95."""
 
 ADE20K_CLASSES = 150
 
@@ -53,7 +47,7 @@ def dtop_name(name: str) -> str | None:
     return ours.replace("decoder.stages.0.", "decoder.stage.").replace("decoder.", head, 1)
 
 
-def convert_dtop(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def convert_dtop(state: StateDict) -> StateDict:
     """A reference state dictionary in our names.
 
     Raises:
@@ -62,7 +56,7 @@ def convert_dtop(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return rename_all(state, dtop_name, "DToP", _LEFT_OUT)
 
 
-def dtop_architecture(state: Mapping[str, Tensor]) -> Architecture:
+def dtop_architecture(state: StateDict) -> Architecture:
     """The model of a reference state dictionary.
 
     Raises:

@@ -10,36 +10,37 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
-
 from vitseg.errors import CheckpointError
+from vitseg.types import StateDict
 
 FORMAT = 2
 """What is written."""
 
 
 def require_readable_format(raw: Any, where: str) -> None:
-    """Raise CheckpointError if the content of a `config.json` is of a newer format, saying what to install.
+    """Raise CheckpointError if a `config.json` is of no known format; where it is a newer one, say what to install.
 
     Args:
         raw: The content.
         where: The file, for the error.
     """
     version = raw.get("format_version", FORMAT) if isinstance(raw, Mapping) else FORMAT
-    if not isinstance(version, int) or version <= FORMAT:
-        return  # what is no number at all is a fault that the record's own check names
+    known = f"this vitseg reads formats 1 to {FORMAT}"
+    if type(version) is not int or version < 1:
+        raise CheckpointError(
+            f"{where} has format_version {version!r}, but {known}: it was not written by vitseg. Restore the file."
+        )
+    if version <= FORMAT:
+        return
     versions = raw.get("versions")
     writer = versions.get("vitseg") if isinstance(versions, Mapping) else None
     wanted = f"vitseg {writer} or newer" if writer else "a newer vitseg"
     raise CheckpointError(
-        f"{where} has format_version {version}, but this vitseg reads formats up to {FORMAT}: install {wanted} "
-        "(pip install --upgrade vitseg)."
+        f"{where} has format_version {version}, but {known}: install {wanted} (pip install --upgrade vitseg)."
     )
 
 
-def renamed_state(
-    state: Mapping[str, Tensor], old_names: Sequence[tuple[str, str]], where: str
-) -> dict[str, Tensor]:
+def renamed_state(state: StateDict, old_names: Sequence[tuple[str, str]], where: str) -> StateDict:
     """Parameters of format 1 by their present names.
 
     Args:
@@ -50,7 +51,7 @@ def renamed_state(
     Raises:
         CheckpointError: Two parameters would get one name.
     """
-    renamed: dict[str, Tensor] = {}
+    renamed: StateDict = {}
     for name, value in state.items():
         ours = name
         for pattern, replacement in old_names:

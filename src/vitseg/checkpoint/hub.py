@@ -11,9 +11,8 @@ from typing import NamedTuple
 import huggingface_hub
 from huggingface_hub import errors
 
-from vitseg.backbones.hub import offline_if_unreachable
-from vitseg.backbones.tensor_files import first_line
-from vitseg.errors import CheckpointError
+from vitseg.errors import CheckpointError, first_line
+from vitseg.hub import offline_if_unreachable
 
 _SCHEME = re.compile(r"^hf:/+")
 _PARTS = re.compile(r"^([\w.-]+/[\w.-]+)(?:@([^/@]+))?(?:/(.+))?$")

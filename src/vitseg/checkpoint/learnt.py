@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 
 import torch
+from jaxtyping import Shaped
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from vitseg.errors import CheckpointError, first_names
+from vitseg.types import StateDict
 
 
 class LearntTask(BaseModel):
@@ -36,7 +38,7 @@ class LearntTask(BaseModel):
     )
 
 
-def tensor_hash(value: Tensor) -> str:
+def tensor_hash(value: Shaped[Tensor, "..."]) -> str:
     """SHA-256 of type, shape and content of a tensor."""
     digest = hashlib.sha256(f"{value.dtype} {tuple(value.shape)} ".encode())
     flat = value.detach().cpu().contiguous().flatten()
@@ -44,17 +46,17 @@ def tensor_hash(value: Tensor) -> str:
     return digest.hexdigest()
 
 
-def tensor_hashes(state: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, str]:
+def tensor_hashes(state: StateDict, names: Iterable[str]) -> dict[str, str]:
     """SHA-256 of some tensors by name."""
     return {name: tensor_hash(state[name]) for name in names}
 
 
-def require_unchanged(tasks: Sequence[LearntTask], state: Mapping[str, Tensor], where: str) -> None:
+def require_unchanged(tasks: Sequence[LearntTask], state: StateDict, where: str) -> None:
     """Raise CheckpointError unless all tensors are what they were when their task was learnt.
 
     Args:
         tasks: The list of a model directory.
-        state: Its tensors by name.
+        state: Tensors of the model directory by name.
         where: Which model, for the error.
     """
     for task in tasks:

@@ -11,14 +11,12 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from vitseg.checkpoint.formats import FORMAT, renamed_state, require_readable_format
 from vitseg.checkpoint.hub import fetch_folder, hub_address
@@ -30,7 +28,8 @@ from vitseg.errors import CheckpointError, ConfigError, unknown_name
 from vitseg.images.preprocess import Preprocessing
 from vitseg.methods import METHODS
 from vitseg.methods.model import SegmentationModel
-from vitseg.types import Size
+from vitseg.runs import BEST, LAST
+from vitseg.types import Size, StateDict
 
 CONFIG, WEIGHTS, SUMS = "config.json", "model.safetensors", "SHA256SUMS"
 
@@ -122,7 +121,7 @@ def load_model(path: Path | str) -> tuple[SegmentationModel, ModelRecord]:
     return model.eval(), record
 
 
-def fill(model: SegmentationModel, state: Mapping[str, Tensor], complaint: str) -> None:
+def fill(model: SegmentationModel, state: StateDict, complaint: str) -> None:
     """Load all parameters of a model.
 
     Raises:
@@ -167,12 +166,12 @@ def find_model_dir(path: Path | str) -> Path:
         raise CheckpointError(
             f"{path} does not exist: give a model directory, the --out of a training, or hf://user/name."
         )
-    for candidate in (path, path / "best", path / "last"):
+    for candidate in (path, path / BEST, path / LAST):
         if (candidate / CONFIG).exists() or (candidate / WEIGHTS).exists():
             return candidate
     raise CheckpointError(
         f"{path} holds no model: a model directory has {CONFIG}, {WEIGHTS} and {SUMS}, a training's --out folder "
-        "has best/ or last/."
+        f"has {BEST}/ or {LAST}/."
     )
 
 

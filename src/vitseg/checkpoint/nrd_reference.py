@@ -7,14 +7,13 @@ the pooling are theirs, which no shape says. The head inherits a classifier that
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from torch import Tensor
-
+from vitseg.checkpoint.architecture import IMAGENET, Architecture
 from vitseg.checkpoint.reference_names import count, rename_all, shape_of
-from vitseg.checkpoint.segvit_reference import IMAGENET, Architecture
 from vitseg.decoders.nrd import num_parameters
 from vitseg.errors import CheckpointError
+from vitseg.types import StateDict
 
 RESNETS: dict[tuple[int, ...], str] = {(3, 4, 6, 3): "resnet50c", (3, 4, 23, 3): "resnet101c"}
 """timm's name of the ResNet with numbers of blocks, as the published models use them."""
@@ -69,7 +68,7 @@ def nrd_name(name: str) -> str | None:
     return None
 
 
-def convert_nrd(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def convert_nrd(state: StateDict) -> StateDict:
     """A reference state dictionary in our names, the auxiliary head included.
 
     Raises:
@@ -78,7 +77,7 @@ def convert_nrd(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return rename_all(state, nrd_name, "NRD", LEFT_OUT)
 
 
-def nrd_architecture(state: Mapping[str, Tensor]) -> Architecture:
+def nrd_architecture(state: StateDict) -> Architecture:
     """The model of a reference state dictionary.
 
     Raises:

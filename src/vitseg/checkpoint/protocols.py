@@ -15,7 +15,7 @@ class Published(NamedTuple):
         strides: Stride of the sliding window by crop (pixels); two thirds of any other crop.
         resizes: Fields of the inference protocol by data set; any other has ADE20K's, (2048, crop).
         mode: Whether images are run by windows or whole.
-        long_sides: By crop what ADE20K's has instead of 2048.
+        long_sides: Long side of ADE20K's `resize` by crop, where it is not 2048.
     """
 
     license: str

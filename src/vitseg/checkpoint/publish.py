@@ -8,7 +8,6 @@ from typing import NamedTuple
 import huggingface_hub
 from huggingface_hub import CommitOperationAdd, HfApi, errors
 
-from vitseg.backbones.tensor_files import first_line
 from vitseg.checkpoint.card import model_card
 from vitseg.checkpoint.hub import HubAddress, explained
 from vitseg.checkpoint.model_dir import (
@@ -20,7 +19,7 @@ from vitseg.checkpoint.model_dir import (
     record_files,
     weights_hash,
 )
-from vitseg.errors import CheckpointError, ConfigError
+from vitseg.errors import CheckpointError, ConfigError, first_line
 
 CARD = "README.md"
 

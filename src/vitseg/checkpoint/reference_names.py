@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping
-
-from torch import Tensor
+from collections.abc import Callable, Iterable
 
 from vitseg.errors import CheckpointError, first_names
+from vitseg.types import StateDict
 
 logger = logging.getLogger(__name__)
 
@@ -27,11 +26,11 @@ def is_left_out(name: str, patterns: Iterable[str] = LEFT_OUT) -> bool:
 
 
 def rename_all(
-    state: Mapping[str, Tensor],
+    state: StateDict,
     rename: Callable[[str], str | None],
     model: str,
     left_out: Iterable[str] = LEFT_OUT,
-) -> dict[str, Tensor]:
+) -> StateDict:
     """A reference's parameters under our names, as float32, without those that are left out.
 
     Args:
@@ -43,7 +42,7 @@ def rename_all(
     Raises:
         CheckpointError: A parameter has no name with us.
     """
-    converted: dict[str, Tensor] = {}
+    converted: StateDict = {}
     unknown = []
     for name, value in state.items():
         if is_left_out(name, left_out):
@@ -64,13 +63,13 @@ def rename_all(
     return converted
 
 
-def count(names: Mapping[str, Tensor], pattern: str) -> int:
+def count(names: StateDict, pattern: str) -> int:
     """How many different numbers the group of a pattern matches at the start of the names."""
     found = (re.match(pattern, name) for name in names)
     return len({match[1] for match in found if match})
 
 
-def shape_of(state: Mapping[str, Tensor], name: str, num_axes: int) -> tuple[int, ...]:
+def shape_of(state: StateDict, name: str, num_axes: int) -> tuple[int, ...]:
     """The shape of a parameter.
 
     Raises:

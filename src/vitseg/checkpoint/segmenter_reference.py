@@ -6,14 +6,13 @@ the LayerNorms, which the file does not state. The linear decoder is one layer, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-from torch import Tensor
-
+from vitseg.checkpoint.architecture import HALF, IMAGENET, Architecture
 from vitseg.checkpoint.reference_names import count, rename_all, shape_of
-from vitseg.checkpoint.segvit_reference import HALF, IMAGENET, Architecture
 from vitseg.errors import CheckpointError
+from vitseg.types import StateDict
 
 LEFT_OUT = {r"^encoder\.head(_dist)?\.": "the classifiers of the pretrained ViT"}
 
@@ -42,7 +41,7 @@ def is_segmenter(names: Iterable[str]) -> bool:
     return "decoder.cls_emb" in names or _linear_layer(names) is not None
 
 
-def convert_segmenter(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def convert_segmenter(state: StateDict) -> StateDict:
     """A reference state dictionary in our names and shapes.
 
     Raises:
@@ -69,7 +68,7 @@ def convert_segmenter(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return converted
 
 
-def segmenter_architecture(state: Mapping[str, Tensor]) -> Architecture:
+def segmenter_architecture(state: StateDict) -> Architecture:
     """The model of a reference state dictionary.
 
     Raises:
@@ -112,7 +111,7 @@ def segmenter_architecture(state: Mapping[str, Tensor]) -> Architecture:
     return Architecture(config, num_classes, patch * side, normalisation)
 
 
-def _decoder(state: Mapping[str, Tensor]) -> tuple[dict[str, Any], int]:
+def _decoder(state: StateDict) -> tuple[dict[str, Any], int]:
     """The decoder's configuration, and the number of classes."""
     linear = _linear_layer(state)
     if linear is not None:

@@ -7,14 +7,14 @@ a GroupNorm per level, and the ATM cascade without a projection of its own. Our 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from torch import Tensor
-
+from vitseg.checkpoint.architecture import IMAGENET, Architecture
 from vitseg.checkpoint.reference_names import count, is_left_out, rename_all, shape_of
-from vitseg.checkpoint.segvit_reference import IMAGENET, Architecture, segvit_name
+from vitseg.checkpoint.segvit_names import segvit_name
 from vitseg.checkpoint.swin_reference import convert_swin
 from vitseg.errors import CheckpointError
+from vitseg.types import StateDict
 
 SWINS: dict[tuple[int, tuple[int, ...]], str] = {(96, (2, 2, 6, 2)): "swin_tiny_patch4_window7_224"}
 """timm's name of the Swin with a width and numbers of blocks, as the published models use them."""
@@ -45,7 +45,7 @@ def segvit_swin_name(name: str) -> str | None:
     return segvit_name(name) if name.startswith("decode_head.") else None
 
 
-def convert_segvit_swin(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def convert_segvit_swin(state: StateDict) -> StateDict:
     """A reference state dictionary in our names.
 
     Raises:
@@ -62,7 +62,7 @@ def convert_segvit_swin(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed | {prefix + name: value for name, value in convert_swin(swin).items()}
 
 
-def segvit_swin_architecture(state: Mapping[str, Tensor]) -> Architecture:
+def segvit_swin_architecture(state: StateDict) -> Architecture:
     """The model of a reference state dictionary.
 
     Raises:

@@ -8,14 +8,13 @@ from the weights, of the semantic layers as of the head.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from torch import Tensor
-
+from vitseg.checkpoint.architecture import IMAGENET, Architecture
 from vitseg.checkpoint.reference_names import rename_all, shape_of
-from vitseg.checkpoint.segvit_reference import IMAGENET, Architecture
 from vitseg.checkpoint.swin_reference import LEVELS, has_swin, split_swin, swin_config
 from vitseg.errors import CheckpointError
+from vitseg.types import StateDict
 
 CITYSCAPES_CLASSES, CITYSCAPES_CROP = 19, 768
 LARGE, LARGE_CROP = "swin_large", 640
@@ -63,7 +62,7 @@ def swin_fpn_name(name: str) -> str | None:
     return None
 
 
-def convert_swin_fpn(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def convert_swin_fpn(state: StateDict) -> StateDict:
     """A reference state dictionary in our names.
 
     Raises:
@@ -74,7 +73,7 @@ def convert_swin_fpn(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return backbone | rename_all(semantic | head, swin_fpn_name, "Swin with Semantic FPN")
 
 
-def swin_fpn_architecture(state: Mapping[str, Tensor]) -> Architecture:
+def swin_fpn_architecture(state: StateDict) -> Architecture:
     """The model of a reference state dictionary.
 
     Raises:
@@ -89,7 +88,7 @@ def swin_fpn_architecture(state: Mapping[str, Tensor]) -> Architecture:
     return Architecture(config, num_classes, crop, IMAGENET)
 
 
-def semask_architecture(state: Mapping[str, Tensor]) -> Architecture:
+def semask_architecture(state: StateDict) -> Architecture:
     """As `swin_fpn_architecture`, of SeMask.
 
     Raises:

@@ -12,20 +12,17 @@ the functions of Naive and MLA: `SetrHeadConfig.form`. Three things are brought 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import torch
-from torch import Tensor
 
+from vitseg.checkpoint.architecture import IMAGENET, Architecture
+from vitseg.checkpoint.plain_vits import read_plain_vit
 from vitseg.checkpoint.reference_names import count, rename_all, shape_of
-from vitseg.checkpoint.segvit_reference import (
-    IMAGENET,
-    Architecture,
-    read_plain_vit,
-    segvit_name,
-)
+from vitseg.checkpoint.segvit_names import segvit_name
 from vitseg.checkpoint.setr_reference import setr_config
 from vitseg.errors import CheckpointError
+from vitseg.types import StateDict
 
 AUXILIARY = {
     ("naive", 12): (2, 5, 8),
@@ -57,7 +54,7 @@ def is_setr_mmseg(names: Iterable[str]) -> bool:
     )
 
 
-def convert_setr_mmseg(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def convert_setr_mmseg(state: StateDict) -> StateDict:
     """A reference state dictionary in our names and order.
 
     Raises:
@@ -128,7 +125,7 @@ def _from_deepest(level: str) -> int:
     return NUM_LEVELS - 1 - int(level)
 
 
-def setr_mmseg_architecture(state: Mapping[str, Tensor]) -> Architecture:
+def setr_mmseg_architecture(state: StateDict) -> Architecture:
     """The model of a reference state dictionary.
 
     Raises:

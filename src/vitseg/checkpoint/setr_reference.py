@@ -10,11 +10,11 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from torch import Tensor
-
+from vitseg.checkpoint.architecture import IMAGENET, Architecture
+from vitseg.checkpoint.plain_vits import read_plain_vit
 from vitseg.checkpoint.reference_names import count, rename_all, shape_of
-from vitseg.checkpoint.segvit_reference import IMAGENET, Architecture, read_plain_vit
 from vitseg.errors import CheckpointError
+from vitseg.types import StateDict
 
 LEFT_OUT = {
     r"^(decode_head|auxiliary_head\.\d+)\.conv_seg\.": "a classifier that every head inherits and none runs"
@@ -54,7 +54,7 @@ def is_setr(names: Iterable[str]) -> bool:
     )
 
 
-def convert_setr(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def convert_setr(state: StateDict) -> StateDict:
     """A reference state dictionary in our names.
 
     Raises:
@@ -68,7 +68,7 @@ def convert_setr(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return rename_all(state, rename, "SETR", LEFT_OUT)
 
 
-def _upsampling_name(name: str, state: Mapping[str, Tensor]) -> str | None:
+def _upsampling_name(name: str, state: StateDict) -> str | None:
     """Our name of a parameter of Naive or PUP; the convolution without a norm behind it is the classifier."""
     if _BACKBONE.match(name):
         return name
@@ -108,7 +108,7 @@ def _part(index: str) -> str:
     return "conv" if index == "0" else "norm"
 
 
-def setr_architecture(state: Mapping[str, Tensor]) -> Architecture:
+def setr_architecture(state: StateDict) -> Architecture:
     """The model of a reference state dictionary.
 
     Raises:
@@ -120,7 +120,7 @@ def setr_architecture(state: Mapping[str, Tensor]) -> Architecture:
     return Architecture(setr_config(state, name, depth, kind), num_classes, crop, IMAGENET)
 
 
-def _kind(state: Mapping[str, Tensor]) -> str:
+def _kind(state: StateDict) -> str:
     if any(name.startswith("decode_head.mlahead.") for name in state):
         return "mla"
     num_convs = count(state, r"decode_head\.conv_(\d+)\.weight")
@@ -140,7 +140,7 @@ def _kind(state: Mapping[str, Tensor]) -> str:
 
 
 def setr_config(
-    state: Mapping[str, Tensor],
+    state: StateDict,
     name: str,
     depth: int,
     kind: str,
@@ -150,10 +150,10 @@ def setr_config(
     """The configuration of a published model.
 
     Args:
-        state: Its parameters; a file without auxiliary heads gives a model without.
+        state: Parameters of the checkpoint; a file without auxiliary heads gives a model without.
         name: timm's name of its ViT.
         depth: Blocks of its ViT.
-        kind: Of the head.
+        kind: Kind of the head.
         auxiliary_blocks: Blocks that published auxiliary heads are on, by kind and depth.
         decoder: Other fields of the head's configuration.
 

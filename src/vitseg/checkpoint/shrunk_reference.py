@@ -8,20 +8,14 @@ ends in an ATM of one stage.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from torch import Tensor
-
+from vitseg.checkpoint.architecture import Architecture
+from vitseg.checkpoint.plain_vits import PATCH, normalisation, plain_vit_config, read_plain_vit
 from vitseg.checkpoint.reference_names import count, rename_all, shape_of
-from vitseg.checkpoint.segvit_reference import (
-    PATCH,
-    Architecture,
-    normalisation,
-    plain_vit_config,
-    read_plain_vit,
-    segvit_name,
-)
+from vitseg.checkpoint.segvit_names import segvit_name
 from vitseg.errors import CheckpointError
+from vitseg.types import StateDict
 
 SHRUNK_BLOCK = {12: 6, 24: 8}
 """0-based block in which the published models down-sample, by the depth of the ViT."""
@@ -51,13 +45,13 @@ def shrunk_name(name: str) -> str | None:
     return ours.replace("decoder.", "decoder.upsample.", 1)
 
 
-def convert_shrunk(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def convert_shrunk(state: StateDict) -> StateDict:
     """A reference state dictionary in our names.
 
     Raises:
         CheckpointError: It holds parameters that Shrunk does not have.
     """
-    unpacked: dict[str, Tensor] = {}
+    unpacked: StateDict = {}
     for name, value in state.items():
         match = _PACKED.match(name)
         if match:
@@ -68,7 +62,7 @@ def convert_shrunk(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return rename_all(unpacked, shrunk_name, "SegViT-Shrunk")
 
 
-def shrunk_architecture(state: Mapping[str, Tensor]) -> Architecture:
+def shrunk_architecture(state: StateDict) -> Architecture:
     """The model of a reference state dictionary.
 
     Raises:

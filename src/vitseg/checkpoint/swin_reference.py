@@ -6,14 +6,13 @@ too, and mmsegmentation's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
-
-from torch import Tensor
 
 from vitseg.backbones.swin_names import in_our_order, is_constant, swin_name
 from vitseg.checkpoint.reference_names import count, shape_of
 from vitseg.errors import CheckpointError
+from vitseg.types import StateDict
 
 SWINS: dict[tuple[int, tuple[int, ...], int], str] = {
     (96, (2, 2, 6, 2), 7): "swin_tiny_patch4_window7_224",
@@ -37,11 +36,11 @@ def has_swin(names: Iterable[str]) -> bool:
     return not {_AUTHORS, _MMSEG}.isdisjoint(names)
 
 
-def swin_config(state: Mapping[str, Tensor]) -> dict[str, Any]:
+def swin_config(state: StateDict) -> dict[str, Any]:
     """The configuration of a checkpoint's backbone, all of whose stages are read.
 
     Args:
-        state: By the reference's names.
+        state: Parameters by the reference's names.
 
     Raises:
         CheckpointError: Its size is that of no Swin.
@@ -62,16 +61,16 @@ def swin_config(state: Mapping[str, Tensor]) -> dict[str, Any]:
     return {"name": SWINS[width, depths, window], "pretrained": False, "levels": LEVELS}
 
 
-def convert_swin(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def convert_swin(state: StateDict) -> StateDict:
     """The parameters of a reference Swin in our names and our order of channels, as float32.
 
     Args:
-        state: By the reference's names without their prefix `backbone.`.
+        state: Parameters by the reference's names without their prefix `backbone.`.
 
     Raises:
         CheckpointError: It holds parameters that no Swin has.
     """
-    converted: dict[str, Tensor] = {}
+    converted: StateDict = {}
     for name, value in state.items():
         if is_constant(name):
             continue
@@ -85,7 +84,7 @@ def convert_swin(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return converted
 
 
-def split_swin(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def split_swin(state: StateDict) -> tuple[StateDict, StateDict]:
     """The backbone of a checkpoint, converted, and all else as it is.
 
     Raises:

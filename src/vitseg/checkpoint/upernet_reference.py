@@ -7,13 +7,12 @@ the backbone and in its order of channels. The auxiliary head is converted, too,
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from torch import Tensor
-
+from vitseg.checkpoint.architecture import IMAGENET, Architecture
 from vitseg.checkpoint.reference_names import rename_all, shape_of
-from vitseg.checkpoint.segvit_reference import IMAGENET, Architecture
 from vitseg.checkpoint.swin_reference import has_swin, split_swin, swin_config
+from vitseg.types import StateDict
 
 CROP = 512
 """Crop of the published models in pixels; no parameter depends on it."""
@@ -46,7 +45,7 @@ def upernet_name(name: str) -> str | None:
     return None
 
 
-def convert_swin_upernet(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def convert_swin_upernet(state: StateDict) -> StateDict:
     """A reference state dictionary in our names.
 
     Raises:
@@ -56,7 +55,7 @@ def convert_swin_upernet(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return backbone | rename_all(heads, upernet_name, "Swin with UPerNet", left_out=())
 
 
-def swin_upernet_architecture(state: Mapping[str, Tensor]) -> Architecture:
+def swin_upernet_architecture(state: StateDict) -> Architecture:
     """The model of a reference state dictionary.
 
     Raises:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float64, Shaped, UInt8
 from PIL import Image
 
 SIDE = 32
@@ -66,7 +66,7 @@ def hash_source(source: Path | bytes) -> int:
     return _number(digest.digest())
 
 
-def hash_array(array: np.ndarray) -> int:
+def hash_array(array: Shaped[np.ndarray, "..."]) -> int:
     """64-bit hash of the shape and the values of an array."""
     digest = hashlib.blake2b(repr(array.shape).encode(), digest_size=_DIGEST_BYTES)
     digest.update(np.ascontiguousarray(array).data)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from vitseg.cli import options
+from vitseg.cli import frame, options
 from vitseg.errors import ConfigError
 
 
@@ -26,31 +25,29 @@ def classes(
     out: Annotated[
         Path | None, typer.Option(help="Folder of the changed model; with --rename and --remove.")
     ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the list to this file, too.")
-    ] = None,
+    json_file: options.JsonFile = None,
 ) -> None:
     """List what a model knows and when it learnt it; rename or remove classes.
 
     The model itself stays as it is: the changed one is written to --out. Both its files and the list of hashes of an
     extended model are verified.
     """
-    from rich.console import Console
     from rich.table import Table
 
     from vitseg.checkpoint.model_dir import load_model, save_model
     from vitseg.extend.edit import renamed, without
     from vitseg.extend.tasks import as_tasks
-    from vitseg.files import write_whole
+    from vitseg.files import write_json
+    from vitseg.runs import claim_new
 
     names = parse_renames(rename or [])
-    options.check_json_file(json_file)
+    frame.require_place("--json", json_file)
     if bool(names or remove) != (out is not None):
         raise ConfigError(
             "--out is the folder of a changed model: give it together with --rename or --remove, or leave both out."
         )
-    if out is not None and out.exists():
-        raise ConfigError(f"--out {out} is there already: give a new folder.")
+    if out is not None:
+        claim_new(out)
     loaded, record = load_model(model)
     if remove:
         loaded, record = without(*as_tasks(loaded, record), remove)
@@ -60,7 +57,7 @@ def classes(
         save_model(out, loaded, record)
     rows = listing(record)
     if json_file is not None:
-        write_whole(json_file, json.dumps(rows, indent=2) + "\n")
+        write_json(json_file, rows)
     table = Table(title=str(out or model))
     for name in ("", "class", "task", "learnt", "from", "images"):
         table.add_column(name, justify="right" if name in ("", "task", "images") else "left")
@@ -71,7 +68,7 @@ def classes(
         )
         cells = (row["index"], name, row["task"], row["learnt_on"], row["source"], row["images"])
         table.add_row(*("-" if cell is None else str(cell) for cell in cells))
-    Console().print(table)
+    frame.show(table)
     if out is not None:
         typer.echo(f"model: {out.resolve()}")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vitseg.cli import frame
 from vitseg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -59,42 +59,31 @@ def compare(
     Writes compare.csv, compare.json, compare.html and runs/ into the folder. Runs that are there are not repeated.
     Exits with 2 if a training failed; the others are compared all the same.
     """
-    from rich.console import Console
-
-    from vitseg.files import write_whole
+    from vitseg.files import write_json, write_whole
     from vitseg.inference.predictor import choose_device
+    from vitseg.runs import claim_folder
     from vitseg.studies.compare.compare import compare as run_comparison
     from vitseg.studies.compare.compare import comparison_json
     from vitseg.studies.compare.contenders import make_contenders
     from vitseg.training.caching import require_cacheable
     from vitseg.training.display import Display
-    from vitseg.training.stop import InterruptedRunError
 
     recipes, overrides = parse_arguments(arguments)
     if iterations is not None:
         overrides.append(f"training.iterations={iterations}")
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"--out {out} is a file: give a folder.")
+    claim_folder(out, may_hold=None)
     contenders = make_contenders(recipes, overrides, data, backbone or ())
     for contender in contenders:
         require_data(contender)
         if cache_features is not None:
             require_cacheable(contender.recipe)
     device = choose_device("auto")
-    console = Console(stderr=True)
-
-    def say(line: str) -> None:
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
-
-    try:
-        rows = run_comparison(contenders, out, device, cache_features, say, Display)
-    except InterruptedRunError as stopped:
-        typer.echo(f"{stopped} Finished trainings are kept: run the same command again.", err=True)
-        raise typer.Exit(128 + stopped.signal_number) from stopped
+    with frame.kept("Finished trainings are kept: run the same command again."):
+        rows = run_comparison(contenders, out, device, cache_features, frame.say, Display)
     write_whole(out / "compare.csv", as_csv(rows))
-    write_whole(out / "compare.json", json.dumps(comparison_json(rows, device), indent=2) + "\n")
+    write_json(out / "compare.json", comparison_json(rows, device))
     write_page(out / "compare.html", rows, device)
-    Console().print(comparison_table(rows))
+    frame.show(comparison_table(rows))
     typer.echo(f"page: {(out / 'compare.html').resolve()}")
     failed = [row.contender.name for row in rows if row.error is not None]
     if failed:

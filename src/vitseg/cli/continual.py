@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from vitseg.cli import frame
 
 if TYPE_CHECKING:
     from vitseg.studies.continual.results import RunResult
@@ -51,26 +52,15 @@ def continual(
     Writes a folder for each step, continual.json, the tables and the curve (scores, forgetting and curve .csv; .txt and
     tables.json) and continual.html. Ctrl-C and SIGTERM save everything and exit with 130 and 143; --resume continues.
     """
-    from rich.console import Console
-
     from vitseg.studies.continual.recipe import load_continual
     from vitseg.studies.continual.results import RunResult, side_by_side
     from vitseg.studies.continual.run import run_continual
     from vitseg.training.display import Display
-    from vitseg.training.stop import InterruptedRunError
 
     loaded = load_continual(recipe, overrides or [], data)
     others = [RunResult.read(folder) for folder in beside or ()]
-    console = Console(stderr=True)
-
-    def say(line: str) -> None:
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
-
-    try:
-        result = run_continual(loaded, out, resume, Display, say, first_of)
-    except InterruptedRunError as stopped:
-        typer.echo(f"{stopped} Steps that are scored are kept.", err=True)
-        raise typer.Exit(128 + stopped.signal_number) from stopped
+    with frame.kept("Steps that are scored are kept."):
+        result = run_continual(loaded, out, resume, Display, frame.say, first_of)
     write_result(out, result)
     write_tables(out, side_by_side(result, others))
     typer.echo((out / "scores.txt").read_text(encoding="utf-8").rstrip())
@@ -79,15 +69,15 @@ def continual(
 
 def write_result(out: Path, result: RunResult) -> None:
     """Write `continual.json`."""
-    from vitseg.files import write_whole
+    from vitseg.files import write_json
     from vitseg.studies.continual.results import RESULT
 
-    write_whole(out / RESULT, json.dumps(result.to_json(), indent=2) + "\n")
+    write_json(out / RESULT, result.to_json())
 
 
 def write_tables(out: Path, runs: Sequence[RunResult]) -> None:
     """Write the tables, the curve's numbers and the page."""
-    from vitseg.files import write_whole
+    from vitseg.files import write_json, write_whole
     from vitseg.studies.continual import results
 
     scores, kept = results.score_rows(runs), results.forgetting_rows(runs)
@@ -97,7 +87,7 @@ def write_tables(out: Path, runs: Sequence[RunResult]) -> None:
     curve = results.curve_rows(runs)
     write_whole(out / "curve.csv", results.as_csv(curve))
     together = {"scores": scores, "forgetting": kept, "curve": curve}
-    write_whole(out / "tables.json", json.dumps(together, indent=2) + "\n")
+    write_json(out / "tables.json", together)
     write_page(out / "continual.html", runs)
 
 
@@ -107,6 +97,7 @@ def write_page(path: Path, runs: Sequence[RunResult]) -> None:
     from vitseg.studies.continual.results import forgetting_rows, reductions
     from vitseg.studies.pages.continual import Curve, Lines, write_continual
 
+    percent = partial(frame.percent, unknown="–")
     first = runs[0]
     content, evaluation = first.content, first.content["steps"][0]["evaluation"]
     facts = {
@@ -150,8 +141,3 @@ def write_page(path: Path, runs: Sequence[RunResult]) -> None:
         ),
     )
     write_continual(path, f"Learning in steps: {content['split']}", facts, learnt, curves, tables)
-
-
-def percent(value: float | None) -> str:
-    """A share in percent, or a dash."""
-    return "–" if value is None or math.isnan(value) else f"{100 * value:.2f}"

@@ -46,9 +46,9 @@ def convert(
     from vitseg.checkpoint.hub import fetch_file, hub_address
     from vitseg.checkpoint.model_dir import save_model
     from vitseg.data.class_files import read_labels
+    from vitseg.runs import claim_new
 
-    if out.exists():
-        raise ConfigError(f"--out {out} exists already: give a new folder. Nothing was changed.")
+    claim_new(out)
     given = None if classes is None else read_labels(classes).classes
     address = hub_address(file)
     path = Path(file) if address is None else fetch_file(address)

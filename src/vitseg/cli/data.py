@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from vitseg.cli.data_check import check
-from vitseg.cli.data_prepare import prepare
-from vitseg.cli.data_preview import preview
-from vitseg.cli.data_show import show
+from vitseg.cli import frame
 
 data_app = typer.Typer(
     name="data",
@@ -15,5 +12,5 @@ data_app = typer.Typer(
     rich_markup_mode=None,
     help="Show, check, preview and prepare data sets.",
 )
-for verb in (show, check, prepare, preview):
-    data_app.command()(verb)
+for name in ("show", "check", "prepare", "preview"):
+    frame.add_verb(data_app, f"data_{name}", name)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vitseg.cli import options
-from vitseg.errors import ConfigError
+from vitseg.cli import frame, options
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from vitseg.checks.report import CheckReport
     from vitseg.data.finding import Finding
 
@@ -30,9 +31,7 @@ def check(
     split: Annotated[
         list[str] | None, typer.Option(help="Check this split only. Repeatable. Else: all.")
     ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Also write everything to this file.")
-    ] = None,
+    json_file: options.JsonFile = None,
     html_file: Annotated[
         Path | None, typer.Option("--html", help="Also write a page with pictures to this file.")
     ] = None,
@@ -44,16 +43,14 @@ def check(
 ) -> None:
     """Read a whole data set and report label mistakes, worst first. Exits with 1 if there are errors."""
     from rich.console import Console
-    from rich.progress import Progress
 
     from vitseg.checks.page import write_check_page
     from vitseg.checks.run import check_dataset
     from vitseg.files import write_whole
 
     for option, file in (("--json", json_file), ("--html", html_file)):
-        _require_place(option, file)
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        frame.require_place(option, file)
+    with frame.progress() as progress:
         task = progress.add_task("check", total=None)
         report = check_dataset(
             data,
@@ -74,7 +71,7 @@ def check(
         raise typer.Exit(1)
 
 
-def print_report(report: CheckReport, console) -> None:
+def print_report(report: CheckReport, console: Console) -> None:
     """Print the splits, the classes, the findings and, last, the verdict."""
     console.print(_split_table(report))
     if report.named:
@@ -144,11 +141,3 @@ def _class_table(report: CheckReport):
         share = f"{tiny / objects:.0%}" if objects else "-"
         table.add_row(Text(names[k]), f"{pixels[k] / total:.3%}", *images, f"{objects:,}", share)
     return table
-
-
-def _require_place(option: str, file: Path | None) -> None:
-    """Before the long work: whether the file can be written where it is wanted."""
-    if file is not None and not file.absolute().parent.is_dir():
-        raise ConfigError(f"{option} {file}: the folder {file.absolute().parent} does not exist.")
-    if file is not None and file.is_dir():
-        raise ConfigError(f"{option} {file} is a folder: give the file to write.")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from vitseg.cli import frame
+
 _NAMES = "ade20k, camvid, cityscapes, coco_stuff_10k, coco_stuff_164k, pascal_context, voc2012"
 
 
@@ -26,39 +28,29 @@ def prepare(
 
     An interrupted run continues where it was. Exits with 1 if files are damaged; they are named and the others done.
     """
-    from rich.console import Console
-    from rich.progress import Progress, TaskID
+    from rich.progress import TaskID
 
     from vitseg.prepare.prepare import prepare as run_preparation
 
-    console = Console(stderr=True)
     tasks: dict[str, TaskID] = {}
-    try:
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+    with frame.kept("Run the same command again to continue."), frame.progress() as progress:
 
-            def on_progress(step: str, done: int, total: int) -> None:
-                if step not in tasks:
-                    tasks[step] = progress.add_task(step)
-                progress.update(tasks[step], completed=done, total=total)
+        def on_progress(step: str, done: int, total: int) -> None:
+            if step not in tasks:
+                tasks[step] = progress.add_task(step)
+            progress.update(tasks[step], completed=done, total=total)
 
-            result = run_preparation(name, out, source or [], _say, on_progress)
-    except KeyboardInterrupt:
-        _say("Interrupted. Run the same command again to continue.")
-        raise typer.Exit(130) from None
+        result = run_preparation(name, out, source or [], frame.say, on_progress)
     for note in result.notes:
-        _say(f"note: {note}")
+        frame.say(f"note: {note}")
     for failure in result.failures:
-        _say(f"failed: {failure}")
+        frame.say(f"failed: {failure}")
     for count in result.counts:
         typer.echo(str(count))
     typer.echo(f"{result.made} files written, {result.kept} were there already")
     typer.echo(f"Open it with --data {' or '.join(result.specs)}")
     if result.failures:
-        _say(
+        frame.say(
             f"{len(result.failures)} failed. Get these files again and run the same command: it does only what is left."
         )
         raise typer.Exit(1)
-
-
-def _say(line: str) -> None:
-    typer.echo(line, err=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vitseg.cli import options
+from vitseg.cli import frame, options
 from vitseg.errors import ConfigError
 
 DEFAULT_RECIPE = "folder/segvit-vit_small_patch16_384"
@@ -44,8 +44,7 @@ def preview(
 
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise ConfigError(f"--out {out} is no PNG or JPEG file: name it {out.stem}.png.")
-    if not out.absolute().parent.is_dir():
-        raise ConfigError(f"--out {out}: the folder {out.absolute().parent} does not exist.")
+    frame.require_place("--out", out)
     loaded = load_recipe(recipe, overrides or [], data)
     joint = options.parse_merge(merge) or loaded.data.merge
     dataset = open_dataset(

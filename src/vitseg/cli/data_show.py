@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vitseg.cli import options
+from vitseg.cli import frame, options
 
 
 def show(
@@ -12,13 +12,11 @@ def show(
     ignore: options.Ignore = None,
 ) -> None:
     """Show what a data set was found to be: its format, splits, and which mask value is which class."""
-    from rich.console import Console
     from rich.table import Table
 
     from vitseg.data.catalog import DATASETS, list_splits, open_unchecked, parse_data_spec
 
     joint = options.parse_merge(merge)
-    console = Console()
     labels = None
     data_format = DATASETS[parse_data_spec(data)[0]]
     splits = Table("split", "images", "what was found", title=data, caption=data_format.summary)
@@ -26,7 +24,7 @@ def show(
         dataset = open_unchecked(data, split, joint, ignore or [])
         labels = dataset.labels
         splits.add_row(split, str(len(dataset)), dataset.source)
-    console.print(splits)
+    frame.show(splits)
     assert labels is not None, "a data set has a split"
     title = f"{labels.classes.num_classes} classes"
     table = Table("mask value", "name", "class", title=title)
@@ -38,4 +36,4 @@ def show(
             red, green, blue = labels.classes.palette[index]
             swatch = f"[on #{red:02x}{green:02x}{blue:02x}]    [/] {red},{green},{blue}"
         table.add_row(text, name, to, swatch)
-    console.print(table)
+    frame.show(table)

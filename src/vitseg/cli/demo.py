@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vitseg.errors import ConfigError
+from vitseg.cli import frame
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -28,32 +28,26 @@ def demo(
     ] = None,
 ) -> None:
     """Train, evaluate and predict on synthetic scenes, in about three minutes on two CPU cores."""
-    from rich.console import Console
-
     from vitseg.cli.evaluate import score_table
     from vitseg.data.catalog import open_dataset
     from vitseg.data.scenes import write_scenes
     from vitseg.evaluation.evaluate import evaluate
     from vitseg.inference.predictor import load
+    from vitseg.runs import claim_folder
     from vitseg.training.display import Display
     from vitseg.training.loop import train
     from vitseg.training.recipe import load_recipe
 
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(
-            f"--out {out} exists and is not an empty folder: name another with --out, or remove it. "
-            "Nothing was changed."
-        )
-    console = Console(stderr=True)
+    claim_folder(out, instead="name another with --out, or empty it")
     source = f"folder:{out / 'scenes'}"
     recipe = load_recipe(RECIPE, overrides or [], source)
-    console.print(f"drawing {NUM_TRAIN + NUM_VAL} scenes into {out / 'scenes'}")
+    frame.say(f"drawing {NUM_TRAIN + NUM_VAL} scenes into {out / 'scenes'}")
     write_scenes(out / "scenes", NUM_TRAIN, NUM_VAL, SCENE_SIZE, SEED)
     best = train(recipe, out / "run", display=Display())
     predictor = load(best, "auto")
     dataset = open_dataset(source, "val")
     result = evaluate(predictor, dataset)
-    Console().print(score_table(result))
+    frame.show(score_table(result))
     pictures = _predict(predictor, dataset, out / "predictions")
     page = out / "index.html"
     _write_page(page, result, pictures, out / "run")
@@ -88,24 +82,24 @@ def _write_page(
     page: Path, result: Evaluation, pictures: list[list[Image.Image]], run: Path
 ) -> None:
     import csv
-    import json
 
     from vitseg.render.contact_sheet import contact_sheet
     from vitseg.render.page import ClassRow, write_summary_page
+    from vitseg.runs import VAL_LOG, read_result
 
     scores, classes = result.scores, result.classes
-    with (run / "val.csv").open(encoding="utf-8") as file:
+    with (run / VAL_LOG).open(encoding="utf-8") as file:
         curve = [(int(row["iteration"]), float(row["miou"])) for row in csv.DictReader(file)]
-    minutes = json.loads((run / "result.json").read_text(encoding="utf-8"))["training_minutes"]
+    minutes = read_result(run)["training_minutes"]
     headers = ["image", "ground truth", "prediction", "overlay"]
     sheet = contact_sheet(pictures, headers, cell_height=192)
     write_summary_page(
         page,
         "vitseg demo: SegViT on synthetic scenes",
         {
-            "mIoU": f"{100 * scores.mean_iou:.1f} %",
-            "mean accuracy": f"{100 * scores.mean_accuracy:.1f} %",
-            "pixel accuracy": f"{100 * scores.pixel_accuracy:.1f} %",
+            "mIoU": f"{frame.percent(scores.mean_iou, 1)} %",
+            "mean accuracy": f"{frame.percent(scores.mean_accuracy, 1)} %",
+            "pixel accuracy": f"{frame.percent(scores.pixel_accuracy, 1)} %",
             "training": f"{minutes:.1f} minutes, {curve[-1][0]} iterations",
             "validation images": str(result.protocol["images"]),
             "device": f"{result.protocol['device']}, {result.protocol['threads']} threads",

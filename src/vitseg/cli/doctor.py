@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from importlib import metadata, util
 
+from vitseg.cli import frame
+
 
 def doctor() -> None:
     """Print versions, devices, memory, and what is missing for each extra."""
     import torch
-    from rich.console import Console
     from rich.table import Table
 
     from vitseg.checkpoint.versions import package_versions
@@ -34,7 +35,7 @@ def doctor() -> None:
             else "complete"
         )
         table.add_row(f"\\[{extra}]", hint)
-    Console().print(table)
+    frame.show(table)
 
 
 def missing_by_extra() -> dict[str, list[str]]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vitseg.cli import options
+from vitseg.cli import frame, options
 
 if TYPE_CHECKING:
     from vitseg.data.dataset import SegmentationDataset
@@ -22,9 +21,7 @@ def evaluate(
     *,
     data: options.Data,
     split: Annotated[str, typer.Option(help="Split of the data set.")] = "val",
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Also write the scores to this file.")
-    ] = None,
+    json_file: options.JsonFile = None,
     report: Annotated[
         Path | None,
         typer.Option(
@@ -52,42 +49,37 @@ def evaluate(
     device: options.Device = "auto",
 ) -> None:
     """Score a model on a data set: mIoU, mAcc, aAcc and every class."""
-    from rich.console import Console
-    from rich.progress import Progress
-
     from vitseg.checkpoint.model_dir import weights_hash
     from vitseg.data.catalog import open_dataset
-    from vitseg.errors import ConfigError
     from vitseg.evaluation.evaluate import evaluate as run_evaluation
     from vitseg.evaluation.evaluate import joined_as_trained
-    from vitseg.files import write_whole
+    from vitseg.files import write_json
     from vitseg.inference.predictor import load
+    from vitseg.runs import claim_folder
 
-    options.check_json_file(json_file)
-    if report is not None and report.exists() and not report.is_dir():
-        raise ConfigError(f"--report {report} is a file: give a folder.")
+    frame.require_place("--json", json_file)
+    if report is not None:
+        claim_folder(report, may_hold=None, option="--report")
     wanted = parse_measures(("none" if report is None else "all") if measures is None else measures)
     dataset = open_dataset(data, split)
     predictor = load(model, device, protocol or ())
     dataset = joined_as_trained(dataset, data, predictor.record)
-    console = Console(stderr=True)
     pages = ReportPages(worst, dataset, model) if report is not None else None
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("evaluate", total=len(dataset))
+    with frame.bar("evaluate", len(dataset)) as advance:
         result = run_evaluation(
             predictor,
             dataset,
-            lambda: progress.advance(task),
+            advance,
             measures=wanted,
             without_classes=without_class or (),
             on_sample=None if pages is None else pages.add,
         )
-    Console().print(score_table(result))
+    frame.show(score_table(result))
     if wanted:
-        Console().print(measure_table(result.measures))
+        frame.show(measure_table(result.measures))
     if json_file is not None:
         scores = {**result.to_json(), "model": str(model), "weights_sha256": weights_hash(model)}
-        write_whole(json_file, json.dumps(scores, indent=2) + "\n")
+        write_json(json_file, scores)
     if report is not None and pages is not None:
         typer.echo(f"report: {pages.write(report, result)}")
 
@@ -150,12 +142,14 @@ def score_table(result: Evaluation):
     total = max(1, int(scores.pixels.sum()))
     for index, name in enumerate(result.classes.names):
         values = (scores.iou[index], scores.accuracy[index], scores.dice[index])
-        table.add_row(name, *map(_percent, values), _percent(scores.pixels[index] / total))
+        table.add_row(
+            name, *map(frame.percent, values), frame.percent(scores.pixels[index] / total)
+        )
     table.add_section()
     means = (scores.mean_iou, scores.mean_accuracy, scores.mean_dice)
-    table.add_row("mean", *map(_percent, means), "")
-    table.add_row("weighted by pixels", _percent(scores.frequency_weighted_iou), "", "", "")
-    table.add_row("all pixels (aAcc)", "", _percent(scores.pixel_accuracy), "", "")
+    table.add_row("mean", *map(frame.percent, means), "")
+    table.add_row("weighted by pixels", frame.percent(scores.frequency_weighted_iou), "", "", "")
+    table.add_row("all pixels (aAcc)", "", frame.percent(scores.pixel_accuracy), "", "")
     return table
 
 
@@ -168,16 +162,12 @@ def measure_table(measures: MeasureScores):
     table.add_column("value", justify="right")
     for point in measures.trimap or ():
         name = f"mIoU within {point.width} px of a boundary (trimap)"
-        table.add_row(name, _percent(point.scores.mean_iou))
+        table.add_row(name, frame.percent(point.scores.mean_iou))
     if measures.boundary is not None:
-        table.add_row("boundary IoU, mean", _percent(measures.boundary.mean_iou))
+        table.add_row("boundary IoU, mean", frame.percent(measures.boundary.mean_iou))
     for name, scores in (measures.size or {}).items():
         label = f"mIoU of {name} objects ({int(scores.objects.sum())})"
-        table.add_row(label, _percent(scores.mean_iou))
+        table.add_row(label, frame.percent(scores.mean_iou))
     if measures.calibration is not None:
-        table.add_row("calibration error (ECE)", _percent(measures.calibration.ece))
+        table.add_row("calibration error (ECE)", frame.percent(measures.calibration.ece))
     return table
-
-
-def _percent(value: float) -> str:
-    return "-" if value != value else f"{100 * value:.2f}"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vitseg.cli import options
+from vitseg.cli import frame, options
 
 if TYPE_CHECKING:
     from vitseg.checkpoint.model_dir import ModelRecord
@@ -76,7 +75,6 @@ def extend(
     from vitseg.extend.new_classes import chosen_classes, only
     from vitseg.inference.predictor import choose_device
     from vitseg.training.display import Display
-    from vitseg.training.stop import InterruptedRunError
 
     chosen = choose_device(device)
     record = read_record(find_model_dir(model))
@@ -89,24 +87,20 @@ def extend(
     recipe = recipe_of(record, data, split, pixels, overrides or [])
     if cache_features is None and not pixels:
         cache_features = out / "features"
-    try:
-        extension = extend_model(
-            model,
-            only(train_set, names),
-            out,
-            recipe,
-            source=data.partition(":")[0],
-            resume=resume,
-            display=Display(),
-            stages="fresh" if fresh_stages else "first_task",
-            cache_features=cache_features,
-            val_set=val_set,
-            calibrate=calibrate,
-            device=chosen,
-        )
-    except InterruptedRunError as stopped:
-        typer.echo(str(stopped), err=True)
-        raise typer.Exit(128 + stopped.signal_number) from stopped
+    extension = extend_model(
+        model,
+        only(train_set, names),
+        out,
+        recipe,
+        source=data.partition(":")[0],
+        resume=resume,
+        display=Display(),
+        stages="fresh" if fresh_stages else "first_task",
+        cache_features=cache_features,
+        val_set=val_set,
+        calibrate=calibrate,
+        device=chosen,
+    )
     tell(extension, names)
 
 
@@ -120,7 +114,7 @@ def recipe_of(
     """The recipe by which the new part is trained.
 
     Args:
-        record: Of the model that is extended.
+        record: Record of the model that is extended.
         data: NAME:ROOT.
         split: Split to learn from.
         pixels: Random crops instead of fixed views.
@@ -159,8 +153,7 @@ def tell(extension: Extension, names: list[str]) -> None:
     held_out = extension.held_out
     if held_out is not None:
         scores = ", ".join(
-            f"{name} {'-' if math.isnan(value) else f'{100 * value:.1f}'}"
-            for name, value in held_out.iou.items()
+            f"{name} {frame.percent(value, 1)}" for name, value in held_out.iou.items()
         )
         typer.echo(
             f"IoU on {held_out.images} held-out images, all classes competing: {scores}"

@@ -9,23 +9,28 @@ from typing import Annotated
 
 import typer
 
-from vitseg.cli.classes import classes
-from vitseg.cli.compare import compare
-from vitseg.cli.continual import continual
-from vitseg.cli.convert import convert
+from vitseg.cli import frame
 from vitseg.cli.data import data_app
-from vitseg.cli.demo import demo
-from vitseg.cli.doctor import doctor
-from vitseg.cli.evaluate import evaluate
-from vitseg.cli.explain import explain
-from vitseg.cli.extend import extend
-from vitseg.cli.predict import predict
-from vitseg.cli.profile import profile
-from vitseg.cli.push import push
-from vitseg.cli.train import train
-from vitseg.cli.tune import tune
-from vitseg.cli.video import video
 from vitseg.errors import VitsegError
+
+VERBS = (
+    "demo",
+    "train",
+    "evaluate",
+    "compare",
+    "continual",
+    "tune",
+    "extend",
+    "classes",
+    "predict",
+    "video",
+    "explain",
+    "profile",
+    "convert",
+    "push",
+    "doctor",
+)
+"""Commands, in the order of the help: each is a function in the file of its name."""
 
 app = typer.Typer(
     name="vitseg",
@@ -35,24 +40,8 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich's help pages take twice as long to import as to read
     help="Semantic segmentation with vision transformers, from a folder of masks to a served model.",
 )
-for verb in (
-    demo,
-    train,
-    evaluate,
-    compare,
-    continual,
-    tune,
-    extend,
-    classes,
-    predict,
-    video,
-    explain,
-    profile,
-    convert,
-    push,
-    doctor,
-):
-    app.command()(verb)
+for name in VERBS:
+    frame.add_verb(app, name)
 app.add_typer(data_app)
 
 PLACE_ERRORS = {

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vitseg.errors import ConfigError
+from vitseg.errors import ConfigError, unknown_name
+
+if TYPE_CHECKING:
+    from vitseg.classes import ClassTable
 
 Model = Annotated[
     Path,
@@ -22,6 +25,9 @@ Protocol = Annotated[
         help="Change the model's inference protocol: flip=true, scales=[0.5,1.0]. Repeatable.",
         metavar="FIELD=VALUE",
     ),
+]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", help="Also write everything to this file.")
 ]
 DataArgument = Annotated[
     str, typer.Argument(metavar="NAME:ROOT", help="The data set (camvid:..., folder:...).")
@@ -56,15 +62,16 @@ def parse_merge(merge: list[str] | None) -> dict[str, tuple[str, ...]]:
     return joint
 
 
-def check_json_file(path: Path | None) -> None:
-    """Before long work: whether `--json` can be written.
+def find_classes(text: str, table: ClassTable) -> list[int]:
+    """Indices of the classes of `--classes`, as in "road, tree".
 
     Raises:
-        ConfigError: Its folder does not exist, or it is a folder itself.
+        ConfigError: A name that the model does not know, or no name at all.
     """
-    if path is None:
-        return
-    if not path.absolute().parent.is_dir():
-        raise ConfigError(f"--json {path}: the folder {path.absolute().parent} does not exist.")
-    if path.is_dir():
-        raise ConfigError(f"--json {path} is a folder: give the file to write.")
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise ConfigError(f"--classes {text!r} names no class: for example --classes road,tree.")
+    for name in names:
+        if name not in table.names:
+            raise ConfigError(f"--classes: {unknown_name('class', name, table.names)}")
+    return [table.names.index(name) for name in names]

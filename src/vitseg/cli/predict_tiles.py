@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import cast, get_args
 
 from rich.progress import Progress
 
-from vitseg.cli.predict import MASKS
 from vitseg.errors import ConfigError, DataError, unknown_name
 from vitseg.images import decode
 from vitseg.images.label_store import note_path
 from vitseg.images.reader import has_rasterio
 from vitseg.inference.blending import Blend
 from vitseg.inference.predictor import Predictor
+from vitseg.inference.record import PredictionRecord
 from vitseg.inference.tile_plan import parse_memory
 from vitseg.inference.tiles import predict_large, run_id
-
-POLYGONS = "polygons"
+from vitseg.runs import MASKS, POLYGONS
 
 
 @dataclass(frozen=True)
@@ -57,25 +56,26 @@ class Tiling:
         path: Path,
         out: Path,
         name: str,
-        earlier: Mapping[str, Any],
+        earlier: Mapping[str, PredictionRecord],
         progress: Progress,
-    ) -> dict[str, Any]:
-        """Segment one image into `out`; the entry for the list.
+    ) -> PredictionRecord:
+        """Segment one image into `out`; returns its record.
 
         Args:
             predictor: The model.
             path: The image.
             out: The folder of all predictions.
-            name: Of this one.
-            earlier: Entries of a run that was interrupted, by image; what it finished is kept.
+            name: Name of this one.
+            earlier: Records of a run that was interrupted, by image; what it finished is kept.
             progress: Gets a bar for this image.
         """
         mask = out / MASKS / f"{name}{'.tif' if has_rasterio() else '.png'}"
         outlines = out / POLYGONS / f"{name}.geojson" if self.polygons else None
         run = run_id(predictor, path, self.blend)
-        before = earlier.get(str(path), {})
-        if before.get("run") == run and all(file.exists() for file in (mask, outlines) if file):
-            return {key: value for key, value in before.items() if key not in ("image", "seconds")}
+        before = earlier.get(str(path))
+        files = [file for file in (mask, outlines) if file]
+        if before is not None and before.run == run and all(file.exists() for file in files):
+            return before
         task = progress.add_task(f"{path.name}, in tiles", total=1.0)
         try:
             result = predict_large(
@@ -90,15 +90,16 @@ class Tiling:
         finally:
             progress.remove_task(task)
         height, width = result.size
-        return {
-            "mask": str(mask.relative_to(out)),
-            "overlay": None,
-            "polygons": str(outlines.relative_to(out)) if outlines else None,
-            "height": height,
-            "width": width,
-            "areas": {key: round(share, 6) for key, share in result.class_areas.items()},
-            "run": run,
-        }
+        return PredictionRecord(
+            image=str(path),
+            mask=str(mask.relative_to(out)),
+            overlay=None,
+            polygons=str(outlines.relative_to(out)) if outlines else None,
+            height=height,
+            width=width,
+            areas=result.class_areas,
+            run=run,
+        )
 
 
 def is_large(path: Path) -> bool:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from vitseg.cli import options
+from vitseg.cli import frame, options
 from vitseg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -56,9 +55,7 @@ def profile(
         int | None,
         typer.Option(help="Timed runs; else 20, or as many as take every photo.", min=1),
     ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Also write everything to this file.")
-    ] = None,
+    json_file: options.JsonFile = None,
     device: options.Device = "auto",
 ) -> None:
     """Parameters, multiply-adds, memory and speed of a model on this device.
@@ -66,16 +63,15 @@ def profile(
     A recipe is built with random weights. Times and multiply-adds are of whole images, up to the label map.
     """
     import torch
-    from rich.console import Console
 
     from vitseg.checkpoint.versions import package_versions
     from vitseg.evaluation.evaluate import device_name
-    from vitseg.files import write_whole
+    from vitseg.files import write_json
     from vitseg.inference.predictor import choose_device
     from vitseg.inference.profile import profile_model
 
     height, width = parse_size(size)
-    options.check_json_file(json_file)
+    frame.require_place("--json", json_file)
     chosen = choose_device(device)
     built, preprocessing, num_classes = _model(model, overrides or [], classes, (height, width))
     inputs = _inputs(images, (height, width), preprocessing)
@@ -92,11 +88,10 @@ def profile(
         "images": None if images is None else str(images),
         "num_images": len(inputs),
     }
-    for table in _tables(result, settings):
-        Console().print(table)
+    frame.show(*_tables(result, settings))
     if json_file is not None:
         content = {**result.to_json(), "settings": settings, "versions": package_versions()}
-        write_whole(json_file, json.dumps(content, indent=2) + "\n")
+        write_json(json_file, content)
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -136,17 +131,14 @@ def _model(
         model, record = load_model(path)
         return model, record.preprocessing, record.classes.num_classes
 
-    from vitseg.backbones.create import pretrained_mean_std
-    from vitseg.images.preprocess import Preprocessing
     from vitseg.training.recipe import load_recipe
 
     recipe = load_recipe(path, overrides)
-    mean, std = pretrained_mean_std(recipe.model.backbone)
     if num_classes is None:
         num_classes = DEFAULT_CLASSES
         typer.echo(f"a recipe names no classes: {num_classes} are taken (--classes)", err=True)
     model = recipe.model.build(num_classes, size, load_pretrained=False)
-    return model, Preprocessing(mean=mean, std=std), num_classes
+    return model, recipe.preprocessing(), num_classes
 
 
 def _inputs(
@@ -154,7 +146,7 @@ def _inputs(
 ) -> Sequence[Tensor]:
     import torch
 
-    from vitseg.cli.predict import find_inputs
+    from vitseg.cli.inputs import find_inputs
     from vitseg.inference.profile import PhotoInputs
 
     if folder is None:

@@ -36,12 +36,5 @@ def train(
     from vitseg.training.display import Display
     from vitseg.training.loop import train as run_training
     from vitseg.training.recipe import load_recipe
-    from vitseg.training.stop import InterruptedRunError
 
-    display = Display()
-    try:
-        loaded = load_recipe(recipe, overrides or [], data)
-        run_training(loaded, out, resume, display, cache_features)
-    except InterruptedRunError as stopped:
-        typer.echo(str(stopped), err=True)
-        raise typer.Exit(128 + stopped.signal_number) from stopped
+    run_training(load_recipe(recipe, overrides or [], data), out, resume, Display(), cache_features)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vitseg.cli import options
+from vitseg.cli import frame, options
 from vitseg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -49,15 +48,13 @@ def tune(
     Writes tune.json, tune.csv and tune.html; and the model with the best setting, if one within the allowed loss is
     clearly faster than the model as it is: the fastest, and of those about as fast the one of highest mIoU.
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
     from vitseg.checkpoint.model_dir import save_model, weights_hash
     from vitseg.data.catalog import open_dataset
     from vitseg.evaluation.evaluate import joined_as_trained, require_same_classes
     from vitseg.evaluation.picked import picked, spread_indices
-    from vitseg.files import write_whole
+    from vitseg.files import write_json, write_whole
     from vitseg.inference.predictor import choose_device
+    from vitseg.runs import claim_folder
     from vitseg.studies.tune.settings import load_prunable, make_settings
     from vitseg.studies.tune.tune import planned_runs
     from vitseg.studies.tune.tune import tune as measure
@@ -65,7 +62,7 @@ def tune(
     chosen = choose_device(device)
     wanted = parse_thresholds(thresholds)
     require_loss(max_loss)
-    require_empty(out)
+    claim_folder(out, instead="give another folder, or empty it")
     trained, record = load_prunable(model)
     dataset = joined_as_trained(open_dataset(data, split), data, record)
     require_same_classes(record.classes, dataset)
@@ -75,20 +72,16 @@ def tune(
     out.mkdir(
         parents=True, exist_ok=True
     )  # a place that cannot be written is found now, not after the work
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        total = planned_runs(len(settings), len(dataset))
-        task = progress.add_task(f"{len(settings)} settings", total=total)
-        tuning = measure(
-            settings, left_out, dataset, max_loss, lambda count: progress.advance(task, count)
-        )
+    total = planned_runs(len(settings), len(dataset))
+    with frame.bar(f"{len(settings)} settings", total) as advance:
+        tuning = measure(settings, left_out, dataset, max_loss, advance)
     if tuning.best is not tuning.unpruned:
         save_model(out, tuning.best.setting.model, tuning.record())
     content = {**tuning.to_json(), "model": str(model), "weights_sha256": weights_hash(model)}
-    write_whole(out / "tune.json", json.dumps(content, indent=2) + "\n")
+    write_json(out / "tune.json", content)
     write_whole(out / "tune.csv", as_csv(tuning))
     write_page(out / "tune.html", tuning)
-    Console().print(tuning_table(tuning))
+    frame.show(tuning_table(tuning))
     for name, reason in left_out.items():
         typer.echo(f"{name} is left out: {reason}")
     typer.echo(tuning.verdict)
@@ -123,14 +116,6 @@ def require_loss(max_loss: float) -> None:
     if not 0 <= max_loss <= 100:
         raise ConfigError(
             f"--max-loss {max_loss:g} is no loss in points of mIoU: give one from 0 to 100, as in --max-loss 0.5."
-        )
-
-
-def require_empty(folder: Path) -> None:
-    """Raise ConfigError if a folder for results holds anything."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(
-            f"--out {folder} is there already, and is not an empty folder: give another, or remove it."
         )
 
 

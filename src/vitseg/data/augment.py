@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from jaxtyping import Float32, Int64, UInt8
@@ -14,8 +12,8 @@ from vitseg.classes import IGNORE_INDEX
 from vitseg.data.balance import RareClassCrops
 from vitseg.data.photometric import distort
 from vitseg.data.sample import Sample
-from vitseg.errors import ConfigError
 from vitseg.images.geometry import Window, keep_ratio_size, resize_image, resize_labels
+from vitseg.images.preprocess import Preprocessing, to_padded_tensor
 from vitseg.types import Size
 
 _CROP_RETRIES = 10
@@ -75,37 +73,22 @@ class CropFrame:
 
     Args:
         crop_size: (height, width) in pixels.
-        mean: Mean of red, green and blue, in [0, 255] units.
-        std: Standard deviation of red, green and blue, in [0, 255] units.
-
-    Raises:
-        ConfigError: `mean` or `std` has not three values, or `std` is not positive or in [0, 1] units.
+        preprocessing: Normalisation of the images.
     """
 
-    def __init__(self, crop_size: Size, mean: Sequence[float], std: Sequence[float]) -> None:
-        if len(mean) != 3 or len(std) != 3:
-            raise ConfigError(f"mean and std need one value for R, G and B; {mean} and {std} came.")
-        if min(std) <= 0 or max(std) < 1:
-            raise ConfigError(
-                f"std is {tuple(std)}, but it must be positive and in [0, 255] units: "
-                "multiply mean and std by 255?"
-            )
+    def __init__(self, crop_size: Size, preprocessing: Preprocessing) -> None:
         self.crop_size = crop_size
-        self._mean = np.array(mean, np.float32)[:, None, None]
-        self._inverse_std = 1 / np.array(std, np.float32)[:, None, None]
+        self.preprocessing = preprocessing
 
     def __call__(
         self, image: UInt8[np.ndarray, "_ _ 3"], label_map: Int64[np.ndarray, "_ _"]
     ) -> tuple[Float32[Tensor, "3 h w"], Int64[Tensor, "h w"]]:
         """An image no larger than the crop, and its labels; padding is 0 behind the normalisation, IGNORE_INDEX."""
         height, width = label_map.shape
-        pixels = np.zeros((3, *self.crop_size), np.float32)
-        part = pixels[:, :height, :width]
-        np.subtract(image.transpose(2, 0, 1), self._mean, out=part)
-        part *= self._inverse_std
         labels = np.full(self.crop_size, IGNORE_INDEX, np.int64)
         labels[:height, :width] = label_map
-        return torch.from_numpy(pixels), torch.from_numpy(labels)
+        pixels = to_padded_tensor(image, self.preprocessing, self.crop_size)
+        return pixels, torch.from_numpy(labels)
 
 
 class TrainTransform:
@@ -115,24 +98,19 @@ class TrainTransform:
 
     Args:
         config: The augmentation.
-        mean: Mean of red, green and blue, in [0, 255] units.
-        std: Standard deviation of red, green and blue, in [0, 255] units.
+        preprocessing: Normalisation of the images.
         rare_crops: Places some of the crops on rare classes. None: on none.
-
-    Raises:
-        ConfigError: `mean` or `std` has not three values, or `std` is not positive or in [0, 1] units.
     """
 
     def __init__(
         self,
         config: AugmentConfig,
-        mean: Sequence[float],
-        std: Sequence[float],
+        preprocessing: Preprocessing,
         rare_crops: RareClassCrops | None = None,
     ) -> None:
         self.config = config
         self._rare_crops = rare_crops
-        self._frame = CropFrame(config.crop_size, mean, std)
+        self._frame = CropFrame(config.crop_size, preprocessing)
 
     def __call__(
         self, sample: Sample, rng: np.random.Generator, size: tuple[int, int] | None = None

@@ -19,6 +19,7 @@ from vitseg.data.augment import AugmentConfig, CropFrame
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.images.decode import image_size
 from vitseg.images.geometry import Window, keep_ratio_size, resize_image, resize_labels
+from vitseg.images.preprocess import Preprocessing
 from vitseg.types import Size
 
 
@@ -97,9 +98,8 @@ class GridViews:
 
     Args:
         dataset: The split; the sizes of its images are read from their headers.
-        config: Configuration of the views.
-        mean: Mean of red, green and blue, in [0, 255] units.
-        std: Standard deviation of red, green and blue, in [0, 255] units.
+        config: The views.
+        preprocessing: Normalisation of the images.
 
     Raises:
         DataError: The header of an image cannot be read.
@@ -109,12 +109,11 @@ class GridViews:
         self,
         dataset: SegmentationDataset,
         config: GridViewsConfig,
-        mean: Sequence[float],
-        std: Sequence[float],
+        preprocessing: Preprocessing,
     ) -> None:
         self.dataset = dataset
         self.config = config
-        self._frame = CropFrame(config.crop_size, mean, std)
+        self._frame = CropFrame(config.crop_size, preprocessing)
         self.views: list[View] = []
         for index in range(len(dataset)):
             size = image_size(dataset.image_source(index))

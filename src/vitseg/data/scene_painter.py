@@ -290,7 +290,7 @@ class Scene:
         brightness = np.clip(0.95 + 0.22 * side + leaves, 0.45, 1.6)[..., None]
         self._paint(crown, TREE, _tint(self.rng, (0.13, 0.38, 0.19)) * brightness)
 
-    def finish(self) -> tuple[np.ndarray, np.ndarray]:
+    def finish(self) -> tuple[UInt8[np.ndarray, "H W 3"], UInt8[np.ndarray, "H W"]]:
         """The picture at its final size, with the exposure, the white balance and the noise of a camera."""
         step = SUPERSAMPLING
         height, width = self.height // step, self.width // step

@@ -132,7 +132,7 @@ class AtmStage(nn.Module):
         return outputs
 
     def refine(
-        self, queries: Float[Tensor, "b q c"], features: Tensor | RaggedTokens
+        self, queries: Float[Tensor, "b q c"], features: Float[Tensor, "b d h w"] | RaggedTokens
     ) -> Float[Tensor, "b q c"]:
         """Queries after all layers, without masks.
 

@@ -81,8 +81,8 @@ class Mask2FormerDecoderConfig(BaseModel):
 class Mask2FormerDecoder(nn.Module):
     """Class and mask of every query.
 
-    In training, `SegOutput.aux` holds the predictions in front of the layers as "layer_0", ..., and those of the
-    backbone's semantic maps, if it makes any, as "semantic".
+    In training the output's `stages` are the predictions in front of the layers, named "layer_0", ..., and that of the
+    backbone's semantic maps, if it makes any, is the extra "semantic".
 
     Args:
         in_channels: Width of the maps of strides 4, 8, 16 and 32.

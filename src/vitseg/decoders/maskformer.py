@@ -45,8 +45,8 @@ class MaskFormerDecoderConfig(BaseModel):
 class MaskFormerDecoder(nn.Module):
     """Class and mask of every query.
 
-    In training, `SegOutput.aux` holds the predictions in front of all layers but the first as "layer_1", ..., and
-    those of the backbone's semantic maps, if it makes any, as "semantic".
+    In training the output's `stages` are the predictions in front of all layers but the first, named "layer_1", ...,
+    and that of the backbone's semantic maps, if it makes any, is the extra "semantic".
 
     Args:
         in_channels: Width of the maps, two or more, shallow to deep.

@@ -34,7 +34,7 @@ class SampleResult:
         id: Name within the data set.
         counts: Confusion matrix of this image alone, (k, k): pixels by label (row) and prediction (column).
         prediction: Predicted class of every pixel, (H, W).
-        labels: Its label, or IGNORE_INDEX, (H, W).
+        labels: Label of every pixel, or IGNORE_INDEX, (H, W).
         confidence: Probability of the predicted class, (H, W); None unless the calibration is measured.
     """
 
@@ -182,7 +182,7 @@ def joined_as_trained(
     Args:
         dataset: A split.
         source: The NAME:ROOT that it was opened by.
-        record: Of the model.
+        record: Record of the model.
 
     Raises:
         ConfigError: It lacks classes that the training joined or left out.

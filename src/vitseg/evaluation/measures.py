@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Integer
 
 from vitseg.errors import ConfigError, unknown_name
 from vitseg.metrics.boundary import BoundaryIoU, BoundaryScores, Trimap, TrimapPoint, edge_distance
@@ -77,7 +78,10 @@ class Measures:
         self.calibration = Calibration(num_classes) if "calibration" in names else None
 
     def update(
-        self, prediction: np.ndarray, labels: np.ndarray, confidence: np.ndarray | None
+        self,
+        prediction: Integer[np.ndarray, "H W"],
+        labels: Integer[np.ndarray, "H W"],
+        confidence: Float[np.ndarray, "H W"] | None,
     ) -> None:
         """Add one image.
 

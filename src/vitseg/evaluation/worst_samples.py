@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Int64, UInt8
 
 from vitseg.evaluation.evaluate import SampleResult
 from vitseg.metrics.accumulator import nanmean
@@ -74,7 +74,9 @@ class WorstSamples:
         self._pictured: list[_Pictured] = []
         self._num_seen = 0
 
-    def add(self, result: SampleResult, load_image: Callable[[], np.ndarray]) -> None:
+    def add(
+        self, result: SampleResult, load_image: Callable[[], UInt8[np.ndarray, "H W 3"]]
+    ) -> None:
         """Look at one image.
 
         Args:
@@ -102,7 +104,9 @@ class WorstSamples:
         """By cell (label, prediction), the images with most of its pixels as (id, pixels), most first."""
         return self._cells.by_cell()
 
-    def _add_to_gallery(self, result: SampleResult, load_image: Callable[[], np.ndarray]) -> None:
+    def _add_to_gallery(
+        self, result: SampleResult, load_image: Callable[[], UInt8[np.ndarray, "H W 3"]]
+    ) -> None:
         miou = image_miou(result.counts)
         if math.isnan(miou) or not self.num_samples:
             return
@@ -116,7 +120,9 @@ class WorstSamples:
         else:
             heapq.heappush(self._worst, kept)
 
-    def _add_to_cells(self, result: SampleResult, load_image: Callable[[], np.ndarray]) -> None:
+    def _add_to_cells(
+        self, result: SampleResult, load_image: Callable[[], UInt8[np.ndarray, "H W 3"]]
+    ) -> None:
         labels, predicted = self._cells.add(result.id, result.counts)
         wrong = labels != predicted
         labels, predicted = labels[wrong], predicted[wrong]

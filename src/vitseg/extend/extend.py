@@ -26,20 +26,17 @@ from vitseg.extend.guarantee import require_same_scores
 from vitseg.extend.new_classes import require_pixels
 from vitseg.extend.new_stages import NewStages, start_part
 from vitseg.extend.tasks import as_tasks, require_new_names, with_bias, with_task
-from vitseg.files import write_whole
+from vitseg.files import write_json, write_whole
 from vitseg.inference.predictor import Predictor
 from vitseg.methods import METHODS
 from vitseg.methods.model import SegmentationModel
 from vitseg.methods.segvit import SegVitConfig
 from vitseg.methods.segvit_cl import SegVitClConfig
+from vitseg.runs import BEST, LAST, RESULT, START, TRAINING, read_result
 from vitseg.training.display import Display
 from vitseg.training.loop import train
 from vitseg.training.recipe import Recipe
 from vitseg.training.task import TrainingTask
-
-TRAINING, EXTENDED, RESULT, START = "training", "best", "result.json", "start.json"
-"""Within the folder of an extension: the run that trains the new part, the extended model, what was measured, and what
-the new stages started from."""
 
 
 class Extension(NamedTuple):
@@ -124,9 +121,9 @@ def extend_model(
 
     task = TrainingTask(train_set, None, prepare=start, has_negatives=True)
     train(recipe, out / TRAINING, resume, display, cache_features, task)
-    part, part_record = load_model(out / TRAINING / "last")
+    part, part_record = load_model(out / TRAINING / LAST)
     _require_same_backbone(old_model, part)
-    told = json.loads((out / TRAINING / RESULT).read_text(encoding="utf-8"))
+    told = read_result(out / TRAINING)
     learnt = LearntTask(
         classes=train_set.classes.names,
         learnt_on=date.today(),
@@ -154,7 +151,7 @@ def extend_model(
         if calibrate:
             extended, new_record = with_bias(extended, new_record, held_out.bias)
     new_record = new_record.model_copy(update={"metrics": {}})
-    save_model(out / EXTENDED, extended, new_record)
+    save_model(out / BEST, extended, new_record)
     result = {
         **told,
         "new_stages": stages,
@@ -164,8 +161,8 @@ def extend_model(
         "versions": package_versions(),
         "commit": current_commit(),
     }
-    write_whole(out / RESULT, json.dumps(result, indent=2) + "\n")
-    return Extension(out / EXTENDED, held_out)
+    write_json(out / RESULT, result)
+    return Extension(out / BEST, held_out)
 
 
 def _keep_start(path: Path, stages: NewStages, resume: bool) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor
-
 from vitseg.checkpoint.learnt import LearntTask, tensor_hashes
 from vitseg.checkpoint.model_dir import ModelRecord, fill
-from vitseg.classes import ClassTable, generated_palette
+from vitseg.classes import ClassTable
+from vitseg.colors import farthest_colors
 from vitseg.config import parse
 from vitseg.decoders.task_decoders import TaskConfig
 from vitseg.errors import ConfigError
@@ -16,6 +15,7 @@ from vitseg.methods import METHODS
 from vitseg.methods.model import SegmentationModel
 from vitseg.methods.segvit import SegVitConfig
 from vitseg.methods.segvit_cl import SegVitClConfig
+from vitseg.types import StateDict
 
 TASKS = "decoder.tasks."
 
@@ -37,14 +37,15 @@ def as_tasks(
     Raises:
         ConfigError: The model is of another method.
     """
-    config = parse(METHODS[record.method], record.architecture, "architecture")
-    if isinstance(config, SegVitClConfig):
+    method = METHODS[record.method]
+    if issubclass(method, SegVitClConfig):
         return model, record
-    if not isinstance(config, SegVitConfig):
+    if not issubclass(method, SegVitConfig):
         raise ConfigError(
             f"this model is of method {record.method}, but classes can be added to, taken from and renamed in models "
             "of segvit and segvit_cl alone: their classes have masks of their own. Train one of these."
         )
+    config = parse(method, record.architecture, "architecture")
     names = record.classes.names
     task = TaskConfig(num_classes=len(names), decoder=config.decoder)
     whole = SegVitClConfig(backbone=_untrained(config), tasks=(task,), loss=config.loss)
@@ -59,7 +60,7 @@ def as_tasks(
     )
     joined = record.model_copy(
         update={
-            "method": METHODS.name_of(whole),
+            "method": METHODS.name_of(SegVitClConfig),
             "architecture": whole.model_dump(mode="json"),
             "tasks": (learnt,),
         }
@@ -125,7 +126,7 @@ def with_tasks(
     return build(changed, model.state_dict()), changed
 
 
-def build(record: ModelRecord, state: dict[str, Tensor]) -> SegmentationModel:
+def build(record: ModelRecord, state: StateDict) -> SegmentationModel:
     """The model of a record with given parameters, in evaluation mode."""
     config = parse(METHODS[record.method], record.architecture, "architecture")
     classes, size = record.classes.num_classes, record.image_size
@@ -140,18 +141,15 @@ def task_of_class(record: ModelRecord) -> list[int]:
 
 
 def joined_classes(old: ClassTable, new: ClassTable) -> ClassTable:
-    """Both tables, one behind the other; a new class whose colour is taken gets another one.
+    """Both tables, one behind the other; a new class whose colour is taken gets one that looks different from all.
 
     Raises:
         ConfigError: A name is in both.
     """
     require_new_names(old, new.names)
     palette = list(old.palette)
-    spare = iter(generated_palette(4 * (old.num_classes + new.num_classes)))
     for color in new.palette:
-        while color in palette:
-            color = next(spare)
-        palette.append(color)
+        palette.append(farthest_colors(1, tuple(palette))[0] if color in palette else color)
     return ClassTable(names=(*old.names, *new.names), palette=tuple(palette))
 
 

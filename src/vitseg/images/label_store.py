@@ -23,7 +23,7 @@ class LabelStore:
     Args:
         target: The file that the labels are for; its folder exists.
         size: (height, width) in pixels.
-        dtype: Of the labels.
+        dtype: Type of the labels.
         run: Identifies source, model and settings.
     """
 

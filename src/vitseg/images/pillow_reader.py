@@ -285,11 +285,15 @@ def _limits_of_values(
     """
     if declared is not None or stated is not None:
         return declared or stated or ValueRange(0, FULL), ()
-    words = {"I": "int32", "F": "floating-point", "I;16": "uint16", "I;16B": "uint16"}.get(words, words)
+    words = {"I": "int32", "F": "floating-point", "I;16": "uint16", "I;16B": "uint16"}.get(
+        words, words
+    )
     if values.dtype.kind == "f":
         raise DataError(range_needed(name, words))
     low, high = int(values.min()), int(values.max())
-    if values.dtype.itemsize > 2 and (low < -FULL - 1 or high > FULL or low < 0 and high > FULL // 2):
+    if values.dtype.itemsize > 2 and (
+        low < -FULL - 1 or high > FULL or (low < 0 and high > FULL // 2)
+    ):
         raise DataError(
             f"{name} has grey values from {low} to {high}, but 0-65535 are allowed. "
             "Convert it to 8 or 16 bits first, or state its range (value_range)."
@@ -332,9 +336,7 @@ def _deep_reader(
     return None
 
 
-def _deep_png(
-    file: BinaryIO, name: str, max_pixels: int, declared: ValueRange | None
-) -> Decoded:
+def _deep_png(file: BinaryIO, name: str, max_pixels: int, declared: ValueRange | None) -> Decoded:
     """Colour, or grey with alpha, of 16 bits: read twice, once for either byte of the samples."""
     file.seek(0)
     with pillow_header(file, name, "PNG") as image:
@@ -386,9 +388,7 @@ def _lower_bytes(file: BinaryIO, name: str, mode: str) -> np.ndarray:
         return np.array(image)
 
 
-def _deep_ppm(
-    file: BinaryIO, name: str
-) -> Callable[[int, ValueRange | None], Decoded] | None:
+def _deep_ppm(file: BinaryIO, name: str) -> Callable[[int, ValueRange | None], Decoded] | None:
     """What reads a binary PPM of two bytes a sample; None for others, of which Pillow keeps all that counts."""
     with pillow_header(file, name, "PPM") as image:
         tile, size = image.tile[0], (image.height, image.width)
@@ -418,7 +418,9 @@ def _require_shallow(file: BinaryIO, name: str) -> None:
     place = file.tell()
     head = file.read(1 << 16)
     file.seek(place)
-    found = head.find(b"\xff\x4f\xff\x51")  # the codestream; then size, capabilities, and 32 bytes of sizes
+    found = head.find(
+        b"\xff\x4f\xff\x51"
+    )  # the codestream; then size, capabilities, and 32 bytes of sizes
     depth = (head[found + 42] & 0x7F) + 1 if found >= 0 and len(head) > found + 42 else 8
     if depth > 8:
         raise DataError(

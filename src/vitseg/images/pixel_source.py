@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 
 from vitseg.images.geometry import Window
+from vitseg.images.georeference import Georeference
 
 
 class Notice(NamedTuple):
@@ -21,14 +21,6 @@ class Notice(NamedTuple):
 
     kind: str
     text: str
-
-
-@dataclass(frozen=True)
-class Georeference:
-    """Where on earth a raster lies: rasterio's coordinate system (None: unknown) and pixel-to-map transform."""
-
-    crs: Any
-    transform: Any
 
 
 @runtime_checkable

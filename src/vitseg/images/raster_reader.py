@@ -11,11 +11,11 @@ from jaxtyping import Bool, UInt8
 
 from vitseg.errors import DataError
 from vitseg.images.geometry import Window
+from vitseg.images.georeference import georeference_of
 from vitseg.images.orientation import stored_window, upright, upright_size
 from vitseg.images.pillow_reader import of_bits, over_white
 from vitseg.images.pixel_source import (
     BANDS_LEFT_OUT,
-    Georeference,
     Notice,
     pages_notice,
     range_needed,
@@ -76,8 +76,8 @@ class RasterImage:
         self._tags = tags
         self.name = name
         self._require_small_blocks(largest_block)
-        placed = dataset.crs is not None or not dataset.transform.is_identity
-        self.georeference = Georeference(dataset.crs, dataset.transform) if placed else None
+        self.georeference = georeference_of(dataset)
+        placed = self.georeference is not None
         self._orientation = 1 if tags is None or placed else tags.orientation
         self.size = upright_size((dataset.height, dataset.width), self._orientation)
         self._palette = _palette(dataset)
@@ -95,7 +95,9 @@ class RasterImage:
         self.notices: tuple[Notice, ...] = tuple(notices)
 
     def read(self, window: Window) -> UInt8[np.ndarray, "h w 3"]:
-        stored = stored_window(window, (self._dataset.height, self._dataset.width), self._orientation)
+        stored = stored_window(
+            window, (self._dataset.height, self._dataset.width), self._orientation
+        )
         indices = self._bands if self._alpha is None else [*self._bands, self._alpha]
         with self._reading(stored):
             bands = self._dataset.read(indices, window=rasterio_window(stored))
@@ -104,7 +106,9 @@ class RasterImage:
     def valid(self, window: Window) -> Bool[np.ndarray, "h w"] | None:
         if not self.has_gaps:
             return None
-        stored = stored_window(window, (self._dataset.height, self._dataset.width), self._orientation)
+        stored = stored_window(
+            window, (self._dataset.height, self._dataset.width), self._orientation
+        )
         with self._reading(stored):
             return upright(self._valid_as_stored(stored), self._orientation)
 
@@ -152,7 +156,9 @@ class RasterImage:
         from rasterio.enums import ColorInterp
 
         meanings = self._dataset.colorinterp
-        named = [number for number, meaning in enumerate(meanings, 1) if meaning == ColorInterp.alpha]
+        named = [
+            number for number, meaning in enumerate(meanings, 1) if meaning == ColorInterp.alpha
+        ]
         guessed = self._tags is not None and not self._tags.extra
         return named[-1] if named and not guessed and self._dataset.count > 1 else None
 
@@ -176,8 +182,14 @@ class RasterImage:
             chosen = colors[:3]
         if rest := [band for band in colors if band not in chosen]:
             left = f"band {rest[0]}" if len(rest) == 1 else f"the other {len(rest)}"
-            which = "the first three" if chosen == [1, 2, 3] else f"{chosen[0]}, {chosen[1]} and {chosen[2]}"
-            untagged = ", which is not tagged as alpha," if len(rest) == 1 and self._alpha is None else ""
+            which = (
+                "the first three"
+                if chosen == [1, 2, 3]
+                else f"{chosen[0]}, {chosen[1]} and {chosen[2]}"
+            )
+            untagged = (
+                ", which is not tagged as alpha," if len(rest) == 1 and self._alpha is None else ""
+            )
             notices.append(
                 Notice(
                     BANDS_LEFT_OUT,
@@ -190,9 +202,7 @@ class RasterImage:
     def _mask_flags(self) -> list[Any]:
         return [self._dataset.mask_flag_enums[band - 1] for band in self._bands]
 
-    def _decide_limits(
-        self, declared: ValueRange | None, notices: list[Notice]
-    ) -> ValueRange:
+    def _decide_limits(self, declared: ValueRange | None, notices: list[Notice]) -> ValueRange:
         """Black and white, by the rule of `value_range`."""
         dtype, words, bits = self._type()
         if self._palette is not None or (dtype == np.uint8 and bits == 8):
@@ -267,7 +277,9 @@ class RasterImage:
         tops = range(0, dataset.height, rows)
         wanted = max(1, SURVEYED_PIXELS // (rows * dataset.width))
         if len(tops) > wanted:
-            tops = [tops[place] for place in np.linspace(0, len(tops) - 1, wanted).round().astype(int)]
+            tops = [
+                tops[place] for place in np.linspace(0, len(tops) - 1, wanted).round().astype(int)
+            ]
         histogram = Histogram()
         for top in tops:
             window = Window(top, 0, min(rows, dataset.height - top), dataset.width)

@@ -160,7 +160,11 @@ def not_for_pillow(name: str, tags: TiffTags) -> str:
 
 def bands_in_words(tags: TiffTags) -> str:
     """As `8 bands of uint16 pixels`, or `float32 pixels`."""
-    return f"{tags.pixels} pixels" if tags.bands == 1 else f"{tags.bands} bands of {tags.pixels} pixels"
+    return (
+        f"{tags.pixels} pixels"
+        if tags.bands == 1
+        else f"{tags.bands} bands of {tags.pixels} pixels"
+    )
 
 
 def require_plausible(image: ImageFile, file: BinaryIO, name: str) -> None:
@@ -274,7 +278,18 @@ def _of_brands(start: bytes) -> str | None:
     brands = {listing[place : place + 4] for place in (0, *range(8, len(listing) - 3, 4))}
     if brands & {b"avif", b"avis"}:
         return "AVIF"
-    heif = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1"}
+    heif = {
+        b"heic",
+        b"heix",
+        b"hevc",
+        b"hevx",
+        b"heim",
+        b"heis",
+        b"hevm",
+        b"hevs",
+        b"mif1",
+        b"msf1",
+    }
     return "HEIF" if brands & heif else None
 
 

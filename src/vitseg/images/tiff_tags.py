@@ -13,7 +13,15 @@ _MAX_VALUES = 64  # of a tag; those that are read here have one per band
 
 _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 256, 257, 258, 259, 262
 _ORIENTATION, _SAMPLES, _ROWS_PER_STRIP, _MIN_SAMPLE, _MAX_SAMPLE = 274, 277, 278, 280, 281
-_PLANAR, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA, _FORMAT, _S_MIN, _S_MAX = 284, 322, 323, 338, 339, 340, 341
+_PLANAR, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA, _FORMAT, _S_MIN, _S_MAX = (
+    284,
+    322,
+    323,
+    338,
+    339,
+    340,
+    341,
+)
 _WANTED = {
     _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _ROWS_PER_STRIP, _MIN_SAMPLE,
     _MAX_SAMPLE, _PLANAR, _TILE_WIDTH, _TILE_HEIGHT, _EXTRA, _FORMAT, _S_MIN, _S_MAX,
@@ -121,9 +129,7 @@ def _read(file: BinaryIO) -> TiffTags | None:
     return _tags_of(first, pages, order)
 
 
-def _directory(
-    file: BinaryIO, offset: int, order: str, big: bool
-) -> tuple[dict[int, tuple], int]:
+def _directory(file: BinaryIO, offset: int, order: str, big: bool) -> tuple[dict[int, tuple], int]:
     """The wanted entries of a directory, and where the next one begins (0: nowhere)."""
     file.seek(offset)
     count_size, entry_size, field_size = (8, 20, 8) if big else (2, 12, 4)

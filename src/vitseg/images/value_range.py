@@ -17,7 +17,9 @@ FULL = 65535
 """Largest 16-bit value."""
 
 _DEPTHS = (8, 10, 12, 14, 16)
-_NEARLY_FULL = 0.9  # share of a bit depth's largest value from which a picture is taken to use that depth
+_NEARLY_FULL = (
+    0.9  # share of a bit depth's largest value from which a picture is taken to use that depth
+)
 _OUTLIERS = 1.5  # the largest value is set aside if it is this many times what all but a thousandth stay below
 _FEW_VALUES = 8  # fewer distinct values say nothing about how they were made
 
@@ -43,7 +45,11 @@ class ValueRange(NamedTuple):
 
     def words(self) -> str:
         """As `0 to 3,060`."""
-        return f"{self.low:,.6g} to {self.high:,.6g}" if self.high < 1e6 else f"{self.low:g} to {self.high:g}"
+        return (
+            f"{self.low:,.6g} to {self.high:,.6g}"
+            if self.high < 1e6
+            else f"{self.low:g} to {self.high:g}"
+        )
 
 
 def to_bytes(values: np.ndarray, limits: ValueRange) -> UInt8[np.ndarray, "..."]:
@@ -62,7 +68,9 @@ def to_bytes(values: np.ndarray, limits: ValueRange) -> UInt8[np.ndarray, "..."]
 def _table(dtype: np.dtype, limits: ValueRange) -> np.ndarray:
     """What each value of a type of 8 or 16 bits becomes, by its bits."""
     size = 8 * dtype.itemsize
-    return _scaled(np.arange(2**size, dtype=f"u{dtype.itemsize}").view(dtype).astype(float), *limits)
+    return _scaled(
+        np.arange(2**size, dtype=f"u{dtype.itemsize}").view(dtype).astype(float), *limits
+    )
 
 
 def _scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -77,7 +77,7 @@ class InferenceConfig(BaseModel):
         """The (height, width) at which an image is run.
 
         Args:
-            size: Its own (height, width).
+            size: (height, width) of the image as it is.
             scale: Ratio of the view, one of `scales`.
         """
         if self.resize is None:

@@ -23,7 +23,7 @@ Model = Callable[[Tensor], SegOutput]
 
 
 def image_scores(
-    model: Model, images: Iterable[Tensor], config: InferenceConfig, size: Size
+    model: Model, images: Iterable[Float[Tensor, "1 3 _ _"]], config: InferenceConfig, size: Size
 ) -> ScoreMap:
     """Scores of one image at `size`, by the protocol of `config`.
 

@@ -8,6 +8,7 @@ from typing import cast, overload
 
 import numpy as np
 import torch
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from vitseg.checkpoint.model_dir import ModelRecord, load_model
@@ -81,7 +82,7 @@ class Predictor:
         return read_source(source, self.preprocessing.limits)
 
     @torch.inference_mode()
-    def scores(self, image: np.ndarray) -> ScoreMap:
+    def scores(self, image: UInt8[np.ndarray, "H W 3"]) -> ScoreMap:
         """Class scores at the image's own size, from which labels are taken strip by strip.
 
         Args:
@@ -95,7 +96,9 @@ class Predictor:
         )
         return image_scores(self.model, images, self.inference, size)
 
-    def model_input(self, image: np.ndarray, size: Size) -> Tensor:
+    def model_input(
+        self, image: UInt8[np.ndarray, "H W 3"], size: Size
+    ) -> Float[Tensor, "1 3 _ _"]:
         """The image as the model takes it, (1, 3, H, W), on the model's device.
 
         Args:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch._dynamo.exc import TorchDynamoException
 
@@ -118,7 +119,7 @@ def _latency(speed: Speed) -> dict[str, float]:
 
 def profile_model(
     model: SegmentationModel,
-    images: Sequence[Tensor],
+    images: Sequence[Float[Tensor, "1 3 _ _"]],
     device: torch.device,
     batch_size: int = 1,
     precision: Precision = "fp32",
@@ -178,7 +179,7 @@ def _label_all(model: Model, images: Sequence[Tensor], device: torch.device) -> 
 def _measure(
     runner: Model,
     model: SegmentationModel,
-    images: Sequence[Tensor],
+    images: Sequence[Float[Tensor, "1 3 _ _"]],
     device: torch.device,
     batch_size: int,
     num_runs: int | None,

@@ -7,11 +7,12 @@ from itertools import islice
 
 import numpy as np
 import torch
+from jaxtyping import Integer
 from torch import Tensor
 
 from vitseg.images.geometry import Window
-from vitseg.images.preprocess import to_tensor
 from vitseg.images.pixel_source import PixelSource
+from vitseg.images.preprocess import to_tensor
 from vitseg.inference.blending import Blend, window_weights
 from vitseg.inference.operations import peak_memory
 from vitseg.inference.predictor import Predictor
@@ -27,7 +28,7 @@ def label_bands(
     block: Block,
     blend: Blend,
     first_row: int = 0,
-) -> Iterator[tuple[int, int, np.ndarray]]:
+) -> Iterator[tuple[int, int, Integer[np.ndarray, "R W"]]]:
     """Labels of the columns that a block owns, from `first_row` down, as (top, bottom, (rows, columns) labels).
 
     The weighted scores are not divided by the weights' sum: it is the same for all classes of a pixel.

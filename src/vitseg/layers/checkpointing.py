@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 
-def run_block(block: nn.Module, *args: object, recompute: bool) -> Tensor:
+def run_block(block: nn.Module, *args: object, recompute: bool) -> Float[Tensor, "..."]:
     """A block's output.
 
     Args:

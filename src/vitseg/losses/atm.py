@@ -42,7 +42,9 @@ class AtmLoss(nn.Module):
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", class_weights, persistent=False)
 
-    def forward(self, output: SegOutput, labels: Int[Tensor, "b H W"]) -> dict[str, Tensor]:
+    def forward(
+        self, output: SegOutput, labels: Int[Tensor, "b H W"]
+    ) -> dict[str, Float[Tensor, ""]]:
         """Weighted terms by name; their sum is the loss.
 
         Args:
@@ -68,7 +70,7 @@ class AtmLoss(nn.Module):
         pair_weights = weights[image, cls]  # (pairs,)
         # Half as wide, the labels are gathered for every pair in half the time.
         targets = (labels.int()[image] == cls[:, None, None]).flatten(1)  # (pairs, H*W)
-        terms: dict[str, Tensor] = {}
+        terms: dict[str, Float[Tensor, ""]] = {}
         for name, stage in output.supervised():
             assert isinstance(stage, QueryMasks)
             class_loss = self._class_loss(stage, present, weights)

@@ -29,7 +29,9 @@ class PixelLoss(nn.Module):
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", class_weights, persistent=False)
 
-    def forward(self, output: SegOutput, labels: Int[Tensor, "b H W"]) -> dict[str, Tensor]:
+    def forward(
+        self, output: SegOutput, labels: Int[Tensor, "b H W"]
+    ) -> dict[str, Float[Tensor, ""]]:
         """Weighted terms by name; their sum is the loss.
 
         Args:

@@ -29,7 +29,9 @@ class EdgeLoss(nn.Module):
         super().__init__()
         self.config = config
 
-    def forward(self, output: SegOutput, labels: Int[Tensor, "b H W"]) -> dict[str, Tensor]:
+    def forward(
+        self, output: SegOutput, labels: Int[Tensor, "b H W"]
+    ) -> dict[str, Float[Tensor, ""]]:
         """`loss_edges`; see `edge_loss`."""
         return {"loss_edges": edge_loss(output, labels, self.config)}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vitseg.losses.cross_entropy import PixelLoss
@@ -26,7 +26,9 @@ class WithExtras(nn.Module):
         self.loss = loss
         self.extras = nn.ModuleDict(extras)
 
-    def forward(self, output: SegOutput, labels: Int[Tensor, "b H W"]) -> dict[str, Tensor]:
+    def forward(
+        self, output: SegOutput, labels: Int[Tensor, "b H W"]
+    ) -> dict[str, Float[Tensor, ""]]:
         """Weighted terms by name; their sum is the loss.
 
         Args:
@@ -54,6 +56,8 @@ class SemanticLoss(nn.Module):
         self.weight = weight
         self.pixels = PixelLoss(PixelLossConfig(mean_over="labelled"), class_weights)
 
-    def forward(self, output: SegOutput, labels: Int[Tensor, "b H W"]) -> dict[str, Tensor]:
+    def forward(
+        self, output: SegOutput, labels: Int[Tensor, "b H W"]
+    ) -> dict[str, Float[Tensor, ""]]:
         """`loss_semantic` of the output of the semantic maps; see `PixelLoss`."""
         return {"loss_semantic": self.weight * self.pixels(output, labels)["loss_pixel"]}

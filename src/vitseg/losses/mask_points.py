@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from vitseg.classes import IGNORE_INDEX
 from vitseg.types import Size
 
 
-def draw_points(rows: int, number: int, size: Size, like: Tensor) -> Float[Tensor, "p n 2"]:
+def draw_points(
+    rows: int, number: int, size: Size, like: Shaped[Tensor, "..."]
+) -> Float[Tensor, "p n 2"]:
     """Points (row, column) in pixels, even over the image, from the global seed of the device of `like`.
 
     Args:

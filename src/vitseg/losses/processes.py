@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch.distributed
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 
-def mean_over_processes(value: Tensor) -> Float[Tensor, ""]:
+def mean_over_processes(value: Shaped[Tensor, ""]) -> Float[Tensor, ""]:
     """The mean of a scalar over all processes; the value itself where there is one."""
     value = value.float()
     if torch.distributed.is_available() and torch.distributed.is_initialized():

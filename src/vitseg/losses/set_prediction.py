@@ -48,7 +48,9 @@ class SetPredictionLoss(nn.Module):
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", class_weights, persistent=False)
 
-    def forward(self, output: MixedMasks, labels: Int[Tensor, "b H W"]) -> dict[str, Tensor]:
+    def forward(
+        self, output: MixedMasks, labels: Int[Tensor, "b H W"]
+    ) -> dict[str, Float[Tensor, ""]]:
         """Weighted terms by name; their sum is the loss.
 
         Args:
@@ -63,7 +65,7 @@ class SetPredictionLoss(nn.Module):
         stages = [(name, cast(MixedMasks, stage)) for name, stage in output.supervised()]
         targets, matched = self.matched([stage for _, stage in stages], labels)
         weights = self._class_weights(output)  # (k1,)
-        terms: dict[str, Tensor] = {}
+        terms: dict[str, Float[Tensor, ""]] = {}
         for (name, stage), queries in zip(stages, matched, strict=True):
             ce, mask, dice = self._losses(stage, labels, targets, queries, weights)
             terms["loss_ce" + name] = self.config.class_weight * ce

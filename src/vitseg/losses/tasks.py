@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vitseg.classes import IGNORE_INDEX
@@ -32,14 +32,14 @@ class TasksLoss(nn.Module):
         weights = [None] * len(sizes) if class_weights is None else class_weights.split(list(sizes))
         self.losses = nn.ModuleList(AtmLoss(config, weight) for weight in weights)
 
-    def forward(self, output: Joined, labels: Int[Tensor, "b H W"]) -> dict[str, Tensor]:
+    def forward(self, output: Joined, labels: Int[Tensor, "b H W"]) -> dict[str, Float[Tensor, ""]]:
         """Weighted terms by name, those of part t with `_task_t` appended; their sum is the loss.
 
         Args:
             output: What the decoders returned.
             labels: Class indices or IGNORE_INDEX, at the size of the images.
         """
-        terms: dict[str, Tensor] = {}
+        terms: dict[str, Float[Tensor, ""]] = {}
         first = 0
         for task, (part, loss, size) in enumerate(
             zip(output.parts, self.losses, self.sizes, strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vitseg.losses.atm import AtmLoss
@@ -29,7 +29,9 @@ class TokenHeadsLoss(nn.Module):
         self.atm = AtmLoss(atm, class_weights)
         self.pixels = PixelLoss(pixels, class_weights)
 
-    def forward(self, output: SegOutput, labels: Int[Tensor, "b H W"]) -> dict[str, Tensor]:
+    def forward(
+        self, output: SegOutput, labels: Int[Tensor, "b H W"]
+    ) -> dict[str, Float[Tensor, ""]]:
         """Weighted terms by name; their sum is the loss.
 
         Args:

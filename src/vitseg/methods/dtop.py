@@ -9,9 +9,9 @@ leaves; from there it can be pruned as it is (the thesis' "direct"), or trained 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import cast
 
+from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -25,7 +25,7 @@ from vitseg.decoders.token_heads import TokenHeads, TokenHeadsConfig
 from vitseg.methods.method import Encoder, MethodConfig
 from vitseg.methods.model import SegmentationModel
 from vitseg.supervision import AtmLossConfig, PixelLossConfig
-from vitseg.types import Size
+from vitseg.types import Size, StateDict
 
 
 class DtopConfig(MethodConfig):
@@ -79,6 +79,24 @@ class DtopConfig(MethodConfig):
             raise ValueError("semantic_weight belongs to semantic: set it, or leave both out")
         return self
 
+    @model_validator(mode="after")
+    def _semantic_maps_have_one_grid(self) -> DtopConfig:
+        if self.semantic is None:
+            return self
+        places = []  # of what halves the grid: in front of which block, and its field
+        if self.shrink is not None:
+            places.append((self.shrink.block, "shrink.block"))
+        if self.pruning.build().halving is not None:
+            places.append((self.backbone.taps[0] + 1, "the first of backbone.taps"))
+        blocks = self.semantic.blocks
+        for block, field in places:
+            if blocks[0] < block <= blocks[-1]:
+                raise ValueError(
+                    f"semantic.blocks {list(blocks)} stand on both sides of {field}, where the grid is "
+                    "halved, so that their maps cannot be summed: put all in front of it, or all behind"
+                )
+        return self
+
     @property
     def has_static_tokens(self) -> bool:
         return not self.pruning.build().can_prune
@@ -95,7 +113,7 @@ class DtopConfig(MethodConfig):
         add_exits(encoder, self.pruning, [cast(ExitHead, head) for head in heads.exits])
         return SegmentationModel(encoder, heads, self.fresh_parts)
 
-    def criterion(self, class_weights: Tensor | None = None) -> nn.Module:
+    def criterion(self, class_weights: Float[Tensor, " k"] | None = None) -> nn.Module:
         from vitseg.losses.extras import SemanticLoss, WithExtras
         from vitseg.losses.token_heads import TokenHeadsLoss
 
@@ -105,5 +123,5 @@ class DtopConfig(MethodConfig):
         semantic = SemanticLoss(self.semantic_weight, class_weights)
         return WithExtras(loss, {SEMANTIC: semantic})
 
-    def prunable(self, state: Mapping[str, Tensor]) -> tuple[MethodConfig, dict[str, Tensor]]:
+    def prunable(self, state: StateDict) -> tuple[MethodConfig, StateDict]:
         return self, dict(state)

@@ -5,6 +5,7 @@ Queries join the tokens in the last blocks, and a small mask module reads them. 
 
 from __future__ import annotations
 
+from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -45,7 +46,7 @@ class EomtConfig(MethodConfig):
         add_joint_queries(encoder, self.decoder.num_blocks, decoder)
         return SegmentationModel(encoder, decoder, self.fresh_parts)
 
-    def criterion(self, class_weights: Tensor | None = None) -> nn.Module:
+    def criterion(self, class_weights: Float[Tensor, " k"] | None = None) -> nn.Module:
         from vitseg.losses.set_prediction import SetPredictionLoss
 
         return SetPredictionLoss(self.loss, class_weights)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar, Literal
 
+from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from vitseg.backbones import AnyBackboneConfig, PlainViT, Pyramid, Swin, create_backbone
 from vitseg.methods.model import SegmentationModel
 from vitseg.supervision import PixelLossConfig
-from vitseg.types import Size
+from vitseg.types import Size, StateDict
 
 Encoder = PlainViT | Swin | Pyramid
 
@@ -75,7 +75,7 @@ class MethodConfig(BaseModel):
         """The decoder of features of these widths, shallow to deep."""
         raise NotImplementedError
 
-    def criterion(self, class_weights: Tensor | None = None) -> nn.Module:
+    def criterion(self, class_weights: Float[Tensor, " k"] | None = None) -> nn.Module:
         """The loss: (output, labels) to weighted terms by name. Its module is imported here, for training alone.
 
         Args:
@@ -83,9 +83,7 @@ class MethodConfig(BaseModel):
         """
         raise NotImplementedError
 
-    def prunable(
-        self, state: Mapping[str, Tensor]
-    ) -> tuple[MethodConfig, dict[str, Tensor]] | None:
+    def prunable(self, state: StateDict) -> tuple[MethodConfig, StateDict] | None:
         """A model with these parameters as one whose tokens can leave early: its configuration and parameters.
 
         None: no head of such a model judges single tokens in front of the last block.
@@ -105,7 +103,7 @@ class PixelMethod(MethodConfig):
         description="cross-entropy of the pixels, and the weight of that of auxiliary heads",
     )
 
-    def criterion(self, class_weights: Tensor | None = None) -> nn.Module:
+    def criterion(self, class_weights: Float[Tensor, " k"] | None = None) -> nn.Module:
         from vitseg.losses.cross_entropy import PixelLoss
 
         return PixelLoss(self.loss, class_weights)

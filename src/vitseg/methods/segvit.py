@@ -6,6 +6,7 @@ Swin (thesis table 4.6) a stage reads a level of the pyramid, and the masks are 
 
 from __future__ import annotations
 
+from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -33,7 +34,7 @@ class SegVitConfig(MethodConfig):
     def make_decoder(self, channels: tuple[int, ...], num_classes: int) -> nn.Module:
         return AtmDecoder(channels, num_classes, self.decoder)
 
-    def criterion(self, class_weights: Tensor | None = None) -> nn.Module:
+    def criterion(self, class_weights: Float[Tensor, " k"] | None = None) -> nn.Module:
         from vitseg.losses.atm import AtmLoss
 
         return AtmLoss(self.loss, class_weights)

@@ -6,6 +6,7 @@ as they are, the backbone's too. Trained from a recipe, all of its tasks learn a
 
 from __future__ import annotations
 
+from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -45,7 +46,7 @@ class SegVitClConfig(MethodConfig):
             )
         return TaskDecoders(channels, self.tasks)
 
-    def criterion(self, class_weights: Tensor | None = None) -> nn.Module:
+    def criterion(self, class_weights: Float[Tensor, " k"] | None = None) -> nn.Module:
         """See `MethodConfig`; raises ConfigError where classes are removed."""
         from vitseg.losses.tasks import TasksLoss
 

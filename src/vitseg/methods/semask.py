@@ -19,5 +19,11 @@ class SeMaskConfig(FpnConfig):
     )
 
     def build_on(self, encoder: Encoder, num_classes: int, image_size: Size) -> SegmentationModel:
-        add_semantic_layers(encoder, self.semantic, num_classes, otherwise="take method fpn")
+        add_semantic_layers(
+            encoder,
+            self.semantic,
+            num_classes,
+            name=self.backbone.name,
+            otherwise="take method fpn",
+        )
         return super().build_on(encoder, num_classes, image_size)

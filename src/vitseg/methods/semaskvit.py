@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -39,7 +40,7 @@ class SeMaskVitConfig(MethodConfig):
     def make_decoder(self, channels: tuple[int, ...], num_classes: int) -> nn.Module:
         return AtmDecoder(channels, num_classes, self.decoder)
 
-    def criterion(self, class_weights: Tensor | None = None) -> nn.Module:
+    def criterion(self, class_weights: Float[Tensor, " k"] | None = None) -> nn.Module:
         from vitseg.losses.atm import AtmLoss
         from vitseg.losses.extras import SemanticLoss, WithExtras
 

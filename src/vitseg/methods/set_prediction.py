@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -41,10 +42,16 @@ class SetPredictionMethod(MethodConfig):
 
     def build_on(self, encoder: Encoder, num_classes: int, image_size: Size) -> SegmentationModel:
         if self.semantic is not None:
-            add_semantic_layers(encoder, self.semantic, num_classes, otherwise="leave semantic out")
+            add_semantic_layers(
+                encoder,
+                self.semantic,
+                num_classes,
+                name=self.backbone.name,
+                otherwise="leave semantic out",
+            )
         return super().build_on(encoder, num_classes, image_size)
 
-    def criterion(self, class_weights: Tensor | None = None) -> nn.Module:
+    def criterion(self, class_weights: Float[Tensor, " k"] | None = None) -> nn.Module:
         from vitseg.losses.extras import SemanticLoss, WithExtras
         from vitseg.losses.set_prediction import SetPredictionLoss
 

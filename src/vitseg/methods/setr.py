@@ -8,10 +8,8 @@ as it is.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 from pydantic import Field, model_validator
-from torch import Tensor
 
 from vitseg.backbones import BackboneConfig, PlainViT
 from vitseg.backbones.setr_mla import MlaBackbone
@@ -21,7 +19,7 @@ from vitseg.errors import ConfigError
 from vitseg.methods.dtop import DtopConfig
 from vitseg.methods.method import Encoder, PixelMethod
 from vitseg.methods.model import SegmentationModel
-from vitseg.types import Size
+from vitseg.types import Size, StateDict
 
 _AUXILIARY = re.compile(r"^decoder\.auxiliary\.(\d+)\.(.+)$")
 
@@ -61,7 +59,7 @@ class SetrConfig(PixelMethod):
         decoder = SetrDecoder(backbone.channels, self.backbone.taps, num_classes, self.decoder)
         return SegmentationModel(backbone, decoder, self.fresh_parts)
 
-    def prunable(self, state: Mapping[str, Tensor]) -> tuple[DtopConfig, dict[str, Tensor]]:
+    def prunable(self, state: StateDict) -> tuple[DtopConfig, StateDict]:
         """The DToP model whose heads are this one's; at threshold 1 it is this SETR.
 
         The head of the deepest block, if it has an auxiliary one too, is left out: SETR runs it in training only.
@@ -86,7 +84,7 @@ class SetrConfig(PixelMethod):
             decoder=TokenHeadsConfig(kind="fcn", auxiliary="fcn"),
             pixel_loss=self.loss,
         )
-        renamed: dict[str, Tensor] = {}
+        renamed: StateDict = {}
         for name, value in state.items():
             match = _AUXILIARY.match(name)
             if match is None:

@@ -8,6 +8,7 @@ block 0 and keeps the tokens on class boundaries: `edges`. Which choices are our
 
 from __future__ import annotations
 
+from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -85,7 +86,7 @@ class ShrunkConfig(MethodConfig):
             decoder = ShrunkDecoder(upsampling, AtmDecoder((embed_dim,), num_classes, atm))
         return SegmentationModel(encoder, decoder, self.fresh_parts)
 
-    def criterion(self, class_weights: Tensor | None = None) -> nn.Module:
+    def criterion(self, class_weights: Float[Tensor, " k"] | None = None) -> nn.Module:
         from vitseg.losses.atm import AtmLoss
         from vitseg.losses.edges import EdgeLoss
         from vitseg.losses.extras import WithExtras

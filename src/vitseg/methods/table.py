@@ -33,8 +33,7 @@ class MethodTable(Mapping[str, "type[MethodConfig]"]):
     def __contains__(self, name: object) -> bool:
         return name in self._homes
 
-    def name_of(self, config: MethodConfig) -> str:
-        """The method whose configuration this is."""
-        cls = type(config)
-        home = f"{cls.__module__.rpartition('.')[2]}.{cls.__name__}"
+    def name_of(self, config: type[MethodConfig]) -> str:
+        """The method whose configuration class this is."""
+        home = f"{config.__module__.rpartition('.')[2]}.{config.__name__}"
         return next(name for name, other in self._homes.items() if other == home)

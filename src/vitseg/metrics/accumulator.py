@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Float, Integer, Shaped
 
 from vitseg.classes import IGNORE_INDEX
 from vitseg.errors import DataError
@@ -56,13 +56,15 @@ def _size(label_map: np.ndarray) -> str:
     return f"{width}x{height}"
 
 
-def nanmean(values: np.ndarray) -> float:
+def nanmean(values: Float[np.ndarray, "..."]) -> float:
     """Mean of the values that are defined; NaN if none is."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else float("nan")
 
 
-def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def ratio(
+    part: Shaped[np.ndarray, "..."], whole: Shaped[np.ndarray, "..."]
+) -> Float[np.ndarray, "..."]:
     """Quotient as float64; NaN where the whole is zero."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(whole > 0, np.true_divide(part, whole), np.nan)

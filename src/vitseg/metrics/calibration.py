@@ -24,7 +24,7 @@ class CalibrationScores:
         edges: Limits of the bins, 0 to 1; a bin contains its upper limit.
         pixels: Labelled pixels by bin.
         accuracy: Share of them that are right; NaN for an empty bin.
-        confidence: Their mean confidence; NaN for an empty bin.
+        confidence: Mean confidence of the pixels of a bin; NaN for an empty bin.
         ece: Mean |accuracy - confidence| of the bins, weighted by their pixels; NaN without pixels.
     """
 

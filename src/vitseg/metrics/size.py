@@ -24,7 +24,7 @@ class SizeScores:
     """Scores of the objects of one size.
 
     Attributes:
-        iou: By class, in [0, 1]; NaN for a class that has no object of this size.
+        iou: IoU by class, in [0, 1]; NaN for a class that has no object of this size.
         objects: Number of objects, by class.
     """
 

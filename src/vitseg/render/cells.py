@@ -35,7 +35,7 @@ def cells_sheet(
     """Draw the pictures side by side, the borders of the cells over each.
 
     Args:
-        pictures: In their order.
+        pictures: Pictures, from left to right.
         input_size: (height, width) in pixels at which the image was run.
         cell: Side of a cell, in the same pixels.
     """

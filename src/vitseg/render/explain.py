@@ -42,8 +42,8 @@ class ClassMasks:
     """One row of a sheet.
 
     Attributes:
-        name: Of the class.
-        color: Of the class.
+        name: Name of the class.
+        color: Colour of the class.
         probability: That the class is in the image, in [0, 1].
         area: Share of the pixels that are labelled so, in [0, 1].
         masks: One per column, in [0, 1], each of the image's shape at any scale.

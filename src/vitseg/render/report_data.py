@@ -16,8 +16,8 @@ class ClassScore:
     """One class; scores in [0, 1], NaN where undefined, None where not measured.
 
     Attributes:
-        name: Its name.
-        color: Its display colour.
+        name: Name of the class.
+        color: Display colour of the class.
         pixels: How many pixels are labelled so.
         iou: IoU.
         accuracy: Recall.
@@ -43,7 +43,7 @@ class ReliabilityBin:
         high: Upper limit.
         confidence: Mean confidence; NaN for an empty bin.
         accuracy: Share of the pixels that are right; NaN for an empty bin.
-        share: Their share of all pixels.
+        share: Share of all pixels that lie in the bin.
     """
 
     low: float
@@ -80,7 +80,7 @@ class SampleView:
         id: Name within the data set.
         miou: Mean IoU over the classes labelled in this image, in [0, 1]; NaN if none is.
         accuracy: Share of its labelled pixels that are right; NaN if there is none.
-        confusions: Its largest confusions, largest first; no hits.
+        confusions: Largest confusions of the image, largest first; no hits.
         thumbnail: The pictures.
     """
 

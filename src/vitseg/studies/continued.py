@@ -5,13 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from vitseg.runs import stage_of
 from vitseg.training.display import Display
 from vitseg.training.loop import train
 from vitseg.training.recipe import Recipe
-from vitseg.training.state import STATE
 from vitseg.training.task import TrainingTask
-
-RESULT = "result.json"
 
 
 def train_or_continue(
@@ -36,9 +34,9 @@ def train_or_continue(
     Raises:
         InterruptedRunError: Ctrl-C or SIGTERM; the same call goes on.
     """
-    if (folder / RESULT).is_file():
+    stage = stage_of(folder)
+    if stage == "finished":
         return
-    resume = (folder / STATE).is_file()
-    if not resume and (folder / "recipe.yaml").is_file():
+    if stage == "begun":
         shutil.rmtree(folder)  # stopped before its state was saved: nothing to go on from
-    train(recipe, folder, resume, display, cache_features, task)
+    train(recipe, folder, stage == "stopped", display, cache_features, task)

@@ -11,7 +11,7 @@ from torch import nn
 
 from vitseg.backbones import PlainViT
 from vitseg.data.grid_views import GridViewsConfig
-from vitseg.errors import ConfigError
+from vitseg.errors import ConfigError, InterruptedRunError
 from vitseg.images.preprocess import Preprocessing
 from vitseg.methods.model import SegmentationModel
 from vitseg.training.display import Display
@@ -20,7 +20,7 @@ from vitseg.training.fingerprint import feature_fingerprint
 from vitseg.training.recipe import Recipe
 from vitseg.training.sampler import GridSamples, TrainSamples
 from vitseg.training.step import ENCODERS
-from vitseg.training.stop import InterruptedRunError, StopSignals
+from vitseg.training.stop import StopSignals
 
 
 def require_cacheable(recipe: Recipe) -> None:
@@ -50,11 +50,11 @@ def open_cache(
     """The cache of the features of a run, filled or not.
 
     Args:
-        folder: Of the cache.
+        folder: Folder of the cache.
         recipe: One that passes `require_cacheable`.
-        model: Its model, with its weights.
+        model: Model of the run, with its weights.
         preprocessing: Normalisation of the images.
-        samples: Its training samples.
+        samples: Training samples of the run.
 
     Raises:
         ConfigError: The features change in training, or the folder holds something else.

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float16, Int64
+from jaxtyping import Float, Float16, Int64
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -29,8 +29,8 @@ from vitseg.data.grid_views import GridViews
 from vitseg.errors import ConfigError, DataError, VitsegError
 from vitseg.features import Features
 from vitseg.files import whole_file, write_whole
+from vitseg.runs import changed_fields
 from vitseg.training.sampler import GridSamples, Position
-from vitseg.training.state import changed_fields
 from vitseg.training.stop import ignore_interrupts
 
 MANIFEST, VIEWS = "cache.json", "views"
@@ -94,7 +94,7 @@ class FeatureCache:
         maps = tuple(tensors[f"map_{level}"] for level in range(len(tensors)))
         return Entry(maps, labels.long())
 
-    def features(self, maps: Sequence[Tensor]) -> Features:
+    def features(self, maps: Sequence[Float[Tensor, "b _ _ _"]]) -> Features:
         """What the backbone would have returned for a batch of kept maps, on their device.
 
         Args:

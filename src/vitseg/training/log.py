@@ -8,24 +8,34 @@ from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
+from vitseg.runs import BOARD, TRAIN_LOG, VAL_LOG
+
+LOGS = {"train": TRAIN_LOG, "val": VAL_LOG}
+
 
 class RunLog:
     """Appends rows to `train.csv` and `val.csv` and the same numbers to TensorBoard.
 
     Args:
-        out: The run's folder.
+        out: Folder of the run.
         first_iteration: Where the run starts; rows from there on, left by an interrupted run, are cut off.
     """
 
     def __init__(self, out: Path, first_iteration: int):
         self.out = out
-        for name in ("train.csv", "val.csv"):
+        for name in LOGS.values():
             _cut_rows(out / name, first_iteration)
-        self.board = SummaryWriter(str(out / "tensorboard"), purge_step=first_iteration)
+        self.board = SummaryWriter(str(out / BOARD), purge_step=first_iteration)
 
     def write(self, name: str, iteration: int, values: Mapping[str, float]) -> None:
-        """One row of `<name>.csv`; every call for a name has the same keys."""
-        path = self.out / f"{name}.csv"
+        """One row of a file; every call for a name has the same keys.
+
+        Args:
+            name: "train" or "val"; TensorBoard groups the numbers by it, too.
+            iteration: Optimiser steps so far.
+            values: Numbers by name.
+        """
+        path = self.out / LOGS[name]
         is_new = not path.exists()
         with path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)

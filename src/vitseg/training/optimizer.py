@@ -139,7 +139,7 @@ def build_optimizer(
 
     Args:
         model: What is trained.
-        config: Its settings.
+        config: Settings of the optimiser.
         fused: AdamW in one kernel: on a CPU a fifth of the time. Not for gradients that are scaled (16-mixed), which
             could not be clipped then.
     """

@@ -9,11 +9,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
 
+from vitseg.backbones.create import pretrained_mean_std
 from vitseg.checkpoint.hub import hub_address
 from vitseg.config import apply_overrides, parse, read_yaml
 from vitseg.data.balance import BalanceConfig
 from vitseg.data.grid_views import AnyAugmentConfig, GridViewsConfig
 from vitseg.errors import ConfigError, unknown_name
+from vitseg.images.preprocess import Preprocessing
 from vitseg.inference.config import InferenceConfig
 from vitseg.methods import METHODS
 from vitseg.methods.method import MethodConfig
@@ -121,6 +123,15 @@ class Recipe(BaseModel):
                 f"training.iterations {self.training.iterations}"
             )
         return self
+
+    def preprocessing(self) -> Preprocessing:
+        """How images are normalised: as the backbone's pretrained weights want them, or as the recipe says.
+
+        Raises:
+            ConfigError: Mean or standard deviation are unknown or out of their range.
+        """
+        mean, std = pretrained_mean_std(self.model.backbone)
+        return parse(Preprocessing, {"mean": mean, "std": std}, "backbone")
 
     def to_mapping(self) -> dict[str, Any]:
         """The recipe as its file has it."""

@@ -48,13 +48,11 @@ def training_samples(
     Raises:
         DataError: The size of an image cannot be read, where fixed views need it.
     """
-    mean = [value * 255 for value in preprocessing.mean]
-    std = [value * 255 for value in preprocessing.std]
     config, seed = recipe.data.augment, recipe.training.seed
     if not isinstance(config, GridViewsConfig):
-        transform = TrainTransform(config, mean, std, balance.crops)
+        transform = TrainTransform(config, preprocessing, balance.crops)
         return TrainingSamples(TrainSamples(dataset, transform, seed), balance.repeats)
-    views = GridViews(dataset, config, mean, std)
+    views = GridViews(dataset, config, preprocessing)
     repeats = balance.repeats
     if repeats is not None:
         repeats = repeats[[view.image for view in views.views]]

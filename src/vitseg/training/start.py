@@ -19,7 +19,7 @@ def start_from(
         path: A model directory, a run folder (its best model is read) or `hf://user/name`.
         model: What is to be trained.
         method: A key of METHODS.
-        classes: Of the data set.
+        classes: Classes of the data set.
 
     Returns:
         A warning that names the parameters that the trained model lacks, which start afresh; None where it has all.

@@ -13,8 +13,7 @@ import torch
 from torch import nn
 
 from vitseg.errors import CheckpointError
-
-STATE = "state.ckpt"
+from vitseg.runs import RECIPE, STATE, changed_fields
 
 
 @dataclass
@@ -43,33 +42,43 @@ def save_state(
     os.replace(fresh, out / STATE)
 
 
-def load_state(
-    out: Path, model: nn.Module, optimizer: torch.optim.Optimizer, recipe: dict
-) -> Progress:
-    """Restore model, optimiser and random state.
+class SavedState:
+    """What `save_state` wrote, read and found to be of the same recipe.
+
+    Args:
+        out: Folder of the run.
+        recipe: The recipe that the run goes on with.
 
     Raises:
         CheckpointError: No state to continue from, or one of another recipe.
     """
-    path = out / STATE
-    if not path.is_file():
-        raise CheckpointError(
-            f"{out} has no {STATE} to resume from: give the --out of an interrupted run, or train into a new folder "
-            "without --resume."
-        )
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    changed = sorted(changed_fields(state["recipe"], recipe))
-    if changed:
-        raise CheckpointError(
-            f"{out} was started with another recipe: {', '.join(changed[:4])} changed. Resume with the recipe it "
-            "was started with (recipe.yaml there), or train into another --out."
-        )
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    torch.set_rng_state(state["torch_rng"])
-    if state["cuda_rng"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda_rng"])
-    return Progress(**state["progress"])
+
+    def __init__(self, out: Path, recipe: dict):
+        path = out / STATE
+        if not path.is_file():
+            raise CheckpointError(
+                f"{out} has no {STATE} to resume from: give the --out of an interrupted run, or train into a new "
+                "folder without --resume."
+            )
+        self._state = torch.load(path, map_location="cpu", weights_only=True)
+        changed = sorted(changed_fields(self._state["recipe"], recipe))
+        if changed:
+            raise CheckpointError(
+                f"{out} was started with another recipe: {', '.join(changed[:4])} changed. Resume with the recipe it "
+                f"was started with ({RECIPE} there), or train into another --out."
+            )
+
+    def restore_model(self, model: nn.Module) -> None:
+        """Give a model the weights that it had."""
+        model.load_state_dict(self._state["model"])
+
+    def restore(self, optimizer: torch.optim.Optimizer) -> Progress:
+        """Give the optimiser and the random numbers their state; returns how far the run was."""
+        optimizer.load_state_dict(self._state["optimizer"])
+        torch.set_rng_state(self._state["torch_rng"])
+        if self._state["cuda_rng"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(self._state["cuda_rng"])
+        return Progress(**self._state["progress"])
 
 
 def seed_everything(seed: int) -> None:
@@ -77,13 +86,3 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-
-
-def changed_fields(old: Any, new: Any, prefix: str = "") -> set[str]:
-    """Dotted names of the values in which two nested mappings differ."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        changed: set[str] = set()
-        for key in old.keys() | new.keys():
-            changed |= changed_fields(old.get(key), new.get(key), f"{prefix}{key}.")
-        return changed
-    return set() if old == new else {prefix.rstrip(".")}

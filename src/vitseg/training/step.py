@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vitseg.backbones import PlainViT, Pyramid, Swin
@@ -22,7 +23,10 @@ def encoder_of(model: SegmentationModel) -> nn.Module:
 
 def pretrained_modules(encoder: nn.Module) -> Iterator[nn.Module]:
     """What of an encoder can be frozen: all modules but those that a method has put into it."""
-    return encoder.pretrained_modules() if isinstance(encoder, PlainViT) else iter((encoder,))
+    if isinstance(encoder, PlainViT) and not encoder.is_encoder:
+        # It itself stays in training mode, by which exits and queries know that they are trained.
+        return encoder.pretrained_modules()
+    return iter((encoder,))
 
 
 class LossOfModel(nn.Module):
@@ -33,9 +37,6 @@ class LossOfModel(nn.Module):
         criterion: (SegOutput, labels) to weighted terms by name.
         freeze_backbone: Whether the encoder stays as it is: without gradients, and in evaluation mode, so that neither
             drop path nor the statistics of normalisations act. No gradient is then computed through it.
-
-    Attributes:
-        cache: Where the features come from; None: from the backbone.
     """
 
     def __init__(
@@ -45,7 +46,6 @@ class LossOfModel(nn.Module):
         self.model = model
         self.criterion = criterion
         self.freeze_backbone = freeze_backbone
-        self.cache: FeatureCache | None = None
         if freeze_backbone:
             for part in pretrained_modules(encoder_of(model)):
                 part.requires_grad_(False)
@@ -53,21 +53,45 @@ class LossOfModel(nn.Module):
                 parameter.requires_grad_(False)
 
     def train(self, mode: bool = True) -> LossOfModel:
-        """As of every module, but a frozen encoder stays in evaluation mode."""
+        """Set the mode of every part, but a frozen encoder stays in evaluation mode."""
         super().train(mode)
         if self.freeze_backbone:
             for part in pretrained_modules(encoder_of(self.model)):
                 part.eval()
         return self
 
-    def forward(self, inputs: Tensor | Sequence[Tensor], labels: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, images: Float[Tensor, "b 3 H W"], labels: Int[Tensor, "b H W"]
+    ) -> dict[str, Float[Tensor, ""]]:
         """Weighted loss terms by name.
 
         Args:
-            inputs: (b, 3, H, W) images; with a cache, the maps that it holds of them.
+            images: (b, 3, H, W).
             labels: (b, H, W).
         """
-        if self.cache is None:
-            return self.criterion(self.model(inputs), labels)
-        assert not isinstance(inputs, Tensor)
-        return self.criterion(self.model.decoder(self.cache.features(inputs)), labels)
+        return self.criterion(self.model(images), labels)
+
+
+class LossOfFeatures(LossOfModel):
+    """The same of a frozen backbone, on features of it that are kept.
+
+    Args:
+        model: The model.
+        criterion: See `LossOfModel`.
+        cache: Where the features are kept.
+    """
+
+    def __init__(self, model: SegmentationModel, criterion: nn.Module, cache: FeatureCache):
+        super().__init__(model, criterion, freeze_backbone=True)
+        self.cache = cache
+
+    def forward(
+        self, maps: Sequence[Float[Tensor, "b _ _ _"]], labels: Int[Tensor, "b H W"]
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Weighted loss terms by name.
+
+        Args:
+            maps: What the cache holds of a batch of images.
+            labels: (b, H, W).
+        """
+        return self.criterion(self.model.decoder(self.cache.features(maps)), labels)

@@ -5,16 +5,6 @@ from __future__ import annotations
 import signal
 from types import FrameType
 
-from vitseg.errors import VitsegError
-
-
-class InterruptedRunError(VitsegError):
-    """The run was stopped by a signal and its state is saved."""
-
-    def __init__(self, message: str, signal_number: int):
-        super().__init__(message)
-        self.signal_number = signal_number
-
 
 class StopSignals:
     """Within the `with` block the first SIGINT or SIGTERM is noted instead of raised; the second acts as usual.

@@ -10,7 +10,6 @@ import torch
 from tests.tiny import ARCHITECTURE, CROP
 from vitseg.classes import IGNORE_INDEX
 from vitseg.losses.cross_entropy import PixelLoss, PixelLossConfig
-from vitseg.methods import linear
 from vitseg.methods.linear import LinearProbeConfig
 from vitseg.studies.continual.approaches import frozen_rows
 from vitseg.studies.continual.growing import freeze_decoder_norm, grow, num_classes
@@ -23,7 +22,7 @@ from vitseg.training.recipe import parse_recipe
 def make(classes: int, seed: int):
     torch.manual_seed(seed)
     config = LinearProbeConfig.model_validate({"backbone": ARCHITECTURE["backbone"]})
-    model = linear.build(config, classes, CROP)
+    model = config.build(classes, CROP)
     torch.nn.init.normal_(model.decoder.classifier.weight, std=0.3)
     torch.nn.init.normal_(model.decoder.classifier.bias)
     model.decoder.norm.running_mean.normal_()

@@ -11,16 +11,16 @@ import torch.nn.functional as F
 from PIL import Image
 
 from tests.tiny import make_record, write_dataset
-from tests.tiny_dtop import make_dtop
+from tests.tiny_dtop import exit_map, make_dtop
 from vitseg.backbones import BackboneConfig, create_backbone
 from vitseg.backbones.patches import with_patch_size
+from vitseg.backbones.steps.exit import pruning_of
 from vitseg.data.catalog import open_dataset
 from vitseg.errors import ConfigError, DataError
 from vitseg.evaluation.evaluate import evaluate
 from vitseg.evaluation.picked import picked, spread_indices
 from vitseg.inference.config import InferenceConfig
 from vitseg.inference.modes import window_starts
-from vitseg.methods.dtop import build
 from vitseg.studies.tune import tune as tuning_module
 from vitseg.studies.tune.settings import make_settings, require_threshold, smaller_input
 from vitseg.studies.tune.tune import Row, Tuning, planned_runs, tune
@@ -79,7 +79,7 @@ def test_a_rule_without_threshold_has_nothing_to_tune(rule):
     backbone = {**make_dtop()[1].backbone.model_dump(), "taps": [1, 3]}
     model = make_dtop(backbone=backbone, pruning={"rule": rule})[0]
     with pytest.raises(ConfigError, match=f"pruning.rule {rule} has no threshold"):
-        require_threshold(model.pruning)
+        require_threshold(pruning_of(model.backbone).config)
 
 
 @pytest.mark.parametrize(
@@ -113,9 +113,9 @@ def test_smaller_inputs_are_the_same_views_with_fewer_pixels(inference, scale):
 def test_a_larger_patch_reads_an_enlarged_patch_as_before():
     model, config = make_dtop()
     backbone = config.backbone.model_copy(update={"patch_size": 32})
-    larger = build(config.model_copy(update={"backbone": backbone}), 3, (64, 64))
-    old, new = model.backbone.vit, larger.backbone.vit
-    larger.load_state_dict(with_patch_size(model.state_dict(), old, new, "backbone.vit."))
+    larger = config.model_copy(update={"backbone": backbone}).build(3, (64, 64))
+    old, new = model.backbone, larger.backbone
+    larger.load_state_dict(with_patch_size(model.state_dict(), old, new, "backbone."))
     patch = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     enlarged = F.interpolate(patch, (32, 32), mode="bicubic", antialias=True)
     token, expected = new.patch_embed(enlarged), old.patch_embed(patch)
@@ -158,8 +158,8 @@ def test_what_is_measured(dataset):
     for exits in ("exit 0", "exit 1", "exits 0+1"):
         row = rows[f"threshold 0.5 at {exits}"]
         inputs = row.setting.activate().model_input(image, image.shape[:2])
-        exit_map = row.setting.model.exit_map(inputs)
-        expected = [(exit_map > number).float().mean().item() for number in (0, 1)]
+        left_at = exit_map(row.setting.model, inputs)
+        expected = [(left_at > number).float().mean().item() for number in (0, 1)]
         assert row.alive == pytest.approx(expected)
         assert row.alive[1] < 1
     for name in ("threshold 0.5 at exits 0+1", "input x 0.75", "patch 20"):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -29,6 +29,7 @@ from vitseg.layers.ragged import images_of
 from vitseg.outputs import SegOutput
 
 
+@runtime_checkable
 class ExitHead(Protocol):
     """What judges the tokens at an exit."""
 

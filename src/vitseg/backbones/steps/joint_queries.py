@@ -9,7 +9,7 @@ treats them as class tokens.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -40,6 +40,7 @@ class JointTokens:
     padded_size: Size
 
 
+@runtime_checkable
 class JointHead(Protocol):
     """What reads queries and patches in front of the joint blocks, in training."""
 

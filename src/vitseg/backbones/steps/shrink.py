@@ -79,6 +79,7 @@ class Shrink:
     def _with_edges(self, stream: TokenStream, rows: Int[Tensor, " m"]) -> TokenStream:
         """The packed sequence, and the rows of it that are the edges' and the sparse tokens."""
         x, positions = stream.x, stream.positions
+        assert stream.is_edge is not None
         kept = torch.ones(len(x), x.shape[1], dtype=torch.bool, device=x.device)
         kept[:, positions.num_prefix_tokens :] = stream.is_edge
         kept[:, rows] = True

@@ -5,7 +5,6 @@ Source: thesis section 4.3.5, which makes the backbone the variable and asks wha
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,17 +14,18 @@ from typing import Any
 import torch
 
 from vitseg.checkpoint.model_dir import load_model
+from vitseg.errors import InterruptedRunError
 from vitseg.evaluation.evaluate import device_name
 from vitseg.inference.operations import count_operations
 from vitseg.inference.scores import OutputScores, label_map
 from vitseg.inference.timing import alternating_medians
 from vitseg.methods.model import SegmentationModel
+from vitseg.runs import LAST, read_result
 from vitseg.studies.compare.contenders import Contender, require_same_recipe
-from vitseg.studies.continued import RESULT, train_or_continue
+from vitseg.studies.continued import train_or_continue
 from vitseg.training.caching import cache_name
 from vitseg.training.display import Display
 from vitseg.training.step import encoder_of
-from vitseg.training.stop import InterruptedRunError
 from vitseg.types import Size
 
 ROUNDS, WARMUPS = 5, 2
@@ -138,8 +138,7 @@ def compare(
             cache = cache_features / cache_name(contender.recipe)
         try:
             train_or_continue(contender.recipe, folder, new_display(), cache)
-            result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-            rows.append(Row(contender, result))
+            rows.append(Row(contender, read_result(folder)))
         except InterruptedRunError:
             raise
         except Exception as error:  # whatever it is, it is reported, and the others are of use
@@ -169,7 +168,7 @@ def _with_costs(rows: Sequence[Row], out: Path, device: torch.device) -> list[Ro
     runs: dict[int, Callable[[], None]] = {}
     for number, row in enumerate(rows):
         if row.error is None:
-            models[number] = load_model(out / "runs" / row.contender.name / "last")[0].to(device)
+            models[number] = load_model(out / "runs" / row.contender.name / LAST)[0].to(device)
             size = row.contender.recipe.data.augment.crop_size
             image = torch.zeros(1, 3, *size, device=device)
             runs[number] = partial(_label, models[number], image)

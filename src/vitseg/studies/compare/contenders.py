@@ -7,14 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from vitseg.backbones.create import num_blocks
 from vitseg.backbones.exchange import scaled_blocks, with_backbone
 from vitseg.config import parse
 from vitseg.errors import ConfigError
+from vitseg.runs import changed_recipe
 from vitseg.training.recipe import Recipe, load_recipe
-from vitseg.training.state import changed_fields
 
 """By method, its field beside the taps that names blocks of a plain ViT."""
 
@@ -35,7 +33,7 @@ class Contender(NamedTuple):
     """One training of a comparison.
 
     Attributes:
-        name: Its folder's name, unique.
+        name: Name of the training's folder, unique.
         recipe: What is trained.
     """
 
@@ -120,11 +118,7 @@ def _require_one_budget(contenders: Sequence[Contender]) -> None:
 
 def require_same_recipe(contender: Contender, folder: Path) -> None:
     """Raise ConfigError if the folder holds a run of another recipe."""
-    path = folder / "recipe.yaml"
-    if not path.is_file():
-        return
-    earlier = yaml.safe_load(path.read_text(encoding="utf-8"))
-    changed = sorted(changed_fields(earlier, contender.recipe.to_mapping()))
+    changed = changed_recipe(folder, contender.recipe.to_mapping())
     if changed:
         raise ConfigError(
             f"{folder} holds a run of another recipe ({', '.join(changed[:4])} changed): give another --out, or remove "

@@ -17,9 +17,11 @@ import torch
 
 from vitseg.checkpoint.model_dir import load_model
 from vitseg.extend.extend import extend_model
-from vitseg.files import write_whole
+from vitseg.files import write_json
 from vitseg.inference.predictor import load
+from vitseg.methods.linear import LinearProbeConfig
 from vitseg.methods.model import SegmentationModel
+from vitseg.runs import STATE
 from vitseg.studies.continual.datasets import StepData
 from vitseg.studies.continual.growing import NewRows, freeze_decoder_norm, grow, num_classes
 from vitseg.studies.continual.recipe import ContinualConfig
@@ -28,7 +30,6 @@ from vitseg.studies.continual.thresholds import MOST_IMAGES, median_entropies
 from vitseg.studies.continued import train_or_continue
 from vitseg.training.display import Display
 from vitseg.training.recipe import Recipe
-from vitseg.training.state import STATE
 from vitseg.training.step import LossOfModel
 from vitseg.training.task import StepBuilder, TrainingTask
 
@@ -82,7 +83,9 @@ def train_first(step: Step) -> Path:
 
     Nothing is picked by its score: the model is the one after the last iteration.
     """
-    task = TrainingTask(step.data.train_set(step.number, step.recipe.method == "linear"), None)
+    task = TrainingTask(
+        step.data.train_set(step.number, isinstance(step.recipe.model, LinearProbeConfig)), None
+    )
     train_or_continue(step.recipe, step.out, step.display, task=task)
     return step.out
 
@@ -171,7 +174,7 @@ def _thresholds(step: Step) -> list[float]:
         step.display.started(f"entropies of {min(MOST_IMAGES, len(train_set))} images")
         found = median_entropies(predictor, train_set)
         values = dict(zip(predictor.classes.names, found, strict=True))
-        write_whole(path, json.dumps(values, indent=2) + "\n")
+        write_json(path, values)
     return list(json.loads(path.read_text(encoding="utf-8")).values())
 
 

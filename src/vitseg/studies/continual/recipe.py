@@ -12,6 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from vitseg.config import parse
 from vitseg.errors import ConfigError
 from vitseg.extend.new_stages import NewStages
+from vitseg.methods import METHODS
+from vitseg.methods.linear import LinearProbeConfig
+from vitseg.methods.method import MethodConfig
+from vitseg.methods.segvit import SegVitConfig
 from vitseg.studies.continual.datasets import Setting
 from vitseg.studies.continual.splits import Order
 from vitseg.studies.continual.steps import MibConfig, PlopConfig
@@ -19,13 +23,13 @@ from vitseg.training.recipe import Recipe, parse_recipe, read_recipe
 
 ApproachName = Literal["segvit_cl", "joint", "finetune", "linear_rows", "mib", "plop"]
 
-METHODS_OF: dict[str, tuple[str, ...]] = {
-    "segvit_cl": ("segvit",),
-    "joint": ("segvit", "linear"),
-    "finetune": ("linear",),
-    "linear_rows": ("linear",),
-    "mib": ("linear",),
-    "plop": ("linear",),
+CONFIGS_OF: dict[str, tuple[type[MethodConfig], ...]] = {
+    "segvit_cl": (SegVitConfig,),
+    "joint": (SegVitConfig, LinearProbeConfig),
+    "finetune": (LinearProbeConfig,),
+    "linear_rows": (LinearProbeConfig,),
+    "mib": (LinearProbeConfig,),
+    "plop": (LinearProbeConfig,),
 }
 """The methods of which each approach trains models."""
 
@@ -100,14 +104,15 @@ class ContinualRecipe(BaseModel):
 
     @model_validator(mode="after")
     def _fits_the_approach(self) -> ContinualRecipe:
-        approach, method = self.continual.approach, self.first.method
-        if method not in METHODS_OF[approach]:
+        approach, model = self.continual.approach, self.first.model
+        if not isinstance(model, CONFIGS_OF[approach]):
+            names = " or ".join(METHODS.name_of(config) for config in CONFIGS_OF[approach])
             raise ValueError(
-                f"continual.approach {approach} trains models of method {' or '.join(METHODS_OF[approach])}, but "
-                f"method is {method}: change one of them"
+                f"continual.approach {approach} trains models of method {names}, but method is {self.first.method}: "
+                "change one of them"
             )
         raw = self.first.to_mapping()
-        if method == "segvit" and raw["decoder"]["classifier"] != "presence":
+        if isinstance(model, SegVitConfig) and model.decoder.classifier != "presence":
             raise ValueError(
                 "decoder.classifier must be presence: the scores of classes learnt in different steps are compared, "
                 "and those of the N + 1 classes depend on each other"

@@ -11,13 +11,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from vitseg.errors import ConfigError, DataError
 from vitseg.evaluation.measures import plain
 from vitseg.evaluation.provenance import content_hash
-from vitseg.files import write_whole
+from vitseg.files import write_json
 from vitseg.inference.predictor import load
+from vitseg.runs import (
+    BOARD,
+    RECIPE,
+    RESULT,
+    STATE,
+    changed_fields,
+    changed_recipe,
+    claim_folder,
+    read_result,
+    write_recipe,
+)
 from vitseg.studies.continual.approaches import APPROACHES, Step, train_first
 from vitseg.studies.continual.datasets import StepData
 from vitseg.studies.continual.recipe import ContinualRecipe
@@ -26,10 +35,9 @@ from vitseg.studies.continual.scoring import score_step
 from vitseg.studies.continual.splits import make_steps
 from vitseg.training.display import Display
 from vitseg.training.recipe import Recipe
-from vitseg.training.state import STATE, changed_fields
 from vitseg.training.task import open_splits
 
-RECIPE, PLAN, SCORES = "recipe.yaml", "plan.json", "scores.json"
+PLAN, SCORES = "plan.json", "scores.json"
 
 NewDisplay = Callable[[], Display]
 
@@ -64,8 +72,7 @@ def run_continual(
     run = _Run(recipe, new_display)
     plan = run.plan()  # what does not fit is found before anything is written
     if not resume:
-        text = yaml.safe_dump(json.loads(json.dumps(recipe.to_mapping())), sort_keys=False)
-        write_whole(out / RECIPE, text)
+        write_recipe(out, json.loads(json.dumps(recipe.to_mapping())))
     _keep_plan(out / PLAN, plan, run.hash_of_train_split)
     history: list[dict[str, Any]] = []
     previous: Path | None = None
@@ -172,7 +179,7 @@ class _Run:
             "iou": {name: plain(value) for name, value in iou.items()},
             "evaluation": result.to_json(),
         }
-        write_whole(path, json.dumps(scores, indent=2) + "\n")
+        write_json(path, scores)
         return json.loads(path.read_text(encoding="utf-8"))
 
     def take_first(self, other: Path, folder: Path) -> None:
@@ -196,7 +203,7 @@ class _Run:
         shutil.rmtree(folder, ignore_errors=True)
         fresh = folder.with_name(f".{folder.name}.copying")
         shutil.rmtree(fresh, ignore_errors=True)
-        shutil.copytree(source, fresh, ignore=shutil.ignore_patterns(STATE, "tensorboard"))
+        shutil.copytree(source, fresh, ignore=shutil.ignore_patterns(STATE, BOARD))
         fresh.rename(folder)
 
     def result(self, history: list[dict[str, Any]]) -> RunResult:
@@ -214,21 +221,17 @@ class _Run:
 
 
 def _training_minutes(training: Path, elapsed: float) -> float:
-    """Minutes of the whole training by its `result.json`, which knows those before a resume; else the elapsed ones."""
-    path = training / "result.json"
-    if path.is_file():
-        return json.loads(path.read_text(encoding="utf-8"))["training_minutes"]
+    """Of the whole training, also of a resumed one, where its result says so."""
+    if (training / RESULT).is_file():
+        return read_result(training)["training_minutes"]
     return round(elapsed, 1)
 
 
 def _check_out(recipe: ContinualRecipe, out: Path, resume: bool) -> None:
-    """Raise ConfigError unless the folder is new, or holds a run of the same recipe that is to be resumed."""
-    path = out / RECIPE
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"--out {out} is a file: give a folder.")
-    if path.is_file():
-        earlier = yaml.safe_load(path.read_text(encoding="utf-8"))
-        changed = sorted(changed_fields(earlier, recipe.to_mapping()))
+    """See that the folder is new, or that it holds a run of the same recipe to go on with."""
+    claim_folder(out, may_hold=None)
+    if (out / RECIPE).is_file():
+        changed = changed_recipe(out, recipe.to_mapping())
         if changed:
             raise ConfigError(
                 f"--out {out} holds a run of another recipe ({', '.join(changed[:4])} changed): give another --out. "
@@ -244,14 +247,13 @@ def _check_out(recipe: ContinualRecipe, out: Path, resume: bool) -> None:
         raise ConfigError(
             f"--out {out} holds no run to go on with ({RECIPE} is missing): leave --resume out to begin one."
         )
-    if out.exists() and any(out.iterdir()):
-        raise ConfigError(f"--out {out} is not empty: give a new folder. Nothing was changed.")
+    claim_folder(out)
 
 
 def _keep_plan(path: Path, plan: dict[str, Any], train_hash: Callable[[], str]) -> None:
     """Write the plan of a new run, with the hash of its training split; see that a resumed one has the same."""
     if not path.is_file():
-        write_whole(path, json.dumps({**plan, "train_content_hash": train_hash()}, indent=2) + "\n")
+        write_json(path, {**plan, "train_content_hash": train_hash()})
         return
     earlier = json.loads(path.read_text(encoding="utf-8"))
     if {name: earlier[name] for name in plan} != plan:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from vitseg.classes import ClassTable
@@ -43,7 +44,7 @@ class WithBackground(Predictor):
         super().__init__(predictor.model, predictor.record, predictor.device)
         self.classes = classes
 
-    def scores(self, image: np.ndarray) -> ScoreMap:
+    def scores(self, image: UInt8[np.ndarray, "H W 3"]) -> ScoreMap:
         """The model's scores, with the background's constant score as row 0."""
         return BackgroundScores(super().scores(image))
 
@@ -67,7 +68,7 @@ class BackgroundScores:
         self.min_rows = source.min_rows
         self.distribution: Distribution = source.distribution
 
-    def rows(self, start: int, stop: int) -> Tensor:
+    def rows(self, start: int, stop: int) -> Float[Tensor, "k R W"]:
         rows = self.source.rows(start, stop)
         background = torch.full_like(rows[:1], BACKGROUND_SCORE)
         return torch.cat([background, rows])

@@ -69,7 +69,7 @@ class LinearRowsLoss(LossOfModel):
         linear_decoder(self.model).norm.eval()
         return self
 
-    def forward(self, inputs: Inputs, labels: Int[Tensor, "b H W"]) -> dict[str, Tensor]:
+    def forward(self, inputs: Inputs, labels: Int[Tensor, "b H W"]) -> dict[str, Float[Tensor, ""]]:
         decoder = linear_decoder(self.model)
         features = self.model.backbone(inputs)
         rows = {
@@ -115,7 +115,7 @@ class MibLoss(TaughtLoss):
         super().__init__(model, criterion, freeze_backbone, teacher)
         self.config = config
 
-    def forward(self, inputs: Inputs, labels: Int[Tensor, "b H W"]) -> dict[str, Tensor]:
+    def forward(self, inputs: Inputs, labels: Int[Tensor, "b H W"]) -> dict[str, Float[Tensor, ""]]:
         scores = self.model(inputs).scores()
         with torch.no_grad():
             old_scores = self.teacher(inputs).scores()
@@ -160,7 +160,7 @@ class PlopLoss(TaughtLoss):
         seen = num_classes(model) - 1  # without the background
         self.growth = (seen / (seen + 1 - self.num_old)) ** 0.5
 
-    def forward(self, inputs: Inputs, labels: Int[Tensor, "b H W"]) -> dict[str, Tensor]:
+    def forward(self, inputs: Inputs, labels: Int[Tensor, "b H W"]) -> dict[str, Float[Tensor, ""]]:
         features = self.model.backbone(inputs)
         output = self.model.decoder(features)
         with torch.no_grad():

@@ -109,7 +109,10 @@ def load_prunable(path: Path | str) -> tuple[SegmentationModel, ModelRecord]:
         return model, record
     model = pruned.build(record.classes.num_classes, record.image_size, load_pretrained=False)
     model.load_state_dict(state)
-    changes = {"method": METHODS.name_of(pruned), "architecture": pruned.model_dump(mode="json")}
+    changes = {
+        "method": METHODS.name_of(type(pruned)),
+        "architecture": pruned.model_dump(mode="json"),
+    }
     return model.eval(), record.model_copy(update=changes)
 
 
@@ -132,7 +135,7 @@ def make_settings(
 
     Args:
         model: The model; its rule stays, but for threshold and exits.
-        record: Its record.
+        record: Record of the model.
         device: Where to run.
         thresholds: Confidences to try, each in (0, 1]; at 1 no token leaves, which is the unpruned model.
     """

@@ -6,20 +6,30 @@ Source: thesis figure 3.8 (NRD, NeurIPS 2021).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import cast
 
+import numpy as np
 import torch
-from jaxtyping import Float, Float32
-from numpy import ndarray
+from jaxtyping import Float, Float32, UInt8
+from PIL import Image
 from torch import Tensor
 
 from vitseg.decoders.nrd import RESULT_STRIDE, NrdDecoder
-from vitseg.errors import ConfigError
+from vitseg.explain.sheet import Sheet
+from vitseg.explain.table import require
+from vitseg.explain.view import View
 from vitseg.inference.image_source import ImageSource
 from vitseg.inference.predictor import Predictor
-from vitseg.inference.scores import OutputScores, label_map, resized
 from vitseg.inference.segmentation import Segmentation
+from vitseg.render.cells import CellPicture, cells_sheet
 from vitseg.types import Size
+
+HOW_TO_READ = (
+    "Every square between white lines has a small network of its own, whose parameters the model generates from what "
+    "it sees there and around. For each pixel the network reads the guidance, made of the fine features of the "
+    "backbone (here its three main directions, as red, green and blue), and where in the square the pixel is "
+    "(red: to the right, green: down), and answers with the scores of the classes."
+)
 
 
 @dataclass(frozen=True)
@@ -36,50 +46,40 @@ class CellExplanation:
     """
 
     segmentation: Segmentation
-    guidance: Float32[ndarray, "h w 3"] | None
-    coordinates: Float32[ndarray, "h w 3"] | None
+    guidance: Float32[np.ndarray, "h w 3"] | None
+    coordinates: Float32[np.ndarray, "h w 3"] | None
     cell: int
     input_size: Size
     padded_size: Size
 
 
-def require_cells(predictor: Predictor) -> NrdDecoder:
-    """The decoder, if it works cell by cell.
-
-    Raises:
-        ConfigError: It does not.
-    """
-    decoder = predictor.model.decoder
-    if not isinstance(decoder, NrdDecoder):
-        raise ConfigError(f"a model of method {predictor.record.method} has no cells.")
-    return decoder
+def explain(predictor: Predictor, image: ImageSource) -> Sheet:
+    """Run an NRD model on one image and draw its cells and what they read; see `read_cells`."""
+    return Sheet(draw_cells(read_cells(predictor, image)), HOW_TO_READ)
 
 
 @torch.inference_mode()
-def explain_cells(predictor: Predictor, source: ImageSource) -> CellExplanation:
+def read_cells(predictor: Predictor, image: ImageSource) -> CellExplanation:
     """Run an NRD model on one image, whole and in one view, and keep what its cells read.
 
     Args:
         predictor: An NRD model.
-        source: See `Predictor`.
+        image: See `Predictor`.
 
     Raises:
         ConfigError: The model is no NRD.
         DataError: The image cannot be read, or would be run far beyond its own size.
         VitsegError: The model's scores are NaN or infinite.
     """
-    decoder = require_cells(predictor)
-    image = predictor.as_rgb(source)
-    size = image.shape[0], image.shape[1]
-    images = predictor.model_input(image, predictor.inference.input_size(size))
+    require(predictor, "cells")
+    view = View.of(predictor, image)
     model = predictor.model.eval()
-    features = model.backbone(images)
+    decoder = cast(NrdDecoder, model.decoder)
+    features = model.backbone(view.images)
     output = decoder(features)
-    labels = label_map(resized(OutputScores(output), size))
     inputs = decoder.cell_inputs(features)
-    path = Path(source) if isinstance(source, (str, Path)) else None
     return CellExplanation(
-        Segmentation(label_map=labels, classes=predictor.classes, image=image, path=path),
+        view.segmentation(view.labels(output)),
         None if inputs.guidance is None else main_directions(inputs.guidance[0]).cpu().numpy(),
         None if inputs.coordinates is None else _as_colors(inputs.coordinates[0]).cpu().numpy(),
         decoder.cell_side * RESULT_STRIDE,
@@ -104,3 +104,27 @@ def main_directions(x: Float[Tensor, "c h w"]) -> Float[Tensor, "h w 3"]:
 def _as_colors(coordinates: Float[Tensor, "2 h w"]) -> Float[Tensor, "h w 3"]:
     blue = torch.zeros_like(coordinates[:1])
     return torch.cat([coordinates, blue]).permute(1, 2, 0).float()
+
+
+def draw_cells(explanation: CellExplanation) -> Image.Image:
+    """The sheet of one image."""
+    found = explanation.segmentation
+    pictures = [CellPicture("image", found.image)]
+    if explanation.guidance is not None:
+        guidance = _on_image(explanation.guidance, explanation)
+        pictures.append(CellPicture("guidance", guidance))
+    if explanation.coordinates is not None:
+        coordinates = _on_image(explanation.coordinates, explanation)
+        pictures.append(CellPicture("coordinates", coordinates, is_smooth=False))
+    pictures.append(CellPicture("labels", np.asarray(found.overlay(legend=False))))
+    return cells_sheet(pictures, explanation.input_size, explanation.cell)
+
+
+def _on_image(
+    colors: Float32[np.ndarray, "h w 3"], explanation: CellExplanation
+) -> UInt8[np.ndarray, "_ _ 3"]:
+    """What of a map over the padded image lies on the image, as RGB."""
+    (height, width), covered = explanation.input_size, explanation.padded_size
+    rows = round(height * colors.shape[0] / covered[0])
+    columns = round(width * colors.shape[1] / covered[1])
+    return np.rint(255 * colors[: max(1, rows), : max(1, columns)]).astype(np.uint8)

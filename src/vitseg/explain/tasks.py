@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Integer
+from PIL import Image
 
-from vitseg.decoders.task_decoders import TaskDecoders
-from vitseg.errors import ConfigError
+from vitseg.errors import first_names
+from vitseg.explain.sheet import Sheet
+from vitseg.explain.table import require
+from vitseg.explain.view import View
 from vitseg.inference.image_source import ImageSource
 from vitseg.inference.predictor import Predictor
-from vitseg.inference.scores import OutputScores, full_scores, resized
+from vitseg.inference.scores import full_scores
 from vitseg.inference.segmentation import Segmentation
+from vitseg.outputs import Joined
+from vitseg.render.stages import StagePictures, stages_sheet
+
+HOW_TO_READ = (
+    "The model learnt its classes in several tasks, and a pixel belongs to the class that scores best of all tasks'. "
+    "Bright pixels are claimed by the task; below are the labels that the model would give had it learnt nothing after "
+    "it, which is what it gave before the next task was added."
+)
 
 
 @dataclass(frozen=True)
@@ -45,36 +56,27 @@ class TaskExplanation:
     claims: tuple[TaskClaim, ...]
 
 
-def require_tasks(predictor: Predictor) -> TaskDecoders:
-    """The decoders of a model of tasks.
-
-    Raises:
-        ConfigError: The model has one decoder.
-    """
-    decoder = predictor.model.decoder
-    if not isinstance(decoder, TaskDecoders):
-        raise ConfigError(f"a model of method {predictor.record.method} has no tasks.")
-    return decoder
+def explain(predictor: Predictor, image: ImageSource) -> Sheet:
+    """Run a model of tasks on one image and draw what each task claims; see `read_tasks`."""
+    return Sheet(draw_tasks(read_tasks(predictor, image)), HOW_TO_READ)
 
 
 @torch.inference_mode()
-def explain_tasks(predictor: Predictor, source: ImageSource) -> TaskExplanation:
+def read_tasks(predictor: Predictor, image: ImageSource) -> TaskExplanation:
     """Run a model of tasks on one image, whole and in one view, and keep what each task claims.
 
     Args:
         predictor: A model of tasks.
-        source: See `Predictor`.
+        image: See `Predictor`.
 
     Raises:
         ConfigError: The model has one decoder.
         DataError: The image cannot be read, or would be run far beyond its own size.
     """
-    require_tasks(predictor)
-    image = predictor.as_rgb(source)
-    size = image.shape[0], image.shape[1]
-    images = predictor.model_input(image, predictor.inference.input_size(size))
-    output = predictor.model.eval()(images)
-    scores = full_scores(resized(OutputScores(output), size))
+    require(predictor, "tasks")
+    view = View.of(predictor, image)
+    output = cast(Joined, predictor.model.eval()(view.images))
+    scores = full_scores(view.scores(output))
     labels = scores.argmax(0).cpu().numpy()
     names = predictor.classes.names
     claims, first = [], 0
@@ -84,6 +86,19 @@ def explain_tasks(predictor: Predictor, source: ImageSource) -> TaskExplanation:
         claimed = (labels >= first) & (labels < last)
         claims.append(TaskClaim(names[first:last], so_far, claimed))
         first = last
-    path = Path(source) if isinstance(source, (str, Path)) else None
-    segmentation = Segmentation(label_map=labels, classes=predictor.classes, image=image, path=path)
-    return TaskExplanation(segmentation, tuple(claims))
+    return TaskExplanation(view.segmentation(labels), tuple(claims))
+
+
+def draw_tasks(explanation: TaskExplanation) -> Image.Image:
+    """The sheet of one image."""
+    found = explanation.segmentation
+    columns = [
+        StagePictures(
+            title=f"task {number}: {first_names(claim.classes)}",
+            note=f"claims {claim.share:.1%}",
+            settled=claim.claimed,
+            overlay=replace(found, label_map=claim.label_map).overlay(legend=False),
+        )
+        for number, claim in enumerate(explanation.claims)
+    ]
+    return stages_sheet(found.image, columns)

@@ -10,20 +10,21 @@ from torch import nn
 
 from tests.tiny import CROP, NAMES, make_model, make_predictor, make_record, photo
 from vitseg.errors import ConfigError
+from vitseg.explain.stages import read_stages
+from vitseg.explain.table import kind_of
 from vitseg.images.preprocess import to_tensor
-from vitseg.inference.explain import explain
 from vitseg.inference.predictor import Predictor
 from vitseg.inference.scores import full_scores
-from vitseg.methods import METHODS, segvit
+from vitseg.methods import METHODS
 from vitseg.methods.segvit import SegVitConfig
-from vitseg.outputs import ClassLogits, SegOutput
+from vitseg.outputs import ClassLogits, MixedMasks, PresenceMasks, QueryMasks, SegOutput
 
 
 def predictor_with(decoder: dict, taps: list[int]) -> Predictor:
     backbone = {"name": "test_vit", "pretrained": False, "taps": taps}
     config = SegVitConfig.model_validate({"backbone": backbone, "decoder": decoder})
     torch.manual_seed(0)
-    model = segvit.build(config, len(NAMES), CROP)
+    model = config.build(len(NAMES), CROP)
     record = make_record(architecture=config.model_dump(mode="json"))
     return Predictor(model, record, "cpu")
 
@@ -33,16 +34,17 @@ def give(predictor: Predictor, output: SegOutput) -> None:
     predictor.model.decoder.register_forward_hook(lambda *_: output)
 
 
-def output_of(masks: float, logits: torch.Tensor, readout, aux=()) -> SegOutput:
-    stages = {str(number): stage for number, stage in enumerate(aux)}
+def output_of(
+    masks: float, logits: torch.Tensor, reading: type[QueryMasks] = PresenceMasks, stages=()
+) -> QueryMasks:
     grid = torch.full((1, len(NAMES), 4, 4), masks)
-    return SegOutput(grid, logits[None], readout, (64, 64), (64, 64), stages)
+    return reading(grid, (64, 64), (64, 64), class_logits=logits[None], stages=tuple(stages))
 
 
 @torch.no_grad()
 def test_stages_sum_to_the_models_mask_and_labels_are_its_labels():
     predictor, image = make_predictor(), photo(64, 96)
-    found = explain(predictor, image)
+    found = read_stages(predictor, image)
     output = predictor.model(to_tensor(image, predictor.preprocessing)[None])
     assert [stage.name for stage in found.stages] == ["stage 1", "stage 2"]
     total = torch.stack([stage.mask_logits for stage in found.stages]).sum(0)
@@ -55,13 +57,13 @@ def test_stages_sum_to_the_models_mask_and_labels_are_its_labels():
 
 def test_a_file_is_named_in_its_segmentation(tmp_path):
     Image.fromarray(photo(64, 96)).save(tmp_path / "a.png")
-    assert explain(make_predictor(), tmp_path / "a.png").segmentation.path == tmp_path / "a.png"
-    assert explain(make_predictor(), photo(64, 96)).segmentation.path is None
+    assert read_stages(make_predictor(), tmp_path / "a.png").segmentation.path == tmp_path / "a.png"
+    assert read_stages(make_predictor(), photo(64, 96)).segmentation.path is None
 
 
 def test_the_masks_make_the_scores():
     predictor, image = make_predictor(), photo(50, 71)  # padded to 64 x 80
-    found = explain(predictor, image)
+    found = read_stages(predictor, image)
     scores = full_scores(predictor.scores(image))
     for index, probability in enumerate(found.probabilities):
         mask = found.mask(found.columns[-1], index)
@@ -71,23 +73,23 @@ def test_the_masks_make_the_scores():
 
 def test_of_an_output_made_by_hand():
     logits = torch.tensor([[2.0, 0.0], [0.0, 0.0], [-2.0, 0.0]])
-    aux = [output_of(1.0, torch.zeros(3, 2), "presence"), output_of(1.5, logits, "presence")]
+    stages = [output_of(1.0, torch.zeros(3, 2)), output_of(1.5, logits)]
     predictor = predictor_with({"classifier": "presence"}, [1, 3, 5])
-    give(predictor, output_of(-0.5, logits, "presence", aux))
-    found = explain(predictor, photo(64, 64))
+    give(predictor, output_of(-0.5, logits, stages=stages))
+    found = read_stages(predictor, photo(64, 64))
     assert [float(stage.mask_logits[0, 0, 0]) for stage in found.columns] == [1.0, 0.5, -2.0, -0.5]
     assert found.probabilities == pytest.approx([0.8808, 0.5, 0.1192], abs=1e-4)
     assert found.stages[0].probabilities.tolist() == [0.5, 0.5, 0.5]
     assert found.mask(found.stages[0], 2)[10, 20] == pytest.approx(0.7311, abs=1e-4)
 
 
-def test_other_entries_of_aux_are_no_stages():
+def test_extras_are_no_stages():
     logits = torch.zeros(3, 2)
-    final = output_of(2.5, logits, "presence", [output_of(1.0, logits, "presence")])
+    final = output_of(2.5, logits, stages=[output_of(1.0, logits)])
     edges = ClassLogits(torch.zeros(1, 2, 8, 8), (64, 64), (64, 64))
     predictor = predictor_with({"classifier": "presence"}, [1, 3])
-    give(predictor, replace(final, aux={"edges": edges, **final.aux}))
-    found = explain(predictor, photo(64, 64))
+    give(predictor, replace(final, extras={"edges": edges}))
+    found = read_stages(predictor, photo(64, 64))
     assert [column.name for column in found.columns] == ["stage 1", "stage 2", "sum = the mask"]
     assert [float(stage.mask_logits[0, 0, 0]) for stage in found.columns] == [1.0, 1.5, 2.5]
 
@@ -101,31 +103,31 @@ def test_of_a_shrunk_model_with_edges():
     predictor, image = Predictor(model, record, "cpu"), photo(64, 96)
     with torch.no_grad():
         output = model(to_tensor(image, predictor.preprocessing)[None])
-    assert "edges" in output.aux
-    found = explain(predictor, image)
+    assert "edges" in output.extras
+    found = read_stages(predictor, image)
     assert [column.name for column in found.columns] == ["layer 1", "layer 2", "layer 3"]
     assert torch.allclose(found.columns[-1].mask_logits, output.mask_logits[0], atol=1e-5)
 
 
 def test_masks_without_probabilities_are_refused():
     predictor = predictor_with({}, [1])
-    give(predictor, replace(output_of(1.0, torch.zeros(3, 2), "logits"), class_logits=None))
+    give(predictor, ClassLogits(torch.ones(1, 3, 4, 4), (64, 64), (64, 64)))
     with pytest.raises(ConfigError, match="has only masks"):
-        explain(predictor, photo(64, 64))
+        read_stages(predictor, photo(64, 64))
 
 
 def test_of_a_model_that_mixes_its_queries_the_query_of_the_class_counts():
     logits = torch.zeros(3, 4)
     logits[1, 1] = 5.0
     predictor = predictor_with({"classifier": "classes"}, [1])
-    give(predictor, output_of(1.0, logits, "mixing"))
+    give(predictor, output_of(1.0, logits, MixedMasks))
     expected = [0.25, np.exp(5) / (np.exp(5) + 3), 0.25]
-    assert explain(predictor, photo(64, 64)).probabilities == pytest.approx(expected, abs=1e-4)
+    assert read_stages(predictor, photo(64, 64)).probabilities == pytest.approx(expected, abs=1e-4)
 
 
 def test_layers_that_are_not_summed_stand_alone():
     predictor = predictor_with({"supervise": "layers", "num_layers": 2}, [3])
-    found = explain(predictor, photo(64, 64))
+    found = read_stages(predictor, photo(64, 64))
     output = predictor.model(to_tensor(photo(64, 64), predictor.preprocessing)[None])
     assert [stage.name for stage in found.columns] == ["layer 1", "layer 2"]
     assert found.summed is None
@@ -133,12 +135,12 @@ def test_layers_that_are_not_summed_stand_alone():
 
 
 def test_a_single_stage_has_no_sum():
-    found = explain(predictor_with({}, [3]), photo(64, 64))
+    found = read_stages(predictor_with({}, [3]), photo(64, 64))
     assert [stage.name for stage in found.columns] == ["stage 1"]
 
 
 def test_the_strongest_classes_have_most_pixels_and_then_most_probability():
-    found = explain(make_predictor(), photo(64, 96))
+    found = read_stages(make_predictor(), photo(64, 96))
     areas = found.segmentation.class_areas
     order = found.strongest(3)
     shares = [areas.get(NAMES[index], 0.0) for index in order]
@@ -150,7 +152,7 @@ def test_the_strongest_classes_have_most_pixels_and_then_most_probability():
 
 def test_protocols_with_windows_run_whole():
     slide = {"mode": "slide", "crop_size": (32, 32), "stride": (16, 16), "resize": (64, 32)}
-    found = explain(make_predictor(**slide), photo(100, 150))
+    found = read_stages(make_predictor(**slide), photo(100, 150))
     assert found.input_size == (32, 48)
     assert found.segmentation.size == (100, 150)
 
@@ -159,4 +161,4 @@ def test_other_decoders_are_refused():
     model = make_model()
     model.decoder = nn.Identity()
     with pytest.raises(ConfigError, match="decodes with Identity, which has none"):
-        explain(make_predictor(model), photo(64, 64))
+        kind_of(Predictor(model, make_record(method="linear"), "cpu"))

@@ -8,9 +8,8 @@ import torch
 
 from tests.tiny import CROP, make_predictor, make_record, photo
 from vitseg.errors import ConfigError
-from vitseg.inference.explain_cells import explain_cells, main_directions
+from vitseg.explain.cells import main_directions, read_cells
 from vitseg.inference.predictor import Predictor
-from vitseg.methods import nrd
 from vitseg.methods.nrd import NrdConfig
 from vitseg.render.cells import CellPicture, cells_sheet
 from vitseg.render.explain import GAP, LARGEST_CELL
@@ -22,13 +21,13 @@ def predictor_of(**decoder) -> Predictor:
     config = NrdConfig.model_validate({"backbone": backbone, "decoder": fields})
     torch.manual_seed(0)
     record = make_record(method="nrd", architecture=config.model_dump(mode="json"))
-    return Predictor(nrd.build(config, 3, CROP), record, "cpu")
+    return Predictor(config.build(3, CROP), record, "cpu")
 
 
 def test_labels_are_those_of_a_prediction_and_inputs_cover_the_padded_image():
     predictor = predictor_of()
     image = photo(50, 71)
-    found = explain_cells(predictor, image)
+    found = read_cells(predictor, image)
     assert (found.segmentation.label_map == predictor(image).label_map).all()
     assert found.cell == 8
     assert found.input_size == (50, 71)
@@ -49,7 +48,7 @@ def test_labels_are_those_of_a_prediction_and_inputs_cover_the_padded_image():
     [({"use_coordinates": False}, "coordinates"), ({"guidance_dim": None}, "guidance")],
 )
 def test_what_a_model_does_not_read_is_not_shown(decoder, missing):
-    found = explain_cells(predictor_of(**decoder), photo(32, 32))
+    found = read_cells(predictor_of(**decoder), photo(32, 32))
     other = "guidance" if missing == "coordinates" else "coordinates"
     assert getattr(found, missing) is None
     assert getattr(found, other) is not None
@@ -57,7 +56,7 @@ def test_what_a_model_does_not_read_is_not_shown(decoder, missing):
 
 def test_another_model_has_no_cells():
     with pytest.raises(ConfigError, match="a model of method segvit has no cells"):
-        explain_cells(make_predictor(), photo(32, 32))
+        read_cells(make_predictor(), photo(32, 32))
 
 
 def test_the_first_direction_is_the_one_of_most_difference():

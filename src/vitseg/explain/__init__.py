@@ -1,0 +1,1 @@
+"""How a model comes to its labels: one file per kind of explanation, which its method names."""

@@ -1,0 +1,134 @@
+"""The folders that commands write: names within a run, and the claim of `--out` before anything is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from vitseg.errors import ConfigError
+from vitseg.files import write_whole
+
+RECIPE, RESULT, STATE = "recipe.yaml", "result.json", "state.ckpt"
+"""What a run trains, what came of it once it is finished, and from where `--resume` goes on."""
+
+BEST, LAST = "best", "last"
+"""Model directories of a run: the model of the best validation, and the one after the last iteration."""
+
+TRAIN_LOG, VAL_LOG, BOARD = "train.csv", "val.csv", "tensorboard"
+"""Numbers of a run over its iterations, and the same for TensorBoard."""
+
+TRAINING, START = "training", "start.json"
+"""Within the folder of an extension: the run that trains its new part, and what the new stages start from."""
+
+PREDICTIONS, MASKS, OVERLAYS, POLYGONS = "predictions.jsonl", "masks", "overlays", "polygons"
+"""Within a folder of predictions: the list with one line per image, and folders with a file per image."""
+
+FAILED_START = frozenset({RECIPE, BOARD})
+"""What a run leaves that failed before its first iteration; the next one may go over it."""
+
+Stage = Literal["none", "begun", "stopped", "finished"]
+"""How far a run has come: not there, failed before its first save, saved but not complete, complete."""
+
+
+def claim_folder(
+    out: Path,
+    *,
+    may_hold: Collection[str] | None = (),
+    instead: str = "give a new folder",
+    option: str = "--out",
+) -> None:
+    """See that a folder can take a result: it is not there yet, is empty, or holds nothing but what is allowed.
+
+    Args:
+        out: The folder; it is not created.
+        may_hold: Names that it may hold; None: anything.
+        instead: What the user can do where it holds something else.
+        option: Option that names the folder.
+
+    Raises:
+        ConfigError: The path is a file, or the folder holds something else.
+    """
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise ConfigError(f"{option} {out} is a file: give a folder.")
+    if may_hold is None:
+        return
+    held = sorted({path.name for path in out.iterdir()} - set(may_hold))
+    if held:
+        names = ", ".join(held[:3]) + ("..." if held[3:] else "")
+        raise ConfigError(f"{option} {out} is not empty ({names}): {instead}. Nothing was changed.")
+
+
+def claim_new(out: Path) -> None:
+    """Raise ConfigError if the folder for a changed or converted model exists, even if it is empty."""
+    if out.exists():
+        raise ConfigError(f"--out {out} exists already: give a new folder. Nothing was changed.")
+
+
+def claim_predictions(out: Path, overwrite: bool) -> None:
+    """See that a folder can take predictions.
+
+    Args:
+        out: The folder; it is not created.
+        overwrite: Whether predictions that it holds may be replaced.
+
+    Raises:
+        ConfigError: The path is a file, the folder holds predictions that may not be replaced, or it holds masks that
+            are none, as the folder of a data set does.
+    """
+    claim_folder(out, may_hold=None)
+    if (out / PREDICTIONS).exists() and (out / PREDICTIONS).stat().st_size:
+        if not overwrite:
+            raise ConfigError(
+                f"--out {out} holds predictions already ({PREDICTIONS}): give a new folder, or pass --overwrite. "
+                "Nothing was changed."
+            )
+        return
+    held = [name for name in (MASKS, OVERLAYS) if (out / name).exists()]
+    if held:
+        raise ConfigError(
+            f"--out {out} has {' and '.join(held)} that no prediction wrote (there is no {PREDICTIONS}): give a new "
+            "folder. Nothing was changed."
+        )
+
+
+def stage_of(run: Path) -> Stage:
+    """How far the run in a folder has come."""
+    if (run / RESULT).is_file():
+        return "finished"
+    if (run / STATE).is_file():
+        return "stopped"
+    return "begun" if (run / RECIPE).is_file() else "none"
+
+
+def read_result(run: Path) -> dict[str, Any]:
+    """What `result.json` of a finished run says."""
+    return json.loads((run / RESULT).read_text(encoding="utf-8"))
+
+
+def write_recipe(run: Path, recipe: Mapping[str, Any]) -> None:
+    """Keep what is run, as `recipe.yaml`."""
+    write_whole(run / RECIPE, yaml.safe_dump(dict(recipe), sort_keys=False))
+
+
+def changed_recipe(run: Path, recipe: Mapping[str, Any]) -> list[str]:
+    """Dotted names of the fields in which a run has another recipe, sorted; none where there is no run."""
+    path = run / RECIPE
+    if not path.is_file():
+        return []
+    return sorted(changed_fields(yaml.safe_load(path.read_text(encoding="utf-8")), dict(recipe)))
+
+
+def changed_fields(old: Any, new: Any, prefix: str = "") -> set[str]:
+    """Dotted names of the values in which two nested mappings differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        changed: set[str] = set()
+        for key in old.keys() | new.keys():
+            changed |= changed_fields(old.get(key), new.get(key), f"{prefix}{key}.")
+        return changed
+    return set() if old == new else {prefix.rstrip(".")}

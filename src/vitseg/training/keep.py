@@ -1,0 +1,76 @@
+"""What a run leaves in its folder: the best and the last model, and the result."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from vitseg.checkpoint.model_dir import ModelRecord, save_model
+from vitseg.evaluation.evaluate import Evaluation
+from vitseg.files import write_json
+from vitseg.runs import BEST, LAST, RESULT
+from vitseg.training.recipe import Recipe
+from vitseg.training.run_data import RunData
+from vitseg.training.run_parts import RunParts
+
+
+def record_of(recipe: Recipe, data: RunData, metrics: dict[str, Any]) -> ModelRecord:
+    """What is kept beside the weights of a run's model.
+
+    Args:
+        recipe: The run.
+        data: The data of the run.
+        metrics: Scores by name.
+    """
+    public = recipe.without_paths()
+    return ModelRecord(
+        method=public.method,
+        architecture=public.model.model_dump(mode="json"),
+        image_size=public.data.augment.crop_size,
+        classes=data.train_set.classes,
+        preprocessing=data.preprocessing,
+        inference=public.inference.model_dump(mode="json"),
+        recipe=public.to_mapping(),
+        metrics=metrics,
+    )
+
+
+def keep_models(
+    out: Path, recipe: Recipe, data: RunData, parts: RunParts, result: Evaluation | None
+) -> None:
+    """Save the last model, and as the best one if it is; after the last iteration the result of the run, too.
+
+    Args:
+        out: Folder of the run.
+        recipe: The run.
+        data: The data of the run.
+        parts: Model and progress, whose best score is renewed.
+        result: The validation; None: there is none, and no model is better than the last.
+    """
+    progress = parts.progress
+    metrics: dict[str, Any] = {"iteration": progress.iteration}
+    best, miou = progress.best_miou, None
+    if result is not None:
+        metrics |= result.to_json()
+        miou = result.scores.mean_iou
+    record = record_of(recipe, data, metrics)
+    save_model(out / LAST, parts.model, record)
+    if miou is None or best is None or miou > best or math.isnan(best):
+        progress.best_miou = miou
+        save_model(out / BEST, parts.model, record)
+    if progress.iteration == recipe.training.iterations:
+        write_json(out / RESULT, _result(recipe, parts, metrics))
+
+
+def _result(recipe: Recipe, parts: RunParts, metrics: dict[str, Any]) -> dict[str, Any]:
+    config, cache = recipe.training, parts.cache
+    return {
+        "recipe": recipe.without_paths().to_mapping(),
+        "seed": config.seed,
+        "iterations": config.iterations,
+        "training_minutes": round(parts.progress.minutes, 1),
+        "feature_minutes": None if cache is None else round(cache.minutes, 1),
+        "best_miou": parts.progress.best_miou,
+        "final": metrics,
+    }

@@ -1,0 +1,117 @@
+"""What a run works with: devices, model, loss, optimiser, and how far it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning
+import torch
+from torch import nn
+
+from vitseg.methods.model import SegmentationModel
+from vitseg.training.caching import open_cache
+from vitseg.training.feature_cache import FeatureCache
+from vitseg.training.optimizer import build_optimizer
+from vitseg.training.recipe import Precision, Recipe
+from vitseg.training.run_data import RunData
+from vitseg.training.start import start_from
+from vitseg.training.state import Progress, SavedState, seed_everything
+from vitseg.training.step import LossOfFeatures, LossOfModel
+from vitseg.training.task import TrainingTask
+
+
+@dataclass(frozen=True)
+class RunParts:
+    """The parts of a run, on its devices.
+
+    Attributes:
+        fabric: Devices, precision and what the processes tell each other.
+        model: What is trained.
+        step: The module that gives the loss terms of a batch, set up by `fabric`.
+        optimizer: Set up by `fabric`.
+        base_lrs: Learning rate of every group of the optimiser before the schedule.
+        progress: How far the run is.
+        cache: Where the features of the backbone come from; None: from the backbone.
+        warning: What the user is told about the weights that the model starts from.
+    """
+
+    fabric: lightning.Fabric
+    model: SegmentationModel
+    step: Any
+    optimizer: Any
+    base_lrs: list[float]
+    progress: Progress
+    cache: FeatureCache | None
+    warning: str | None
+
+
+def build_parts(
+    recipe: Recipe,
+    task: TrainingTask,
+    data: RunData,
+    saved: SavedState | None = None,
+    cache_features: Path | None = None,
+) -> RunParts:
+    """Build the model of a run, give it its weights, and lay everything on the devices.
+
+    Args:
+        recipe: The run.
+        task: What prepares the model, and its training step.
+        data: The data of the run.
+        saved: The state to go on from; None: begin.
+        cache_features: Folder of the features of a frozen backbone; None: they are computed in every step.
+
+    Raises:
+        ConfigError: The model to start from is another, or the features cannot be kept.
+        CheckpointError: The model to start from, or pretrained weights, cannot be read.
+    """
+    config, classes = recipe.training, data.train_set.classes
+    precision = _precision(config.precision)
+    fabric = lightning.Fabric(devices=config.devices, precision=precision)
+    fabric.launch()
+    seed_everything(config.seed)
+    crop_size = recipe.data.augment.crop_size
+    model = recipe.model.build(classes.num_classes, crop_size)
+    warning = None
+    if config.init_from is not None and saved is None:
+        warning = start_from(config.init_from, model, recipe.method, classes)
+    task.prepare(model)
+    if fabric.world_size > 1 and fabric.device.type == "cuda":
+        # Of the whole batch, not of a device's share (torch has no such layer for the CPU).
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)  # in place
+    if saved is not None:
+        saved.restore_model(model)
+    cache = None
+    if cache_features is not None:
+        cache = open_cache(cache_features, recipe, model, data.preprocessing, data.drawn.samples)
+
+    seed_everything(config.seed + fabric.global_rank)
+    weights = data.balance.class_weights
+    criterion = recipe.model.criterion(
+        None if weights is None else torch.from_numpy(weights).float()
+    )
+    if cache is None:
+        step = task.step(model, criterion, config.freeze_backbone)
+    else:
+        assert task.step is LossOfModel, "other steps look at images"
+        step = LossOfFeatures(model, criterion, cache)
+    fused = fabric.device.type == "cpu" and precision != "16-mixed"
+    optimizer = build_optimizer(model, recipe.optimizer, fused)
+    base_lrs = [group["lr"] for group in optimizer.param_groups]
+    step, set_up = fabric.setup(step, optimizer)
+    progress = Progress()
+    if saved is not None:  # its state lands on the device of its parameters: after the set-up
+        progress = saved.restore(optimizer)
+        if not fabric.is_global_zero:  # the stored random state is the first process's
+            seed_everything(config.seed + fabric.global_rank + progress.iteration)
+    return RunParts(fabric, model, step, set_up, base_lrs, progress, cache, warning)
+
+
+def _precision(name: Precision) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
+    if name != "auto":
+        return name
+    if torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+    return "32-true"

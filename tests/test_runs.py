@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import pytest
+
+from vitseg.errors import ConfigError
+from vitseg.runs import (
+    FAILED_START,
+    MASKS,
+    PREDICTIONS,
+    RECIPE,
+    RESULT,
+    STATE,
+    changed_recipe,
+    claim_folder,
+    claim_new,
+    claim_predictions,
+    stage_of,
+    write_recipe,
+)
+
+
+def test_a_new_and_an_empty_folder_can_be_claimed(tmp_path):
+    claim_folder(tmp_path / "new")
+    claim_folder(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_holds_something_is_refused(tmp_path):
+    for name in "dbca":
+        (tmp_path / name).touch()
+    with pytest.raises(ConfigError, match=r"is not empty \(a, b, c\.\.\.\): give a new folder\. "):
+        claim_folder(tmp_path)
+    with pytest.raises(
+        ConfigError, match=r"^--report .* \(a\): look again\. Nothing was changed\.$"
+    ):
+        claim_folder(tmp_path, may_hold="bcd", instead="look again", option="--report")
+    claim_folder(tmp_path, may_hold="abcd")
+    claim_folder(tmp_path, may_hold=None)
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="is a file: give a folder"):
+        claim_folder(tmp_path / "file", may_hold=None)
+
+
+def test_what_a_failed_start_leaves_is_no_run(tmp_path):
+    write_recipe(tmp_path, {"method": "segvit"})
+    claim_folder(tmp_path, may_hold=FAILED_START)
+
+
+def test_a_new_folder_must_not_be_there_even_if_it_is_empty(tmp_path):
+    claim_new(tmp_path / "new")
+    with pytest.raises(ConfigError, match="exists already: give a new folder"):
+        claim_new(tmp_path)
+
+
+def test_predictions_are_replaced_only_if_asked(tmp_path):
+    claim_predictions(tmp_path, overwrite=False)
+    (tmp_path / MASKS).mkdir()
+    for overwrite in (False, True):
+        with pytest.raises(ConfigError, match="has masks that no prediction wrote"):
+            claim_predictions(tmp_path, overwrite)
+    (tmp_path / PREDICTIONS).write_text("{}\n")
+    claim_predictions(tmp_path, overwrite=True)
+    with pytest.raises(ConfigError, match="holds predictions already"):
+        claim_predictions(tmp_path, overwrite=False)
+
+
+def test_the_stages_of_a_run(tmp_path):
+    stages = [stage_of(tmp_path)]
+    for name in (RECIPE, STATE, RESULT):
+        (tmp_path / name).touch()
+        stages.append(stage_of(tmp_path))
+    assert stages == ["none", "begun", "stopped", "finished"]
+
+
+def test_a_run_knows_which_fields_of_its_recipe_changed(tmp_path):
+    recipe = {"method": "segvit", "optimizer": {"lr": 1e-4, "weight_decay": 0.01}}
+    assert changed_recipe(tmp_path, recipe) == []
+    write_recipe(tmp_path, recipe)
+    assert changed_recipe(tmp_path, recipe) == []
+    other = {"method": "setr", "optimizer": {"lr": 1e-3, "weight_decay": 0.01}}
+    assert changed_recipe(tmp_path, other) == ["method", "optimizer.lr"]
