@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Shaped
 
 GRID_STEP = 15
 """Distance of the candidates' channels: 18 steps from 0 to 255."""
@@ -24,7 +24,7 @@ _LIGHT = 64 / np.pi / 5  # luminance around an sRGB screen, cd/m2
 _BACKGROUND = 0.2  # of white
 
 
-def perceptual(colors: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, "n 3"]:
+def perceptual(colors: Shaped[np.ndarray, "n 3"]) -> Float64[np.ndarray, "n 3"]:
     """Places in CAM02-UCS, in which distances are as large as colours look different (Luo, Cui and Li, 2006).
 
     Args:
