@@ -1,4 +1,4 @@
-"""The passes in which a JPEG file is stored. Each costs a walk over the whole picture, and a small file can hold thousands."""
+"""The passes in which a JPEG file is stored. Each walks over the whole picture, and a small file can hold thousands."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def require_few_scans(file: BinaryIO, name: str) -> None:
         file.seek(place)
     if scans > limit:
         raise DataError(
-            f"{name} is a JPEG in more than {limit:,} passes over {pixels:,} pixels, which would take minutes to decode; "
-            f"at most {MAX_SCANS:,} passes and {MAX_SCANNED_PIXELS:,} pixels in all are read. Save it again, not "
-            "progressive."
+            f"{name} is a JPEG in more than {limit:,} passes over {pixels:,} pixels, which would take minutes to "
+            f"decode; at most {MAX_SCANS:,} passes and {MAX_SCANNED_PIXELS:,} pixels in all are read. Save it again, "
+            "not progressive."
         )
 
 

@@ -254,8 +254,9 @@ def _deep_grey(
 
 
 def of_bits(bits: int) -> ValueRange | None:
-    """The range of samples that a file stores in that many bits; of 16, and of the 15 that radar and satellites declare
-    for whatever they hold, none.
+    """The range of samples that a file stores in that many bits.
+
+    Of 16, and of the 15 that satellites' files declare for whatever they hold, none.
     """
     return ValueRange(0, 2**bits - 1) if bits < 15 and bits != 8 else None
 

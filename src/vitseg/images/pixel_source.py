@@ -1,4 +1,4 @@
-"""What an open image is to everybody who reads pixels: a size, rectangles of 8-bit RGB, and what was decided about them."""
+"""What an open image is to all who read pixels: a size, rectangles of 8-bit RGB, and what was decided about them."""
 
 from __future__ import annotations
 
@@ -88,16 +88,16 @@ def range_notice(pixels: str, limits: str) -> Notice:
     """
     return Notice(
         RANGE_FROM_VALUES,
-        f"{pixels} pixels without a stated range: {limits}, by its own values, is taken for black to white (state it as "
-        "value_range in the class file of the training data, or with --value-range)",
+        f"{pixels} pixels without a stated range: {limits}, by its own values, is taken for black to white (state it "
+        "as value_range in the class file of the training data, or with --value-range)",
     )
 
 
 def range_needed(name: str, pixels: str) -> str:
     """The sentence about pixels that cannot be read without a stated range."""
     return (
-        f"{name} has {pixels} pixels, and nothing says which values are black and white. State them: value_range in the "
-        "class file of the training data, or --value-range for a prediction; or make it 8 bits: "
+        f"{name} has {pixels} pixels, and nothing says which values are black and white. State them: value_range in "
+        "the class file of the training data, or --value-range for a prediction; or make it 8 bits: "
         f"gdal_translate -ot Byte -scale LOW HIGH 0 255 {name} scaled.tif"
     )
 

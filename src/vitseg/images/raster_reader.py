@@ -41,7 +41,7 @@ LARGEST_WHOLE_BLOCK = 512_000_000
 """The same where the whole image is decoded anyway."""
 
 SURVEYED_PIXELS = 64_000_000
-"""Pixels that are looked at for the range of an image of which nothing states it; of a larger one, evenly spread ones."""
+"""Pixels that are looked at for a range that nothing states; of a larger image, evenly spread ones."""
 
 READ_BYTES = 20
 """Bytes per pixel at most while a window is read: 16-bit colour, its 8-bit copies and the mask."""
@@ -74,6 +74,7 @@ class RasterImage:
     ):
         self._dataset = dataset
         self._tags = tags
+        self._whole = largest_block > LARGEST_BLOCK
         self.name = name
         self._require_small_blocks(largest_block)
         self.georeference = georeference_of(dataset)
@@ -272,7 +273,7 @@ class RasterImage:
             DataError: 32-bit values beyond 16 bits.
         """
         dataset = self._dataset
-        height, width = dataset.block_shapes[0]
+        height = dataset.block_shapes[0][0]
         rows = max(height, _STRIP_PIXELS // max(1, dataset.width) // height * height)
         tops = range(0, dataset.height, rows)
         wanted = max(1, SURVEYED_PIXELS // (rows * dataset.width))
@@ -293,7 +294,9 @@ class RasterImage:
                 low, high = int(values.min()), int(values.max())
                 if low < -FULL // 2 or high > FULL:
                     raise DataError(
-                        f"{range_needed(self.name, self._type()[1])} (values from {low:,} to {high:,})"
+                        f"{self.name} has {self._type()[1]} pixels from {low} to {high}, but 0-65535 are allowed unless "
+                        "their range is stated (value_range in the class file of the training data). Or make it 8 bits: "
+                        f"gdal_translate -ot Byte -scale LOW HIGH 0 255 {self.name} scaled.tif"
                     )
             histogram.add(values)
         return histogram
@@ -317,9 +320,11 @@ class RasterImage:
         except RasterioError as error:
             top, left, height, width = self._damaged_block(window)
             reason = " ".join(str(error.__cause__ or error).split())
+            place = f"rows {top}-{top + height - 1}, columns {left}-{left + width - 1}"
             raise DataError(
-                f"{self.name}: rows {top}-{top + height - 1}, columns {left}-{left + width - 1} are damaged "
-                f"({reason}). Copy or export the file again."
+                f"{self.name} is damaged or incomplete: {place} cannot be read ({reason}). Copy or export the file again."
+                if self._whole
+                else f"{self.name}: {place} are damaged ({reason}). Copy or export the file again."
             ) from error
 
     def _damaged_block(self, window: Window) -> Window:

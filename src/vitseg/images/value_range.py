@@ -160,7 +160,7 @@ def of_significant_bits(bits: int, histogram: Histogram) -> ValueRange:
 
 
 def of_scale(scale: float, offset: float, largest: float) -> ValueRange | None:
-    """The range by which a file says what its values mean: value * scale + offset is a reflectance in [0, 1], or 8 bits.
+    """The range of a file that says what values mean: value * scale + offset is a reflectance in [0, 1], or 8 bits.
 
     Args:
         scale: GDAL's scale.

@@ -83,7 +83,8 @@ def _of_tensor(image: Tensor) -> UInt8[np.ndarray, "H W 3"]:
         elif len(shape) == 4:
             advice = " Give the images of a batch as a list: list(images)."
         raise DataError(
-            f"the image tensor is {shape} {kind}; allowed is (3, height, width) or (height, width, 3) uint8 RGB.{advice}"
+            f"the image tensor is {shape} {kind}; allowed is (3, height, width) or (height, width, 3) uint8 RGB."
+            + advice
         )
     pixels = image.detach().cpu()
     if shape[0] == 3:

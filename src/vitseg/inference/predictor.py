@@ -78,7 +78,7 @@ class Predictor:
         return Segmentation(label_map=labels, classes=self.classes, image=image, path=path)
 
     def as_rgb(self, source: ImageSource) -> np.ndarray:
-        """(H, W, 3) uint8 RGB of any source, by the model's value range; what was decided about its pixels is logged."""
+        """(H, W, 3) uint8 RGB of any source, by the model's value range; what was decided about pixels is logged."""
         return read_source(source, self.preprocessing.limits)
 
     @torch.inference_mode()

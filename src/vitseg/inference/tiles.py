@@ -28,6 +28,7 @@ from vitseg.images.polygons import write_polygons
 from vitseg.images.reader import has_rasterio, open_windows
 from vitseg.inference.blending import Blend
 from vitseg.inference.config import InferenceConfig
+from vitseg.inference.image_source import say_notices
 from vitseg.inference.predictor import Predictor
 from vitseg.inference.tile_bands import label_bands, window_bytes
 from vitseg.inference.tile_plan import TilePlan, parse_memory, plan_tiles
@@ -103,7 +104,8 @@ def predict_large(
     _say_what_is_left_out(predictor.inference)
     crop_size, stride = _windows(predictor)
     predictor.model.eval()
-    with open_windows(source, limit) as pixels:
+    with open_windows(source, limit, predictor.preprocessing.limits) as pixels:
+        say_notices(str(source), pixels.notices)
         placement = None
         if polygons is not None:
             placement = place(pixels.georeference, pixels.size, pixels.name)
