@@ -19,9 +19,9 @@ from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.format import DataFormat
 from vitseg.data.formats.binary_layout import find_binary_layout
 from vitseg.data.formats.faults import FaultKind, Faults
-from vitseg.data.formats.listing import images_below, read_lines
 from vitseg.data.formats.mask_kind import COLOR_MODES, find_mask_kind
-from vitseg.data.pairs import Folders, choose_split, find_splits
+from vitseg.data.listing import images_below, read_lines
+from vitseg.data.splits import Folders, choose_split, find_splits
 from vitseg.errors import DataError
 from vitseg.images.decode import decode_color_mask, decode_mask, read_header
 from vitseg.types import Size
@@ -55,6 +55,8 @@ class BinaryMasks:
         masks: The (raw id, file) pairs of every image, in the order of painting.
         rest: Raw id of pixels that no mask covers.
     """
+
+    are_pictures = False
 
     def __init__(self, masks: Sequence[Sequence[tuple[int, Path]]], rest: int) -> None:
         self._masks = masks

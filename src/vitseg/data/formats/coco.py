@@ -20,9 +20,9 @@ from vitseg.data.formats.coco_layout import (
 )
 from vitseg.data.formats.coco_shapes import read_shape
 from vitseg.data.formats.faults import FaultKind, Faults
-from vitseg.data.formats.listing import name_first
 from vitseg.data.formats.shapes import RunLengths, ShapeMasks
-from vitseg.data.pairs import choose_split
+from vitseg.data.listing import name_first
+from vitseg.data.splits import choose_split
 from vitseg.errors import DataError
 from vitseg.images.decode import IMAGE_SUFFIXES, MAX_PIXELS, image_size
 from vitseg.types import Size

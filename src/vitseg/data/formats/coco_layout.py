@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from vitseg.data.class_files import CLASS_FILES
-from vitseg.data.formats.listing import files_below
-from vitseg.data.pairs import IMAGE_FOLDERS
+from vitseg.data.listing import files_below
+from vitseg.data.splits import IMAGE_FOLDERS
 from vitseg.errors import DataError
 
 ROBOFLOW_FILE = "_annotations.coco.json"

@@ -10,7 +10,8 @@ import numpy as np
 from pycocotools import mask as rle_tools
 
 from vitseg.data.formats.faults import Faults
-from vitseg.data.formats.shapes import RunLengths, decode_counts
+from vitseg.data.formats.rasterise import decode_counts
+from vitseg.data.formats.shapes import RunLengths
 from vitseg.types import Size
 
 _FARTHEST = 10  # times the side of the image; a polygon beyond that is no slip of a mouse

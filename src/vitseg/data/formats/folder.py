@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.format import DataFormat
-from vitseg.data.pairs import find_splits
+from vitseg.data.splits import find_splits
 from vitseg.errors import DataError
 
 

@@ -10,13 +10,16 @@ from jaxtyping import Integer
 
 from vitseg.data.class_files import read_labels
 from vitseg.data.dataset import SegmentationDataset
-from vitseg.data.pairs import choose_split, find_splits, list_pairs
+from vitseg.data.pairs import list_pairs
+from vitseg.data.splits import choose_split, find_splits
 from vitseg.images.decode import decode_color_mask, decode_mask
 from vitseg.types import Size
 
 
 class IndexMasks:
     """Index masks: the value of a pixel is its id."""
+
+    are_pictures = True
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = paths
@@ -30,6 +33,8 @@ class IndexMasks:
 
 class ColorMasks:
     """Colour masks: the raw id of a pixel is its colour, 0xRRGGBB."""
+
+    are_pictures = True
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = paths

@@ -11,8 +11,8 @@ import numpy as np
 
 from vitseg.data.class_files import find_class_file, read_class_file
 from vitseg.data.formats.binary_layout import find_binary_layout
-from vitseg.data.formats.listing import image_names_below
-from vitseg.data.pairs import Folders, find_splits
+from vitseg.data.listing import image_names_below
+from vitseg.data.splits import Folders, find_splits
 from vitseg.errors import DataError
 from vitseg.images.decode import Header, decode_color_mask, read_header
 

@@ -15,7 +15,6 @@ from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.format import DataFormat
 from vitseg.data.formats import yolo_labels
 from vitseg.data.formats.faults import FaultKind, Faults
-from vitseg.data.formats.listing import files_below, name_first
 from vitseg.data.formats.shapes import ShapeMasks
 from vitseg.data.formats.yolo_labels import read_label_file
 from vitseg.data.formats.yolo_layout import (
@@ -26,7 +25,8 @@ from vitseg.data.formats.yolo_layout import (
     list_images,
 )
 from vitseg.data.labels import LabelTable
-from vitseg.data.pairs import choose_split
+from vitseg.data.listing import files_below, name_first
+from vitseg.data.splits import choose_split
 from vitseg.errors import DataError
 
 FAULTS: dict[str, FaultKind] = {

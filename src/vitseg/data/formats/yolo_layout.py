@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from vitseg.data.class_files import find_class_file
-from vitseg.data.formats.listing import images_below, read_lines
+from vitseg.data.listing import images_below, read_lines
 from vitseg.errors import DataError
 
 DATA_FILES = ("data.yaml", "dataset.yaml", "data.yml", "dataset.yml")
