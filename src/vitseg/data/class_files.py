@@ -241,7 +241,9 @@ def _number(value: Any, place: str) -> int:
             raise ValueError
         return int(value)
     except ValueError:
-        raise ValueError(f"{place}: {str(value)[:40]!r} came as an id, but ids are whole numbers") from None
+        raise ValueError(
+            f"{place}: {str(value)[:40]!r} came as an id, but ids are whole numbers"
+        ) from None
 
 
 def _ignore_index(value: Any) -> int:

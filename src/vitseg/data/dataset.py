@@ -107,7 +107,9 @@ class SegmentationDataset(Sequence[Sample]):
         try:
             position = operator.index(index)
         except TypeError:
-            raise TypeError(f"the index of a sample is a whole number, but {index!r} came.") from None
+            raise TypeError(
+                f"the index of a sample is a whole number, but {index!r} came."
+            ) from None
         count = len(self.ids)
         if not -count <= position < count:
             raise IndexError(f"{self.name} {self.split} has {count} samples, but {position} came.")
@@ -185,6 +187,10 @@ class SegmentationDataset(Sequence[Sample]):
     def with_labels(self, labels: LabelTable) -> SegmentationDataset:
         """The same images under another label table."""
         return replace(self, labels=labels)
+
+    def with_finding(self, finding: Finding) -> SegmentationDataset:
+        """The same images with one finding more."""
+        return replace(self, findings=(*self.findings, finding))
 
     def with_name(self, name: str, source: str) -> SegmentationDataset:
         """The same images as a data set of another name, and with other words for where it was found."""

@@ -128,9 +128,7 @@ def images_below(folder: Path, findings: list[Finding]) -> dict[str, Path]:
     """
     names, twice = _image_names(folder)
     if twice:
-        findings.append(
-            same_stem([(folder / names[stem], folder / name) for stem, name in twice])
-        )
+        findings.append(same_stem([(folder / names[stem], folder / name) for stem, name in twice]))
     return {stem: folder / name for stem, name in names.items()}
 
 

@@ -130,9 +130,9 @@ def find_listed(
             found[images[key]] = key
     if not found and images:
         raise DataError(
-            f"none of the {len(lines)} lines of {folders.listed} names an image of {folders.images}: the lines are "
-            f"{_few(lines)}; the images are {_few(sorted(images))}. Write one id a line: the path of an image below "
-            "its folder, without suffix."
+            f"{len(missing)} of {len(lines)} ids have no image file in {folders.images}: {_few(missing)}. These are "
+            f"the lines of {folders.listed}; the images are {_few(sorted(images))}. Write one id a line: the path of "
+            "an image below its folder, without suffix."
         )
     findings += _missing(lines, missing, images, folders.images, "id-without-image", "image")
     if twice:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from vitseg.data.class_files import is_class_file
 from vitseg.data.listing import files_below, image_names_below, read_lines, same_name, sub_folders
-from vitseg.errors import DataError
+from vitseg.errors import DataError, first_names
 from vitseg.images.decode import IMAGE_SUFFIXES
 
 IMAGE_FOLDERS = ("images", "imgs", "image", "img", "JPEGImages")
@@ -66,14 +66,12 @@ def find_splits(root: Path) -> dict[str, Folders]:
     if pair is not None:
         return _of_pair(root, *pair)
     children = sub_folders(root)
-    nested = {
-        name: Folders(*inner, None, "") for name in children if (inner := _pair(root / name))
-    }
+    nested = {name: Folders(*inner, None, "") for name in children if (inner := _pair(root / name))}
     nested = nested or _annotated_beside(root, children) or _side_by_side(root, children)
     if not nested:
         missing = "images" if _child(root, IMAGE_FOLDERS) is None else "masks"
         raise DataError(f"{root / missing} is not a folder. {_LAYOUT}")
-    return _with_lists(root, nested)
+    return _withsplit_lists(root, nested)
 
 
 _LAYOUT = "A data set folder holds images/, masks/ and classes.json."
@@ -81,7 +79,7 @@ _LAYOUT = "A data set folder holds images/, masks/ and classes.json."
 
 def _of_pair(root: Path, images: Path, masks: Path) -> dict[str, Folders]:
     """The splits of `root/images` and `root/masks`."""
-    listed = _lists(root, [images])
+    listed = split_lists(root, [images])
     inside = set(sub_folders(images)) & set(sub_folders(masks))
     names = sorted({*listed, *inside})
     if not names:
@@ -134,7 +132,7 @@ def _mask_ending(names: Iterable[str]) -> str:
 def _with_lists(root: Path, splits: Mapping[str, Folders]) -> dict[str, Folders]:
     """The splits with the text files of their names, and further ones that list images of one of their folders."""
     found = dict(splits)
-    for name, path in _lists(root, [folders.images for folders in splits.values()]).items():
+    for name, path in split_lists(root, [folders.images for folders in splits.values()]).items():
         if name in splits:
             found[name] = splits[name]._replace(listed=path)
             continue
@@ -145,8 +143,13 @@ def _with_lists(root: Path, splits: Mapping[str, Folders]) -> dict[str, Folders]
     return found
 
 
-def _lists(root: Path, images: Sequence[Path]) -> dict[str, Path]:
-    """The text files that list images, by the name of the split."""
+def split_lists(root: Path, images: Sequence[Path]) -> dict[str, Path]:
+    """The text files of a folder that list images, by the name of the split.
+
+    Args:
+        root: The folder; lists may also lie in `SPLIT_FOLDERS` below it.
+        images: Folders of images.
+    """
     found: dict[str, Path] = {}
     for folder in reversed(SPLIT_FOLDERS):
         for path in sorted((root / folder).glob("*.txt")):
@@ -263,6 +266,31 @@ def read_ids(path: Path) -> list[str]:
     if not ids:
         raise DataError(f"{path} lists no ids: write one a line, without suffix.")
     return ids
+
+
+def splits_of_images(root: Path, folders: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """The splits of a folder whose images are known: text files of ids, and folders of a split's usual name; else all.
+
+    Args:
+        root: The folder.
+        folders: Id of every image -> names of the folders in which it, or what is said about it, lies.
+    """
+    found: dict[str, list[str]] = {}
+    ids = IdIndex(folders, root.name)
+    for name, path in split_lists(root, [root]).items():
+        keys = (ids.find(line) for line in read_ids(path))
+        found[name] = [key for key in dict.fromkeys(keys) if key is not None]
+        if not found[name]:
+            raise DataError(
+                f"none of the lines of {path} names an annotated image of {root}: the images are "
+                f"{first_names(list(folders))}."
+            )
+    listed = frozenset(found)
+    for key, names in folders.items():
+        for name in dict.fromkeys(names):
+            if _USUAL_SPLIT.fullmatch(name) and name not in listed:
+                found.setdefault(name, []).append(key)
+    return found or {"all": list(folders)}
 
 
 def choose_split(split: str, known: Sequence[str], where: object) -> str:

@@ -11,7 +11,9 @@ from jaxtyping import Bool, UInt8
 from vitseg.errors import DataError
 from vitseg.types import Size
 
-_HEADER = 32 + 5 + 4 * 4  # bits: number of values, bits of a value - 1, bits of four kinds of lengths - 1
+_HEADER = (
+    32 + 5 + 4 * 4
+)  # bits: number of values, bits of a value - 1, bits of four kinds of lengths - 1
 
 
 def brush_values(data: bytes) -> int:

@@ -162,7 +162,9 @@ class _Edges:
 
         step = np.round((border - start) / slope).astype(np.int64) - 2
         before = is_left(step)
-        for _ in range(4):  # rounding may be off by a step: go on while the next is on the same side
+        for _ in range(
+            4
+        ):  # rounding may be off by a step: go on while the next is on the same side
             step += is_left(step + 1) == before
         return np.repeat(self.start[edge, 1], counts) + step
 
