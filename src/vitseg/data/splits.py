@@ -71,7 +71,7 @@ def find_splits(root: Path) -> dict[str, Folders]:
     if not nested:
         missing = "images" if _child(root, IMAGE_FOLDERS) is None else "masks"
         raise DataError(f"{root / missing} is not a folder. {_LAYOUT}")
-    return _withsplit_lists(root, nested)
+    return _with_lists(root, nested)
 
 
 _LAYOUT = "A data set folder holds images/, masks/ and classes.json."

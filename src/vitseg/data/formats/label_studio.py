@@ -149,8 +149,8 @@ def _tasks(
         found[key] = task
     if not found:
         raise DataError(
-            f"none of the {len(missing)} tasks has an image: the tasks are {first_names(missing)}; the images of {root} "
-            f"are {first_names(list(images)) or 'none'}. {_ADVICE}"
+            f"none of the {len(missing)} tasks has an image: the tasks are {first_names(missing)}; the images of "
+            f"{root} are {first_names(list(images)) or 'none'}. {_ADVICE}"
         )
     return images, dict(sorted(found.items()))
 

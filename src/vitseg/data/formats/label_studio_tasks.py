@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -77,6 +78,12 @@ def _is_export(path: Path) -> bool:
     return start.lstrip()[:1] in (b"[", b"{") and any(mark in ends for mark in _MARKS)
 
 
+def is_brush_label(name: str) -> bool:
+    """Whether a file has the name of a mask of "Brush labels to PNG"."""
+    stem, suffix = os.path.splitext(name.rpartition("/")[2])
+    return suffix == ".png" and _PNG.fullmatch(stem) is not None
+
+
 def mask_files(root: Path) -> dict[tuple[str, str], dict[tuple[str, str], Path]]:
     """The PNG files of brush labels: (task, annotation) -> (label, number) -> file."""
     found: dict[tuple[str, str], dict[tuple[str, str], Path]] = {}
@@ -105,12 +112,12 @@ def read_tasks(
     for number, annotation in masks:
         of_task.setdefault(number, []).append(annotation)
     found = []
-    for number, annotations in of_task.items():
-        files = masks[number, min(annotations, key=int)]
+    for number, done in of_task.items():
+        files = masks[number, min(done, key=int)]
         labels = frozenset(label for label, _ in files)
         folder = next(iter(files.values())).parent
         image = images.get(number, "")
-        found.append(Task(number, image, (), labels, files, folder, len(annotations) - 1))
+        found.append(Task(number, image, (), labels, files, folder, len(done) - 1))
     return found
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from vitseg.data.class_files import ClassFile, find_class_file, read_class_file
 from vitseg.data.formats.binary_layout import ONE_PER_IMAGE, find_binary_layout
+from vitseg.data.formats.label_studio_tasks import is_brush_label
 from vitseg.data.listing import image_names_below
 from vitseg.data.splits import Folders, find_splits
 from vitseg.errors import DataError
@@ -49,8 +50,9 @@ def find_mask_kind(root: Path) -> MaskKind | None:
     except DataError:
         return None
     mask_names = {each.masks: _mask_names(each) for each in folders}
-    if not any(mask_names.values()):
-        return None
+    names = [name for of_folder in mask_names.values() for name in of_folder.values()]
+    if all(is_brush_label(name) for name in names):
+        return None  # none at all, or those of Label Studio
     binary = _binary(root, folders)
     if binary is not None:
         return binary

@@ -85,8 +85,10 @@ class Yolo(DataFormat):
                 "Labels lie in labels/ where the images lie in images/, or beside them."
             )
         masks = ShapeMasks(files, rest)
+        sound = 0
         for image, file in zip(images.values(), files, strict=True):
             shapes = read_label_file(file, known, faults)
+            sound += len(shapes)
             if not shapes:
                 faults.add("image-without-annotation", str(image))
             masks.add_image(shapes, None)
@@ -100,7 +102,7 @@ class Yolo(DataFormat):
             tuple(images.values()),
             masks,
             source,
-            (*findings, *faults.findings()),
+            (*findings, *faults.findings(sound + faults.left_out)),
         )
 
     def splits(self, root: Path) -> tuple[str, ...]:
