@@ -60,11 +60,23 @@ def files_below(folder: Path) -> Sequence[str]:
     if remembered is not None and folder in remembered:
         return remembered[folder]
     files: list[str] = []
-    _walk(str(folder), "", [], 0, files)
+    _walk(str(folder), "", _above(folder), 0, files)
     files.sort()
     if remembered is not None:
         remembered[folder] = tuple(files)
     return files
+
+
+def _above(folder: Path) -> list[tuple[int, int]]:
+    """Device and inode of the folders that a folder lies in, by the path that was given and by the real one."""
+    found = []
+    for parent in {*folder.absolute().parents, *folder.resolve().parents}:
+        try:
+            status = parent.stat()
+        except OSError:
+            continue
+        found.append((status.st_dev, status.st_ino))
+    return found
 
 
 def _walk(
