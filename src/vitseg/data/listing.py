@@ -118,11 +118,11 @@ def sub_folders(folder: Path) -> list[str]:
     """Names of the folders in a folder, sorted; without hidden ones, and links that lead back to it or above it."""
     above = {folder.resolve(), *folder.resolve().parents}
     return sorted(
-        path.name
-        for path in folder.iterdir()
-        if not is_hidden(path.name)
-        and path.is_dir()
-        and not (path.is_symlink() and path.resolve() in above)
+        entry.name
+        for entry in os.scandir(folder)
+        if not is_hidden(entry.name)
+        and entry.is_dir()
+        and not (entry.is_symlink() and Path(entry.path).resolve() in above)
     )
 
 

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vitseg.data.class_files import is_class_file
-from vitseg.data.listing import files_below, image_names_below, read_lines, same_name, sub_folders
+from vitseg.data.listing import (
+    files_below,
+    image_names_below,
+    is_hidden,
+    read_lines,
+    same_name,
+    sub_folders,
+)
 from vitseg.errors import DataError, first_names
 from vitseg.images.decode import IMAGE_SUFFIXES
 
@@ -53,7 +60,8 @@ def find_splits(root: Path) -> dict[str, Folders]:
     """The splits of a folder by name.
 
     A split is a text file `SPLIT.txt` of ids, a pair of folders `images/SPLIT` and `masks/SPLIT`, both (the ids are
-    then looked up in the pair first), a folder `SPLIT/` that holds the pair, two folders `SPLIT/` and `SPLITannot/`, or
+    then looked up in the pair first; a pair whose name is no usual one is a split only where there is no text file and
+    no image beside it), a folder `SPLIT/` that holds the pair, two folders `SPLIT/` and `SPLITannot/`, or
     a folder in which masks lie beside their images (`a.jpg`, `a_mask.png`). Without any of these there is one split,
     `all`. A text file is a split if its lines are ids of images: notes and lists of classes are none.
 
@@ -81,6 +89,8 @@ def _of_pair(root: Path, images: Path, masks: Path) -> dict[str, Folders]:
     """The splits of `root/images` and `root/masks`."""
     listed = split_lists(root, [images])
     inside = set(sub_folders(images)) & set(sub_folders(masks))
+    if listed or _holds_images(images):  # else a folder of any name is a split
+        inside = {name for name in inside if name in listed or _USUAL_SPLIT.fullmatch(name)}
     names = sorted({*listed, *inside})
     if not names:
         return {"all": Folders(images, masks, None, "")}
@@ -88,6 +98,15 @@ def _of_pair(root: Path, images: Path, masks: Path) -> dict[str, Folders]:
         name: Folders(images, masks, listed.get(name), name if name in inside else "")
         for name in names
     }
+
+
+def _holds_images(folder: Path) -> bool:
+    """Whether images lie in the folder itself."""
+    return any(
+        os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES and entry.is_file()
+        for entry in os.scandir(folder)
+        if not is_hidden(entry.name)
+    )
 
 
 def _annotated_beside(root: Path, children: Sequence[str]) -> dict[str, Folders]:

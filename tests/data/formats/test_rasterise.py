@@ -19,6 +19,7 @@ from vitseg.data.formats import rasterise
 from vitseg.data.formats.rasterise import decode_counts, polygons_to_runs
 from vitseg.errors import DataError
 
+SLOW = pytest.mark.slow
 rle_tools: Any = mask  # its types are narrower than what it takes
 
 
@@ -123,15 +124,27 @@ SCRIPT = textwrap.dedent(
     ("points", "size", "declared", "megabytes", "says"),
     [
         pytest.param(10_000, (1000, 1000), None, 300, "drawn (1000, 1000)", id="ten thousand"),
-        pytest.param(100_000, (1000, 1000), None, 500, "drawn (1000, 1000)", id="hundred thousand"),
-        pytest.param(10_000, (12_000, 1000), None, 800, "drawn (1000, 12000)", id="wide"),
+        pytest.param(
+            100_000,
+            (1000, 1000),
+            None,
+            500,
+            "drawn (1000, 1000)",
+            id="hundred thousand",
+            marks=SLOW,
+        ),
+        pytest.param(
+            10_000, (12_000, 1000), None, 800, "drawn (1000, 12000)", id="wide", marks=SLOW
+        ),
         pytest.param(4, (150_000_000, 1), None, 1500, "refused", id="one row"),
-        pytest.param(4, (1, 150_000_000), None, 1500, "", id="one column"),
+        pytest.param(4, (1, 150_000_000), None, 1500, "", id="one column", marks=SLOW),
         pytest.param(10_000, (64, 48), (12_000, 12_000), 800, "refused", id="declares too much"),
-        pytest.param(4, (64, 48), (150_000_000, 1), 800, "refused", id="declares one row"),
+        pytest.param(
+            4, (64, 48), (150_000_000, 1), 800, "refused", id="declares one row", marks=SLOW
+        ),
     ],
 )
-@pytest.mark.parametrize("upright", [True, False])
+@pytest.mark.parametrize("upright", [True, pytest.param(False, marks=SLOW)])
 def test_long_outlines_neither_crash_nor_fill_the_memory(
     tmp_path, write, points, size, declared, megabytes, says, upright
 ):

@@ -75,7 +75,10 @@ def _is_export(path: Path) -> bool:
             ends = start + file.read()
     except OSError:
         return False
-    return start.lstrip()[:1] in (b"[", b"{") and any(mark in ends for mark in _MARKS)
+    if start.lstrip()[:1] not in (b"[", b"{") or b'"categories"' in ends:
+        return False
+    is_task = b'"annotations"' in ends and b'"data"' in ends
+    return is_task or any(mark in ends for mark in _MARKS)
 
 
 def is_brush_label(name: str) -> bool:

@@ -206,7 +206,14 @@ def _image_of(path: Path, content: Mapping[str, Any], root: Path, ids: IdIndex) 
     """The image that `imagePath` names, from the file or by its last part; else one of the file's name elsewhere."""
     below = path.relative_to(root)
     named = str(content.get("imagePath") or "").replace("\\", "/")
-    for name in ((below.parent / named).as_posix(), named.rpartition("/")[2], f"{below.stem}.png"):
+    own = below.with_suffix("").parts
+    names = ["/".join(own[start:]) for start in range(1, len(own))]  # labels/a.json, images/a.jpg
+    for name in (
+        (below.parent / named).as_posix(),
+        *names[:-1],
+        named.rpartition("/")[2],
+        *names[-1:],
+    ):
         if name and (found := ids.find(name)) is not None:
             return found
     return None
