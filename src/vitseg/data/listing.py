@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Any, TypeVar
 
 from vitseg.data.finding import Finding
 from vitseg.errors import DataError, first_names
@@ -22,7 +23,8 @@ _THUMBNAIL = re.compile(
 )
 _MAX_LINKS = 5  # links to folders, one inside another, that are followed
 
-_remembered: ContextVar[dict[Path, tuple[str, ...]] | None] = ContextVar("listings", default=None)
+_remembered: ContextVar[dict[tuple[str, Path], Any] | None] = ContextVar("listings", default=None)
+_Made = TypeVar("_Made")
 
 
 @contextmanager
@@ -36,6 +38,22 @@ def listed_once() -> Iterator[None]:
         yield
     finally:
         _remembered.reset(token)
+
+
+def remember(kind: str, folder: Path, make: Callable[[], _Made]) -> _Made:
+    """What `make` finds out about a folder; within a block of `listed_once`, what it found before.
+
+    Args:
+        kind: Name of what is found out.
+        folder: The folder.
+        make: Finds it out.
+    """
+    store = _remembered.get()
+    if store is None:
+        return make()
+    if (kind, folder) not in store:
+        store[kind, folder] = make()
+    return store[kind, folder]
 
 
 def same_name(text: str) -> str:
@@ -56,15 +74,13 @@ def files_below(folder: Path) -> Sequence[str]:
 
     Links to folders are followed, but not one that leads back to a folder it lies in.
     """
-    remembered = _remembered.get()
-    if remembered is not None and folder in remembered:
-        return remembered[folder]
-    files: list[str] = []
-    _walk(str(folder), "", _above(folder), 0, files)
-    files.sort()
-    if remembered is not None:
-        remembered[folder] = tuple(files)
-    return files
+
+    def walk() -> tuple[str, ...]:
+        files: list[str] = []
+        _walk(str(folder), "", _above(folder), 0, files)
+        return tuple(sorted(files))
+
+    return remember("files", folder, walk)
 
 
 def _above(folder: Path) -> list[tuple[int, int]]:
@@ -128,7 +144,7 @@ def sub_folders(folder: Path) -> list[str]:
 
 def image_names_below(folder: Path) -> dict[str, str]:
     """Image files as paths below `folder`, by the same without suffix; of two with one stem, the first by name."""
-    return _image_names(folder)[0]
+    return remember("images", folder, lambda: _image_names(folder))[0]
 
 
 def images_below(folder: Path, findings: list[Finding]) -> dict[str, Path]:
@@ -138,7 +154,7 @@ def images_below(folder: Path, findings: list[Finding]) -> dict[str, Path]:
         folder: The folder.
         findings: Where two images with one stem are noted.
     """
-    names, twice = _image_names(folder)
+    names, twice = remember("images", folder, lambda: _image_names(folder))
     if twice:
         findings.append(same_stem([(folder / names[stem], folder / name) for stem, name in twice]))
     return {stem: folder / name for stem, name in names.items()}

@@ -12,7 +12,7 @@ import numpy as np
 from vitseg.data.class_files import ClassFile, find_class_file, read_class_file
 from vitseg.data.formats.binary_layout import ONE_PER_IMAGE, find_binary_layout
 from vitseg.data.formats.label_studio_tasks import is_brush_label
-from vitseg.data.listing import image_names_below
+from vitseg.data.listing import image_names_below, remember
 from vitseg.data.splits import Folders, find_splits
 from vitseg.errors import DataError
 from vitseg.images.decode import Header, decode_color_mask, decode_mask, read_header
@@ -45,6 +45,10 @@ def find_mask_kind(root: Path) -> MaskKind | None:
 
     None if there are no folders of images and masks, or no masks in them.
     """
+    return remember("kind of masks", root, lambda: _find(root))
+
+
+def _find(root: Path) -> MaskKind | None:
     try:
         folders = list(find_splits(root).values())
     except DataError:

@@ -31,6 +31,9 @@ def has_area(points: Float64[np.ndarray, "n 2"]) -> bool:
     """Whether a polygon has three points or more that are not on one line."""
     if len(points) < 3:
         return False
+    (x0, y0), (x1, y1), (x2, y2) = points[:3].tolist()
+    if abs((x1 - x0) * (y2 - y0) - (y1 - y0) * (x2 - x0)) > 1e-6:
+        return True  # as nearly always
     x, y = (points - points[0]).T
     far = int(np.argmax(np.abs(x) + np.abs(y)))
     reach = abs(x[far]) + abs(y[far])

@@ -71,12 +71,14 @@ class Yolo(DataFormat):
             faults.add("id-without-image", str(images.pop(key)))
         if not images and not faults.findings():
             raise DataError(f"{', '.join(map(str, sources))} holds no images.")
-        labelled = {
-            key: file for key, path in images.items() if (file := label_file(path)).is_file()
+        small = {
+            key
+            for key, path in images.items()
+            if "thumb" in key.lower() and label_file(path).is_file()
         }
-        images = without_thumbnails(images, labelled, findings)
-        files = [labelled.get(key) or label_file(path) for key, path in images.items()]
-        if files and not labelled:
+        images = without_thumbnails(images, small, findings)
+        files = [label_file(path) for path in images.values()]
+        if files and not any(path.is_file() for path in files):
             there = sorted(path.name for path in files[0].parent.glob("*.txt"))[:_MAX_NAMED]
             raise DataError(
                 f"none of the {len(files)} images of {split} has a label file: {files[0]} and so on do not exist. "
