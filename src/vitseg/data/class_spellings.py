@@ -83,7 +83,7 @@ def read_csv(path: Path) -> Any:
     if columns is None:
         raise ValueError("it needs a header line and then name,r,g,b in every line")
     names, ids, colors, body = columns
-    widest = max([names, *([ids] if ids is not None else []), *colors])
+    widest = max(names, -1 if ids is None else ids, *colors, -1)
     if not body or any(len(row) <= widest for row in body):
         raise ValueError("it needs a header line and then name,r,g,b in every line")
     content: dict[str, Any] = {"classes": [row[names] for row in body]}

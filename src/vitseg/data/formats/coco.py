@@ -334,7 +334,7 @@ def _shapes(
             if image_id not in listed:
                 faults.add("annotation-unknown-image", f"{place} (image_id {image_id})")
             continue
-        if category not in raw_of:
+        if category is None or category not in raw_of:
             faults.add("annotation-unknown-category", f"{place} (category_id {category})")
             continue
         # popped, so that the parsed file, many times as large, goes as its arrays come
