@@ -97,14 +97,20 @@ def find_class_file(root: Path) -> Path | None:
     """The class file of a folder, if it has one: the first of `CLASS_FILES` that is there, or in a folder of a split.
 
     In the folders of splits, where Roboflow writes it, it is looked for under the name `_classes.csv`.
+
+    Raises:
+        DataError: Those of two splits differ.
     """
     found = next((root / name for name in CLASS_FILES if (root / name).is_file()), None)
     if found is not None:
         return found
-    return next(
-        (root / split / _OF_SPLIT for split in _SPLITS if (root / split / _OF_SPLIT).is_file()),
-        None,
-    )
+    of_splits = [path for split in _SPLITS if (path := root / split / _OF_SPLIT).is_file()]
+    for path in of_splits[1:]:
+        if path.read_bytes().split() != of_splits[0].read_bytes().split():
+            raise DataError(
+                f"{of_splits[0]} and {path} differ, but all splits have the same classes: export them together."
+            )
+    return of_splits[0] if of_splits else None
 
 
 _OF_SPLIT = "_classes.csv"

@@ -232,3 +232,29 @@ def test_a_damaged_label_studio_file_is_named(tmp_path):
     path.write_text(path.read_text()[:-5])
     with pytest.raises(DataError, match=r"val\.json is not a readable JSON file"):
         open_unchecked(f"folder:{tmp_path}", "train")
+
+
+def test_roboflow_tables_that_differ_are_refused(tmp_path):
+    write_roboflow(tmp_path)
+    table = tmp_path / "valid" / "_classes.csv"
+    table.write_text("Pixel Value, Class\n0, background\n1, tree\n2, car\n")
+    with pytest.raises(DataError, match=r"train/_classes\.csv and .*valid/_classes\.csv differ"):
+        open_dataset(f"folder:{tmp_path}", "train")
+
+
+def test_an_export_without_images_says_how_to_get_them(tmp_path):
+    write_cvat_mask(tmp_path)
+    for path in (tmp_path / "JPEGImages").iterdir():
+        path.unlink()
+    (tmp_path / "JPEGImages").rmdir()
+    with pytest.raises(DataError, match=r"Segmentation mask 1\.1', but without its images.*'Save"):
+        open_dataset(f"folder:{tmp_path}", "train")
+
+
+@pytest.mark.parametrize("export", EXPORTS)
+def test_the_check_finds_no_mistake_in_an_export(tmp_path: Path, export):
+    from vitseg.checks.run import check_dataset
+
+    EXPORTS[export][2](tmp_path)
+    found = check_dataset(f"folder:{tmp_path}", num_workers=0).findings
+    assert [each for each in found if each.severity == "error"] == []

@@ -86,6 +86,12 @@ class AnyFolder(DataFormat):
         try:
             find_splits(root)
         except DataError as error:  # no folders of images and masks
+            tool = find_tool(root)
+            if tool:
+                raise DataError(
+                    f"{root} is the {tool}, but without its images: export it with them (in CVAT, 'Save images'), or "
+                    "put them where the export would have them (JPEGImages/)."
+                ) from error
             known = "; ".join(f"{each.name} ({each.summary})" for each in self._formats.values())
             raise DataError(f"{error} Known formats: {known}.") from error
         return Candidate("index", "its folders alone, there is no mask")

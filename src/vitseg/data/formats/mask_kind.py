@@ -23,6 +23,8 @@ COLOR_MODES = ("RGB", "RGBA", "LA", "PA")
 VOC_COLORS = frozenset((0x000000, 0xE0E0C0))
 """What Pascal VOC's colours have beside the classes: black for the background, and the border that counts nowhere."""
 
+LOSSY_FORMATS = ("JPEG", "WEBP")
+
 _SAMPLED = 20  # masks whose headers are read
 
 
@@ -114,6 +116,8 @@ def _one_per_image(root: Path, masks: Sequence[Path]) -> MaskKind:
         if fault and palette and _colors_of(numbers) <= palette | VOC_COLORS:
             return MaskKind("color", f"{evidence}, in the colours of the class file")
         return MaskKind("index", evidence, fault)
+    if not palette and all(headers[path].format in LOSSY_FORMATS for path in colors):
+        return MaskKind("index", evidence)  # what is wrong with them is said where they are read
     if numbers:
         # Programs that shrink PNG files save a mask of few colours with a palette, and one of greys as grey.
         shown = set() if classes is not None else _colors_of(colors)
@@ -173,7 +177,7 @@ def _are_two_valued(masks: Sequence[Path], classes: ClassFile) -> bool:
     for path in masks:
         try:
             header = read_header(path)
-            if header.format in ("JPEG", "WEBP") or header.mode in COLOR_MODES:
+            if header.format in LOSSY_FORMATS or header.mode in COLOR_MODES:
                 some_white = True
                 if len(ids) == 2 and not _is_black_and_white(path):
                     return False
@@ -194,7 +198,7 @@ def _are_two_valued(masks: Sequence[Path], classes: ClassFile) -> bool:
 def _is_black_and_white(path: Path) -> bool:
     """Whether a picture in colours has black and white alone, or an opacity."""
     header = read_header(path)
-    if header.format in ("JPEG", "WEBP"):
+    if header.format in LOSSY_FORMATS:
         return True
     return header.mode in ("RGBA", "LA", "PA") or _colors_of([path]) <= {0, 0xFFFFFF}
 
