@@ -18,6 +18,7 @@ from tests.data.formats.content import (
     write_index,
     write_yolo,
 )
+from tests.data.formats.exports import EXPORTS
 from vitseg.data.catalog import list_splits, open_dataset, open_unchecked, parse_data_spec
 from vitseg.data.listing import files_below, listed_once
 from vitseg.errors import ConfigError, DataError
@@ -150,9 +151,15 @@ def test_within_a_block_a_folder_is_listed_once(tmp_path):
     assert list(files_below(tmp_path)) == ["a", "b"]
 
 
-@pytest.mark.parametrize("written_as", FORMATS)
+EVERY_FORMAT = {
+    **FORMATS,
+    **{export: (name, write) for export, (name, _, write) in EXPORTS.items()},
+}
+
+
+@pytest.mark.parametrize("written_as", EVERY_FORMAT)
 def test_datasets_are_sequences(tmp_path, written_as):
-    name, write = FORMATS[written_as]
+    name, write = EVERY_FORMAT[written_as]
     if name == "huggingface":
         pytest.importorskip("datasets")
     write(tmp_path)
