@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -48,7 +48,7 @@ class Masks(Protocol):
 
 
 @dataclass(frozen=True, eq=False, repr=False)  # too large to compare or to print
-class SegmentationDataset(Sequence[Sample]):
+class SegmentationDataset:
     """One split of a data set: a sequence of samples, each decoded when it is asked for.
 
     As in any sequence, -1 is the last sample, and an index beyond the end is an IndexError. There are no slices, which
@@ -91,6 +91,9 @@ class SegmentationDataset(Sequence[Sample]):
     def __getitem__(self, index: Any) -> Sample:
         """Decode one sample; errors as for `sample`, and TypeError for what is no index, such as a slice."""
         return self.sample(index)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self.sample(index) for index in range(len(self)))
 
     def _at(self, index: SupportsIndex) -> int:
         """The position from 0 that an index means.
