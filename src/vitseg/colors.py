@@ -54,7 +54,7 @@ def perceptual(colors: Shaped[np.ndarray, "n 3"]) -> Float64[np.ndarray, "n 3"]:
     )
 
 
-def distances(colors: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, "n n"]:
+def distances(colors: Shaped[np.ndarray, "n 3"]) -> Float64[np.ndarray, "n n"]:
     """How different each two colours look: 1 is hardly seen side by side, 10 easily, black and white are 100 apart."""
     places = perceptual(colors)
     return np.linalg.norm(places[:, None] - places, axis=2)

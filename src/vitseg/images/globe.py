@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-Ring = Float64[np.ndarray, "n 2"]
+Ring = Float64[np.ndarray, "_ 2"]
 """Points of a closed line; the last is the first again."""
 
 DIGITS = 8
