@@ -105,7 +105,9 @@ def test_alpha_and_nodata_say_where_data_is(tmp_path, image):
     bands = np.concatenate([planes(image).clip(1), alpha])
     with open_windows(write_tiff(tmp_path / "a.tif", bands, alpha="YES"), ROOM) as source:
         np.testing.assert_array_equal(source.valid(WINDOW), cut(alpha[0] > 0))
-        over_white = np.where(alpha[0][..., None] > 0, image.clip(1), 255)  # as plain prediction has it
+        over_white = np.where(
+            alpha[0][..., None] > 0, image.clip(1), 255
+        )  # as plain prediction has it
         np.testing.assert_array_equal(source.read(WINDOW), cut(over_white))
     blank = bands[:3] * (alpha > 0)
     with open_windows(write_tiff(tmp_path / "b.tif", blank, nodata=0), ROOM) as source:

@@ -297,7 +297,7 @@ def _limits_of_values(
     ):
         raise DataError(
             f"{name} has grey values from {low} to {high}, but 0-65535 are allowed. "
-            "Convert it to 8 or 16 bits first, or state its range (value_range)."
+            "Convert it to 8 or 16 bits first."
         )
     histogram = Histogram()
     histogram.add(values)

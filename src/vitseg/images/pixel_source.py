@@ -88,16 +88,15 @@ def range_notice(pixels: str, limits: str) -> Notice:
     """
     return Notice(
         RANGE_FROM_VALUES,
-        f"{pixels} pixels without a stated range: {limits}, by its own values, is taken for black to white (state it "
-        "as value_range in the class file of the training data, or with --value-range)",
+        f"{pixels} pixels without a stated range: {limits}, by its own values, is taken for black to white",
     )
 
 
 def range_needed(name: str, pixels: str) -> str:
     """The sentence about pixels that cannot be read without a stated range."""
     return (
-        f"{name} has {pixels} pixels, and nothing says which values are black and white. State them: value_range in "
-        "the class file of the training data, or --value-range for a prediction; or make it 8 bits: "
+        f"{name} has {pixels} pixels, and nothing says which values are black and white: neither the model's "
+        "value_range nor the file (SMinSampleValue and SMaxSampleValue, or GDAL's statistics). Make it 8 bits: "
         f"gdal_translate -ot Byte -scale LOW HIGH 0 255 {name} scaled.tif"
     )
 

@@ -294,8 +294,8 @@ class RasterImage:
                 low, high = int(values.min()), int(values.max())
                 if low < -FULL // 2 or high > FULL:
                     raise DataError(
-                        f"{self.name} has {self._type()[1]} pixels from {low} to {high}, but 0-65535 are allowed unless "
-                        "their range is stated (value_range in the class file of the training data). Or make it 8 bits: "
+                        f"{self.name} has {self._type()[1]} pixels from {low} to {high}, but 0-65535 are allowed "
+                        "unless the model or the file states their range. Make it 8 bits: "
                         f"gdal_translate -ot Byte -scale LOW HIGH 0 255 {self.name} scaled.tif"
                     )
             histogram.add(values)
@@ -322,7 +322,8 @@ class RasterImage:
             reason = " ".join(str(error.__cause__ or error).split())
             place = f"rows {top}-{top + height - 1}, columns {left}-{left + width - 1}"
             raise DataError(
-                f"{self.name} is damaged or incomplete: {place} cannot be read ({reason}). Copy or export the file again."
+                f"{self.name} is damaged or incomplete: {place} cannot be read ({reason}). "
+                "Copy or export the file again."
                 if self._whole
                 else f"{self.name}: {place} are damaged ({reason}). Copy or export the file again."
             ) from error

@@ -26,13 +26,11 @@ _ALLOWED = (
 _log = logging.getLogger("vitseg")
 
 
-def read_source(
-    source: ImageSource, declared: ValueRange | None = None
-) -> UInt8[np.ndarray, "H W 3"]:
+def read_source(source: object, declared: ValueRange | None = None) -> UInt8[np.ndarray, "H W 3"]:
     """(H, W, 3) uint8 RGB of any image source, contiguous; what was decided about its pixels is logged.
 
     Args:
-        source: See `ImageSource`.
+        source: An `ImageSource`; of whatever else comes, the error says what it is.
         declared: Black and white of more than 8 bits, if they are stated.
 
     Raises:

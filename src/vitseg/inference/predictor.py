@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast, overload
+from typing import overload
 
 import numpy as np
 import torch
@@ -49,9 +49,7 @@ class Predictor:
     @overload
     def __call__(self, source: Sequence[ImageSource]) -> list[Segmentation]: ...
 
-    def __call__(
-        self, source: ImageSource | Sequence[ImageSource]
-    ) -> Segmentation | list[Segmentation]:
+    def __call__(self, source: object) -> Segmentation | list[Segmentation]:
         """Segment one image, or each of a list.
 
         Args:
@@ -64,9 +62,9 @@ class Predictor:
         """
         if isinstance(source, list | tuple):
             return [self._segment(each) for each in source]
-        return self._segment(cast(ImageSource, source))
+        return self._segment(source)
 
-    def _segment(self, source: ImageSource) -> Segmentation:
+    def _segment(self, source: object) -> Segmentation:
         image = self.as_rgb(source)
         path = Path(source) if isinstance(source, (str, Path)) else None
         try:
@@ -77,7 +75,7 @@ class Predictor:
             raise VitsegError(f"{path}: {error}") from error
         return Segmentation(label_map=labels, classes=self.classes, image=image, path=path)
 
-    def as_rgb(self, source: ImageSource) -> np.ndarray:
+    def as_rgb(self, source: object) -> np.ndarray:
         """(H, W, 3) uint8 RGB of any source, by the model's value range; what was decided about pixels is logged."""
         return read_source(source, self.preprocessing.limits)
 
