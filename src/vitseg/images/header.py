@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from vitseg.errors import DataError
-from vitseg.images.orientation import on_its_side
+from vitseg.images.orientation import upright_size
 from vitseg.images.pillow_reader import MAX_PIXELS, pillow_image
 from vitseg.images.png_chunks import has_exif_after_pixels
 from vitseg.images.sources import (
@@ -55,7 +55,7 @@ def header_of(source: Source) -> Header:
                     return Header(file_format, image.mode, size, tags.orientation)
                 if file_format != "PNG" or not has_exif_after_pixels(file):
                     turn = exif_orientation(image, name)
-                    size = size[::-1] if on_its_side(turn) else size
+                    size = upright_size(size, turn)
                     return Header(file_format, image.mode, size, turn)
         except DataError:
             if tags is None or not is_sound(tags):
@@ -68,7 +68,6 @@ def header_of(source: Source) -> Header:
 
 
 def _of_tags(tags: TiffTags) -> Header:
-    height, width = tags.size
-    size = (width, height) if on_its_side(tags.orientation) else (height, width)
+    size = upright_size(tags.size, tags.orientation)
     words = tags.pixels if tags.bands == 1 else f"{tags.pixels} x {tags.bands}"
     return Header("TIFF", words, size, tags.orientation)
