@@ -23,7 +23,7 @@ from vitseg.evaluation.evaluate import device_name
 from vitseg.evaluation.provenance import content_hash, current_commit
 from vitseg.extend.calibration import HeldOut, held_out_scores
 from vitseg.extend.guarantee import require_same_scores
-from vitseg.extend.new_classes import require_pixels
+from vitseg.extend.new_classes import require_no_rest, require_pixels
 from vitseg.extend.new_stages import NewStages, start_part
 from vitseg.extend.tasks import as_tasks, require_new_names, with_bias, with_task
 from vitseg.files import write_json, write_whole
@@ -113,6 +113,7 @@ def extend_model(
     old_model, old_record = as_tasks(trained, record)
     recipe = _on_backbone_of(record, recipe)
     require_new_names(record.classes, train_set.classes.names)
+    require_no_rest(train_set)
     require_pixels(train_set)
 
     def start(part: SegmentationModel) -> None:
