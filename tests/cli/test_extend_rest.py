@@ -118,7 +118,7 @@ def test_the_rest_is_never_new(tmp_path, name, names):
 @pytest.mark.parametrize("name", WRITERS)
 def test_what_a_reader_adds_cannot_be_asked_for(tmp_path, name):
     dataset = open_dataset(WRITERS[name](tmp_path, ["car"]), "train")
-    with pytest.raises(ConfigError, match="what pixels without annotation count as.*Name others"):
+    with pytest.raises(ConfigError, match=r"what pixels without annotation count as.*Name others"):
         chosen_classes(dataset, KNOWN, ["car", "background"])
 
 

@@ -20,6 +20,7 @@ from vitseg.backbones.pretrained import no_download
 from vitseg.backbones.pyramid import Pyramid
 from vitseg.layers.checkpointing import run_block
 from vitseg.layers.transformers_library import transformers_needed
+from vitseg.types import Size
 
 if TYPE_CHECKING:  # an optional dependency, imported where such a backbone is built
     from transformers.models.segformer.modeling_segformer import SegformerStage
@@ -56,15 +57,30 @@ class MixTransformer(Pyramid):
     Args:
         stages: Of the whole model.
         config: Which of them are read.
+
+    Attributes:
+        pads: Whether images are padded to whole `KEY_STRIDE`s. SegFormer itself does not: its maps round up where sides
+            are odd, and the shortened keys leave out the last cells; its own weights are run like that.
     """
 
     def __init__(self, stages: nn.ModuleList, config: PyramidConfig):
         super().__init__(config, VARIANTS[config.name].widths, STRIDES, multiple=KEY_STRIDE)
+        self.pads = True
         self.stages = stages[: len(self.strides)]
         self.freeze()
 
     def stage_modules(self, level: int) -> Sequence[nn.Module]:
         return [self.stages[level]]
+
+    def padding(self, size: Size) -> Size:
+        """As of every pyramid; without `pads`, of sides that give no cell to the shortened keys alone."""
+        if self.pads:
+            return super().padding(size)
+        height, width = size
+        return max(0, KEY_STRIDE - height), max(0, KEY_STRIDE - width)
+
+    def is_covered(self, padded_size: Size, grid: Size, stride: int) -> bool:
+        return not self.pads or super().is_covered(padded_size, grid, stride)
 
     def run_stage(
         self, level: int, x: Float[Tensor, "b _ _ _"], recompute: bool

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from vitseg.checkpoint.budget import require_shapes
 from vitseg.checkpoint.formats import FORMAT, renamed_state, require_readable_format
 from vitseg.checkpoint.hub import fetch_folder, hub_address
 from vitseg.checkpoint.learnt import LearntTask, require_unchanged
@@ -106,17 +107,19 @@ def load_model(path: Path | str) -> tuple[SegmentationModel, ModelRecord]:
         raise CheckpointError(f"{path / CONFIG}: {unknown_name('method', record.method, METHODS)}")
     try:
         config = parse(METHODS[record.method], record.architecture, "architecture")
-        model = config.build(record.classes.num_classes, record.image_size, load_pretrained=False)
+        state = load_file(path / WEIGHTS)
+        if record.format_version != FORMAT:
+            state = renamed_state(state, config.old_names, str(path / WEIGHTS))
+            record = record.model_copy(update={"format_version": FORMAT})
+        shapes = {name: tuple(value.shape) for name, value in state.items()}
+        size, complaint = record.image_size, f"{path / WEIGHTS} does not fit its {CONFIG}"
+        require_shapes(config, record.classes.num_classes, size, shapes, complaint)
+        model = config.build(record.classes.num_classes, size, load_pretrained=False)
     except ConfigError as error:
         raise CheckpointError(f"{path / CONFIG}: {error}") from error
-    try:
-        state = load_file(path / WEIGHTS)
     except SafetensorError as error:
         raise CheckpointError(f"{path / WEIGHTS} is damaged: {error}") from error
-    if record.format_version != FORMAT:
-        state = renamed_state(state, config.old_names, str(path / WEIGHTS))
-        record = record.model_copy(update={"format_version": FORMAT})
-    fill(model, state, f"{path / WEIGHTS} does not fit its {CONFIG}")
+    fill(model, state, complaint)
     require_unchanged(record.tasks, state, str(path))
     return model.eval(), record
 

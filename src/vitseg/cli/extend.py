@@ -29,7 +29,7 @@ def extend(
         str,
         typer.Option(
             metavar="A,B,...",
-            help="New classes; where not given, all that the model does not know, but for the rest that no class covers.",
+            help="New classes; where not given, all that the model does not know, but for a background.",
         ),
     ] = "",
     split: Annotated[str, typer.Option(help="Split to learn from.")] = "train",

@@ -10,7 +10,6 @@ from vitseg.data.statistics import class_statistics
 from vitseg.errors import ConfigError, DataError, unknown_name
 from vitseg.extend.tasks import require_new_names
 
-
 REST_NAMES = (
     "background",
     "rest",
@@ -61,8 +60,9 @@ def chosen_classes(
         others = [name for name in names if name != added and name not in known.names]
         raise ConfigError(
             f"--classes names {added}, but in {dataset.name} that is what pixels without annotation count as: learnt "
-            f"as a class, it would take the old classes' pixels. Name others ({', '.join(others) or 'there are none'}); "
-            "if it has annotations of its own, give it another name in the class file."
+            "as a class, it would take the old classes' pixels. Name others ("
+            f"{', '.join(others) or 'there are none'}); if it has annotations of its own, give it another name in the "
+            "class file."
         )
     unknown = [name for name in names if name not in known.names]
     rest = [] if wanted else [name for name in unknown if name == added or is_rest(name)]
