@@ -47,6 +47,9 @@ STRIDES = (4, 8, 16, 32)
 KEY_STRIDE = 32
 """Pixels between the cells of the shortened keys and values in every stage, so that images are padded to whole ones."""
 
+LEAST_SIDE = 29
+"""From so many pixels on, every stage has a whole cell of shortened keys without padding."""
+
 FILES = ("model.safetensors", "pytorch_model.bin")
 """Names that published weights have, the preferred first."""
 
@@ -76,8 +79,8 @@ class MixTransformer(Pyramid):
         """As of every pyramid; without `pads`, of sides that give no cell to the shortened keys alone."""
         if self.pads:
             return super().padding(size)
-        height, width = size
-        return max(0, KEY_STRIDE - height), max(0, KEY_STRIDE - width)
+        down, right = (KEY_STRIDE - side if side < LEAST_SIDE else 0 for side in size)
+        return down, right
 
     def is_covered(self, padded_size: Size, grid: Size, stride: int) -> bool:
         return not self.pads or super().is_covered(padded_size, grid, stride)

@@ -40,8 +40,8 @@ class ForeignCheckpoint:
     dialect: Dialect
     architecture: Architecture
     state: StateDict
-    facts: FileFacts = FileFacts()
-    taken: str = ""
+    facts: FileFacts
+    taken: str
 
 
 def read_checkpoint(

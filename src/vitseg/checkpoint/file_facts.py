@@ -7,6 +7,7 @@ trainings in their hyperparameters; the transformers library has `id2label` in t
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,9 @@ PLACES = ("meta", "dataset_meta", "metadata", "hyper_parameters", "hparams")
 NAMES = ("classes", "class_names", "id2label", "names")
 PALETTES = ("palette", "colors", "colours")
 LICENSES = ("license", "licence")
+
+_PLACEHOLDER = re.compile(r"LABEL_\d+")
+"""What the transformers library writes where nobody has named a class."""
 
 _DEPTH = 3
 _LONGEST = 10_000
@@ -111,6 +115,8 @@ def _names(value: object) -> tuple[str, ...] | None:
     if not isinstance(value, list | tuple) or not 0 < len(value) <= _LONGEST:
         return None
     if not all(isinstance(name, str) and name.strip() for name in value):
+        return None
+    if all(_PLACEHOLDER.fullmatch(name) for name in value):
         return None
     return tuple(name.strip() for name in value)
 

@@ -18,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from vitseg.backbones import PlainViT
+from vitseg.backbones.weights import grid_remark
 from vitseg.checkpoint.budget import require_shapes
 from vitseg.checkpoint.formats import FORMAT, renamed_state, require_readable_format
 from vitseg.checkpoint.hub import fetch_folder, hub_address
@@ -71,7 +73,7 @@ def save_model(path: Path, model: SegmentationModel, record: ModelRecord) -> Non
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    save_file(state, fresh / WEIGHTS)
+    save_file(state, fresh / WEIGHTS, _remarks(model))
     config, sums = record_files(record, _sha256(fresh / WEIGHTS))
     (fresh / CONFIG).write_bytes(config)
     (fresh / WEIGHTS).chmod((fresh / CONFIG).stat().st_mode)  # safetensors lets nobody else read
@@ -82,6 +84,16 @@ def save_model(path: Path, model: SegmentationModel, record: ModelRecord) -> Non
         os.replace(path, old)
     os.replace(fresh, path)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _remarks(model: SegmentationModel) -> dict[str, str]:
+    """What the weights' own file says: the grid of the position embeddings, which their number does not."""
+    grids = {
+        part.grid
+        for part in model.modules()
+        if isinstance(part, PlainViT) and part.pos_embed is not None
+    }
+    return {"format": "pt", **(grid_remark(*grids) if len(grids) == 1 else {})}
 
 
 def record_files(record: ModelRecord, weights_hash: str) -> tuple[bytes, bytes]:

@@ -77,8 +77,8 @@ def shrunk_architecture(state: StateDict, grid: Size | None = None) -> Architect
     num_queries, embed_dim = shape_of(state, "decode_head.q.weight", 2)
     if num_queries != height * width:
         raise CheckpointError(
-            f"decode_head.q.weight has {num_queries} queries, but backbone.pos_embed is for a grid of {height} x {width} "
-            f"(crop {image_size[0]}), which needs {height * width}: the two are not of one model."
+            f"decode_head.q.weight has {num_queries} queries, but backbone.pos_embed is for a grid of {height} x "
+            f"{width} (crop {image_size[0]}), which needs {height * width}: the two are not of one model."
         )
     num_classes, _ = shape_of(state, "decode_head.atm.q.weight", 2)
     config = {

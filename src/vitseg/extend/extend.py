@@ -60,6 +60,7 @@ def part_config(record: ModelRecord) -> SegVitConfig:
         update={
             "pretrained": False,
             "weights": None,
+            "weights_grid": None,
             "mean": record.preprocessing.mean,
             "std": record.preprocessing.std,
         }
@@ -193,7 +194,9 @@ def _require_place(model: Path | str, out: Path) -> None:
         )
 
 
-WITHOUT_EFFECT = {"pretrained", "weights", "mean", "std", "drop_path", "gradient_checkpointing"}
+WITHOUT_EFFECT = {
+    "pretrained", "weights", "weights_grid", "mean", "std", "drop_path", "gradient_checkpointing",
+}  # fmt: skip
 """Fields of a backbone that say where its weights came from, or act in its training alone."""
 
 
