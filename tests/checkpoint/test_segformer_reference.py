@@ -57,7 +57,9 @@ def of_authors(state):
             for level in range(4):
                 name = name.replace(f"linear_projections.{level}.", f"linear_c{level + 1}.")
             name = name.replace("linear_fuse.", "linear_fuse.conv.")
-            name = name.replace("batch_norm.", "linear_fuse.bn.").replace("classifier", "linear_pred")
+            name = name.replace("batch_norm.", "linear_fuse.bn.").replace(
+                "classifier", "linear_pred"
+            )
             renamed[name] = value
     return {n: v for n, v in renamed.items() if not n.startswith("backbone.head")}
 
@@ -119,5 +121,7 @@ def test_names_of_the_classes_lie_beside(tmp_path, source):
 def test_other_encoders_are_refused(tmp_path, source):
     state = source.state_dict()
     del state["segformer.stages.0.patch_embeddings.proj.weight"]
-    with pytest.raises(CheckpointError, match=r"stages\.0\.patch_embeddings\.proj\.weight is missing"):
+    with pytest.raises(
+        CheckpointError, match=r"stages\.0\.patch_embeddings\.proj\.weight is missing"
+    ):
         converted(tmp_path / "model.pth", state)

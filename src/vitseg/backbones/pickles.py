@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import pickletools
 import zipfile
-from io import BufferedIOBase
 from pathlib import Path
+from typing import Any
 
 from vitseg.errors import CheckpointError
 
@@ -68,8 +68,8 @@ def _check_archive(path: Path) -> None:
         return  # torch says what is wrong with it
 
 
-def _count(file: BufferedIOBase, budget: int, path: Path) -> int | None:
-    """What is left of a budget of instructions behind the next pickle; None: there is no whole one."""
+def _count(file: Any, budget: int, path: Path) -> int | None:
+    """What is left of a budget of instructions of a binary file's next pickle; None: there is none."""
     try:
         for _ in pickletools.genops(file):
             budget -= 1

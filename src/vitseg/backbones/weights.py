@@ -170,7 +170,7 @@ def _fitted(
         CheckpointError: The grid given is not theirs, or nobody says which is.
     """
     assert vit.pos_embed is not None
-    own: Size = tuple(vit.patch_embed.grid_size)
+    own = _grid_of(vit, None)
     prefix = vit.pos_embed.shape[1] - own[0] * own[1]
     cells = pos_embed.shape[1] - prefix
     if grid is None:

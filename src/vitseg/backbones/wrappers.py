@@ -114,7 +114,7 @@ def unwrap(content: object, weights_of: WeightsOf | None = None) -> Unwrapped | 
         )
     chosen = weights_of or _preferred(sets)
     kept = sets[chosen]
-    others = tuple(name for name in SETS if name in sets and name != chosen)
+    others: tuple[WeightsOf, ...] = tuple(n for n in SETS if n in sets and n != chosen)
     return Unwrapped(kept.tensors, kept.taken, others, chosen)
 
 

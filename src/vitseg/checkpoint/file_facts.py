@@ -93,8 +93,9 @@ def _config_beside(path: Path) -> Mapping[str, Any]:
         config = json.loads(text) if len(text) < 10**7 else None
     except (OSError, ValueError, RecursionError):
         return {}
-    is_library = isinstance(config, dict) and "model_type" in config
-    return {"id2label": config.get("id2label")} if is_library else {}
+    if not isinstance(config, dict) or "model_type" not in config:
+        return {}
+    return {"id2label": config.get("id2label")}
 
 
 def _names(value: object) -> tuple[str, ...] | None:

@@ -161,7 +161,7 @@ def read_record(path: Path) -> ModelRecord:
         raw = json.loads((path / CONFIG).read_text(encoding="utf-8"))
         require_readable_format(raw, str(path / CONFIG))
         return parse(ModelRecord, raw)
-    except (ConfigError, ValueError) as error:
+    except (ConfigError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path / CONFIG} cannot be read: {error}") from error
 
 

@@ -122,10 +122,12 @@ def known_set(name: str | None) -> WeightsOf | None:
     """
     from vitseg.backbones.wrappers import SETS
 
-    found = next((each for each in SETS if each == name), None)
-    if name is not None and found is None:
-        raise ConfigError(f"--weights-of: {unknown_name('set of weights', name, SETS)}")
-    return found
+    if name is None:
+        return None
+    for each in SETS:
+        if each == name:
+            return each
+    raise ConfigError(f"--weights-of: {unknown_name('set of weights', name, SETS)}")
 
 
 def parsed_grid(text: str | None) -> tuple[int, int] | None:
