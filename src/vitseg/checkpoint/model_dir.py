@@ -18,6 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from vitseg.backbones import PlainViT
+from vitseg.backbones.weights import grid_remark
+from vitseg.checkpoint.budget import require_shapes
 from vitseg.checkpoint.formats import FORMAT, renamed_state, require_readable_format
 from vitseg.checkpoint.hub import fetch_folder, hub_address
 from vitseg.checkpoint.learnt import LearntTask, require_unchanged
@@ -70,7 +73,7 @@ def save_model(path: Path, model: SegmentationModel, record: ModelRecord) -> Non
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    save_file(state, fresh / WEIGHTS)
+    save_file(state, fresh / WEIGHTS, _remarks(model))
     config, sums = record_files(record, _sha256(fresh / WEIGHTS))
     (fresh / CONFIG).write_bytes(config)
     (fresh / WEIGHTS).chmod((fresh / CONFIG).stat().st_mode)  # safetensors lets nobody else read
@@ -81,6 +84,16 @@ def save_model(path: Path, model: SegmentationModel, record: ModelRecord) -> Non
         os.replace(path, old)
     os.replace(fresh, path)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _remarks(model: SegmentationModel) -> dict[str, str]:
+    """What the weights' own file says: the grid of the position embeddings, which their number does not."""
+    grids = {
+        part.grid
+        for part in model.modules()
+        if isinstance(part, PlainViT) and part.pos_embed is not None
+    }
+    return {"format": "pt", **(grid_remark(*grids) if len(grids) == 1 else {})}
 
 
 def record_files(record: ModelRecord, weights_hash: str) -> tuple[bytes, bytes]:
@@ -106,17 +119,19 @@ def load_model(path: Path | str) -> tuple[SegmentationModel, ModelRecord]:
         raise CheckpointError(f"{path / CONFIG}: {unknown_name('method', record.method, METHODS)}")
     try:
         config = parse(METHODS[record.method], record.architecture, "architecture")
-        model = config.build(record.classes.num_classes, record.image_size, load_pretrained=False)
+        state = load_file(path / WEIGHTS)
+        if record.format_version != FORMAT:
+            state = renamed_state(state, config.old_names, str(path / WEIGHTS))
+            record = record.model_copy(update={"format_version": FORMAT})
+        shapes = {name: tuple(value.shape) for name, value in state.items()}
+        size, complaint = record.image_size, f"{path / WEIGHTS} does not fit its {CONFIG}"
+        require_shapes(config, record.classes.num_classes, size, shapes, complaint)
+        model = config.build(record.classes.num_classes, size, load_pretrained=False)
     except ConfigError as error:
         raise CheckpointError(f"{path / CONFIG}: {error}") from error
-    try:
-        state = load_file(path / WEIGHTS)
     except SafetensorError as error:
         raise CheckpointError(f"{path / WEIGHTS} is damaged: {error}") from error
-    if record.format_version != FORMAT:
-        state = renamed_state(state, config.old_names, str(path / WEIGHTS))
-        record = record.model_copy(update={"format_version": FORMAT})
-    fill(model, state, f"{path / WEIGHTS} does not fit its {CONFIG}")
+    fill(model, state, complaint)
     require_unchanged(record.tasks, state, str(path))
     return model.eval(), record
 
@@ -146,7 +161,7 @@ def read_record(path: Path) -> ModelRecord:
         raw = json.loads((path / CONFIG).read_text(encoding="utf-8"))
         require_readable_format(raw, str(path / CONFIG))
         return parse(ModelRecord, raw)
-    except (ConfigError, ValueError) as error:
+    except (ConfigError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path / CONFIG} cannot be read: {error}") from error
 
 
