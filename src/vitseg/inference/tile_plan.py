@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from vitseg.errors import ConfigError
 from vitseg.images.windows import READ_BYTES
-from vitseg.inference.modes import window_starts
+from vitseg.inference.window_scores import window_starts
 from vitseg.types import Size
 
 RUNTIME_BYTES = 120_000_000
