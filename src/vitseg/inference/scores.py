@@ -24,7 +24,7 @@ STRIP_ELEMENTS = 1_500_000
 leave the processor's cache: `benchmarks/fused_labels.py`."""
 
 LARGEST_STRIP = 16_000_000
-"""Scores per strip at most, whatever `min_rows` asks for, but one row: 64 MB in float32, several times that in passing."""
+"""Scores per strip at most, whatever `min_rows` asks for, but one row: 64 MB in float32."""
 
 
 @runtime_checkable
