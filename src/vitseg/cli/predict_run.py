@@ -1,4 +1,4 @@
-"""The images of `vitseg predict`, one after the other: what goes wrong with one becomes its line, and the next follows."""
+"""The images of `vitseg predict`, one by one: what goes wrong with one becomes its line, and the next follows."""
 
 from __future__ import annotations
 
@@ -69,11 +69,11 @@ class Run:
             yield f"{self._num_kept} were finished before and kept (--overwrite makes them anew)"
         if self._num_smaller:
             yield (
-                f"overlays smaller than their images: {self._num_smaller}, since those are too large for a JPEG or to be "
-                "looked at (overlay_scale in the list); masks have every pixel"
+                f"overlays smaller than their images: {self._num_smaller}, since those are too large for a JPEG or "
+                "to be looked at (overlay_scale in the list); masks have every pixel"
             )
         if self._full is not None:
-            yield f"{self._full.strerror}: {self._folder.out}. Make room; the same command goes on with what is missing."
+            yield f"{self._full.strerror}: {self._folder.out}. Make room; the same command goes on."
 
     def _one(self, path: Path, name: str, bars: Progress) -> None:
         start = time.perf_counter()

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from vitseg.errors import ConfigError, first_names
 from vitseg.files import remove_leftovers, write_json, write_whole
@@ -108,7 +108,7 @@ class PredictionFolder:
             "--overwrite. Nothing was changed."
         )
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> PredictionFolder:
         """Write the settings and the lines of what is finished."""
         self.out.mkdir(parents=True, exist_ok=True)
         for folder in (MASKS, OVERLAYS, POLYGONS):

@@ -1,9 +1,9 @@
 """Scores of a sliding window, without a score map of the whole image.
 
-Where windows overlap, their weighted scores are summed and divided by the sum of the weights. The outputs of all windows
-are kept, which are masks over token grids, and rows are blended when they are asked for (`KeptWindows`). Of a decoder
-whose masks are nearly as fine as pixels, they would be larger than the score map; then the sums of one row of windows
-are held at a time (`RollingWindows`).
+Where windows overlap, their weighted scores are summed and divided by the sum of the weights. The outputs of all
+windows are kept, which are masks over token grids, and rows are blended when they are asked for (`KeptWindows`). Of a
+decoder whose masks are nearly as fine as pixels, they would be larger than the score map; then the sums of one row of
+windows are held at a time (`RollingWindows`).
 """
 
 from __future__ import annotations
