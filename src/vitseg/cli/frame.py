@@ -37,11 +37,17 @@ def add_verb(app: typer.Typer, module: str, name: str = "") -> None:
 
 
 def framed(verb: Callable[..., None]) -> Callable[..., None]:
-    """The verb, ended by Ctrl-C or SIGTERM with one line and 128 + the signal's number."""
+    """The verb, ended by Ctrl-C or SIGTERM with one line and 128 + the signal's number.
+
+    Before it the places that it is given are looked at.
+    """
 
     @functools.wraps(verb)
     def run(*arguments: Any, **options: Any) -> None:
         try:
+            from vitseg.cli.places import require_places
+
+            require_places(verb, options)
             verb(*arguments, **options)
         except InterruptedRunError as stopped:
             _end(str(stopped), stopped, 128 + stopped.signal_number)

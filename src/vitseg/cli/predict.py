@@ -68,8 +68,8 @@ def predict(
     typer.echo(f"{run.num_finished} of {len(targets)} images -> {out}")
     for line in run.closing_lines():
         typer.echo(line, err=True)
-    if run.exit_code:
-        raise typer.Exit(run.exit_code)
+    if run.failures.count:
+        raise typer.Exit(run.failures.exit_code)
 
 
 def model_settings(model: Path, protocol: Sequence[str]) -> dict[str, Any]:

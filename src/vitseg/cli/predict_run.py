@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
@@ -12,8 +11,8 @@ from typing import TYPE_CHECKING
 from rich.progress import Progress
 
 from vitseg.cli import frame
+from vitseg.cli.member import Failures, disk_full
 from vitseg.cli.predict_tiles import Tiling, is_large
-from vitseg.errors import InterruptedRunError, VitsegError
 from vitseg.files import whole_file
 from vitseg.inference.prediction_folder import PredictionFolder, Target
 from vitseg.inference.record import PredictionRecord
@@ -24,28 +23,21 @@ if TYPE_CHECKING:
     from vitseg.inference.predictor import Predictor
     from vitseg.inference.segmentation import Segmentation
 
-DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
-"""Errors after which nothing more can be written, so that the run ends."""
-
-OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator", "Unable to allocate")
-"""In the errors of CUDA and MPS, of torch's CPU and of numpy."""
-
 
 class Run:
     """Predicts images into a folder.
 
     Attributes:
         num_finished: Images whose predictions are there.
-        exit_code: 0; 2 where an image is missing; 1 where a fault of ours is the reason.
+        failures: The others that were tried.
     """
 
     def __init__(self, predictor: Predictor, folder: PredictionFolder, tiling: Tiling):
         self._predictor, self._folder, self._tiling = predictor, folder, tiling
         self.num_finished = 0
-        self.exit_code = 0
+        self.failures = Failures()
         self._num_kept = 0
         self._num_smaller = 0
-        self._full: OSError | None = None
 
     def all(self, targets: Sequence[Target]) -> None:
         """Predict what is not finished, until the end or until the disk is full."""
@@ -58,7 +50,7 @@ class Run:
                 else:
                     self._one(path, name, bars)
                 bars.advance(task)
-                if self._full is not None:
+                if self.failures.disk_full is not None:
                     return
         with suppress(OSError):  # every line is there already
             self._folder.in_order()
@@ -72,31 +64,21 @@ class Run:
                 f"overlays smaller than their images: {self._num_smaller}, since those are too large for a JPEG or "
                 "to be looked at (overlay_scale in the list); masks have every pixel"
             )
-        if self._full is not None:
-            yield f"{self._full.strerror}: {self._folder.out}. Make room; the same command goes on."
+        if self.failures.disk_full is not None:
+            yield f"{self.failures.disk_full.strerror}: {self._folder.out}. Make room; the same command goes on."
 
     def _one(self, path: Path, name: str, bars: Progress) -> None:
         start = time.perf_counter()
-        try:
+        with self.failures.told(path):
             record = self._predicted(path, name, bars)
             self._folder.add(record.timed(time.perf_counter() - start))
             self.num_finished += 1
-        except InterruptedRunError:
-            raise
-        except Exception as error:
-            said, ours = _explained(error, path)
-            if ours and frame.is_debugging():
-                raise
-            frame.say(said, style="red")
-            self.exit_code = 1 if ours or self.exit_code == 1 else 2
-            self._full = _disk_full(error)
-            reason = said.partition(": ")[2] if isinstance(error, VitsegError) else said
-            record = PredictionRecord(image=str(path), error=reason)
+        if self.failures.last is not None:
+            record = PredictionRecord(image=str(path), error=self.failures.last)
             try:
                 self._folder.add(record.timed(time.perf_counter() - start))
-            except OSError as second:
-                self._full = _disk_full(second)
-                if self._full is None:
+            except OSError as error:
+                if disk_full(error) is None:
                     raise
 
     def _predicted(self, path: Path, name: str, bars: Progress) -> PredictionRecord:
@@ -136,30 +118,3 @@ def write_prediction(
         run=run,
         **facts,
     )
-
-
-def _explained(error: Exception, path: Path) -> tuple[str, bool]:
-    """One line on what went wrong with an image, and whether it is a fault of ours."""
-    text = " ".join(str(error).split()) or "no message"
-    if isinstance(error, VitsegError):
-        return f"{type(error).__name__}: {error}", False
-    if isinstance(error, MemoryError) or any(words in text for words in OUT_OF_MEMORY):
-        return (
-            f"{path} does not fit in memory. Pass --tiles, which runs it window by window; or another device.",
-            False,
-        )
-    if isinstance(error, OSError):
-        return f"{path}: {error.strerror or text}: {error.filename or 'its prediction'}", False
-    return (
-        f"{path}: internal error, {type(error).__name__}: {text}. Please report it with: vitseg --debug ...",
-        True,
-    )
-
-
-def _disk_full(error: BaseException | None) -> OSError | None:
-    """The full disk that an error comes from, if it does."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in DISK_FULL:
-            return error
-        error = error.__cause__
-    return None
