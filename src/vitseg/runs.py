@@ -27,6 +27,9 @@ TRAINING, START = "training", "start.json"
 PREDICTIONS, MASKS, OVERLAYS, POLYGONS = "predictions.jsonl", "masks", "overlays", "polygons"
 """Within a folder of predictions: the list with one line per image, and folders with a file per image."""
 
+PREDICT_SETTINGS = "predict.json"
+"""Within a folder of predictions: the model and the options that they were made with."""
+
 FAILED_START = frozenset({RECIPE, BOARD})
 """What a run leaves that failed before its first iteration; the next one may go over it."""
 

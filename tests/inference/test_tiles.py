@@ -16,8 +16,8 @@ from vitseg.images import reader
 from vitseg.images.label_store import partial_path
 from vitseg.inference import tile_plan, tiles
 from vitseg.inference.blending import window_weights
-from vitseg.inference.modes import window_starts
 from vitseg.inference.tiles import predict_large
+from vitseg.inference.window_scores import window_starts
 
 rasterio = pytest.importorskip("rasterio")
 pytestmark = [

@@ -72,7 +72,8 @@ def extend(
     The new data label the new classes; everything else counts as none of them. Old data are not needed, and the old
     model stays as it is. Ctrl-C saves; --resume continues.
     """
-    from vitseg.checkpoint.model_dir import find_model_dir, read_record
+    from vitseg.checkpoint.model_dir import read_record
+    from vitseg.checkpoint.places import find_model_dir
     from vitseg.data.catalog import list_splits, open_dataset
     from vitseg.extend.extend import extend_model
     from vitseg.extend.new_classes import announcement, chosen_classes, only

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 """Exit code of Ctrl-C where nothing catches it: 128 and the number of SIGINT."""
 
+_debugging = False
+
 
 def add_verb(app: typer.Typer, module: str, name: str = "") -> None:
     """Make a function a command, with the frame around it.
@@ -35,11 +37,17 @@ def add_verb(app: typer.Typer, module: str, name: str = "") -> None:
 
 
 def framed(verb: Callable[..., None]) -> Callable[..., None]:
-    """The verb, ended by Ctrl-C or SIGTERM with one line and 128 + the signal's number."""
+    """The verb, ended by Ctrl-C or SIGTERM with one line and 128 + the signal's number.
+
+    Before it the places that it is given are looked at.
+    """
 
     @functools.wraps(verb)
     def run(*arguments: Any, **options: Any) -> None:
         try:
+            from vitseg.cli.places import require_places
+
+            require_places(verb, options)
             verb(*arguments, **options)
         except InterruptedRunError as stopped:
             _end(str(stopped), stopped, 128 + stopped.signal_number)
@@ -52,6 +60,17 @@ def framed(verb: Callable[..., None]) -> Callable[..., None]:
 def _end(line: str, stopped: BaseException, code: int) -> NoReturn:
     typer.echo(" ".join([line, *getattr(stopped, "__notes__", ())]), err=True)
     raise typer.Exit(code) from stopped
+
+
+def set_debugging(value: bool) -> None:
+    """Say whether errors are shown with their tracebacks (`--debug`)."""
+    global _debugging
+    _debugging = value
+
+
+def is_debugging() -> bool:
+    """Whether errors are shown with their tracebacks."""
+    return _debugging
 
 
 @contextlib.contextmanager

@@ -49,8 +49,6 @@ PLACE_ERRORS = {
 }  # fmt: skip
 """Errors of the operating system that the user mends by another path or more room."""
 
-_debug = False
-
 
 @app.callback()
 def options(
@@ -59,8 +57,7 @@ def options(
     ] = False,
 ) -> None:
     """Options before the verb."""
-    global _debug
-    _debug = debug
+    frame.set_debugging(debug)
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     logging.getLogger("vitseg").handlers = [handler]  # one, however often a process calls this
@@ -72,12 +69,12 @@ def run() -> None:
     try:
         app(prog_name="vitseg")
     except VitsegError as error:
-        if _debug:
+        if frame.is_debugging():
             raise
         _say(f"{type(error).__name__}: {error}")
         sys.exit(2)
     except Exception as error:
-        if _debug:
+        if frame.is_debugging():
             raise
         if isinstance(error, OSError) and error.errno in PLACE_ERRORS:
             _say(

@@ -29,9 +29,10 @@ from vitseg.images.reader import has_rasterio, open_windows
 from vitseg.inference.blending import Blend
 from vitseg.inference.config import InferenceConfig
 from vitseg.inference.image_source import say_notices
+from vitseg.inference.options import parse_memory
 from vitseg.inference.predictor import Predictor
 from vitseg.inference.tile_bands import label_bands, window_bytes
-from vitseg.inference.tile_plan import TilePlan, parse_memory, plan_tiles
+from vitseg.inference.tile_plan import TilePlan, plan_tiles
 from vitseg.render.palette import save_label_png
 from vitseg.types import Size
 
