@@ -8,7 +8,6 @@ half-copied model is noticed.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from pathlib import Path
@@ -18,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from vitseg import parsing
 from vitseg.checkpoint.formats import FORMAT, renamed_state, require_readable_format
 from vitseg.checkpoint.hub import fetch_folder, hub_address
 from vitseg.checkpoint.learnt import LearntTask, require_unchanged
@@ -143,7 +143,7 @@ def read_record(path: Path) -> ModelRecord:
     """
     _verify(path)
     try:
-        raw = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+        raw = parsing.read_json(path / CONFIG, finite=False)
         require_readable_format(raw, str(path / CONFIG))
         return parse(ModelRecord, raw)
     except (ConfigError, ValueError) as error:
