@@ -29,7 +29,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not YAML: {error}.") from error
     if not isinstance(raw, dict):
         raise ConfigError(
-            f"{path} holds {type(raw).__name__}, but a recipe is a mapping of sections."
+            f"{path} is not YAML with sections: it holds {type(raw).__name__}, but a recipe is a mapping of sections."
         )
     return raw
 
@@ -118,7 +118,7 @@ def _describe(model: type[BaseModel], raw: Any, problem: Any, where: str) -> str
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return f"{name}: {message}." if name else f"{message}."
-    return f"{name} is {problem['input']!r}: {message[0].lower()}{message[1:]}."
+    return f"{name} is {problem['input']!r:.200}: {message[0].lower()}{message[1:]}."
 
 
 def _section(model: type[BaseModel], raw: Any, path: Sequence[str]) -> type[BaseModel]:

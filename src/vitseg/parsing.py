@@ -2,8 +2,8 @@
 
 Files come from anywhere, and the parsers of the standard library and of PyYAML raise what they like for some of them:
 RecursionError for deep nesting, ValueError for a number of 5,000 digits, KeyError and AttributeError for odd YAML. Here
-all of it becomes `UnreadableError`, and what would break the code behind (numbers beyond 64 bits, text that is no text, keys
-that come twice) is refused as well. Nothing else in the package calls these parsers.
+all of it becomes `UnreadableError`, and what would break the code behind (numbers beyond 64 bits, text that is no text,
+keys that come twice) is refused as well. Nothing else in the package calls these parsers.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ def parse_json(text: str | bytes, finite: bool = True) -> Any:
         finite: Whether NaN and infinite numbers are refused, which Python writes although JSON has none.
 
     Raises:
-        UnreadableError: It is no JSON, is nested too deeply, has a number beyond 64 bits, half a character, a zero byte in
-            a text, or a key twice in one object.
+        UnreadableError: It is no JSON, is nested too deeply, has a number beyond 64 bits, half a character, a zero
+            byte in a text, or a key twice in one object.
     """
     try:
         value = json.loads(
@@ -135,8 +135,8 @@ def parse_yaml(text: str, as_text: bool = False) -> Any:
         as_text: Whether every value is the text that is written: `no` is "no", and 1 is "1".
 
     Raises:
-        UnreadableError: It is no YAML, is nested too deeply or grows too large by its aliases, has a key that is a list or
-            comes twice, or a number beyond 64 bits or none.
+        UnreadableError: It is no YAML, is nested too deeply or grows too large by its aliases, has a key that is a
+            list or comes twice, or a number beyond 64 bits or none.
     """
     try:
         value = yaml.load(text, _TextLoader if as_text else _Loader)
