@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import atexit
 import os
-import signal
 
 TYPE_CHECKING = False  # `typing` takes longer to import than all of this file
-if TYPE_CHECKING:
+if not TYPE_CHECKING:
+    import _signal as signal  # what `signal` gives names to, which takes as long again
+else:
+    import signal
     from collections.abc import Iterator
     from types import FrameType
 
