@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
+from vitseg import parsing
 from vitseg.errors import ConfigError
 from vitseg.files import write_whole
 
@@ -111,7 +111,21 @@ def stage_of(run: Path) -> Stage:
 
 def read_result(run: Path) -> dict[str, Any]:
     """What `result.json` of a finished run says."""
-    return json.loads((run / RESULT).read_text(encoding="utf-8"))
+    return read_own(run / RESULT)
+
+
+def read_own(path: Path) -> Any:
+    """What a JSON file of a run says, which may hold scores that are NaN.
+
+    Raises:
+        ConfigError: It cannot be read, or is damaged.
+    """
+    try:
+        return parsing.read_json(path, finite=False)
+    except parsing.UnreadableError as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error}. Restore it, or begin the run anew in another folder."
+        ) from error
 
 
 def write_recipe(run: Path, recipe: Mapping[str, Any]) -> None:
@@ -124,7 +138,16 @@ def changed_recipe(run: Path, recipe: Mapping[str, Any]) -> list[str]:
     path = run / RECIPE
     if not path.is_file():
         return []
-    return sorted(changed_fields(yaml.safe_load(path.read_text(encoding="utf-8")), dict(recipe)))
+    return sorted(changed_fields(_read_recipe(path), dict(recipe)))
+
+
+def _read_recipe(path: Path) -> Any:
+    try:
+        return parsing.read_yaml(path)
+    except parsing.UnreadableError as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error}. Restore it, or begin the run anew in another folder."
+        ) from error
 
 
 def changed_fields(old: Any, new: Any, prefix: str = "") -> set[str]:

@@ -8,7 +8,6 @@ half-copied model is noticed.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from pathlib import Path
@@ -18,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from vitseg import parsing
 from vitseg.backbones import PlainViT
 from vitseg.backbones.weights import grid_remark
 from vitseg.checkpoint.budget import require_shapes
@@ -155,7 +155,7 @@ def read_record(path: Path) -> ModelRecord:
     """
     verify(path)
     try:
-        raw = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+        raw = parsing.read_json(path / CONFIG, finite=False)
         require_readable_format(raw, str(path / CONFIG))
         return parse(ModelRecord, raw)
     except (ConfigError, ValueError, RecursionError) as error:

@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
+from vitseg.cli import interrupts
 from vitseg.errors import ConfigError, InterruptedRunError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.progress import Progress
-
-INTERRUPTED = 130
-"""Exit code of Ctrl-C where nothing catches it: 128 and the number of SIGINT."""
 
 _debugging = False
 
@@ -47,12 +45,17 @@ def framed(verb: Callable[..., None]) -> Callable[..., None]:
         try:
             from vitseg.cli.places import require_places
 
-            require_places(verb, options)
-            verb(*arguments, **options)
+            with interrupts.Raised():
+                require_places(verb, options)
+                verb(*arguments, **options)
         except InterruptedRunError as stopped:
             _end(str(stopped), stopped, 128 + stopped.signal_number)
         except KeyboardInterrupt as stopped:
-            _end("Interrupted.", stopped, INTERRUPTED)
+            _end(interrupts.LINE, stopped, interrupts.INTERRUPTED)
+        except (
+            EOFError
+        ) as error:  # typer would take it for the end of the user's answers, and say "Aborted!"
+            raise RuntimeError("something ended before it was complete") from error
 
     return run
 

@@ -73,7 +73,7 @@ class Tiling:
             run: What its record says of model, options and image.
             progress: Gets a bar for this image.
         """
-        from vitseg.images.windows import has_rasterio
+        from vitseg.images.reader import has_rasterio
         from vitseg.inference.tiles import predict_large
 
         mask = out / MASKS / f"{name}{'.tif' if has_rasterio() else '.png'}"

@@ -32,7 +32,7 @@ from vitseg.methods import METHODS
 from vitseg.methods.model import SegmentationModel
 from vitseg.methods.segvit import SegVitConfig
 from vitseg.methods.segvit_cl import SegVitClConfig
-from vitseg.runs import BEST, LAST, RESULT, START, TRAINING, read_result
+from vitseg.runs import BEST, LAST, RESULT, START, TRAINING, read_own, read_result
 from vitseg.training.display import Display
 from vitseg.training.loop import train
 from vitseg.training.recipe import Recipe
@@ -175,7 +175,7 @@ def _keep_start(path: Path, stages: NewStages, resume: bool) -> None:
         return
     if not path.is_file():
         return  # there is nothing to resume, which is told where the state is read
-    begun = json.loads(path.read_text(encoding="utf-8"))["new_stages"]
+    begun = read_own(path)["new_stages"]
     if begun != stages:
         flag = "with" if begun == "fresh" else "without"
         raise ConfigError(

@@ -190,6 +190,10 @@ def parse_recipe(raw: dict[str, Any]) -> Recipe:
     name = raw.pop("method", None)
     if name is None:
         raise ConfigError(f"method is missing: one of {', '.join(sorted(METHODS))}.")
+    if not isinstance(name, str):
+        raise ConfigError(
+            f"method is {name!r:.80}, but it is one name: one of {', '.join(sorted(METHODS))}."
+        )
     if name not in METHODS:
         raise ConfigError(f"method: {unknown_name('method', str(name), METHODS)}")
     config = METHODS[name]
