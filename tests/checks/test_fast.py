@@ -88,3 +88,19 @@ def test_no_image_is_decoded(root, monkeypatch):
     path = save_image(root, "train/t0", picture(0, SIZE))
     path.write_bytes(path.read_bytes()[:-300])
     assert codes(root) == []
+
+
+def test_validating_on_training_images_is_warned_of(tmp_path):
+    from vitseg.data.catalog import open_unchecked
+
+    root = write_tree(tmp_path / "data")
+    (root / "images" / "val" / "v1.png").unlink()
+    (root / "images" / "val" / "v1.png").symlink_to(root / "images" / "train" / "t0.png")
+    train = open_unchecked(f"folder:{root}", "train")
+    val = open_unchecked(f"folder:{root}", "val")
+    found = {each.code: each for each in fast_findings(train, val)}
+    assert found["validated-on-training"].severity == "warning"
+    assert found["validated-on-training"].count == 1
+    found = {each.code: each for each in fast_findings(train, train)}
+    assert found["validated-on-training"].count == 4
+    assert not [each for each in fast_findings(train) if each.code == "validated-on-training"]

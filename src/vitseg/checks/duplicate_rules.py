@@ -115,5 +115,10 @@ def _finding(
 
 
 def _named(tally: Tally, group: _Group) -> str:
-    names = " = ".join(tally.name(number) for number in group[:3])
+    names = " = ".join(dict.fromkeys(tally.name(number) for number in group[:3]))
+    if " = " not in names:  # one file, which several splits list
+        splits = dict.fromkeys(
+            tally.splits[tally.fingerprints.splits[number]].dataset.split for number in group
+        )
+        return f"{names} (in {', '.join(splits)})"
     return names + (f" = {len(group) - 3} more" if len(group) > 3 else "")

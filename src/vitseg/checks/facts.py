@@ -17,7 +17,6 @@ from vitseg.classes import IGNORE_INDEX
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.errors import DataError
 from vitseg.images.decode import (
-    IMAGE_SUFFIXES,
     Header,
     decode_color_mask,
     image_size,
@@ -143,7 +142,7 @@ class Examiner:
     def _read_mask(
         self, dataset: SegmentationDataset, index: int, facts: SampleFacts
     ) -> Integer[np.ndarray, "H W"] | None:
-        one_file = mask_file(dataset, index) is not None
+        one_file = dataset.mask_picture(index) is not None
         if one_file and self._mask_header(dataset, index, facts) is None:
             return None
         try:
@@ -171,7 +170,7 @@ class Examiner:
         self, dataset: SegmentationDataset, index: int, facts: SampleFacts
     ) -> Header | None:
         """The header of a mask that is one picture; None if it is not one picture, or if the header shows a fault."""
-        path = mask_file(dataset, index)
+        path = dataset.mask_picture(index)
         if path is None:
             return None
         try:
@@ -217,14 +216,6 @@ class Examiner:
 
     def _fault(self, facts: SampleFacts, code: str, file: str, detail: str) -> None:
         facts.faults.append(Fault(code, file, detail))
-
-
-def mask_file(dataset: SegmentationDataset, index: int) -> Path | None:
-    """The file of a mask that is one picture; None where masks come in another form."""
-    files = dataset.mask_files(index)
-    if len(files) == 1 and files[0].suffix.lower() in IMAGE_SUFFIXES:
-        return files[0]
-    return None
 
 
 def count_values(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from vitseg.checks.facts import Examiner, Place
@@ -11,6 +13,7 @@ from vitseg.checks.report import worst_first
 from vitseg.checks.tally import Tally
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
+from vitseg.errors import first_names
 
 MAX_HEADERS = 20_000
 """Samples of a split whose headers are read; of a larger split, evenly spread ones."""
@@ -40,8 +43,45 @@ def fast_findings(
             place = Place(number, index)
             tally.add(examine(place) if index in decoded else examine.headers(place))
     listed = dict.fromkeys(finding for dataset in datasets for finding in dataset.findings)
+    if val is not None:
+        listed |= dict.fromkeys(_same_images(train, val))
     found = [*listed, *file_findings(tally), *id_findings(tally)]
     return [finding for finding in worst_first(found) if finding.severity != "info"]
+
+
+def _same_images(train: SegmentationDataset, val: SegmentationDataset) -> list[Finding]:
+    """The warning that images are both trained on and validated on, by whatever path they are listed."""
+    if not (len(train) and len(val)) or isinstance(train.image_source(0), bytes):
+        return []  # the images of a table would all be loaded
+    trained = {_file_key(source) for source in train.images}
+    both = [
+        val.image_name(index)
+        for index, source in enumerate(val.images)
+        if _file_key(source) in trained
+    ]
+    if not both:
+        return []
+    return [
+        Finding.of(
+            "validated-on-training",
+            "warning",
+            f"{len(both)} of the {len(val)} images of {val.split} are images of {train.split}, too: "
+            f"{first_names(both)}.",
+            "Keep each in one split only: scores on images that were trained on say nothing about new ones.",
+            both,
+        )
+    ]
+
+
+def _file_key(source: Path | bytes) -> object:
+    """The same for the same file under any path; hard links are one file."""
+    if isinstance(source, bytes):
+        return source
+    try:
+        status = source.stat()
+    except OSError:
+        return source
+    return (status.st_dev, status.st_ino)
 
 
 def _spread(count: int, at_most: int) -> list[int]:

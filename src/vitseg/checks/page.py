@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from vitseg.checks.facts import UNKNOWN, Place, count_values, mask_file
+from vitseg.checks.facts import UNKNOWN, Place, count_values
 from vitseg.checks.report import CheckReport, SplitReport
 from vitseg.classes import IGNORE_INDEX, Color
 from vitseg.data.dataset import SegmentationDataset
@@ -88,7 +88,7 @@ def _mask(dataset: SegmentationDataset, index: int) -> Image.Image:
     try:
         raw_ids = dataset.raw_ids(index)
     except DataError:
-        path = mask_file(dataset, index)
+        path = dataset.mask_picture(index)
         if path is None:
             raise
         pixels = decode_image(path)

@@ -14,7 +14,8 @@ from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
 from vitseg.data.formats.mask_files import ColorMasks, IndexMasks
 from vitseg.data.labels import LabelTable
-from vitseg.data.pairs import choose_split, find_splits, list_pairs
+from vitseg.data.pairs import list_pairs
+from vitseg.data.splits import choose_split, find_splits
 from vitseg.errors import DataError
 from vitseg.images.decode import decode_color_mask, read_header
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vitseg.data.dataset import SegmentationDataset
+from vitseg.data.finding import Finding
 from vitseg.data.format import DataFormat
 from vitseg.data.formats.binary import Binary
 from vitseg.data.formats.coco import Coco
@@ -13,6 +14,8 @@ from vitseg.data.formats.color import Color
 from vitseg.data.formats.folder import AnyFolder
 from vitseg.data.formats.huggingface import HuggingFace
 from vitseg.data.formats.index import Index
+from vitseg.data.formats.label_studio import LabelStudio
+from vitseg.data.formats.labelme import LabelMe
 from vitseg.data.formats.yolo import Yolo
 from vitseg.data.official.ade20k import Ade20k
 from vitseg.data.official.camvid import CamVid
@@ -26,6 +29,8 @@ FORMATS: tuple[DataFormat, ...] = (
     Binary(),
     Coco(),
     Yolo(),
+    LabelMe(),
+    LabelStudio(),
     HuggingFace(),
     Index(),
     Color(),
@@ -87,7 +92,22 @@ def open_unchecked(
     dataset = DATASETS[name].open(root, split)
     if merge or ignore:
         dataset = dataset.with_labels(dataset.labels.merged(merge, ignore))
+    if dataset.classes.num_classes == 1:
+        dataset = dataset.with_finding(_one_class(dataset))
     return dataset
+
+
+def _one_class(dataset: SegmentationDataset) -> Finding:
+    """The warning that there is nothing to tell apart."""
+    name = dataset.classes.names[0]
+    return Finding(
+        "one-class",
+        "warning",
+        f"{name!r} is the only class, and all other pixels count nowhere: every model reaches 100 % on them.",
+        "If the other pixels are something else, let them be a class, such as background.",
+        (name,),
+        1,
+    )
 
 
 def list_splits(spec: str) -> tuple[str, ...]:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import json
+import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from vitseg.classes import IGNORE_INDEX, ClassTable, Color, generated_palette
+from vitseg.data.class_spellings import BY_SUFFIX, CLASS_FILES, as_color
 from vitseg.data.labels import MAX_ID, LabelTable
-from vitseg.errors import ConfigError, DataError
+from vitseg.errors import ConfigError, DataError, unknown_name
 
 USUAL_IGNORE_ID = 255
-_MAX_NAMED = 3
 
 _HINT = (
     "Do the masks belong to another class list? An id that should not count is named as ignore_index in "
@@ -96,8 +94,39 @@ class ClassFile(BaseModel):
 
 
 def find_class_file(root: Path) -> Path | None:
-    """The class file of a folder, if it has one: the first of `CLASS_FILES` that is there."""
-    return next((root / name for name in CLASS_FILES if (root / name).is_file()), None)
+    """The class file of a folder, if it has one: the first of `CLASS_FILES` that is there, or in a folder of a split.
+
+    In the folders of splits, where Roboflow writes it, it is looked for under the name `_classes.csv`.
+
+    Raises:
+        DataError: Those of two splits differ.
+    """
+    found = next((root / name for name in CLASS_FILES if (root / name).is_file()), None)
+    if found is not None:
+        return found
+    of_splits = [path for split in _SPLITS if (path := root / split / _OF_SPLIT).is_file()]
+    for path in of_splits[1:]:
+        if path.read_bytes().split() != of_splits[0].read_bytes().split():
+            raise DataError(
+                f"{of_splits[0]} and {path} differ, but all splits have the same classes: export them together."
+            )
+    return of_splits[0] if of_splits else None
+
+
+_OF_SPLIT = "_classes.csv"
+_SPLITS = ("train", "valid", "val", "test")
+
+
+def is_class_file(path: Path) -> bool:
+    """Whether a file names classes, to judge by its name: it is then no list of images."""
+    return path.name in CLASS_FILES or _CLASS_NAME.fullmatch(path.stem) is not None
+
+
+_CLASS_NAME = re.compile(
+    r"_?(obj|class(es)?|labels?|categor(y|ies)|names?|label[_ -]?map|palette|colou?rs?|color[_ -]?map)"
+    r"([_ -]?(names?|list|dict|colou?rs?|map|ids?))?",
+    re.IGNORECASE,
+)
 
 
 def read_labels(root: Path, colors: bool = False) -> LabelTable:
@@ -125,19 +154,117 @@ def read_class_file(path: Path) -> ClassFile:
     Raises:
         DataError: It is missing or malformed.
     """
-    reader = CLASS_FILES.get(path.name) or _BY_SUFFIX.get(path.suffix.lower())
+    reader = CLASS_FILES.get(path.name) or BY_SUFFIX.get(path.suffix.lower())
     if reader is None:
         raise DataError(f"{path} is no class file. Known: {', '.join(CLASS_FILES)}.")
+    if not path.exists():
+        raise DataError(f"{path} does not exist.")
     try:
-        return ClassFile.model_validate(reader(path))
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist.") from None
-    except ValidationError as error:
-        raise DataError(f"{path} is malformed: {_one_line(error)}.") from error
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        text = " ".join(str(error).split())
+        content = reader(path)
+    except ValueError as error:
         kind = "JSON " if path.suffix == ".json" else ""
-        raise DataError(f"{path} is not a readable {kind}file: {text}.") from error
+        raise DataError(f"{path} is not a readable {kind}file: {error}.") from error
+    try:
+        return ClassFile.model_validate(_checked(content))
+    except ValidationError as error:
+        raise DataError(f"{path} is malformed: {_in_words(error)}.") from error
+    except ValueError as error:
+        raise DataError(f"{path} is malformed: {error}.") from error
+
+
+def _checked(content: Any) -> dict[str, Any]:
+    """The content with names as text and colours as numbers.
+
+    Raises:
+        ValueError: A value is not what its field allows; the message quotes it.
+    """
+    if not isinstance(content, dict):
+        raise ValueError(
+            f'{str(content)[:80]!r} came, but a class file lists the classes: {{"classes": ["road", "sky"]}}'
+        )
+    fields = ClassFile.model_fields
+    unknown = [str(key) for key in content if key not in fields]
+    if unknown:
+        raise ValueError(unknown_name("field of a class file", unknown[0], fields).rstrip("."))
+    checked = dict(content)
+    checked["classes"] = _names(content.get("classes"))
+    palette = content.get("palette")
+    if isinstance(palette, list | tuple | dict):
+        numbered = palette if isinstance(palette, dict) else dict(enumerate(palette))
+        checked["palette"] = {
+            _number(raw, "palette"): as_color(color, f"palette.{raw}")
+            for raw, color in numbered.items()
+        }
+    elif palette in (*_NOTHING, None):
+        checked.pop("palette", None)
+    else:
+        raise ValueError(
+            f"palette: {palette!r} came, but it is a list with one colour per class, [[128, 64, 128], ...]"
+        )
+    ignored = content.get("ignore_index")
+    if ignored in (*_NOTHING, None):
+        checked.pop("ignore_index", None)
+    else:
+        checked["ignore_index"] = _ignore_index(ignored)
+    for field in ("merge", "ignore"):
+        if content.get(field) in (*_NOTHING, None):
+            checked.pop(field, None)
+    if isinstance(checked.get("ignore"), str):
+        checked["ignore"] = [checked["ignore"]]
+    return checked
+
+
+_NOTHING = ("", "~", "null", "Null", "NULL", "None", "none")
+
+
+def _names(classes: Any) -> dict[int, str]:
+    if not classes or not isinstance(classes, list | tuple | dict):
+        what = "nothing" if classes is None else repr(classes)
+        raise ValueError(
+            f'classes: {what} came, but it is the list of names in the order of ids, ["road", "sky"], or ids with '
+            'names, {"1": "road"}'
+        )
+    numbered = classes if isinstance(classes, dict) else dict(enumerate(classes))
+    names: dict[int, str] = {}
+    for key, value in numbered.items():
+        raw = _number(key, "classes")
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise ValueError(
+                f"classes.{key}: {value!r} came, but a name is text: put it into quotation marks"
+            )
+        name = str(value).strip()
+        if not name:
+            raise ValueError(f"classes.{key}: the name is empty, but each class needs one")
+        if raw in names:
+            raise ValueError(f"classes: the id {raw} comes twice, but each class has its own")
+        names[raw] = name
+    return names
+
+
+def _number(value: Any, place: str) -> int:
+    try:
+        if isinstance(value, bool) or not isinstance(value, int | str):
+            raise ValueError
+        return int(value)
+    except ValueError:
+        raise ValueError(
+            f"{place}: {str(value)[:40]!r} came as an id, but ids are whole numbers"
+        ) from None
+
+
+def _ignore_index(value: Any) -> int:
+    try:
+        number = _number(value, "ignore_index")
+    except ValueError:
+        raise ValueError(
+            f"ignore_index: {value!r} came, but it is the mask value of pixels that count nowhere, from 0 to {MAX_ID}; "
+            "names of classes that count nowhere are listed as ignore"
+        ) from None
+    if not 0 <= number <= MAX_ID:
+        raise ValueError(
+            f"ignore_index: {number} came, but a mask value is from 0 to {MAX_ID}; without ignore_index, 255 is ignored"
+        )
+    return number
 
 
 def labels_of(file: ClassFile, path: Path, colors: bool = False) -> LabelTable:
@@ -152,7 +279,7 @@ def labels_of(file: ClassFile, path: Path, colors: bool = False) -> LabelTable:
             palette=tuple(palette[raw] for raw in kept),
         )
     except ValidationError as error:
-        raise DataError(f"{path} is malformed: {_one_line(error)}.") from error
+        raise DataError(f"{path} is malformed: {_in_words(error)}.") from error
     except ValueError as error:
         raise DataError(f"{path} is malformed: {error}.") from error
     index_of = {raw: index for index, raw in enumerate(kept)}
@@ -199,71 +326,16 @@ def _by_color(
     return LabelTable(classes, mapping, names, colors=True, hint=_COLOR_HINT)
 
 
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8-sig"))
-
-
-def _read_yaml(path: Path) -> Any:
-    """A mapping with the fields of `ClassFile`.
-
-    Keys of image folders, which some tools write beside the classes, are left to the folders themselves.
-    """
-    content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    if isinstance(content, dict):
-        content = {key: value for key, value in content.items() if key not in _FOLDER_KEYS}
-    return content
-
-
-def _read_names(path: Path) -> Any:
-    """One name a line, in the order of ids."""
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
-    return {"classes": [line.strip() for line in lines if line.strip()]}
-
-
-def _read_color_csv(path: Path) -> Any:
-    """`name,r,g,b` with a header line, as the CamVid copies and many others have it."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = [row for row in csv.reader(file, skipinitialspace=True) if any(row)]
-    if len(rows) < 2 or any(len(row) < 4 for row in rows):
-        raise ValueError("it needs a header line and then name,r,g,b in every line")
-    return {
-        "classes": [row[0].strip() for row in rows[1:]],
-        "palette": [[int(value) for value in row[1:4]] for row in rows[1:]],
-    }
-
-
-def _read_label_map(path: Path) -> Any:
-    """`name:r,g,b:parts:actions`, as CVAT writes it; lines with # are comments."""
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
-    entries = [line.split(":") for line in lines if line.strip() and not line.startswith("#")]
-    if any(len(entry) < 2 for entry in entries):
-        raise ValueError("every line must be name:r,g,b:parts:actions")
-    return {
-        "classes": [entry[0] for entry in entries],
-        "palette": [[int(value) for value in entry[1].split(",")] for entry in entries],
-    }
-
-
-_FOLDER_KEYS = ("path", "train", "val", "test")
-
-CLASS_FILES: dict[str, Callable[[Path], Any]] = {
-    "classes.json": _read_json,
-    "classes.yaml": _read_yaml,
-    "classes.txt": _read_names,
-    "class_dict.csv": _read_color_csv,
-    "labelmap.txt": _read_label_map,
-}
-"""Names under which a class file is looked for, in this order."""
-
-_BY_SUFFIX = {".json": _read_json, ".yaml": _read_yaml, ".yml": _read_yaml, ".txt": _read_names}
-
-
-def _one_line(error: ValidationError) -> str:
-    faults = []
-    for fault in error.errors():
-        place = ".".join(str(part) for part in fault["loc"])
-        faults.append(f"{place}: {fault['msg']}" if place else fault["msg"])
-    return "; ".join(faults[:_MAX_NAMED])
+def _in_words(error: ValidationError) -> str:
+    """What a validator found, in words of our own: our validators' sentence, or what came where."""
+    fault = error.errors()[0]
+    place = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "value_error":
+        text = fault["msg"].removeprefix("Value error, ")
+        return f"{place}: {text}" if place else text
+    field = ClassFile.model_fields.get(place.partition(".")[0])
+    about = "" if field is None else f", but it is the {field.description}"
+    return f"{place}: {str(fault['input'])[:80]!r} came{about}"
 
 
 def read_labels_with_rest(path: Path) -> tuple[LabelTable, int]:
@@ -306,7 +378,7 @@ def names_to_labels(
     twice = sorted(name for name, count in Counter(names.values()).items() if count > 1)
     if twice:
         raise DataError(f"class names must be unique, but these occur twice: {', '.join(twice)}.")
-    taken = {name.lower(): raw for raw, name in names.items()}
+    taken = {name.lower().strip("_"): raw for raw, name in names.items()}  # labelme: _background_
     full = dict(sorted(names.items()))
     if unlabelled in taken:
         rest = taken[unlabelled]

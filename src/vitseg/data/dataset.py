@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, SupportsIndex
 
 import numpy as np
 from jaxtyping import Int64, Integer
@@ -21,13 +22,19 @@ from vitseg.types import Size
 
 
 class Masks(Protocol):
-    """The raw ids of the images of one split, whatever file format they come from."""
+    """The raw ids of the images of one split, whatever file format they come from.
+
+    Attributes:
+        are_pictures: Whether each mask is one picture whose pixels are the raw ids.
+    """
+
+    are_pictures: bool
 
     def read(self, index: int, size: Callable[[], Size]) -> Integer[np.ndarray, "H W"]:
         """Raw ids of image `index`; for a colour table, 0xRRGGBB.
 
         Args:
-            index: Position in the split.
+            index: Position in the split, from 0.
             size: Reads the (height, width) of the image, for formats that do not store it.
 
         Raises:
@@ -42,7 +49,10 @@ class Masks(Protocol):
 
 @dataclass(frozen=True, eq=False, repr=False)  # too large to compare or to print
 class SegmentationDataset:
-    """One split of a data set: a sequence of samples.
+    """One split of a data set: a sequence of samples, each decoded when it is asked for.
+
+    As in any sequence, -1 is the last sample, and an index beyond the end is an IndexError. There are no slices, which
+    would decode many images at once.
 
     Attributes:
         name: Name of the data set, as in `NAME:ROOT`.
@@ -78,21 +88,49 @@ class SegmentationDataset:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, index: int) -> Sample:
-        """Decode one sample; errors as for `sample`."""
+    def __getitem__(self, index: Any) -> Sample:
+        """Decode one sample; errors as for `sample`, and TypeError for what is no index, such as a slice."""
         return self.sample(index)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self.sample(index) for index in range(len(self)))
+
+    def _at(self, index: SupportsIndex) -> int:
+        """The position from 0 that an index means.
+
+        Raises:
+            IndexError: It is beyond the end.
+            TypeError: It is no index.
+        """
+        if isinstance(index, slice):
+            raise TypeError(
+                f"a data set is read sample by sample: instead of dataset[{index.start}:{index.stop}], write "
+                "[dataset[index] for index in range(start, stop)]."
+            )
+        try:
+            position = operator.index(index)
+        except TypeError:
+            raise TypeError(
+                f"the index of a sample is a whole number, but {index!r} came."
+            ) from None
+        count = len(self.ids)
+        if not -count <= position < count:
+            raise IndexError(f"{self.name} {self.split} has {count} samples, but {position} came.")
+        return position % count
 
     def sample(self, index: int, at_least: Callable[[Size], Size] | None = None) -> Sample:
         """Decode one sample.
 
         Args:
-            index: Position in the split.
+            index: Position in the split; a negative one counts from the end.
             at_least: Takes the (height, width) of the image and gives the smallest size that will do; a large JPEG may
                 then be decoded at a half, a quarter or an eighth of its size. None: the whole image.
 
         Raises:
             DataError: A file is damaged, the two sizes differ, or the mask has an id that `label_mapping` lacks.
+            IndexError: There is no such sample.
         """
+        index = self._at(index)
         label_map = self.label_map(index)
         wanted = None if at_least is None else at_least((label_map.shape[0], label_map.shape[1]))
         image, size = self._read_image(index, wanted)
@@ -118,20 +156,29 @@ class SegmentationDataset:
 
     def raw_ids(self, index: int) -> Integer[np.ndarray, "H W"]:
         """What the mask holds, before the table is applied."""
+        index = self._at(index)
         return self.masks.read(index, lambda: image_size(self.images[index]))
 
     def image_source(self, index: int) -> Path | bytes:
         """The image file, or its content where it is not a file."""
-        return self.images[index]
+        return self.images[self._at(index)]
 
     def image_name(self, index: int) -> str:
         """The image for messages."""
+        index = self._at(index)
         source = self.images[index]
         return self.ids[index] if isinstance(source, bytes) else str(source)
 
     def mask_files(self, index: int) -> tuple[Path, ...]:
         """The files that hold the mask; several images may share one. Empty if no file does."""
-        return self.masks.files(index)
+        return self.masks.files(self._at(index))
+
+    def mask_picture(self, index: int) -> Path | None:
+        """The file of a mask that is one picture of raw ids; None where masks come in another form."""
+        if not self.masks.are_pictures:
+            return None
+        files = self.mask_files(index)
+        return files[0] if len(files) == 1 else None
 
     def mask_name(self, index: int) -> str:
         """The mask for messages: its file, or the image that it belongs to where one file is not one mask."""
@@ -143,6 +190,10 @@ class SegmentationDataset:
     def with_labels(self, labels: LabelTable) -> SegmentationDataset:
         """The same images under another label table."""
         return replace(self, labels=labels)
+
+    def with_finding(self, finding: Finding) -> SegmentationDataset:
+        """The same images with one finding more."""
+        return replace(self, findings=(*self.findings, finding))
 
     def with_name(self, name: str, source: str) -> SegmentationDataset:
         """The same images as a data set of another name, and with other words for where it was found."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vitseg.data.dataset import SegmentationDataset
+from vitseg.errors import ConfigError
 
 
 class DataFormat(ABC):
@@ -28,7 +29,7 @@ class DataFormat(ABC):
 
         Args:
             root: What `parse_root` returns.
-            split: Name of the split, or an alias of it ("val" for "validation"), see `pairs.choose_split`.
+            split: Name of the split, or an alias of it ("val" for "validation"), see `splits.choose_split`.
 
         Raises:
             DataError: The root is not in this format or has no such split. What is wrong with single files raises
@@ -62,4 +63,20 @@ class DataFormat(ABC):
         Raises:
             ConfigError: The text is malformed.
         """
-        return Path(text)
+        return home_expanded(text)
+
+
+def home_expanded(text: str) -> Path:
+    """A path as it was written, with `~` for one's home folder.
+
+    A shell does not expand the `~` of `folder:~/data`.
+
+    Raises:
+        ConfigError: There is no such home folder.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{text} begins with a home folder that is not known: write the whole path."
+        ) from error

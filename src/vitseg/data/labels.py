@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Int64, Integer
@@ -51,6 +51,14 @@ class LabelTable:
     def raw_text(self, raw: int) -> str:
         """A raw id as people know it: `12`, or `#804080`."""
         return f"#{raw:06x}" if self.colors else str(raw)
+
+    def with_ignored(self, raw: int, name: str) -> LabelTable:
+        """The table with one raw id more, whose pixels count nowhere."""
+        return replace(
+            self,
+            mapping={**self.mapping, raw: IGNORE_INDEX},
+            raw_names={**self.raw_names, raw: name},
+        )
 
     def merged(
         self, merge: Mapping[str, Sequence[str]] | None = None, ignore: Sequence[str] = ()

@@ -41,6 +41,7 @@ class _PickedMasks:
     def __init__(self, dataset: SegmentationDataset, indices: Sequence[int]):
         self.dataset = dataset
         self.indices = indices
+        self.are_pictures = dataset.masks.are_pictures
 
     def read(self, index: int, size: Callable[[], Size]) -> Integer[ndarray, "H W"]:
         return self.dataset.raw_ids(self.indices[index])  # which asks for the same image's size

@@ -8,7 +8,6 @@ from functools import lru_cache
 from pathlib import Path
 
 from vitseg.data.dataset import SegmentationDataset
-from vitseg.images.decode import IMAGE_SUFFIXES
 
 
 @lru_cache(maxsize=4)
@@ -22,9 +21,9 @@ def content_hash(dataset: SegmentationDataset) -> str:
         digest.update(sample_id.encode())
         image = dataset.image_source(index)
         digest.update(image if isinstance(image, bytes) else image.read_bytes())
-        masks = dataset.mask_files(index)
-        if len(masks) == 1 and masks[0].suffix.lower() in IMAGE_SUFFIXES:
-            digest.update(masks[0].read_bytes())
+        mask = dataset.mask_picture(index)
+        if mask is not None:
+            digest.update(mask.read_bytes())
         else:
             digest.update(dataset.raw_ids(index).astype("<i4").tobytes())
     return digest.hexdigest()[:16]

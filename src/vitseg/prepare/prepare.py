@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vitseg.data.catalog import DATASETS
-from vitseg.data.pairs import choose_split
+from vitseg.data.splits import choose_split
 from vitseg.errors import ConfigError, DataError, unknown_name
 from vitseg.prepare.archives import unpack
 from vitseg.prepare.download import fetch

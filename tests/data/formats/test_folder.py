@@ -216,3 +216,53 @@ def test_every_format_has_a_name_of_its_own_and_a_summary():
     formats = (*FORMATS_OF_FOLDERS, FOLDER, *PUBLISHED)
     assert list(DATASETS.values()) == list(formats)
     assert all(each.summary for each in formats)
+
+
+def recoded(path, mode: str) -> None:
+    """Save a mask anew as what programs that shrink PNG files make of it: the same colours in another mode."""
+    image = Image.open(path).convert("RGB")
+    (image.quantize(8) if mode == "P" else image.convert(mode)).save(path)
+
+
+@pytest.mark.parametrize("mode", ["P", "RGBA"])
+def test_the_same_colours_in_several_modes(tmp_path, mode):
+    write_color(tmp_path)
+    for number in (0, 2):
+        recoded(tmp_path / "masks" / "train" / f"{number}.png", mode)
+    save(tmp_path / "masks" / "train" / "1.png", np.zeros((48, 64), np.uint8))  # black, as grey
+    assert detect(tmp_path).name == "color"
+    dataset = open_dataset(f"folder:{tmp_path}", "train")
+    reference = tmp_path / "reference"
+    write_color(reference)
+    for number in (0, 2, 3):
+        wanted = open_dataset(f"color:{reference}", "train")[number].label_map
+        np.testing.assert_array_equal(dataset[number].label_map, wanted)
+    assert (dataset[1].label_map == 0).all()
+
+
+def test_palettes_of_their_own_are_read_by_the_colours_of_the_class_file(tmp_path):
+    write_color(tmp_path)
+    for split, number in items():
+        colors = np.array(COLORS[::-1], np.uint8)
+        path = tmp_path / "masks" / split / f"{number}.png"
+        pixels = np.array(Image.open(path).convert("RGB"))
+        numbers = (pixels[:, :, None] == colors).all(-1).argmax(-1).astype(np.uint8)
+        mask = Image.fromarray(numbers)
+        mask.putpalette(colors.ravel().tolist())
+        mask.save(path)
+    dataset = open_dataset(f"folder:{tmp_path}", "train")
+    assert "color masks" in dataset.source
+    assert dataset[0].label_map[0, 0] == 0
+    write_classes(tmp_path)  # without colours, the numbers count
+    assert detect(tmp_path).name == "index"
+
+
+def test_palettes_that_contradict_each_other_are_named(tmp_path):
+    write_index(tmp_path)
+    for split, number in items():
+        path = tmp_path / "masks" / split / f"{number}.png"
+        mask = Image.open(path)
+        mask.putpalette([0, 0, 0, *((9, 9, 9, 8, 0, 0) if number % 2 else (8, 0, 0, 9, 9, 9))])
+        mask.save(path)
+    with pytest.raises(DataError, match=r"palettes of the masks of .* differ: 1 is #"):
+        open_dataset(f"folder:{tmp_path}", "train")

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from pycocotools import mask
 
-from vitseg.data.formats.shapes import RunLengths, ShapeMasks, decode_counts
+from vitseg.data.formats.rasterise import decode_counts
+from vitseg.data.formats.shapes import RunLengths, ShapeMasks
 
 rle_tools: Any = mask  # its types are narrower than what it takes
 SIZE = (40, 30)

@@ -134,9 +134,12 @@ LINES = {
 def test_planted_faults_name_the_line(root, line):
     path = label(root, "labels/train/a", f"0 {SQUARE}\n\n{line}\n")
     dataset = open_unchecked(f"yolo:{root}", "train")
-    assert codes(dataset) == {LINES[line]: ("error", (f"{path}:3",))}
+    severity = "error" if LINES[line] == "label-unknown-class" else "warning"
+    assert codes(dataset) == {LINES[line]: (severity, (f"{path}:3",))}
     assert (dataset[0].label_map == 1).sum() == 24 * 24  # the sound line is kept
-    with pytest.raises(DataError, match=r"a\.txt:3\. [A-Z]"):
+    path.write_text(f"{line}\n" * 9)  # more than half of all lines
+    assert codes(open_unchecked(f"yolo:{root}", "train"))[LINES[line]][0] == "error"
+    with pytest.raises(DataError, match=r"a\.txt:1, .*9 in all\)\. [A-Z]"):
         open_dataset(f"yolo:{root}", "train")
 
 

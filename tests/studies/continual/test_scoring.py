@@ -28,6 +28,8 @@ def test_logits_have_no_threshold():
 
 
 class Labels:
+    are_pictures = False
+
     def __init__(self, labels):
         self.labels = labels
 

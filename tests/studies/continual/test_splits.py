@@ -24,6 +24,8 @@ def table() -> LabelTable:
 class Rows:
     """Masks of one row each."""
 
+    are_pictures = False
+
     def __init__(self, rows):
         self.rows = rows
 

@@ -1,4 +1,4 @@
-"""A binary mask per class and image: masks/CLASS/STEM.png or masks/STEM/CLASS.png."""
+"""Binary masks: one per class and image, in masks/CLASS/STEM.png or masks/STEM/CLASS.png, or one per image."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from vitseg.data.class_files import (
     find_class_file,
     names_to_labels,
     read_class_file,
+    read_labels,
     read_labels_with_rest,
 )
 from vitseg.data.dataset import SegmentationDataset
+from vitseg.data.finding import Finding
 from vitseg.data.format import DataFormat
-from vitseg.data.formats.binary_layout import find_binary_layout
+from vitseg.data.formats.binary_files import RULE, read_inside
+from vitseg.data.formats.binary_layout import ONE_PER_IMAGE, find_binary_layout
 from vitseg.data.formats.faults import FaultKind, Faults
-from vitseg.data.formats.listing import images_below, read_lines
-from vitseg.data.formats.mask_kind import COLOR_MODES, find_mask_kind
-from vitseg.data.pairs import Folders, choose_split, find_splits
+from vitseg.data.formats.mask_kind import find_mask_kind
+from vitseg.data.labels import LabelTable
+from vitseg.data.listing import images_below, same_name, without_thumbnails
+from vitseg.data.pairs import find_listed, nothing_pairs
+from vitseg.data.splits import Folders, choose_split, find_splits
 from vitseg.errors import DataError
-from vitseg.images.decode import decode_color_mask, decode_mask, read_header
 from vitseg.types import Size
 
 FAULTS: dict[str, FaultKind] = {
-    "id-without-image": FaultKind(
-        "error", "Listed ids have no image file", "Add the images, or remove the ids."
-    ),
     "mask-of-unknown-class": FaultKind(
         "error",
         "Binary masks are of a class that the class file does not list",
@@ -49,12 +50,14 @@ FAULTS: dict[str, FaultKind] = {
 
 
 class BinaryMasks:
-    """Binary masks of the images of one split: not zero is inside.
+    """Binary masks of the images of one split; what is inside is said in `binary_files`.
 
     Args:
         masks: The (raw id, file) pairs of every image, in the order of painting.
         rest: Raw id of pixels that no mask covers.
     """
+
+    are_pictures = False
 
     def __init__(self, masks: Sequence[Sequence[tuple[int, Path]]], rest: int) -> None:
         self._masks = masks
@@ -65,7 +68,7 @@ class BinaryMasks:
         masks = self._masks[index]
         raw_ids = None
         for raw, path in masks:
-            inside = _decode(path)
+            inside = read_inside(path)
             if raw_ids is None:
                 raw_ids = np.full(inside.shape, self._rest, np.uint16)
             if inside.shape != raw_ids.shape:
@@ -80,14 +83,8 @@ class BinaryMasks:
         return tuple(path for _, path in self._masks[index])
 
 
-def _decode(path: Path) -> np.ndarray:
-    """Where a binary mask is not zero, (H, W) bool; of one in colour, not black."""
-    in_color = read_header(path).mode in COLOR_MODES
-    return (decode_color_mask(path) if in_color else decode_mask(path)) != 0
-
-
 class _Listing(NamedTuple):
-    """The files of one split: images by id, and masks by class and id."""
+    """The files of one split: images by id, and masks by class and id; of one mask per image, the class is ""."""
 
     ids: tuple[str, ...]
     images: Mapping[str, Path]
@@ -95,14 +92,16 @@ class _Listing(NamedTuple):
     layout: str
     folder: Path
     image_folder: Path
+    findings: tuple[Finding, ...]
 
 
 class Binary(DataFormat):
-    """A binary mask per class and image, in `masks/CLASS/STEM.png` or `masks/STEM/CLASS.png`.
+    """Binary masks: one per class and image (`masks/CLASS/STEM.png`, `masks/STEM/CLASS.png`), or one per image.
 
-    Folders and splits are those of `pairs.find_splits`. Class names are those of the folders (files) over all splits,
+    Folders and splits are those of `splits.find_splits`. Class names are those of the folders (files) over all splits,
     by name, or those of the class file, in its order. Where masks overlap, the later class wins. Pixels that no mask
-    covers are the class "background", which is class 0 unless a class has that name.
+    covers are the class "background", which is class 0 unless a class has that name. With one mask per image
+    (`masks/STEM.png`), the class file names its class, or the two classes of outside and inside.
     """
 
     name = "binary"
@@ -119,13 +118,16 @@ class Binary(DataFormat):
         split = choose_split(split, tuple(splits), root)
         found = {split: _list(splits[split])}
         class_file = find_class_file(root)
-        if class_file is None:
+        if found[split].layout == ONE_PER_IMAGE:
+            raw_of, labels, rest = _of_one_class(root, class_file)
+        elif class_file is None:
             found = {name: found.get(name) or _list(folders) for name, folders in splits.items()}
             names = sorted({name for listing in found.values() for name, _ in listing.masks})
             raw_of = {name: number for number, name in enumerate(names, start=1)}
             labels, rest = names_to_labels({number: name for name, number in raw_of.items()})
         else:
-            raw_of = {name: raw for raw, name in read_class_file(class_file).classes.items()}
+            classes = read_class_file(class_file).classes
+            raw_of = {same_name(name): raw for raw, name in classes.items()}
             labels, rest = read_labels_with_rest(class_file)
         faults, listing = Faults(FAULTS), found[split]
         masks = _masks_by_image(listing, raw_of, faults)
@@ -137,8 +139,8 @@ class Binary(DataFormat):
             tuple(masks),
             images,
             BinaryMasks(tuple(masks.values()), rest),
-            f"binary masks {listing.folder / listing.layout}, images in {listing.image_folder}",
-            faults.findings(),
+            f"binary masks {listing.folder / listing.layout}, images in {listing.image_folder}; {RULE}",
+            (*listing.findings, *faults.findings()),
         )
 
     def splits(self, root: Path) -> tuple[str, ...]:
@@ -149,16 +151,33 @@ class Binary(DataFormat):
         return kind.evidence if kind is not None and kind.name == self.name else None
 
 
+def _of_one_class(root: Path, class_file: Path | None) -> tuple[dict[str, int], LabelTable, int]:
+    """Raw id of the class "" of masks of which there is one per image, the table, and the raw id of the rest."""
+    if class_file is None:
+        raise DataError(
+            f"{root / 'classes.json'} does not exist. It names the class of the masks: "
+            '{"classes": ["road"]}, or those of outside and inside: {"classes": ["background", "road"]}.'
+        )
+    classes = read_class_file(class_file).classes
+    if len(classes) > 2:
+        raise DataError(
+            f"{class_file} lists {len(classes)} classes, but binary masks of which there is one per image show one: "
+            "list it alone, or outside and inside."
+        )
+    if len(classes) == 2:
+        outside, inside = classes
+        return {"": inside}, read_labels(class_file), outside
+    labels, rest = read_labels_with_rest(class_file)
+    return {"": next(iter(classes))}, labels, rest
+
+
 def _masks_by_image(
     listing: _Listing, raw_of: Mapping[str, int], faults: Faults
 ) -> dict[str, tuple[tuple[int, Path], ...]]:
     """Image id -> (raw id, mask) each in ascending order; what fits nothing is added to the faults."""
     own: dict[str, list[tuple[int, Path]]] = {}
     for key in listing.ids:
-        if key in listing.images:
-            own[key] = []
-        else:
-            faults.add("id-without-image", key)
+        own[key] = []
     for (name, key), path in listing.masks.items():
         if name not in raw_of:
             faults.add("mask-of-unknown-class", str(path))
@@ -173,16 +192,19 @@ def _masks_by_image(
 
 
 def _list(folders: Folders) -> _Listing:
+    findings: list[Finding] = []
     image_folder = folders.images / folders.inside
-    images = images_below(image_folder)
+    images = images_below(image_folder, findings)
     folder = folders.masks / folders.inside
-    masks = images_below(folder)
+    masks = images_below(folder, findings)
     layout = find_binary_layout(masks, images)
     if layout is None:
-        raise DataError(
-            f"{folder} holds no binary masks: write CLASS/STEM.png or STEM/CLASS.png, STEM being that of an image in "
-            f"{image_folder}."
-        )
-    ids = tuple(sorted(images)) if folders.listed is None else tuple(read_lines(folders.listed))
+        raise nothing_pairs(image_folder, sorted(images), folder, sorted(masks))
+    images = without_thumbnails(images, {key for _, key in layout.masks}, findings)
+    ids = sorted(images)
+    if folders.listed is not None:
+        ids = find_listed(folders, images, {key: key for key in images}, findings)
     by_class = {pair: masks[key] for pair, key in layout.masks.items()}
-    return _Listing(ids, images, by_class, layout.pattern, folder, image_folder)
+    return _Listing(
+        tuple(ids), images, by_class, layout.pattern, folder, image_folder, tuple(findings)
+    )

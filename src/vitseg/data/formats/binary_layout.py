@@ -1,17 +1,20 @@
-"""Which of its two layouts a folder of binary masks has: masks/CLASS/STEM.png or masks/STEM/CLASS.png."""
+"""Which layout a folder of binary masks has: masks/CLASS/STEM.png, masks/STEM/CLASS.png or masks/STEM.png."""
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
 from typing import NamedTuple
 
+ONE_PER_IMAGE = "STEM"
+"""The layout of one mask per image, all of the same class."""
+
 
 class BinaryLayout(NamedTuple):
     """A layout, and what each mask is by it.
 
     Attributes:
-        pattern: The layout in words: "CLASS/STEM" or "STEM/CLASS".
-        masks: (class, image id) -> path of the mask below its folder, without suffix.
+        pattern: The layout in words: "CLASS/STEM", "STEM/CLASS" or "STEM".
+        masks: (class, image id) -> path of the mask below its folder, without suffix; with "STEM", the class is "".
     """
 
     pattern: str
@@ -25,6 +28,9 @@ def find_binary_layout(masks: Iterable[str], images: Container[str]) -> BinaryLa
         masks: Paths of the masks below their folder, without suffix.
         images: The ids of the images.
     """
+    masks = list(masks)
+    if any(mask in images for mask in masks):
+        return BinaryLayout(ONE_PER_IMAGE, {("", mask): mask for mask in masks})
     by_class: dict[tuple[str, str], str] = {}
     by_image: dict[tuple[str, str], str] = {}
     for mask in masks:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from vitseg.data.class_files import names_to_labels
 from vitseg.data.dataset import SegmentationDataset
+from vitseg.data.finding import Finding
 from vitseg.data.format import DataFormat
 from vitseg.data.formats.coco_layout import (
     ImageFolder,
@@ -20,10 +20,11 @@ from vitseg.data.formats.coco_layout import (
 )
 from vitseg.data.formats.coco_shapes import read_shape
 from vitseg.data.formats.faults import FaultKind, Faults
-from vitseg.data.formats.listing import name_first
-from vitseg.data.formats.shapes import RunLengths, ShapeMasks
-from vitseg.data.pairs import choose_split
-from vitseg.errors import DataError
+from vitseg.data.formats.shapes import Shape, ShapeMasks
+from vitseg.data.labels import MAX_ID
+from vitseg.data.listing import name_first, same_name, same_stem
+from vitseg.data.splits import choose_split
+from vitseg.errors import DataError, first_names
 from vitseg.images.decode import IMAGE_SUFFIXES, MAX_PIXELS, image_size
 from vitseg.types import Size
 
@@ -47,31 +48,50 @@ FAULTS: dict[str, FaultKind] = {
         "Add the files below the image folder, or remove the entries.",
     ),
     "annotation-unknown-image": FaultKind(
-        "error",
+        "warning",
         "Annotations name an image_id that is not listed",
         "List the images, or remove the annotations: they are not used.",
+        grave_if_many=True,
     ),
     "annotation-unknown-category": FaultKind(
-        "error", "Annotations name a category_id that is not listed", _LEFT_OUT
-    ),
-    "annotation-without-shape": FaultKind(
         "error",
-        "Annotations have no segmentation, perhaps only a box",
+        "Annotations name a category_id that is not listed",
         _LEFT_OUT,
     ),
+    "annotation-without-shape": FaultKind(
+        "warning",
+        "Annotations have no segmentation, perhaps only a box",
+        _LEFT_OUT,
+        grave_if_many=True,
+    ),
     "polygon-too-few-points": FaultKind(
-        "error", "Annotations have a polygon of fewer than three points", _LEFT_OUT
+        "warning",
+        "Annotations have a polygon of fewer than three points",
+        _LEFT_OUT,
+        grave_if_many=True,
     ),
     "annotation-malformed": FaultKind(
-        "error",
+        "warning",
         "Annotations have a segmentation that is neither polygons [[x, y, ...]] within reach of the image nor run "
         "lengths that fill it",
         _LEFT_OUT,
+        grave_if_many=True,
+    ),
+    "polygon-without-area": FaultKind(
+        "warning",
+        "Annotations have a polygon whose points are on one line",
+        "It covers no pixel and is left out.",
+        grave_if_many=True,
     ),
     "polygon-outside-image": FaultKind(
         "warning",
         "Annotations have a polygon that leaves its image",
         "It is cut off at the border. Many of them: the images were scaled and the annotations not.",
+    ),
+    "category-renumbered": FaultKind(
+        "info",
+        "Category ids are no whole numbers from 0 to 65535, so that all are numbered anew, from 1 on",
+        "Nothing is to be done: classes go by their names.",
     ),
     "group-category": FaultKind(
         "info",
@@ -120,16 +140,19 @@ class Coco(DataFormat):
         path = splits[split]
         content = _read(path)
         faults = Faults(FAULTS)
-        names = _names(content["categories"], path, faults)
+        names, raw_of = _names(content["categories"], path, faults)
         try:
             labels, rest = names_to_labels(names)
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
         entries = [entry for entry in content["images"] if isinstance(entry, dict)]
         folder = find_images(root, path, split, [str(entry.get("file_name")) for entry in entries])
-        images = _images(content["images"], folder, faults)
-        listed = {entry.get("id") for entry in entries if _hashable(entry.get("id"))}
-        shapes = _shapes(content["annotations"], images, listed, names, faults)
+        findings: list[Finding] = []
+        images = _images(content["images"], folder, faults, findings)
+        listed = {_id(entry.get("id")) for entry in entries} - {None}
+        if entries and faults.count("id-without-image") == len(content["images"]):
+            raise nothing_found(folder, entries)
+        shapes = _shapes(content["annotations"], images, listed, raw_of, faults)
         masks = ShapeMasks((path,), rest)
         for image_id, image in images.items():
             own = shapes.pop(image_id, [])
@@ -139,9 +162,8 @@ class Coco(DataFormat):
         source = f"COCO annotations {path}, images in {folder.path}"
         ids = tuple(image.key for image in images.values())
         paths = tuple(image.path for image in images.values())
-        return SegmentationDataset(
-            self.name, split, labels, ids, paths, masks, source, faults.findings()
-        )
+        found = (*findings, *faults.findings(len(content["annotations"])))
+        return SegmentationDataset(self.name, split, labels, ids, paths, masks, source, found)
 
     def splits(self, root: Path) -> tuple[str, ...]:
         return tuple(find_annotations(root))
@@ -170,15 +192,17 @@ def _read(path: Path) -> dict[str, list]:
     return content
 
 
-def _names(categories: list, path: Path, faults: Faults) -> dict[int, str]:
-    """Category id -> name."""
-    names: dict[int, str] = {}
+def _names(
+    categories: list, path: Path, faults: Faults
+) -> tuple[dict[int, str], dict[int | str, int]]:
+    """Raw id -> name, and category id -> raw id, which are the same unless an id is out of range or no number."""
+    names: dict[int | str, str] = {}
     for category in categories:
-        number = category.get("id") if isinstance(category, dict) else None
+        number = _id(category.get("id")) if isinstance(category, dict) else None
         name = category.get("name") if isinstance(category, dict) else None
-        if type(number) is not int or not isinstance(name, str) or number in names:
+        if number is None or not isinstance(name, str) or number in names:
             raise DataError(
-                f"{path} has the category {str(category)[:80]}, but each needs a name and an integer id of its own."
+                f"{path} has the category {str(category)[:80]}, but each needs a name and an id of its own."
             )
         if _is_heading(category, categories):
             faults.add("group-category", f"{number} {name}")
@@ -186,14 +210,24 @@ def _names(categories: list, path: Path, faults: Faults) -> dict[int, str]:
         names[number] = name
     if not names:
         raise DataError(f"{path} lists no categories: they name the classes.")
-    return names
+    wrong = [raw for raw in names if not isinstance(raw, int) or not 0 <= raw < MAX_ID]
+    if not wrong:
+        raw_of: dict[int | str, int] = {raw: raw for raw in names if isinstance(raw, int)}
+    else:
+        for number in wrong:
+            faults.add("category-renumbered", f"{number} {names[number]}")
+        ordered = sorted(
+            names, key=lambda raw: (isinstance(raw, str), raw if isinstance(raw, int) else 0)
+        )
+        raw_of = {raw: place for place, raw in enumerate(ordered, start=1)}
+    return {raw_of[raw]: name for raw, name in names.items()}, raw_of
 
 
 def _is_heading(category: Mapping[str, Any], categories: list) -> bool:
     """Whether it is the category 0 that Roboflow adds as the supercategory of all others; it may have a name twice."""
     others = [other for other in categories if other is not category]
     return (
-        category["id"] == 0
+        _id(category["id"]) == 0
         and category.get("supercategory") == "none"
         and bool(others)
         and all(
@@ -203,15 +237,18 @@ def _is_heading(category: Mapping[str, Any], categories: list) -> bool:
     )
 
 
-def _images(entries: list, folder: ImageFolder, faults: Faults) -> dict[Any, _Image]:
+def _images(
+    entries: list, folder: ImageFolder, faults: Faults, findings: list[Finding]
+) -> dict[Any, _Image]:
     """The usable images by id, in the order of the file."""
     images: dict[Any, _Image] = {}
     seen: set = set()
-    used: set[Path] = set()
+    used: dict[str, Path] = {}
+    twice: list[tuple[Path, Path]] = []
     for number, entry in enumerate(entries):
-        image_id = entry.get("id") if isinstance(entry, dict) else None
+        image_id = _id(entry.get("id")) if isinstance(entry, dict) else None
         name = entry.get("file_name") if isinstance(entry, dict) else None
-        if image_id is None or not _hashable(image_id) or not isinstance(name, str) or not name:
+        if image_id is None or not isinstance(name, str) or not name:
             faults.add("image-entry-malformed", f"images[{number}]")
             continue
         if image_id in seen:
@@ -222,30 +259,58 @@ def _images(entries: list, folder: ImageFolder, faults: Faults) -> dict[Any, _Im
         if path is None:
             faults.add("id-without-image", str(folder.path / name))
             continue
-        used.add(path)
+        key = same_name(path.relative_to(folder.path).with_suffix("").as_posix())
+        if key in used and used[key] != path:
+            twice.append((used[key], path))
+        used.setdefault(key, path)
         size = _size(entry, path)
         if size is None:
             faults.add("image-entry-malformed", f"image {image_id} ({name})")
             continue
-        key = path.relative_to(folder.path).with_suffix("").as_posix()
         images[image_id] = _Image(key, path, size)
+    if twice:
+        findings.append(same_stem(twice))
     if folder.own:
+        known = set(used.values())
         for file in sorted(folder.files):
             path = folder.path / file
-            if path.suffix.lower() in IMAGE_SUFFIXES and path not in used:
+            if path.suffix.lower() in IMAGE_SUFFIXES and path not in known:
                 faults.add("image-not-listed", str(path))
     return images
 
 
+def nothing_found(folder: ImageFolder, entries: list[dict]) -> DataError:
+    """The error that no image of an annotation file exists, which shows the names of both sides."""
+    named = [str(entry.get("file_name")) for entry in entries]
+    there = sorted(name for name in folder.files if name.lower().endswith(IMAGE_SUFFIXES))
+    return DataError(
+        f"none of the {len(named)} images of the annotation file can be used from {folder.path}: it names "
+        f"{first_names(named)}; there are the images {first_names(there) or '(none)'}. Put the images there, under "
+        "the names that the annotation file has."
+    )
+
+
+def _id(value: Any) -> int | str | None:
+    """An id in the one form in which ids are compared: 7, 7.0 and "7" are the same; None if it is no id."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    if isinstance(value, str):
+        is_number = re.fullmatch(r"-?(0|[1-9]\d{0,17})", value) is not None
+        return int(value) if is_number else (value or None)
+    return value if isinstance(value, int) else None
+
+
 def _size(entry: Mapping[str, Any], path: Path) -> Size | None:
     """(height, width) by the entry, else by the file; None if it cannot be."""
-    height, width = entry.get("height"), entry.get("width")
-    if height is None and width is None:
+    height, width = _id(entry.get("height")), _id(entry.get("width"))
+    if entry.get("height") is None and entry.get("width") is None:
         try:
             height, width = image_size(path)
         except DataError:
             return None
-    if type(height) is not int or type(width) is not int or height < 1 or width < 1:
+    if not isinstance(height, int) or not isinstance(width, int) or height < 1 or width < 1:
         return None
     return (height, width) if height * width <= MAX_PIXELS else None
 
@@ -254,22 +319,22 @@ def _shapes(
     annotations: list,
     images: Mapping[Any, _Image],
     listed: set,
-    names: Mapping[int, str],
+    raw_of: Mapping[int | str, int],
     faults: Faults,
-) -> dict[Any, list[tuple[int, RunLengths | list[np.ndarray]]]]:
+) -> dict[Any, list[tuple[int, Shape]]]:
     """The sound shapes by image id."""
-    shapes: dict[Any, list[tuple[int, RunLengths | list[np.ndarray]]]] = {}
+    shapes: dict[Any, list[tuple[int, Shape]]] = {}
     for number, annotation in enumerate(annotations):
         if not isinstance(annotation, dict):
             faults.add("annotation-malformed", f"annotations[{number}]")
             continue
         place = f"annotation {annotation['id']}" if "id" in annotation else f"annotations[{number}]"
-        image_id, category = annotation.get("image_id"), annotation.get("category_id")
-        if not _hashable(image_id) or image_id not in images:
-            if not _hashable(image_id) or image_id not in listed:
+        image_id, category = _id(annotation.get("image_id")), _id(annotation.get("category_id"))
+        if image_id not in images:
+            if image_id not in listed:
                 faults.add("annotation-unknown-image", f"{place} (image_id {image_id})")
             continue
-        if type(category) is not int or category not in names:
+        if category is None or category not in raw_of:
             faults.add("annotation-unknown-category", f"{place} (category_id {category})")
             continue
         # popped, so that the parsed file, many times as large, goes as its arrays come
@@ -277,9 +342,5 @@ def _shapes(
             annotation.pop("segmentation", None), images[image_id].size, place, faults
         )
         if shape is not None:
-            shapes.setdefault(image_id, []).append((category, shape))
+            shapes.setdefault(image_id, []).append((raw_of[category], shape))
     return shapes
-
-
-def _hashable(value: object) -> bool:
-    return isinstance(value, int | str)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from vitseg.data.class_files import CLASS_FILES
-from vitseg.data.formats.listing import files_below
-from vitseg.data.pairs import IMAGE_FOLDERS
+from vitseg.data.class_files import is_class_file
+from vitseg.data.listing import files_below, same_name
+from vitseg.data.splits import IMAGE_FOLDERS
 from vitseg.errors import DataError
 
 ROBOFLOW_FILE = "_annotations.coco.json"
@@ -28,15 +29,22 @@ class ImageFolder(NamedTuple):
         path: The folder.
         files: Every file below it, by its path with forward slashes.
         own: Whether only this split's images are in it.
+        spelt: Path in the form in which names are compared -> path; of a last part that only one file has, that file.
     """
 
     path: Path
     files: frozenset[str]
     own: bool
+    spelt: Mapping[str, str]
 
     def find(self, file_name: str) -> Path | None:
-        """The file that a `file_name` means: that path below the folder, else its last part in the folder itself."""
-        return next((self.path / key for key in _keys(file_name) if key in self.files), None)
+        """The file that a `file_name` means: that path below the folder, else the file that alone has its last part."""
+        for key in _keys(file_name):
+            if key in self.files:
+                return self.path / key
+            if same_name(key) in self.spelt:
+                return self.path / self.spelt[same_name(key)]
+        return None
 
 
 def find_annotations(root: Path) -> dict[str, Path]:
@@ -126,11 +134,19 @@ def _keys(file_name: str) -> tuple[str, ...]:
 
 
 def _listing(folder: Path, own: bool) -> ImageFolder:
-    return ImageFolder(folder, frozenset(files_below(folder)), own)
+    files = files_below(folder)
+    last = Counter(same_name(name.rpartition("/")[2]) for name in files)
+    spelt: dict[str, str] = {}
+    for name in files:
+        whole, part = same_name(name), same_name(name.rpartition("/")[2])
+        spelt[whole] = name
+        if last[part] == 1:
+            spelt[part] = name
+    return ImageFolder(folder, frozenset(files), own, spelt)
 
 
 def _may_be_coco(path: Path) -> bool:
-    return path.name not in CLASS_FILES and not path.name.startswith(_OTHER_TASKS)
+    return not is_class_file(path) and not path.name.startswith(_OTHER_TASKS)
 
 
 def _split_name(path: Path) -> str:

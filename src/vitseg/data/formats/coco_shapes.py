@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,16 +9,16 @@ import numpy as np
 from pycocotools import mask as rle_tools
 
 from vitseg.data.formats.faults import Faults
-from vitseg.data.formats.shapes import RunLengths, decode_counts
+from vitseg.data.formats.polygons import FARTHEST, excess, has_area
+from vitseg.data.formats.rasterise import decode_counts
+from vitseg.data.formats.shapes import RunLengths
 from vitseg.types import Size
-
-_FARTHEST = 10  # times the side of the image; a polygon beyond that is no slip of a mouse
 
 
 def read_shape(
     value: Any, size: Size, place: str, faults: Faults
 ) -> RunLengths | list[np.ndarray] | None:
-    """The shape of one annotation.
+    """The shape of one annotation; of several polygons, those that are sound.
 
     Args:
         value: Content of the annotation's field `segmentation`.
@@ -36,33 +35,43 @@ def read_shape(
     try:
         if isinstance(value, dict):
             return _run_lengths(value, size)
-        polygons = [np.array(polygon, np.float64) for polygon in value]
-        if not all(polygon.ndim == 1 and len(polygon) % 2 == 0 for polygon in polygons):
-            raise ValueError("a polygon is a list of x, y, x, y, ...")
+        parts = [np.array(part, np.float64).ravel() for part in _parts(value)]
     except (ValueError, TypeError):
         faults.add("annotation-malformed", place)
         return None
-    if any(len(polygon) < 6 for polygon in polygons):
-        faults.add("polygon-too-few-points", place)
-        return None
-    excess = max(_excess(polygon, size) for polygon in polygons)
-    if not excess < _FARTHEST:
-        faults.add("annotation-malformed", place)
-        return None
-    if excess > 0:
-        faults.add("polygon-outside-image", place)
-    return polygons
+    polygons: list[np.ndarray] = []
+    wrong: dict[str, None] = {}
+    for part in parts:
+        code = _fault(part, size)
+        if code is None or code == "polygon-outside-image":
+            polygons.append(part)
+        if code is not None:
+            wrong[code] = None
+    for code in wrong:
+        faults.add(code, place)
+    return polygons or None
 
 
-def _excess(polygon: np.ndarray, size: Size) -> float:
-    """How far a polygon leaves its image, in sides of the image; infinite if a coordinate is no number."""
-    if not np.isfinite(polygon).all():
-        return math.inf
-    xs, ys = polygon[0::2], polygon[1::2]
-    height, width = size
-    return float(
-        max(-xs.min() / width, xs.max() / width - 1, -ys.min() / height, ys.max() / height - 1, 0)
-    )
+def _parts(value: Any) -> list:
+    """The polygons of a list of polygons, or of one polygon that lies in no list of its own."""
+    if not isinstance(value, list):
+        raise TypeError("neither run lengths nor polygons")
+    return [value] if all(isinstance(each, int | float) for each in value) else value
+
+
+def _fault(polygon: np.ndarray, size: Size) -> str | None:
+    """What is wrong with a polygon, as a code of `coco.FAULTS`; None if nothing is."""
+    if len(polygon) % 2:
+        return "annotation-malformed"
+    points = polygon.reshape(-1, 2)
+    if len(points) < 3:
+        return "polygon-too-few-points"
+    beyond = excess(points, size)
+    if not beyond < FARTHEST:
+        return "annotation-malformed"
+    if not has_area(points):
+        return "polygon-without-area"
+    return "polygon-outside-image" if beyond > 0 else None
 
 
 def _run_lengths(value: Mapping[str, Any], size: Size) -> RunLengths:
@@ -79,6 +88,12 @@ def _run_lengths(value: Mapping[str, Any], size: Size) -> RunLengths:
             raise ValueError("counts do not fill the image")
         return RunLengths(counts.encode("ascii"))
     lengths = np.array(counts)
+    if (
+        lengths.dtype.kind == "f"
+        and (lengths == np.trunc(lengths)).all()
+        and abs(lengths).max() < 2**53
+    ):
+        lengths = lengths.astype(np.int64)
     if lengths.ndim != 1 or lengths.dtype.kind != "i" or lengths.min() < 0:
         raise ValueError("counts must be whole numbers")
     area = size[0] * size[1]

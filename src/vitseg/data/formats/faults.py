@@ -17,11 +17,13 @@ class FaultKind(NamedTuple):
         severity: How bad it is, see `finding.Severity`.
         what: What is wrong, a sentence without full stop, before the places: "Annotations have no segmentation".
         fix: What to do about it, a whole sentence.
+        grave_if_many: Whether it is an error where half of all that was read has it.
     """
 
     severity: Severity
     what: str
     fix: str
+    grave_if_many: bool = False
 
 
 class Faults:
@@ -49,13 +51,28 @@ class Faults:
         if len(places) < MAX_FILES:
             places.append(place)
 
-    def findings(self) -> tuple[Finding, ...]:
-        """One finding per kind that occurred, in the order of the kinds."""
-        return tuple(self._finding(code) for code in self._kinds if code in self._counts)
+    def count(self, code: str) -> int:
+        """How often a fault of this kind was noted."""
+        return self._counts.get(code, 0)
 
-    def _finding(self, code: str) -> Finding:
+    @property
+    def left_out(self) -> int:
+        """Number of annotations that cannot be used."""
+        return sum(count for code, count in self._counts.items() if self._kinds[code].grave_if_many)
+
+    def findings(self, total: int | None = None) -> tuple[Finding, ...]:
+        """One finding per kind that occurred, in the order of the kinds.
+
+        Args:
+            total: How many annotations were read; a few that are left out are a warning, half of them an error.
+        """
+        return tuple(self._finding(code, total) for code in self._kinds if code in self._counts)
+
+    def _finding(self, code: str, total: int | None) -> Finding:
         kind, count, places = self._kinds[code], self._counts[code], self._places[code]
+        many = kind.grave_if_many and total is not None and 2 * count >= total
+        severity = "error" if many else kind.severity
         named = ", ".join(places[:_NAMED_IN_MESSAGE])
         more = f", ... ({count} in all)" if count > _NAMED_IN_MESSAGE else ""
         message = f"{kind.what}: {named}{more}."
-        return Finding(code, kind.severity, message, kind.fix, tuple(places), count)
+        return Finding(code, severity, message, kind.fix, tuple(places), count)

@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.format import DataFormat
-from vitseg.data.pairs import find_splits
+from vitseg.data.formats.tools import find_tool
+from vitseg.data.listing import listed_once
+from vitseg.data.splits import find_splits
 from vitseg.errors import DataError
 
 
@@ -39,15 +41,19 @@ class AnyFolder(DataFormat):
 
     def open(self, root: Path, split: str) -> SegmentationDataset:
         """The split in the format found; errors as for `detect` and for that format."""
-        found = self.detect(root)
-        data_format = self._formats[found.name]
-        dataset = data_format.open(data_format.parse_root(str(root)), split)
-        return dataset.with_name(self.name, f"{dataset.source} (detected by {found.evidence})")
+        with listed_once():
+            found = self.detect(root)
+            data_format = self._formats[found.name]
+            dataset = data_format.open(data_format.parse_root(str(root)), split)
+        tool = find_tool(root)
+        source = f"{tool}: {dataset.source}" if tool else dataset.source
+        return dataset.with_name(self.name, f"{source} (detected by {found.evidence})")
 
     def splits(self, root: Path) -> tuple[str, ...]:
         """Names of the splits in the format found; errors as for `open`."""
-        data_format = self._formats[self.detect(root).name]
-        return data_format.splits(data_format.parse_root(str(root)))
+        with listed_once():
+            data_format = self._formats[self.detect(root).name]
+            return data_format.splits(data_format.parse_root(str(root)))
 
     def detect(self, root: Path) -> Candidate:
         """The one format that a folder is in, by its layout, its json and yaml files and the headers of some masks.
@@ -80,6 +86,12 @@ class AnyFolder(DataFormat):
         try:
             find_splits(root)
         except DataError as error:  # no folders of images and masks
+            tool = find_tool(root)
+            if tool:
+                raise DataError(
+                    f"{root} is the {tool}, but without its images: export it with them (in CVAT, 'Save images'), or "
+                    "put them where the export would have them (JPEGImages/)."
+                ) from error
             known = "; ".join(f"{each.name} ({each.summary})" for each in self._formats.values())
             raise DataError(f"{error} Known formats: {known}.") from error
         return Candidate("index", "its folders alone, there is no mask")

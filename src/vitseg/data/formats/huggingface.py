@@ -13,8 +13,8 @@ from jaxtyping import Integer
 
 from vitseg.data.class_files import find_class_file, read_class_file, read_labels
 from vitseg.data.dataset import SegmentationDataset
-from vitseg.data.format import DataFormat
-from vitseg.data.pairs import choose_split
+from vitseg.data.format import DataFormat, home_expanded
+from vitseg.data.splits import choose_split
 from vitseg.errors import ConfigError, DataError, unknown_name
 from vitseg.images.decode import decode_color_mask, decode_mask, read_header
 from vitseg.types import Size
@@ -54,8 +54,10 @@ def parse_hub_root(text: str) -> HubRoot:
         ConfigError: Another key, or one without value.
     """
     path, mark, query = text.partition("?")
-    if not mark or Path(text).exists():
-        return HubRoot(text)
+    path = str(home_expanded(path)) if path.startswith("~") else path
+    whole = str(home_expanded(text)) if text.startswith("~") else text
+    if not mark or Path(whole).exists():
+        return HubRoot(whole)
     values = dict(parse_qsl(query, keep_blank_values=True))
     for key, value in values.items():
         if key not in ("image", "label", "classes"):
@@ -64,7 +66,7 @@ def parse_hub_root(text: str) -> HubRoot:
             raise ConfigError(f"{text!r} gives {key} no value.")
     if not path or not values:
         raise ConfigError(f"{text!r} is not written PATH?image=COLUMN&label=COLUMN&classes=FILE.")
-    classes = Path(values["classes"]) if "classes" in values else None
+    classes = home_expanded(values["classes"]) if "classes" in values else None
     return HubRoot(path, values.get("image"), values.get("label"), classes)
 
 
@@ -107,6 +109,8 @@ class _Column(Sequence[Any]):
 
 class ColumnMasks:
     """Masks in a column: encoded images of ids or colours, or arrays of ids."""
+
+    are_pictures = False
 
     def __init__(self, cells: Sequence[Any], name: str, colors: bool) -> None:
         self._cells = cells

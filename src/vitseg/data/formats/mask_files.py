@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Integer
 
-from vitseg.data.class_files import read_labels
+from vitseg.classes import IGNORE_INDEX, ClassTable
+from vitseg.data.class_files import find_class_file, read_labels
 from vitseg.data.dataset import SegmentationDataset
-from vitseg.data.pairs import choose_split, find_splits, list_pairs
+from vitseg.data.labels import LabelTable
+from vitseg.data.pairs import list_pairs
+from vitseg.data.splits import choose_split, find_splits
 from vitseg.images.decode import decode_color_mask, decode_mask
 from vitseg.types import Size
 
 
 class IndexMasks:
     """Index masks: the value of a pixel is its id."""
+
+    are_pictures = True
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = paths
@@ -30,6 +36,8 @@ class IndexMasks:
 
 class ColorMasks:
     """Colour masks: the raw id of a pixel is its colour, 0xRRGGBB."""
+
+    are_pictures = True
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = paths
@@ -59,14 +67,42 @@ def open_mask_files(name: str, root: Path, split: str, colors: bool) -> Segmenta
     splits = find_splits(root)
     split = choose_split(split, tuple(splits), root)
     folders = splits[split]
-    labels = read_labels(root, colors)
     pairs = list_pairs(folders)
+    labels = _with_rest(read_labels(root, colors), root) if colors else read_labels(root)
     kind, masks = ("color", ColorMasks) if colors else ("index", IndexMasks)
     listed = f", ids of {folders.listed.name}" if folders.listed else ""
     source = f"{kind} masks in {folders.masks / folders.inside}, images in {folders.images / folders.inside}{listed}"
     return SegmentationDataset(
         name, split, labels, pairs.ids, pairs.images, masks(pairs.masks), source, pairs.findings
     )
+
+
+def _with_rest(labels: LabelTable, root: Path) -> LabelTable:
+    """The table of colours with what a tool's own colour map leaves unsaid.
+
+    CVAT paints unlabelled pixels black and may keep VOC's border colour, whether or not its map lists them. In other
+    class files, a colour that is missing is a mistake.
+    """
+    path = find_class_file(root)
+    if path is None or path.name not in _MAPS_OF_TOOLS:
+        return labels
+    mapping, raw_names, classes = dict(labels.mapping), dict(labels.raw_names), labels.classes
+    if _BORDER not in mapping:
+        mapping[_BORDER], raw_names[_BORDER] = IGNORE_INDEX, "border"
+    if _BLACK not in mapping:
+        names = [name.lower().strip("_") for name in classes.names]
+        if "background" not in names:
+            classes = ClassTable(
+                names=("background", *classes.names), palette=((0, 0, 0), *classes.palette)
+            )
+            mapping = {color: index + (index != IGNORE_INDEX) for color, index in mapping.items()}
+            names = ["background"]
+        mapping[_BLACK], raw_names[_BLACK] = names.index("background"), "background"
+    return replace(labels, classes=classes, mapping=mapping, raw_names=raw_names)
+
+
+_MAPS_OF_TOOLS = ("labelmap.txt", "label_colors.txt")
+_BLACK, _BORDER = 0x000000, 0xE0E0C0
 
 
 def mask_file_splits(root: Path) -> tuple[str, ...]:

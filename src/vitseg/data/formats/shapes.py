@@ -5,13 +5,20 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float64, Int64, UInt16
-from pycocotools import mask as rle_tools
+from jaxtyping import Float64, Integer, UInt16
 
+from vitseg.data.formats.brush import decode_brush
+from vitseg.data.formats.rasterise import decode_counts, polygons_to_runs, runs_of
+from vitseg.errors import DataError
 from vitseg.types import Size
+
+_TRUSTED = 4_000_000
+"""Pixels up to which the size that an annotation file gives is believed without a look at the image."""
+
+_CHUNK = 1 << 20  # runs that are painted at a time
 
 
 class RunLengths(NamedTuple):
@@ -24,12 +31,22 @@ class RunLengths(NamedTuple):
     counts: bytes
 
 
+class Brush(NamedTuple):
+    """A brush stroke as Label Studio compresses it, see `brush.decode_brush`."""
+
+    data: bytes
+
+
+Shape = RunLengths | Brush | Sequence[np.ndarray]
+"""Run lengths, a brush stroke, or one or more polygons [x, y, x, y, ...], which together are the shape."""
+
+
 class ShapeMasks:
     """Shapes of the images of one split, to be painted over each other.
 
     Of two shapes that overlap, the one with fewer pixels stays visible (a cup on a table, whatever the order of the
     file); of two with equally many, the later one. Pixels outside all shapes have the raw id `rest`. Polygons are
-    rasterised by pycocotools, so that labels agree with COCO's own masks; what lies outside the image is cut off.
+    rasterised as by pycocotools, so that labels agree with COCO's own masks; what lies outside the image is cut off.
 
     The shapes are a few flat arrays: about 8 bytes per coordinate, and quick to send to loader processes.
 
@@ -37,6 +54,8 @@ class ShapeMasks:
         files: The annotation file of every image; one file alone if they share it.
         rest: Raw id of pixels without shape.
     """
+
+    are_pictures = False
 
     def __init__(self, files: Sequence[Path], rest: int) -> None:
         self._files = files
@@ -48,17 +67,18 @@ class ShapeMasks:
         self._part_end = array("q", [0])  # in _coordinates
         self._coordinates = array("d")  # x, y, x, y, ...
         self._runs: dict[int, bytes] = {}  # shape -> run lengths; such shapes have no parts
+        self._brushes: dict[int, bytes] = {}  # the same for brush strokes
 
     def add_image(
         self,
-        shapes: Sequence[tuple[int, RunLengths | Sequence[np.ndarray]]],
+        shapes: Sequence[tuple[int, Shape]],
         size: Size | None,
     ) -> None:
         """Append the next image.
 
         Args:
-            shapes: (raw id, shape) each. A shape is run lengths for exactly this size, or one or more polygons
-                [x, y, x, y, ...] of at least three points, which together are the shape.
+            shapes: (raw id, shape) each. Run lengths and brush strokes are for exactly this size; polygons have at
+                least three points.
             size: (height, width) in pixels, in which coordinates count. None: the size of the image file, of which
                 coordinates are fractions.
         """
@@ -66,6 +86,8 @@ class ShapeMasks:
         for raw_id, shape in shapes:
             if isinstance(shape, RunLengths):
                 self._runs[len(self._raw_ids)] = shape.counts
+            elif isinstance(shape, Brush):
+                self._brushes[len(self._raw_ids)] = shape.data
             else:
                 for polygon in shape:
                     assert len(polygon) >= 6 and len(polygon) % 2 == 0, len(polygon)
@@ -76,19 +98,32 @@ class ShapeMasks:
         self._first_shape.append(len(self._raw_ids))
 
     def read(self, index: int, size: Callable[[], Size]) -> UInt16[np.ndarray, "H W"]:
-        """The raw ids of an image: larger shapes first, `rest` where there is none."""
+        """The raw ids of an image: larger shapes first, `rest` where there is none.
+
+        Raises:
+            DataError: The image has not the size that its annotations give, or a polygon is too long to be drawn.
+        """
         height, width = self._sizes[2 * index : 2 * index + 2]
         fractions = height == 0
         if fractions:
             height, width = size()
+        elif height * width > _TRUSTED:
+            self._compare(index, (height, width), size())
         scale = (width, height) if fractions else (1, 1)
         shapes = range(self._first_shape[index], self._first_shape[index + 1])
         runs = [(self._run_lengths(shape, (height, width), scale), shape) for shape in shapes]
-        runs.sort(key=lambda pair: -int(pair[0][1::2].sum()))  # stable: file order among equals
+        runs.sort(key=lambda pair: -int(pair[0][1::2].sum(dtype=np.int64)))  # stable: file order
         columns = np.full(width * height, self._rest, np.uint16)  # column after column
         for lengths, shape in runs:
             _paint(columns, lengths, self._raw_ids[shape])
         return np.ascontiguousarray(columns.reshape(width, height).T)  # (H, W)
+
+    def _compare(self, index: int, given: Size, real: Size) -> None:
+        if given != real:
+            raise DataError(
+                f"{self.files(index)[0]} says that the image has {given[1]}x{given[0]} pixels, but it has "
+                f"{real[1]}x{real[0]}: a mask must have the size of its image."
+            )
 
     def files(self, index: int) -> tuple[Path, ...]:
         """The annotation file of the image."""
@@ -96,16 +131,17 @@ class ShapeMasks:
 
     def _run_lengths(
         self, shape: int, size: Size, scale: tuple[int, int]
-    ) -> Int64[np.ndarray, " runs"]:
+    ) -> Integer[np.ndarray, " runs"]:
         """One shape as lengths of alternating runs outside and inside, column-wise."""
         if shape in self._runs:
             return decode_counts(self._runs[shape])
+        if shape in self._brushes:
+            return runs_of(decode_brush(self._brushes[shape], size).T.ravel())
         parts = range(self._first_part[shape], self._first_part[shape + 1])
         polygons = [
             self._polygon(self._part_end[part], self._part_end[part + 1]) * scale for part in parts
         ]
-        flat: Any = [polygon.ravel() for polygon in polygons]
-        return decode_counts(rle_tools.merge(rle_tools.frPyObjects(flat, *size))["counts"])
+        return polygons_to_runs(polygons, size)
 
     def _polygon(self, start: int, end: int) -> Float64[np.ndarray, "points 2"]:
         return np.array(self._coordinates[start:end]).reshape(-1, 2)
@@ -113,38 +149,10 @@ class ShapeMasks:
 
 def _paint(columns: np.ndarray, lengths: np.ndarray, raw_id: int) -> None:
     """Set the pixels of a shape, touching only the columns that it reaches."""
-    if len(lengths) < 2:
-        return
-    lengths = lengths[: len(lengths) // 2 * 2]  # without the last run if it is outside
-    start = lengths[0]
-    inside = np.repeat(np.arange(1, len(lengths)) % 2 == 1, lengths[1:])
-    columns[start : start + len(inside)][inside] = raw_id
-
-
-def decode_counts(text: str | bytes) -> Int64[np.ndarray, " runs"]:
-    """The run lengths in COCO's compressed spelling, which pycocotools itself does not check.
-
-    Every character carries five bits, lowest first; 32 marks that the number goes on, 16 in its last character that
-    it is negative. From the fourth number on, each is the difference to the one two before.
-
-    Raises:
-        ValueError: It ends within a number, has a character outside the alphabet, or a length is negative.
-    """
-    data = text.encode("ascii") if isinstance(text, str) else text
-    codes = np.frombuffer(data, np.uint8).astype(np.int64) - 48
-    if not len(codes) or codes.min() < 0 or codes.max() > 63:
-        raise ValueError("counts is empty or has a character outside its alphabet")
-    last = np.flatnonzero(codes < 32)
-    if not len(last) or last[-1] != len(codes) - 1:
-        raise ValueError("counts ends within a number")
-    first = np.concatenate(([0], last[:-1] + 1))
-    shifts = 5 * (np.arange(len(codes)) - np.repeat(first, last - first + 1))
-    if shifts.max() > 30:
-        raise ValueError("counts has a number beyond 32 bits")
-    numbers = np.add.reduceat((codes & 31) << shifts, first)
-    numbers -= np.where(codes[last] & 16, 1 << (shifts[last] + 5), 0)
-    numbers[1::2] = np.cumsum(numbers[1::2])
-    numbers[2::2] = np.cumsum(numbers[2::2])
-    if numbers.min() < 0:
-        raise ValueError("counts has a negative length")
-    return numbers
+    place = 0
+    for low in range(0, len(lengths) // 2 * 2, _CHUNK):  # without the last run if it is outside
+        some = lengths[low : min(low + _CHUNK, len(lengths) // 2 * 2)]
+        start = place + int(some[0])
+        inside = np.repeat(np.arange(1, len(some)) % 2 == 1, some[1:])
+        columns[start : start + len(inside)][inside] = raw_id
+        place = start + len(inside)

@@ -6,16 +6,16 @@ import os
 from pathlib import Path
 
 from vitseg.data.class_files import (
-    CLASS_FILES,
+    is_class_file,
     names_to_labels,
     read_class_file,
     read_labels_with_rest,
 )
 from vitseg.data.dataset import SegmentationDataset
+from vitseg.data.finding import Finding
 from vitseg.data.format import DataFormat
 from vitseg.data.formats import yolo_labels
 from vitseg.data.formats.faults import FaultKind, Faults
-from vitseg.data.formats.listing import files_below, name_first
 from vitseg.data.formats.shapes import ShapeMasks
 from vitseg.data.formats.yolo_labels import read_label_file
 from vitseg.data.formats.yolo_layout import (
@@ -26,8 +26,11 @@ from vitseg.data.formats.yolo_layout import (
     list_images,
 )
 from vitseg.data.labels import LabelTable
-from vitseg.data.pairs import choose_split
+from vitseg.data.listing import files_below, name_first, without_thumbnails
+from vitseg.data.splits import choose_split
 from vitseg.errors import DataError
+
+_MAX_NAMED = 3
 
 FAULTS: dict[str, FaultKind] = {
     "id-without-image": FaultKind(
@@ -62,20 +65,32 @@ class Yolo(DataFormat):
         sources = layout.splits[split]
         known, labels, rest = _labels(layout)
         faults = Faults(FAULTS)
-        images = list_images(sources)
+        findings: list[Finding] = []
+        images = list_images(sources, findings)
         for key in [key for key, path in images.items() if not path.is_file()]:
             faults.add("id-without-image", str(images.pop(key)))
         if not images and not faults.findings():
             raise DataError(f"{', '.join(map(str, sources))} holds no images.")
+        small = {
+            key
+            for key, path in images.items()
+            if "thumb" in key.lower() and label_file(path).is_file()
+        }
+        images = without_thumbnails(images, small, findings)
         files = [label_file(path) for path in images.values()]
         if files and not any(path.is_file() for path in files):
+            there = sorted(path.name for path in files[0].parent.glob("*.txt"))[:_MAX_NAMED]
             raise DataError(
                 f"none of the {len(files)} images of {split} has a label file: {files[0]} and so on do not exist. "
+                f"The images are {', '.join(list(images)[:_MAX_NAMED])}; that folder holds the text files "
+                f"{', '.join(there) or 'none'}. "
                 "Labels lie in labels/ where the images lie in images/, or beside them."
             )
         masks = ShapeMasks(files, rest)
+        sound = 0
         for image, file in zip(images.values(), files, strict=True):
             shapes = read_label_file(file, known, faults)
+            sound += len(shapes)
             if not shapes:
                 faults.add("image-without-annotation", str(image))
             masks.add_image(shapes, None)
@@ -89,7 +104,7 @@ class Yolo(DataFormat):
             tuple(images.values()),
             masks,
             source,
-            faults.findings(),
+            (*findings, *faults.findings(sound + faults.left_out)),
         )
 
     def splits(self, root: Path) -> tuple[str, ...]:
@@ -104,7 +119,7 @@ class Yolo(DataFormat):
             for folder in (root / "labels", *sorted(root.glob("*/labels")))
             if folder.is_dir() and (folder.parent / "images").is_dir()
             for name in files_below(folder)
-            if name.endswith(".txt") and not name.endswith("classes.txt")
+            if name.endswith(".txt") and not is_class_file(folder / name)
         ]
         return name_first("label file", texts) if texts else None
 
@@ -125,5 +140,5 @@ def _find_lonely_labels(files: list[Path], faults: Faults) -> None:
     known = {os.path.normpath(file) for file in files}
     for folder in sorted({file.parent for file in files}):
         for path in sorted(folder.glob("*.txt")):
-            if os.path.normpath(path) not in known and path.name not in CLASS_FILES:
+            if os.path.normpath(path) not in known and not is_class_file(path):
                 faults.add("mask-without-image", str(path))

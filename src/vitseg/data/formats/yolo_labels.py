@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from vitseg.data.formats.faults import FaultKind, Faults
+from vitseg.data.formats.polygons import has_area
 
 _LEFT_OUT = (
     "The object is left out, so that its pixels count as background: mend the line, or remove it."
@@ -18,18 +19,34 @@ FAULTS: dict[str, FaultKind] = {
         "error", "Label files are no readable text", "Write them anew with the labelling tool."
     ),
     "label-detection-line": FaultKind(
-        "error",
+        "warning",
         "Label lines are boxes of object detection (class, x, y, width, height) rather than polygons",
         "Export the labels as segmentation (class x1 y1 x2 y2 x3 y3 ...).",
+        grave_if_many=True,
     ),
     "label-odd-coordinates": FaultKind(
-        "error", "Label lines have an odd number of coordinates", _LEFT_OUT
+        "warning",
+        "Label lines have an odd number of coordinates",
+        _LEFT_OUT,
+        grave_if_many=True,
     ),
     "polygon-too-few-points": FaultKind(
-        "error", "Label lines have fewer than three points", _LEFT_OUT
+        "warning",
+        "Label lines have fewer than three points",
+        _LEFT_OUT,
+        grave_if_many=True,
+    ),
+    "polygon-without-area": FaultKind(
+        "warning",
+        "Label lines have points that are all on one line",
+        "The object covers no pixel and is left out.",
+        grave_if_many=True,
     ),
     "label-unreadable-number": FaultKind(
-        "error", "Label lines have something that is no number", _LEFT_OUT
+        "warning",
+        "Label lines have something that is no number",
+        _LEFT_OUT,
+        grave_if_many=True,
     ),
     "label-unknown-class": FaultKind(
         "error",
@@ -37,9 +54,10 @@ FAULTS: dict[str, FaultKind] = {
         "Add the class to the names (they count from 0), or mend the line: the object is left out.",
     ),
     "label-not-normalised": FaultKind(
-        "error",
+        "warning",
         "Label lines have coordinates far outside [0, 1], perhaps pixels",
         "Divide x by the width and y by the height of the image.",
+        grave_if_many=True,
     ),
     "polygon-outside-image": FaultKind(
         "warning",
@@ -76,7 +94,7 @@ def read_label_file(
     except (OSError, UnicodeDecodeError):
         faults.add("label-file-unreadable", str(path))
         return []
-    shapes = []
+    shapes: list[tuple[int, list[np.ndarray]]] = []
     for number, line in enumerate(lines, start=1):
         if line.strip():
             shape = _read_line(line, f"{path}:{number}", known, faults)
@@ -108,6 +126,8 @@ def _read_line(
         fault = "polygon-too-few-points"
     elif polygon.min() < -1 or polygon.max() > 2:
         fault = "label-not-normalised"
+    elif not has_area(polygon.reshape(-1, 2)):
+        fault = "polygon-without-area"
     if fault is not None:
         faults.add(fault, place)
         return None

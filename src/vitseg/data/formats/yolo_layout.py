@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from vitseg.data.class_files import find_class_file
-from vitseg.data.formats.listing import images_below, read_lines
+from vitseg.data.class_spellings import load_yaml
+from vitseg.data.finding import Finding
+from vitseg.data.listing import (
+    image_names_below,
+    images_below,
+    read_lines,
+    read_text,
+    same_stem,
+    sub_folders,
+)
+from vitseg.data.splits import IdIndex
 from vitseg.errors import DataError
 
 DATA_FILES = ("data.yaml", "dataset.yaml", "data.yml", "dataset.yml")
@@ -74,7 +83,9 @@ def _split_folders(root: Path) -> dict[str, tuple[Path, ...]]:
     images, labels = root / "images", root / "labels"
     if images.is_dir() and labels.is_dir():
         inside = _sub_folders(images) & _sub_folders(labels)
-        return {name: (images / name,) for name in sorted(inside)} or {"all": (images,)}
+        found = {name: (images / name,) for name in sorted(inside)}
+        listed = {path.stem: (path,) for path in sorted(root.glob("*.txt")) if path.stem in _SPLITS}
+        return {**found, **listed} or {"all": (images,)}
     nested = {
         name: (root / name / "images",)
         for name in sorted(_sub_folders(root))
@@ -86,31 +97,67 @@ def _split_folders(root: Path) -> dict[str, tuple[Path, ...]]:
 
 
 def _sub_folders(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir() if path.is_dir() and path.name[0] != "."}
+    return set(sub_folders(folder))
 
 
-def list_images(sources: tuple[Path, ...]) -> dict[str, Path]:
+def list_images(sources: tuple[Path, ...], findings: list[Finding]) -> dict[str, Path]:
     """Images of the folders and text files of a split, by their path below their folder, without suffix.
+
+    Args:
+        sources: The folders and text files.
+        findings: Where two images with one stem are noted.
 
     Raises:
         DataError: A text file is unreadable.
     """
     images: dict[str, Path] = {}
     for source in sources:
-        found = _listed(source) if source.is_file() else images_below(source)
+        found = _listed(source, findings) if source.is_file() else images_below(source, findings)
         for key, path in found.items():
             images[key if key not in images else path.with_suffix("").as_posix()] = path
     return images
 
 
-def _listed(path: Path) -> dict[str, Path]:
-    """The images that a text file lists, relative to its folder."""
-    names = [os.path.normpath(line) for line in read_lines(path)]
-    return {Path(name).with_suffix("").as_posix(): path.parent / name for name in names}
+def _listed(path: Path, findings: list[Finding]) -> dict[str, Path]:
+    """The images that a text file lists: relative to its folder; a path of another place, by the images below it."""
+    images: dict[str, Path] = {}
+    twice: list[tuple[Path, Path]] = []
+    known: IdIndex | None = None
+    for line in read_lines(path):
+        name = os.path.normpath(line)
+        file = path.parent / name
+        if not file.is_file():
+            known = known or IdIndex(image_names_below(path.parent))
+            key = known.find(line)
+            if key is not None:
+                name = image_names_below(path.parent)[key]
+                file = path.parent / name
+        key = Path(name).with_suffix("").as_posix()
+        if key in images and images[key] != file:
+            twice.append((images[key], file))
+        else:
+            images[key] = file
+    if twice:
+        findings.append(same_stem(twice))
+    return images
 
 
 def label_file(image: Path) -> Path:
-    """The label file of an image: the last folder `images` of its path becomes `labels`; else it lies beside it."""
+    """The label file of an image: the last folder `images` of its path becomes `labels`; else it lies beside it.
+
+    Where an accent in its name is spelt in the other Unicode form, the file of that form.
+    """
+    file = _label_path(image)
+    if file.name.isascii() or file.is_file():
+        return file
+    for form in ("NFC", "NFD"):
+        other = file.with_name(unicodedata.normalize(form, file.name))
+        if other.is_file():
+            return other
+    return file
+
+
+def _label_path(image: Path) -> Path:
     parts = list(image.parts)
     places = [place for place, part in enumerate(parts[:-1]) if part == "images"]
     if places:
@@ -120,17 +167,17 @@ def label_file(image: Path) -> Path:
 
 def _described(path: Path) -> YoloLayout:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise DataError(
-            f"{path} is not a readable YAML file: {' '.join(str(error).split())}."
-        ) from error
+        content = load_yaml(read_text(path))
+    except ValueError as error:
+        raise DataError(f"{path} is not a readable YAML file: {error}.") from error
     if not isinstance(content, dict):
         raise DataError(f"{path} is malformed: it must have names, train and val.")
     splits = {
-        name: tuple(_source(path, content.get("path"), entry) for entry in _as_list(content[name]))
+        name: tuple(
+            _source(path, _given(content.get("path")), entry) for entry in _as_list(content[name])
+        )
         for name in _SPLITS
-        if content.get(name)
+        if content.get(name) not in (*_NOTHING, None, [])
     }
     if not splits:
         raise DataError(f"{path} names no images: it needs train, val or test.")
@@ -141,7 +188,6 @@ def _names(names: Any, path: Path) -> dict[int, str]:
     if isinstance(names, list):
         names = dict(enumerate(names))
     try:
-        # str: YAML reads names such as 1 or `no` as numbers and truth values
         numbered = {int(number): str(name) for number, name in names.items()}
     except (AttributeError, TypeError, ValueError):
         numbered = {}
@@ -159,7 +205,7 @@ def _source(data_file: Path, path: Any, entry: Any) -> Path:
     Roboflow writes `../train/images` for what lies in `train/images`.
     """
     here = data_file.parent
-    bases = [here / str(path), here] if path else [here]
+    bases = [here / Path(str(path)).expanduser(), here] if path else [here]
     tried = [base / str(entry) for base in bases]
     if str(entry).startswith("../"):
         tried.append(here / str(entry).removeprefix("../"))
@@ -170,6 +216,13 @@ def _source(data_file: Path, path: Any, entry: Any) -> Path:
         f"{data_file} names {entry}, but {' and '.join(str(place) for place in tried)} do not exist: mend the "
         "entry, or path."
     )
+
+
+_NOTHING = ("", "~", "null")
+
+
+def _given(value: Any) -> Any:
+    return None if value in _NOTHING else value
 
 
 def _as_list(value: Any) -> list:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vitseg.data.official.layout import find_home, require_splits, splits_by_folder
 from vitseg.data.official.published import Published
-from vitseg.data.pairs import Folders
+from vitseg.data.splits import Folders
 
 
 class Ade20k(Published):

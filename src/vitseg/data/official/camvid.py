@@ -13,7 +13,7 @@ from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.formats.mask_files import mask_file_splits, open_mask_files
 from vitseg.data.official.published import Published
 from vitseg.data.official.tables import read_table
-from vitseg.data.pairs import Folders
+from vitseg.data.splits import Folders
 from vitseg.errors import DataError
 
 VOID_ID = 11

@@ -18,7 +18,8 @@ from vitseg.data.official.layout import (
 )
 from vitseg.data.official.published import Published
 from vitseg.data.official.tables import read_table
-from vitseg.data.pairs import Folders, list_pairs
+from vitseg.data.pairs import list_pairs
+from vitseg.data.splits import Folders
 from vitseg.errors import DataError
 
 _TABLES = {"labelTrainIds": "cityscapes_train_ids", "labelIds": "cityscapes_label_ids"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vitseg.data.pairs import Folders
+from vitseg.data.splits import Folders
 from vitseg.errors import DataError
 
 _MAX_NAMED = 8

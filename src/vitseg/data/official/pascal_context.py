@@ -14,7 +14,7 @@ from pathlib import Path
 
 from vitseg.data.official.layout import find_home, require_splits, splits_by_list
 from vitseg.data.official.published import Published
-from vitseg.data.pairs import Folders
+from vitseg.data.splits import Folders
 
 _MASKS = "SegmentationClassContext"
 _LISTS = "ImageSets/SegmentationContext"

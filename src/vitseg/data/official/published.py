@@ -10,7 +10,8 @@ from vitseg.data.format import DataFormat
 from vitseg.data.formats.mask_files import IndexMasks
 from vitseg.data.labels import LabelTable
 from vitseg.data.official.tables import read_table
-from vitseg.data.pairs import Folders, Pairs, choose_split, list_pairs
+from vitseg.data.pairs import Pairs, list_pairs
+from vitseg.data.splits import Folders, choose_split
 
 
 class Published(DataFormat):

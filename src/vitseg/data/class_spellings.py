@@ -1,0 +1,351 @@
+"""How other tools spell a list of classes: their files, and the shapes of JSON and YAML that they write.
+
+Whatever the spelling, the result is the content of a `ClassFile`: `classes`, and `palette` where there are colours.
+What cannot be read raises a ValueError that quotes the value and says what to write instead.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import yaml
+
+from vitseg.data.listing import read_text
+
+_IGNORE_LINE = "__ignore__"  # labelme's name of the id -1, before the class 0
+_NAME_KEYS = ("name", "title", "label", "class", "class_name")
+_COLOR_KEYS = ("color", "colour", "rgb", "palette")
+_ID_KEYS = ("id", "index", "value", "pixel value", "class_id", "label_id")
+_ALIASES = {
+    "classes": ("names", "class_names", "labels", "categories", "id2label", "label2id"),
+    "palette": ("colors", "colours"),
+}
+_NUMBERS = re.compile(r"\s*(\d+)\s*[,;\s]\s*(\d+)\s*[,;\s]\s*(\d+)\s*")
+_HEX = re.compile(r"#?([0-9a-fA-F]{6}|[0-9a-fA-F]{3})|0x([0-9a-fA-F]{6})")
+
+
+def read_json(path: Path) -> Any:
+    """`classes.json` and its like."""
+    return as_content(_load_json(read_text(path)))
+
+
+def read_yaml(path: Path) -> Any:
+    """The same as YAML; keys of image folders, which some tools write beside the classes, are left to others."""
+    content = load_yaml(read_text(path))
+    if isinstance(content, dict):
+        content = {key: value for key, value in content.items() if key not in _FOLDER_KEYS}
+    return as_content(content)
+
+
+_FOLDER_KEYS = ("path", "train", "val", "test", "nc", "download", "roboflow")
+
+
+def read_names(path: Path) -> Any:
+    """One name a line, in the order of ids; lines that begin with # are comments.
+
+    labelme's first line `__ignore__` is the id -1, so that the next line is the class 0.
+    """
+    lines = _lines(path)
+    return {"classes": lines[1:] if lines[:1] == [_IGNORE_LINE] else lines}
+
+
+def read_labels_txt(path: Path) -> Any:
+    """`labels.txt`: one name a line, or with colours as in `label_colors.txt`."""
+    lines = _lines(path)
+    if lines and all(_color_and_name(line) for line in lines):
+        return read_label_colors(path)
+    return read_names(path)
+
+
+def read_csv(path: Path) -> Any:
+    """Names and colours, or ids and names, in columns: `name,r,g,b`; `name,#804080`; `Pixel Value, Class`.
+
+    The first line may name the columns.
+    """
+    text = "\n".join(line for line in read_text(path).splitlines() if not line.startswith("# "))
+    first = text.lstrip().partition("\n")[0]
+    delimiter = next((each for each in (",", ";", "\t") if each in first), ",")
+    try:
+        rows = [
+            [cell.strip() for cell in row]
+            for row in csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)
+            if any(cell.strip() for cell in row)
+        ]
+    except csv.Error as error:
+        raise ValueError(f"it is no table ({error})") from error
+    columns = _columns(rows)
+    if columns is None:
+        raise ValueError("it needs a header line and then name,r,g,b in every line")
+    names, ids, colors, body = columns
+    widest = max(names, -1 if ids is None else ids, *colors, -1)
+    if not body or any(len(row) <= widest for row in body):
+        raise ValueError("it needs a header line and then name,r,g,b in every line")
+    content: dict[str, Any] = {"classes": [row[names] for row in body]}
+    if colors:
+        content["palette"] = [
+            [row[column] for column in colors] if len(colors) == 3 else row[colors[0]]
+            for row in body
+        ]
+    if ids is not None:
+        content = _by_id([row[ids] for row in body], content)
+    return content
+
+
+def _columns(
+    rows: Sequence[Sequence[str]],
+) -> tuple[int, int | None, list[int], Sequence[Sequence[str]]] | None:
+    """The column of names, of ids, those of colours, and the rows without the header; None if it is not clear."""
+    if not rows:
+        return None
+    head = [cell.lower() for cell in rows[0]]
+    names = next((head.index(key) for key in _NAME_KEYS if key in head), None)
+    if names is not None and not any(_is_number(cell) for cell in head):
+        ids = next((head.index(key) for key in _ID_KEYS if key in head), None)
+        rgb = [
+            next((place for place, cell in enumerate(head) if cell in (long, long[0])), None)
+            for long in ("red", "green", "blue")
+        ]
+        one = next((head.index(key) for key in _COLOR_KEYS if key in head), None)
+        colors = [place for place in rgb if place is not None]
+        if len(colors) != 3:
+            colors = [] if one is None else [one]
+        return names, ids, colors, rows[1:]
+    first = rows[0]
+    if len(first) >= 4 and all(_is_number(cell) for cell in first[1:4]):
+        return 0, None, [1, 2, 3], rows
+    if len(first) >= 4 and all(_is_number(cell) for cell in first[:3]):
+        return 3, None, [0, 1, 2], rows
+    if len(first) == 2 and _is_number(first[0]):
+        return 1, 0, [], rows
+    if len(first) == 2 and _HEX.fullmatch(first[1]) and first[1].startswith("#"):
+        return 0, None, [1], rows
+    if len(rows) > 1 and len(rows[1]) >= 4 and all(_is_number(cell) for cell in rows[1][1:4]):
+        return 0, None, [1, 2, 3], rows[1:]  # a header of other words
+    if len(rows) > 1 and len(first) == 2 and _is_number(rows[1][0]):
+        return 1, 0, [], rows[1:]
+    if all(len(row) >= 4 for row in rows[1:]) and len(rows) > 1:
+        return 0, None, [1, 2, 3], rows[1:]  # the colours will be refused by their values
+    return None
+
+
+def read_label_map(path: Path) -> Any:
+    """`name:r,g,b:parts:actions`, as CVAT writes it for masks, or `r g b name`, as it does for CamVid.
+
+    A label without colour has the one that Pascal VOC gives to its number, as in CVAT.
+    """
+    lines = _lines(path)
+    if lines and all(_color_and_name(line) for line in lines):
+        return read_label_colors(path)
+    entries = [line.split(":") for line in lines]
+    if any(len(entry) < 2 for entry in entries):
+        raise ValueError("every line must be name:r,g,b:parts:actions")
+    return {
+        "classes": [entry[0].strip() for entry in entries],
+        "palette": [entry[1].strip() or voc_color(at) for at, entry in enumerate(entries)],
+    }
+
+
+def read_label_colors(path: Path) -> Any:
+    """`label_colors.txt`: `r g b name` a line, as CamVid has it; the name may also go first."""
+    entries = [_color_and_name(line) for line in _lines(path)]
+    if not entries or not all(entries):
+        raise ValueError("every line must be the colour and the name: 128 64 128 road")
+    pairs = [entry for entry in entries if entry is not None]
+    return {"classes": [name for _, name in pairs], "palette": [color for color, _ in pairs]}
+
+
+def _color_and_name(line: str) -> tuple[list[str], str] | None:
+    found = re.fullmatch(r"(\d+)[\s,]+(\d+)[\s,]+(\d+)[\s,:]+(\S.*)", line)
+    if found is not None:
+        return list(found.groups()[:3]), found.group(4).strip()
+    found = re.fullmatch(r"(\S.*?)[\s,:]+(\d+)[\s,]+(\d+)[\s,]+(\d+)", line)
+    return None if found is None else (list(found.groups()[1:]), found.group(1).strip())
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines that are neither blank nor comments."""
+    lines = [line.strip() for line in read_text(path).splitlines()]
+    return [line for line in lines if line and not re.match(r"#(?![0-9a-fA-F]{6}\b)", line)]
+
+
+def voc_color(number: int) -> list[int]:
+    """The colour that Pascal VOC's table has for a number: its bits, spread over the high bits of the channels."""
+    channels = [0, 0, 0]
+    for shift in range(7, -1, -1):
+        for channel in range(3):
+            channels[channel] |= (number >> channel & 1) << shift
+        number >>= 3
+    return channels
+
+
+CLASS_FILES: dict[str, Callable[[Path], Any]] = {
+    "classes.json": read_json,
+    "classes.yaml": read_yaml,
+    "classes.txt": read_names,
+    "class_dict.csv": read_csv,
+    "labelmap.txt": read_label_map,
+    "classes.yml": read_yaml,
+    "classes.csv": read_csv,
+    "_classes.csv": read_csv,
+    "label_colors.txt": read_label_colors,
+    "class_names.txt": read_names,
+    "labels.txt": read_labels_txt,
+    "id2label.json": read_json,
+}
+"""Names under which a class file is looked for, in this order."""
+
+BY_SUFFIX = {
+    ".json": read_json,
+    ".yaml": read_yaml,
+    ".yml": read_yaml,
+    ".txt": read_labels_txt,
+    ".csv": read_csv,
+    ".names": read_names,
+}
+"""Suffixes of class files of any other name."""
+
+
+class _Names(yaml.SafeLoader):
+    """YAML in which every value is the text that was written: YAML 1.1 takes `no`, `on` and `2024-01-01` for others."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+
+
+def load_yaml(text: str) -> Any:
+    """A YAML document in which every value is text: `no` is "no", and 1 is "1".
+
+    Raises:
+        ValueError: It is not YAML, or is nested too deeply.
+    """
+    try:
+        return yaml.load(text, _Names)
+    except yaml.YAMLError as error:
+        raise ValueError(f"it is no YAML ({' '.join(str(error).split())})") from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _load_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"it is no JSON ({error})") from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def as_content(value: Any) -> Any:
+    """The fields of a `ClassFile` from the shapes in which JSON and YAML files list classes.
+
+    A list of names; a list of objects with a name and perhaps an id and a colour (CVAT, Supervisely, COCO's
+    categories); id -> name (`id2label`); name -> id (`label2id`); name -> colour; or an object with one of these as
+    `classes`, `names`, `labels` or `categories`.
+    """
+    if isinstance(value, list):
+        return _as_classes({"classes": value})
+    if not isinstance(value, Mapping):
+        return value
+    content = dict(value)
+    lower = {str(key).lower(): key for key in content}
+    for field, aliases in _ALIASES.items():
+        given = [lower[name] for name in (field, *aliases) if name in lower]
+        if "id2label" in given and "label2id" in given:  # the same twice, as transformers writes it
+            given.remove("label2id")
+            del content["label2id"]
+        if len(given) == 1 and given[0] != field:
+            content[field] = content.pop(given[0])
+    if content and "classes" not in content:
+        whole = all(_is_number(key) for key in content) or all(map(_is_color, content.values()))
+        if whole or all(_is_number(each) for each in content.values()):
+            content = {"classes": content}
+    return _as_classes(content)
+
+
+def _as_classes(content: dict[str, Any]) -> dict[str, Any]:
+    """The content with `classes` as a list of names, or as id -> name."""
+    classes = content.get("classes")
+    if isinstance(classes, list) and classes and all(isinstance(each, Mapping) for each in classes):
+        return content | _of_entries(classes)
+    if isinstance(classes, Mapping) and classes and not any(map(_is_number, classes)):
+        values = list(classes.values())
+        if all(_is_number(each) for each in values):  # name -> id
+            return content | {"classes": {int(raw): name for name, raw in classes.items()}}
+        if all(map(_is_color, values)) and "palette" not in content:  # name -> colour
+            return content | {"classes": list(classes), "palette": values}
+    return content
+
+
+def _of_entries(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Names, ids and colours of classes that are objects."""
+    lower = [{str(key).lower(): value for key, value in entry.items()} for entry in entries]
+
+    def given(keys: Sequence[str]) -> list[Any] | None:
+        found = [next((entry[key] for key in keys if key in entry), None) for entry in lower]
+        return None if any(value is None for value in found) else found
+
+    names, ids, colors = given(_NAME_KEYS), given(_ID_KEYS), given(_COLOR_KEYS)
+    if names is None:
+        raise ValueError(
+            f"classes: {str(entries[0])[:80]} came, but each class that is an object needs a name"
+        )
+    content: dict[str, Any] = {"classes": names}
+    if colors is not None:
+        content["palette"] = colors
+    return content if ids is None or not all(map(_is_number, ids)) else _by_id(ids, content)
+
+
+def _by_id(ids: Sequence[Any], content: dict[str, Any]) -> dict[str, Any]:
+    """The content with ids instead of places."""
+    for raw in ids:
+        if not _is_number(raw):
+            raise ValueError(f"classes: the id {raw!r} came, but an id is a whole number")
+        if list(map(str, ids)).count(str(raw)) > 1:
+            raise ValueError(f"classes: the id {raw} comes twice, but each class has its own")
+    return {
+        field: {int(raw): value for raw, value in zip(ids, values, strict=True)}
+        for field, values in content.items()
+    }
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is int or (
+        isinstance(value, str) and re.fullmatch(r"\d{1,9}", value.strip()) is not None
+    )
+
+
+def _is_color(value: Any) -> bool:
+    if isinstance(value, list):
+        return len(value) == 3 and all(map(_is_number, value))
+    return isinstance(value, str) and bool(_NUMBERS.fullmatch(value) or _HEX.fullmatch(value))
+
+
+def as_color(value: Any, place: str) -> Any:
+    """A colour as three numbers: from a list, from `#804080`, or from `128,64,128`.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    if isinstance(value, str):
+        numbers, digits = _NUMBERS.fullmatch(value), _HEX.fullmatch(value.strip())
+        if numbers is not None:
+            value = list(numbers.groups())
+        elif digits is not None:
+            text = digits.group(1) or digits.group(2)
+            text = "".join(2 * each for each in text) if len(text) == 3 else text
+            value = [int(text[at : at + 2], 16) for at in (0, 2, 4)]
+    if not isinstance(value, list | tuple) or len(value) != 3:
+        raise ValueError(
+            f"{place}: {value!r} came, but a colour is three whole numbers from 0 to 255, [128, 64, 128], or #804080"
+        )
+    for at, channel in enumerate(value):
+        if not _is_number(channel) or not 0 <= int(channel) <= 255:
+            raise ValueError(
+                f"{place}.{at}: {channel!r} came, but a colour is three whole numbers from 0 to 255"
+            )
+    return tuple(int(channel) for channel in value)

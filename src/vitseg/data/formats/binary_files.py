@@ -1,0 +1,66 @@
+"""One binary mask: which pixels of a picture are inside, by one rule for every form in which such masks are saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Integer
+from PIL import Image, ImageOps
+
+from vitseg.errors import DataError
+from vitseg.images.decode import MAX_PIXELS, decode_image, decode_mask, read_header
+
+RULE = "inside is what is at least half white, or half opaque in a cut-out"
+"""The rule in words, for people."""
+
+_LOSSY = ("JPEG", "WEBP", "PPM")
+
+
+def read_inside(path: Path) -> Bool[np.ndarray, "H W"]:
+    """Where a binary mask is inside.
+
+    Of a cut-out (a picture with an opacity that varies), what is at least half opaque. Else by the brightest channel:
+    where the picture reaches half of white, what is at least that bright, so that the soft borders of JPEG and of
+    resizing fall on the nearer side; in a darker one, whose values are numbers such as 0 and 1, what is not 0.
+
+    Raises:
+        DataError: The file is damaged, too large or no picture.
+    """
+    header = read_header(path)
+    if header.size[0] * header.size[1] > MAX_PIXELS:
+        raise DataError(
+            f"{path} is {header.size[1]}x{header.size[0]} pixels, but at most {MAX_PIXELS:,} are decoded."
+        )
+    if header.mode in ("RGB", "RGBA", "LA", "PA", "P") and header.format not in _LOSSY:
+        return _of_picture(path)
+    if header.format in _LOSSY:
+        return _bright(decode_image(path).max(axis=2))
+    return _bright(decode_mask(path))
+
+
+def _of_picture(path: Path) -> Bool[np.ndarray, "H W"]:
+    try:
+        with Image.open(path) as opened:
+            image = ImageOps.exif_transpose(opened)
+            opacity = None
+            if image.has_transparency_data:
+                opacity = np.asarray(image.convert("RGBA").getchannel("A"))
+            indices = np.asarray(image) if image.mode == "P" else None
+            colors = np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path} is damaged or incomplete: {error}.") from error
+    if opacity is not None and opacity.min() != opacity.max():
+        return opacity >= 128
+    brightest = colors.max(axis=2)
+    if indices is None or (colors == colors[:, :, :1]).all():
+        if indices is None or brightest.min() != brightest.max():
+            return _bright(brightest)
+        return indices != 0  # a palette of one colour: the numbers are what is meant
+    return brightest != 0
+
+
+def _bright(values: Integer[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
+    top = int(values.max())
+    white = 255 if top <= 255 else 65535
+    return values >= (white + 1) // 2 if 2 * top > white else values != 0

@@ -1,0 +1,212 @@
+"""Label Studio: brush strokes and polygons, as its json exports and its PNG export of brush labels hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from vitseg.data.class_files import (
+    find_class_file,
+    names_to_labels,
+    read_class_file,
+    read_labels_with_rest,
+)
+from vitseg.data.dataset import Masks, SegmentationDataset
+from vitseg.data.finding import Finding
+from vitseg.data.format import DataFormat
+from vitseg.data.formats.binary import BinaryMasks
+from vitseg.data.formats.faults import FaultKind, Faults
+from vitseg.data.formats.label_studio_tasks import (
+    Task,
+    find_exports,
+    mask_files,
+    read_regions,
+    read_tasks,
+    task_image,
+)
+from vitseg.data.formats.shapes import ShapeMasks
+from vitseg.data.labels import LabelTable
+from vitseg.data.listing import images_below, name_first
+from vitseg.data.splits import IdIndex, choose_split, splits_of_images
+from vitseg.errors import DataError, first_names
+
+_LEFT_OUT = "They are left out, so that their pixels count as background: mend or remove them."
+
+FAULTS: dict[str, FaultKind] = {
+    "id-without-image": FaultKind(
+        "error",
+        "Tasks have no image file",
+        "Put the images into the folder, under the names that they had when they were uploaded.",
+    ),
+    "label-unknown-class": FaultKind(
+        "error",
+        "Labels are not in the class file",
+        "Add the names to the class file: what has these labels is left out.",
+    ),
+    "annotation-malformed": FaultKind("warning", "Regions cannot be read", _LEFT_OUT),
+    "annotation-without-shape": FaultKind(
+        "warning", "Regions are neither brush strokes nor polygons, but boxes or points", _LEFT_OUT
+    ),
+    "polygon-without-area": FaultKind("warning", "Polygons have no area", _LEFT_OUT),
+    "further-annotations": FaultKind(
+        "warning",
+        "Tasks are annotated more than once",
+        "The first annotation that was not cancelled is used: remove it where another is better.",
+    ),
+    "image-without-annotation": FaultKind(
+        "info",
+        "Images are annotated without a sound region: every pixel is background",
+        "If objects are to be seen in them, annotate them or leave them out.",
+    ),
+}
+
+
+class LabelStudio(DataFormat):
+    """Exports of Label Studio, with the images in the same folder: JSON, JSON-MIN, or "Brush labels to PNG".
+
+    Classes are those of the class file, or the labels of all tasks by name; other pixels are the class "background".
+    Where regions overlap, the one of fewer pixels is seen; of PNG files, the later class. Tasks without annotation are
+    not used. The PNG files are named after tasks: the images are found by a json export beside them, or are named
+    `task-7.jpg` or `7.jpg` themselves. Format: labelstud.io, "Export annotations".
+    """
+
+    name = "label_studio"
+    summary = "your images and an export of Label Studio: json, or brush labels to PNG"
+
+    def open(self, root: Path, split: str) -> SegmentationDataset:
+        """One split.
+
+        Raises:
+            DataError: There is no such export or split, no task has an image, or a file is malformed. What is wrong
+                with a single region becomes a finding.
+        """
+        faults, findings = Faults(FAULTS), []
+        images, tasks = _tasks(root, faults, findings)
+        splits = splits_of_images(root, _folders(tasks))
+        split = choose_split(split, tuple(splits), root)
+        labels, raw_of, rest = _labels(root, tasks)
+        keys = splits[split]
+        own = {key: tasks[key] for key in keys}
+        masks: Masks
+        if any(task.masks for task in tasks.values()):
+            masks = _png_masks(own, raw_of, rest, faults)
+            what = f"Label Studio brush labels in PNG files in {next(iter(own.values())).source}"
+        else:
+            masks = _json_masks(own, raw_of, rest, images, faults)
+            what = f"Label Studio export {name_first('file', sorted({t.source for t in own.values()}))}"
+        paths = tuple(images[key] for key in keys)
+        return SegmentationDataset(
+            self.name,
+            split,
+            labels,
+            tuple(keys),
+            paths,
+            masks,
+            what,
+            (*findings, *faults.findings()),
+        )
+
+    def splits(self, root: Path) -> tuple[str, ...]:
+        return tuple(splits_of_images(root, _folders(_tasks(root, Faults(FAULTS), [])[1])))
+
+    def looks_like(self, root: Path) -> str | None:
+        masks = [path for paths in mask_files(root).values() for path in paths.values()]
+        if masks:
+            return name_first("brush labels", [path.relative_to(root) for path in masks])
+        exports = find_exports(root)
+        return (
+            name_first("Label Studio export", [path.name for path in exports]) if exports else None
+        )
+
+
+def _tasks(
+    root: Path, faults: Faults, findings: list[Finding]
+) -> tuple[dict[str, Path], dict[str, Task]]:
+    """The images by id, and the annotated tasks by the id of their image.
+
+    Raises:
+        DataError: There is no export, it is malformed, or no task has an image.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder. {_LAYOUT}")
+    pngs = mask_files(root)
+    own = {path for paths in pngs.values() for path in paths.values()}
+    images = {key: path for key, path in images_below(root, findings).items() if path not in own}
+    ids = IdIndex(images)
+    tasks = read_tasks(find_exports(root), pngs)
+    if not tasks:
+        raise DataError(f"{root} holds no annotated task of Label Studio. {_LAYOUT}")
+    found: dict[str, Task] = {}
+    missing: list[str] = []
+    for task in tasks:
+        key = task_image(task, ids)
+        if key is None:
+            missing.append(task.image or f"task-{task.number}")
+            faults.add("id-without-image", missing[-1])
+            continue
+        if task.further:
+            faults.add("further-annotations", f"task {task.number}")
+        found[key] = task
+    if not found:
+        raise DataError(
+            f"none of the {len(missing)} tasks has an image: the tasks are {first_names(missing)}; the images of "
+            f"{root} are {first_names(list(images)) or 'none'}. {_ADVICE}"
+        )
+    return images, dict(sorted(found.items()))
+
+
+_LAYOUT = "It holds the json export, or the files task-1-annotation-1-by-1-tag-CLASS-0.png, and the images."
+_ADVICE = (
+    "Put the images into the folder under the names that they were uploaded with, and for PNG files the json export, "
+    "which says which task is which image, beside them."
+)
+
+
+def _folders(tasks: Mapping[str, Task]) -> dict[str, tuple[str, ...]]:
+    """The folders of every image, and the name of the export that it is in."""
+    return {key: (*key.split("/")[:-1], task.source.stem) for key, task in tasks.items()}
+
+
+def _labels(root: Path, tasks: Mapping[str, Task]) -> tuple[LabelTable, dict[str, int], int]:
+    """The label table, the raw id of every label, and that of pixels without region."""
+    class_file = find_class_file(root)
+    if class_file is not None:
+        raw_of = {name: raw for raw, name in read_class_file(class_file).classes.items()}
+        return (labels := read_labels_with_rest(class_file))[0], raw_of, labels[1]
+    names = sorted({name for task in tasks.values() for name in task.labels})
+    if not names:
+        raise DataError(f"{root}: no region has a label, so that there are no classes.")
+    raw_of = {name: raw for raw, name in enumerate(names, start=1)}
+    labels, rest = names_to_labels({raw: name for name, raw in raw_of.items()})
+    return labels, raw_of, rest
+
+
+def _png_masks(
+    tasks: Mapping[str, Task], raw_of: Mapping[str, int], rest: int, faults: Faults
+) -> BinaryMasks:
+    masks: list[list[tuple[int, Path]]] = []
+    for task in tasks.values():
+        masks.append([])
+        for (label, _), path in task.masks.items():
+            if label in raw_of:
+                masks[-1].append((raw_of[label], path))
+            else:
+                faults.add("label-unknown-class", f"{path} ({label!r})")
+        masks[-1].sort()
+    return BinaryMasks(masks, rest)
+
+
+def _json_masks(
+    tasks: Mapping[str, Task],
+    raw_of: Mapping[str, int],
+    rest: int,
+    images: Mapping[str, Path],
+    faults: Faults,
+) -> ShapeMasks:
+    masks = ShapeMasks([task.source for task in tasks.values()], rest)
+    for key, task in tasks.items():
+        shapes, size = read_regions(task, raw_of, faults)
+        if not shapes:
+            faults.add("image-without-annotation", str(images[key]))
+        masks.add_image(shapes, size)
+    return masks

@@ -1,0 +1,255 @@
+"""The tasks of Label Studio's exports: which image each is about, and what was drawn."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import numpy as np
+
+from vitseg.data.formats.brush import brush_values
+from vitseg.data.formats.faults import Faults
+from vitseg.data.formats.polygons import has_area, is_within_reach
+from vitseg.data.formats.shapes import Brush, Shape
+from vitseg.data.listing import files_below
+from vitseg.data.splits import IdIndex
+from vitseg.errors import DataError
+from vitseg.images.decode import IMAGE_SUFFIXES, MAX_PIXELS
+from vitseg.types import Size
+
+_SNIFFED = 65536  # bytes of a json file from either end
+_MARKS = (
+    b'"brushlabels"', b'"polygonlabels"', b'"original_width"', b'"from_name"', b'"format": "rle"', b'"format":"rle"',
+)  # fmt: skip
+_PNG = re.compile(r"task-(\d+)-annotation-(\d+)-by-([^-]*)-([^-]+)-(.+)-(\d+)")
+_LABELS = (
+    "brushlabels",
+    "polygonlabels",
+    "labels",
+    "rectanglelabels",
+    "ellipselabels",
+    "keypointlabels",
+)
+_UPLOADED = re.compile(
+    r"^[0-9a-f]{8}-"
+)  # what Label Studio puts before the name of an uploaded file
+
+
+class Task(NamedTuple):
+    """One task with its annotation.
+
+    Attributes:
+        number: Its id.
+        image: What the export says of the image: an address or a path; "" if nothing.
+        regions: What was drawn, as the export has it.
+        labels: The labels of the regions.
+        masks: (label, number) -> PNG file, in the PNG export.
+        source: The json file, or the folder of the PNG files.
+        further: How many more annotations it has.
+    """
+
+    number: str
+    image: str
+    regions: Sequence[Mapping[str, Any]]
+    labels: frozenset[str]
+    masks: Mapping[tuple[str, str], Path]
+    source: Path
+    further: int
+
+
+def find_exports(root: Path) -> list[Path]:
+    """The json exports in a folder, to judge by their beginning and end."""
+    return [path for path in sorted(root.glob("*.json")) if _is_export(path)]
+
+
+def _is_export(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            start = file.read(_SNIFFED)
+            file.seek(max(0, path.stat().st_size - _SNIFFED))
+            ends = start + file.read()
+    except OSError:
+        return False
+    if start.lstrip()[:1] not in (b"[", b"{") or b'"categories"' in ends:
+        return False
+    is_task = b'"annotations"' in ends and b'"data"' in ends
+    return is_task or any(mark in ends for mark in _MARKS)
+
+
+def is_brush_label(name: str) -> bool:
+    """Whether a file has the name of a mask of "Brush labels to PNG"."""
+    stem, suffix = os.path.splitext(name.rpartition("/")[2])
+    return suffix == ".png" and _PNG.fullmatch(stem) is not None
+
+
+def mask_files(root: Path) -> dict[tuple[str, str], dict[tuple[str, str], Path]]:
+    """The PNG files of brush labels: (task, annotation) -> (label, number) -> file."""
+    found: dict[tuple[str, str], dict[tuple[str, str], Path]] = {}
+    for name in files_below(root):
+        stem = name.rpartition("/")[2]
+        match = _PNG.fullmatch(stem[:-4]) if stem.endswith(".png") else None
+        if match is not None:
+            task, annotation, _, _, label, number = match.groups()
+            found.setdefault((task, annotation), {})[label, number] = root / name
+    return found
+
+
+def read_tasks(
+    exports: Sequence[Path], masks: Mapping[tuple[str, str], Mapping[tuple[str, str], Path]]
+) -> list[Task]:
+    """The annotated tasks: those of PNG files, which the json only gives the images for, else those of the json.
+
+    Raises:
+        DataError: A json file is malformed.
+    """
+    tasks = [task for path in exports for task in _of_json(path)]
+    if not masks:
+        return [task for task in tasks if task.further >= 0]
+    images = {task.number: task.image for task in tasks}
+    of_task: dict[str, list[str]] = {}
+    for number, annotation in masks:
+        of_task.setdefault(number, []).append(annotation)
+    found = []
+    for number, done in of_task.items():
+        files = masks[number, min(done, key=int)]
+        labels = frozenset(label for label, _ in files)
+        folder = next(iter(files.values())).parent
+        image = images.get(number, "")
+        found.append(Task(number, image, (), labels, files, folder, len(done) - 1))
+    return found
+
+
+def _of_json(path: Path) -> list[Task]:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not a readable JSON file: {error}.") from error
+    entries = content if isinstance(content, list) else [content]
+    return [_task(entry, path) for entry in entries if isinstance(entry, dict)]
+
+
+def _task(entry: Mapping[str, Any], path: Path) -> Task:
+    """A task of JSON, or of JSON-MIN, whose regions lie in the task itself; `further` is -1 if it has no annotation."""
+    annotations = entry.get("annotations", entry.get("completions"))
+    if isinstance(annotations, list):
+        sound = [
+            each
+            for each in annotations
+            if isinstance(each, dict)
+            and isinstance(each.get("result"), list)
+            and not each.get("was_cancelled")
+        ]
+        sound.sort(key=lambda each: not each.get("ground_truth"))  # stable: else the first
+        regions = [each for each in (sound[0]["result"] if sound else ()) if isinstance(each, dict)]
+        data = entry.get("data")
+        image = _image(data if isinstance(data, dict) else {})
+        count = len(sound)
+    else:
+        regions = [
+            {**region, "value": region}
+            for value in entry.values()
+            if isinstance(value, list)
+            for region in value
+            if isinstance(region, dict)
+        ]
+        image, count = _image(entry), 1 if regions else 0
+    labels = frozenset(label for region in regions for label in _labels_of(region))
+    return Task(str(entry.get("id", "")), image, regions, labels, {}, path, count - 1)
+
+
+def _image(data: Mapping[str, Any]) -> str:
+    """The value that names a picture: of the usual key, else the first with the suffix of one."""
+    texts = {key: value for key, value in data.items() if isinstance(value, str)}
+    for key in ("image", "img", "picture", "photo"):
+        if key in texts:
+            return texts[key]
+    return next(
+        (text for text in texts.values() if urlsplit(text).path.lower().endswith(IMAGE_SUFFIXES)),
+        "",
+    )
+
+
+def task_image(task: Task, ids: IdIndex) -> str | None:
+    """The id of the image of a task; None if there is none."""
+    names: list[str] = []
+    if task.image:
+        parts = urlsplit(task.image)
+        path = parse_qs(parts.query).get("d", [parts.path])[0]
+        path = unquote(path)
+        last = path.rpartition("/")[2]
+        names += [path, last, _UPLOADED.sub("", last)]
+    names += [f"task-{task.number}.png", f"{task.number}.png"] if not task.image else []
+    for name in names:
+        found = ids.find(name)
+        if found is not None:
+            return found
+    return None
+
+
+def _labels_of(region: Mapping[str, Any]) -> list[str]:
+    value = region.get("value")
+    if not isinstance(value, dict):
+        return []
+    found = next((value[key] for key in _LABELS if isinstance(value.get(key), list)), [])
+    return [str(label) for label in found]
+
+
+def read_regions(
+    task: Task, raw_of: Mapping[str, int], faults: Faults
+) -> tuple[list[tuple[int, Shape]], Size | None]:
+    """The sound regions of a task, and the (height, width) of its image; None if no region gives it."""
+    shapes: list[tuple[int, Shape]] = []
+    size: Size | None = None
+    for number, region in enumerate(task.regions):
+        place = f"task {task.number}, region {region.get('id', number)}"
+        labels = _labels_of(region)
+        value = region.get("value")
+        if not labels or not isinstance(value, dict):
+            continue  # a choice, a text or a relation: no region
+        height, width = region.get("original_height"), region.get("original_width")
+        if (
+            type(height) is not int
+            or type(width) is not int
+            or not 0 < height * width <= MAX_PIXELS
+        ):
+            faults.add("annotation-malformed", place)
+            continue
+        if size is not None and size != (height, width):
+            faults.add("annotation-malformed", place)
+            continue
+        size = (height, width)
+        if labels[0] not in raw_of:
+            faults.add("label-unknown-class", f"{place} ({labels[0]!r})")
+            continue
+        shape = _shape(value, size, place, faults)
+        if shape is not None:
+            shapes.append((raw_of[labels[0]], shape))
+    return shapes, size
+
+
+def _shape(value: Mapping[str, Any], size: Size, place: str, faults: Faults) -> Shape | None:
+    try:
+        if "rle" in value:
+            data = bytes(value["rle"])
+            if brush_values(data) != 4 * size[0] * size[1]:
+                raise ValueError("of another size")
+            return Brush(data)
+        if "points" not in value:
+            faults.add("annotation-without-shape", place)
+            return None
+        points = np.array(value["points"], np.float64).reshape(-1, 2)
+        points = points * (size[1] / 100, size[0] / 100)  # from per cent
+        if not is_within_reach(points, size):
+            raise ValueError("far from the image")
+    except (ValueError, TypeError):
+        faults.add("annotation-malformed", place)
+        return None
+    if not has_area(points):
+        faults.add("polygon-without-area", place)
+        return None
+    return [points.ravel()]

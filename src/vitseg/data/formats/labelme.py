@@ -1,0 +1,326 @@
+"""labelme: one json file per image, with polygons, rectangles, circles and masks by name."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+from pycocotools import mask as rle_tools
+
+from vitseg.data.class_files import (
+    find_class_file,
+    names_to_labels,
+    read_class_file,
+    read_labels_with_rest,
+)
+from vitseg.data.dataset import SegmentationDataset
+from vitseg.data.finding import Finding
+from vitseg.data.format import DataFormat
+from vitseg.data.formats.faults import FaultKind, Faults
+from vitseg.data.formats.polygons import has_area, is_within_reach
+from vitseg.data.formats.shapes import RunLengths, Shape, ShapeMasks
+from vitseg.data.labels import MAX_ID, LabelTable
+from vitseg.data.listing import files_below, images_below, name_first, same_name
+from vitseg.data.splits import IdIndex, choose_split, splits_of_images
+from vitseg.errors import DataError
+from vitseg.images.decode import MAX_PIXELS, image_size
+from vitseg.types import Size
+
+_SNIFFED = 4096  # bytes of a json file from either end; between them there may be a whole picture
+_LOOKED_AT = 20  # json files by which it is seen whether any is labelme's
+_IGNORED = "__ignore__"
+_IGNORED_RAW = MAX_ID
+_CIRCLE = 72  # corners of the polygon that a circle is drawn as
+_LEFT_OUT = "They are left out, so that their pixels count as background: mend or remove them."
+
+FAULTS: dict[str, FaultKind] = {
+    "label-file-unreadable": FaultKind(
+        "error", "Files are no readable labelme files", "Write them anew with labelme."
+    ),
+    "id-without-image": FaultKind(
+        "error",
+        "Labelme files have no image of their name, nor one as imagePath says",
+        "Add the images, or remove the files.",
+    ),
+    "label-unknown-class": FaultKind(
+        "error",
+        "Shapes have a label that the class file does not list",
+        "Add the name to the class file, or mend the label: the shapes are left out.",
+    ),
+    "annotation-malformed": FaultKind("warning", "Shapes cannot be read", _LEFT_OUT),
+    "polygon-without-area": FaultKind(
+        "warning", "Shapes are points or lines, or have no area", _LEFT_OUT
+    ),
+    "image-without-annotation": FaultKind(
+        "info",
+        "Images have a labelme file without a sound shape: every pixel is background",
+        "If objects are to be seen in them, label them or leave the images out.",
+    ),
+    "image-not-listed": FaultKind(
+        "info",
+        "Images have no labelme file, and are not used",
+        "Label them, or move them elsewhere.",
+    ),
+}
+
+
+class _File(NamedTuple):
+    """An image, its labelme file, and the content of that."""
+
+    image: Path
+    path: Path
+    content: Mapping[str, Any]
+
+
+class LabelMe(DataFormat):
+    """Files of labelme: `a.json` beside `a.jpg`, or in a folder of their own.
+
+    A split is a sub-folder of that name, or a text file of ids. Classes are those of the class file (`labels.txt`), or
+    the labels of all files by name. Pixels without shape are the class "background" (in labelme: `_background_`); those
+    of `__ignore__` count nowhere. Where shapes overlap, the one of fewer pixels is seen. Images without file are not
+    used, as in labelme2voc. Format: labelme, `label_file.py`.
+    """
+
+    name = "labelme"
+    summary = "your images and a json file of labelme for each"
+
+    def open(self, root: Path, split: str) -> SegmentationDataset:
+        """One split.
+
+        Raises:
+            DataError: There is no such data set or split, or the class file is malformed. What is wrong with a single
+                file or shape becomes a finding.
+        """
+        faults, findings = Faults(FAULTS), []
+        files = _files(root, faults, findings)
+        splits = splits_of_images(root, _folders(root, files))
+        split = choose_split(split, tuple(splits), root)
+        labels, raw_of, rest = _labels(root, files.values())
+        own = {key: files[key] for key in splits[split]}
+        masks = ShapeMasks([file.path for file in own.values()], rest)
+        for file in own.values():
+            size = _size(file)
+            shapes = [] if size is None else _shapes(file, size, raw_of, faults)
+            if not shapes:
+                faults.add("image-without-annotation", str(file.image))
+            masks.add_image(shapes, size)
+        folders = sorted({str(file.path.parent) for file in own.values()})
+        return SegmentationDataset(
+            self.name,
+            split,
+            labels,
+            tuple(own),
+            tuple(file.image for file in own.values()),
+            masks,
+            f"labelme files in {', '.join(folders[:3])}",
+            (*findings, *faults.findings()),
+        )
+
+    def splits(self, root: Path) -> tuple[str, ...]:
+        return tuple(splits_of_images(root, _folders(root, _files(root, Faults(FAULTS), []))))
+
+    def looks_like(self, root: Path) -> str | None:
+        names = [name for name in files_below(root) if name.endswith(".json")]
+        step = max(1, len(names) // _LOOKED_AT)
+        if not any(is_labelme(root / name) for name in names[::step]):
+            return None
+        return name_first("labelme file", [name for name in names if is_labelme(root / name)])
+
+
+def is_labelme(path: Path) -> bool:
+    """Whether a json file has the keys of labelme, to judge by its beginning and its end."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(_SNIFFED)
+            file.seek(max(0, path.stat().st_size - _SNIFFED))
+            ends = start + file.read()
+    except OSError:
+        return False
+    return b'"shapes"' in start and b'"imagePath"' in ends
+
+
+def _files(root: Path, faults: Faults, findings: list[Finding]) -> dict[str, _File]:
+    """The labelled images by id, in order.
+
+    Raises:
+        DataError: The folder is missing, or there is no labelme file or none with an image.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder. {_LAYOUT}")
+    paths = {
+        same_name(name.removesuffix(".json")): root / name
+        for name in files_below(root)
+        if name.endswith(".json") and is_labelme(root / name)
+    }
+    if not paths:
+        raise DataError(f"{root} holds no labelme file. {_LAYOUT}")
+    images = images_below(root, findings)
+    ids = IdIndex(images)
+    files: dict[str, _File] = {}
+    lonely: list[str] = []
+    for key, path in paths.items():
+        content = _read(path)
+        if content is None:
+            faults.add("label-file-unreadable", str(path))
+            continue
+        image = key if key in images else _image_of(path, content, root, ids)
+        if image is None:
+            lonely.append(str(path))
+            faults.add("id-without-image", str(path))
+        else:
+            files[image] = _File(images[image], path, content)
+    if not files and lonely:
+        raise DataError(
+            f"none of the {len(lonely)} labelme files has an image: the files are {', '.join(lonely[:3])}; the images "
+            f"are {', '.join(list(images)[:3]) or 'none'}. Put each image beside its file, under the same name."
+        )
+    for key in images:
+        if key not in files:
+            faults.add("image-not-listed", str(images[key]))
+    return dict(sorted(files.items()))
+
+
+_LAYOUT = "A labelme data set holds a.json beside a.jpg, perhaps in train/ and val/."
+
+
+def _read(path: Path) -> Mapping[str, Any] | None:
+    """The content of a labelme file without the picture in it; None if it is none."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
+        return None
+    content.pop("imageData", None)
+    return content
+
+
+def _image_of(path: Path, content: Mapping[str, Any], root: Path, ids: IdIndex) -> str | None:
+    """The image that `imagePath` names, from the file or by its last part; else one of the file's name elsewhere."""
+    below = path.relative_to(root)
+    named = str(content.get("imagePath") or "").replace("\\", "/")
+    own = below.with_suffix("").parts
+    names = ["/".join(own[start:]) for start in range(1, len(own))]  # labels/a.json, images/a.jpg
+    for name in (
+        (below.parent / named).as_posix(),
+        *names[:-1],
+        named.rpartition("/")[2],
+        *names[-1:],
+    ):
+        if name and (found := ids.find(name)) is not None:
+            return found
+    return None
+
+
+def _folders(root: Path, files: Mapping[str, _File]) -> dict[str, tuple[str, ...]]:
+    """The folders in which each image and its file lie."""
+    return {
+        key: (*key.split("/")[:-1], *file.path.relative_to(root).parts[:-1])
+        for key, file in files.items()
+    }
+
+
+def _labels(root: Path, files: Iterable[_File]) -> tuple[LabelTable, dict[str, int], int]:
+    """The label table, the raw id of every label, and that of pixels without shape."""
+    class_file = find_class_file(root)
+    if class_file is not None:
+        labels, rest = read_labels_with_rest(class_file)
+        raw_of = {name: raw for raw, name in read_class_file(class_file).classes.items()}
+    else:
+        found = {str(shape["label"]) for file in files for shape in _named_shapes(file)}
+        raw_of = {name: raw for raw, name in enumerate(sorted(found - {_IGNORED}), start=1)}
+        labels, rest = names_to_labels({raw: name for name, raw in raw_of.items()})
+    if _IGNORED not in raw_of:
+        raw_of[_IGNORED] = _IGNORED_RAW
+        labels = labels.with_ignored(_IGNORED_RAW, _IGNORED)
+    return labels, raw_of, rest
+
+
+def _named_shapes(file: _File) -> list[Mapping[str, Any]]:
+    return [
+        shape
+        for shape in file.content["shapes"]
+        if isinstance(shape, dict) and isinstance(shape.get("label"), str)
+    ]
+
+
+def _size(file: _File) -> Size | None:
+    """(height, width) by the labelme file, else by the image; None if neither gives it."""
+    height, width = file.content.get("imageHeight"), file.content.get("imageWidth")
+    if type(height) is int and type(width) is int and height > 0 and width > 0:
+        return (height, width) if height * width <= MAX_PIXELS else None
+    try:
+        return image_size(file.image)
+    except DataError:
+        return None  # reported when the image is read
+
+
+def _shapes(
+    file: _File, size: Size, raw_of: Mapping[str, int], faults: Faults
+) -> list[tuple[int, Shape]]:
+    """The sound shapes of a file."""
+    shapes: list[tuple[int, Shape]] = []
+    for number, entry in enumerate(file.content["shapes"]):
+        place = f"{file.path}: shape {number}"
+        if not isinstance(entry, dict) or not isinstance(entry.get("label"), str):
+            faults.add("annotation-malformed", place)
+            continue
+        if entry["label"] not in raw_of:
+            faults.add("label-unknown-class", f"{place} ({entry['label']!r})")
+            continue
+        try:
+            shape = _shape(entry, size)
+        except (ValueError, TypeError, KeyError, IndexError, OSError, SyntaxError):
+            faults.add("annotation-malformed", place)
+            continue
+        if shape is None:
+            faults.add("polygon-without-area", place)
+        else:
+            shapes.append((raw_of[entry["label"]], shape))
+    return shapes
+
+
+def _shape(entry: Mapping[str, Any], size: Size) -> Shape | None:
+    """One shape; None if it has no area. Raises what the values of a malformed one cause."""
+    points = np.array(entry["points"], np.float64).reshape(-1, 2)
+    if not is_within_reach(points, size):
+        raise ValueError("points far from the image")
+    kind = entry.get("shape_type") or "polygon"
+    if kind in ("point", "points", "line", "linestrip"):
+        return None
+    if kind == "mask":
+        return _mask(entry["mask"], points, size)
+    if kind == "circle":
+        center, radius = points[0], math.dist(points[0], points[1])
+        angles = np.linspace(0, 2 * math.pi, _CIRCLE, endpoint=False)
+        points = center + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    elif kind == "rectangle" and len(points) == 2:
+        (left, top), (right, bottom) = points
+        points = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
+    if not has_area(points):
+        return None
+    return [points.ravel()]
+
+
+def _mask(text: str, points: np.ndarray, size: Size) -> RunLengths | None:
+    """A picture in base64, and the corner at which it lies."""
+    with Image.open(io.BytesIO(base64.b64decode(text, validate=True))) as image:
+        if image.width * image.height > size[0] * size[1]:
+            raise ValueError("a mask larger than its image")
+        inside = np.asarray(image.convert("L")) > 0
+    whole = np.zeros(size, np.uint8, order="F")
+    left, top = (round(value) for value in points.min(axis=0))
+    rows = slice(max(0, top), min(size[0], top + inside.shape[0]))
+    columns = slice(max(0, left), min(size[1], left + inside.shape[1]))
+    whole[rows, columns] = inside[
+        rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
+    ]
+    counts: Any = rle_tools.encode(whole)
+    return RunLengths(counts["counts"]) if whole.any() else None

@@ -1,0 +1,254 @@
+"""Files below a folder, as every format sees them: what counts as a file of a data set, and by which name it goes."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vitseg.data.finding import Finding
+from vitseg.errors import DataError, first_names
+from vitseg.images.decode import IMAGE_SUFFIXES
+
+_JUNK_FOLDERS = ("__MACOSX", "@eaDir", "__pycache__", "$RECYCLE.BIN", "lost+found")
+"""Folders that systems leave beside people's files; their files are copies and no data."""
+
+_THUMBNAIL = re.compile(
+    r"(?:(?<=/)|^)(?:thumb(?:nail)?s?/|thumb(?:nail)?[._-])|[._-]thumb(?:nail)?$", re.IGNORECASE
+)
+_MAX_LINKS = 5  # links to folders, one inside another, that are followed
+
+_remembered: ContextVar[dict[tuple[str, Path], Any] | None] = ContextVar("listings", default=None)
+_Made = TypeVar("_Made")
+
+
+@contextmanager
+def listed_once() -> Iterator[None]:
+    """Within this block, a folder is listed when it is first asked for, and not again."""
+    if _remembered.get() is not None:
+        yield
+        return
+    token = _remembered.set({})
+    try:
+        yield
+    finally:
+        _remembered.reset(token)
+
+
+def remember(kind: str, folder: Path, make: Callable[[], _Made]) -> _Made:
+    """What `make` finds out about a folder; within a block of `listed_once`, what it found before.
+
+    Args:
+        kind: Name of what is found out.
+        folder: The folder.
+        make: Finds it out.
+    """
+    store = _remembered.get()
+    if store is None:
+        return make()
+    if (kind, folder) not in store:
+        store[kind, folder] = make()
+    return store[kind, folder]
+
+
+def same_name(text: str) -> str:
+    """A file name in the one Unicode form in which names are compared.
+
+    An `é` may be one character or two, and systems and archives change the one into the other.
+    """
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is none of people's own: hidden, or left there by a system."""
+    return name[:1] == "." or name in _JUNK_FOLDERS
+
+
+def files_below(folder: Path) -> Sequence[str]:
+    """Every file that is not hidden, by its path below `folder` with forward slashes, sorted.
+
+    Links to folders are followed, but not one that leads back to a folder it lies in.
+    """
+
+    def walk() -> tuple[str, ...]:
+        files: list[str] = []
+        _walk(str(folder), "", _above(folder), 0, files)
+        return tuple(sorted(files))
+
+    return remember("files", folder, walk)
+
+
+def _above(folder: Path) -> list[tuple[int, int]]:
+    """Device and inode of the folders that a folder lies in, by the path that was given and by the real one."""
+    found = []
+    for parent in {*folder.absolute().parents, *folder.resolve().parents}:
+        try:
+            status = parent.stat()
+        except OSError:
+            continue
+        found.append((status.st_dev, status.st_ino))
+    return found
+
+
+def _walk(
+    folder: str, prefix: str, above: list[tuple[int, int]], links: int, files: list[str]
+) -> None:
+    """Add the files of a folder and below.
+
+    Args:
+        folder: The folder.
+        prefix: Its path below the one that was asked for, with a slash at the end.
+        above: Device and inode of the folders that it lies in.
+        links: How many of these were reached by a link.
+        files: Where the paths go.
+    """
+    try:
+        status = os.stat(folder)
+        entries = list(os.scandir(folder))
+    except OSError:  # not there, or not ours to read: it holds no files for us
+        return
+    here = (status.st_dev, status.st_ino)
+    if here in above:
+        return
+    for entry in entries:
+        if is_hidden(entry.name):
+            continue
+        try:
+            is_folder = entry.is_dir()
+        except OSError:
+            continue
+        if not is_folder:
+            files.append(prefix + entry.name)
+            continue
+        through = links + entry.is_symlink()
+        if through <= _MAX_LINKS:
+            _walk(entry.path, f"{prefix}{entry.name}/", [*above, here], through, files)
+
+
+def sub_folders(folder: Path) -> list[str]:
+    """Names of the folders in a folder, sorted; without hidden ones, and links that lead back to it or above it."""
+    above = {folder.resolve(), *folder.resolve().parents}
+    return sorted(
+        entry.name
+        for entry in os.scandir(folder)
+        if not is_hidden(entry.name)
+        and entry.is_dir()
+        and not (entry.is_symlink() and Path(entry.path).resolve() in above)
+    )
+
+
+def image_names_below(folder: Path) -> dict[str, str]:
+    """Image files as paths below `folder`, by the same without suffix; of two with one stem, the first by name."""
+    return remember("images", folder, lambda: _image_names(folder))[0]
+
+
+def images_below(folder: Path, findings: list[Finding]) -> dict[str, Path]:
+    """As `image_names_below`, but whole paths.
+
+    Args:
+        folder: The folder.
+        findings: Where two images with one stem are noted.
+    """
+    names, twice = remember("images", folder, lambda: _image_names(folder))
+    if twice:
+        findings.append(same_stem([(folder / names[stem], folder / name) for stem, name in twice]))
+    return {stem: folder / name for stem, name in names.items()}
+
+
+def _image_names(folder: Path) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """Path by stem, and (stem, path) of those whose stem is taken."""
+    names: dict[str, str] = {}
+    twice: list[tuple[str, str]] = []
+    for name in files_below(folder):
+        stem, suffix = os.path.splitext(name)
+        if suffix.lower() not in IMAGE_SUFFIXES:
+            continue
+        stem = same_name(stem)
+        if stem in names:
+            twice.append((stem, name))
+        else:
+            names[stem] = name
+    return names, twice
+
+
+def same_stem(pairs: Sequence[tuple[Path, Path]]) -> Finding:
+    """The finding about files that differ in nothing but their suffix (or in how an accent is spelt).
+
+    Args:
+        pairs: The file that is used, and another of its stem; at least one such pair.
+    """
+    first, second = pairs[0]
+    more = f", and {len(pairs) - 1} more" if len(pairs) > 1 else ""
+    return Finding.of(
+        "same-stem",
+        "error",
+        f"{first} and {second} have the same stem{more}.",
+        "Remove one: which of them the annotations belong to is not clear.",
+        [second for _, second in pairs],
+    )
+
+
+def without_thumbnails(
+    images: Mapping[str, Path], annotated: Container[str], findings: list[Finding]
+) -> dict[str, Path]:
+    """The images without small copies of others: `a_thumb.jpg` or `thumbs/a.jpg` beside `a.jpg`, not annotated.
+
+    Args:
+        images: The images by id.
+        annotated: The ids that have a mask; these stay.
+        findings: Where it is noted what was left out.
+    """
+    left_out = [
+        key
+        for key in images
+        if "thumb" in key.lower()
+        and key not in annotated
+        and _THUMBNAIL.search(key)
+        and _THUMBNAIL.sub("", key) in images
+    ]
+    if not left_out:
+        return dict(images)
+    files = [images[key] for key in left_out]
+    findings.append(
+        Finding.of(
+            "thumbnail",
+            "info",
+            f"{len(files)} small copies of other images are left out: {first_names([p.name for p in files])}.",
+            "Nothing is to be done; to use them, give them names of their own.",
+            files,
+        )
+    )
+    return {key: path for key, path in images.items() if key not in set(left_out)}
+
+
+def read_text(path: Path) -> str:
+    """The content of a text file in UTF-8, or in UTF-16 with its mark, as Windows' Notepad may write it.
+
+    Raises:
+        DataError: It is no readable text.
+    """
+    try:
+        data = path.read_bytes()
+        utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff")) and len(data) % 2 == 0
+        return data.decode("utf-16" if utf16 else "utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not in UTF-8"
+        raise DataError(
+            f"{path} is not a readable text file: {reason}. Save it as text in UTF-8."
+        ) from error
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file that are not blank; errors as for `read_text`."""
+    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
+
+
+def name_first(what: str, paths: Sequence[object]) -> str:
+    """Files in words, as `the label file a.txt and 5 more`."""
+    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    return f"the {what} {paths[0]}{more}"

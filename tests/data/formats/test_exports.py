@@ -1,0 +1,260 @@
+"""Exports of labelling tools are read as they are: found by themselves, named, and pixel for pixel right."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from tests.data.formats.content import NAMES, SIZE, SPLITS, ids, photo, save
+from tests.data.formats.exports import (
+    BORDER,
+    EXPORTS,
+    VOC_COLORS,
+    contoured,
+    encode_brush,
+    labelme_shape,
+    write_cvat_camvid,
+    write_cvat_mask,
+    write_label_studio_json,
+    write_label_studio_png,
+    write_labelme,
+    write_roboflow,
+    write_voc,
+)
+from vitseg.classes import IGNORE_INDEX
+from vitseg.data.catalog import FOLDER, list_splits, open_dataset, open_unchecked
+from vitseg.data.formats.brush import decode_brush
+from vitseg.errors import DataError
+
+
+def expected(export: str, split: str, number: int) -> np.ndarray:
+    if export != "voc":
+        return ids(split, number).astype(np.int64)
+    found = contoured(split, number).astype(np.int64)
+    found[found == 255] = IGNORE_INDEX
+    return found
+
+
+@pytest.mark.parametrize("export", EXPORTS)
+def test_exports_are_read_without_conversion(tmp_path, export):
+    name, called, write = EXPORTS[export]
+    write(tmp_path)
+    assert FOLDER.detect(tmp_path).name == name
+    assert len(list_splits(f"folder:{tmp_path}")) == 2
+    for split, count in SPLITS.items():
+        dataset = open_dataset(f"folder:{tmp_path}", split)
+        assert len(dataset) == count
+        assert dataset.classes.names == NAMES
+        assert called in dataset.source
+        assert all(each.severity == "info" for each in dataset.findings), dataset.findings
+        for number in range(count):
+            label_map = dataset[number].label_map
+            np.testing.assert_array_equal(label_map, expected(export, split, number))
+
+
+@pytest.mark.parametrize("export", EXPORTS)
+def test_data_show_names_the_export(tmp_path, export):
+    from vitseg.cli.main import app
+
+    _, called, write = EXPORTS[export]
+    write(tmp_path)
+    shown = CliRunner().invoke(app, ["data", "show", f"folder:{tmp_path}"], env={"COLUMNS": "600"})
+    assert shown.exit_code == 0, shown.output
+    assert called in " ".join(shown.output.split())
+
+
+def test_cvat_black_and_border_outside_the_map(tmp_path):
+    write_cvat_mask(tmp_path, background=False)
+    path = tmp_path / "SegmentationClass" / "train0.png"
+    mask = VOC_COLORS[ids("train", 0)]
+    mask[:2] = BORDER
+    save(path, mask)
+    dataset = open_dataset(f"folder:{tmp_path}", "train")
+    assert dataset.classes.names == NAMES
+    wanted = ids("train", 0).astype(int)
+    wanted[:2] = IGNORE_INDEX
+    np.testing.assert_array_equal(dataset[0].label_map, wanted)
+    mask[5, 5] = (1, 2, 3)  # other colours are a mistake
+    save(path, mask)
+    with pytest.raises(DataError, match="colours outside the class table: #010203"):
+        open_dataset(f"folder:{tmp_path}", "train")[0]
+
+
+def test_cvat_frames_in_sub_folders_and_the_default_split(tmp_path):
+    write_cvat_mask(tmp_path)
+    for kind in ("JPEGImages", "SegmentationClass"):
+        (tmp_path / kind / "clip").mkdir()
+        (tmp_path / kind / "train1.png").rename(tmp_path / kind / "clip" / "frame 1.png")
+    lists = tmp_path / "ImageSets" / "Segmentation"
+    for path in lists.iterdir():
+        path.unlink()
+    (lists / "default.txt").write_text("train0\nclip/frame 1\n")
+    assert list_splits(f"folder:{tmp_path}") == ("default",)
+    assert open_dataset(f"folder:{tmp_path}", "default").ids == ("train0", "clip/frame 1")
+
+
+def test_cvat_map_with_labels_without_colour_and_camvid_lines_in_labelmap(tmp_path):
+    write_cvat_mask(tmp_path)
+    (tmp_path / "labelmap.txt").write_text("background:::\ncar:::\ntree:::\n")
+    dataset = open_dataset(f"folder:{tmp_path}", "train")
+    np.testing.assert_array_equal(dataset[1].label_map, ids("train", 1))
+    other = tmp_path / "other"
+    write_cvat_camvid(other)
+    (other / "label_colors.txt").rename(other / "labelmap.txt")
+    dataset = open_dataset(f"folder:{other}", "train")
+    assert "CamVid" in dataset.source
+    np.testing.assert_array_equal(dataset[1].label_map, ids("train", 1))
+
+
+def test_roboflow_without_splits(tmp_path):
+    write_roboflow(tmp_path / "x")
+    (tmp_path / "x" / "train").rename(tmp_path / "flat")
+    dataset = open_dataset(f"folder:{tmp_path / 'flat'}", "all")
+    assert dataset.classes.names == NAMES
+    np.testing.assert_array_equal(dataset[2].label_map, ids("train", 2))
+
+
+def test_voc_in_colours(tmp_path):
+    write_voc(tmp_path)
+    for path in (tmp_path / "SegmentationClass").iterdir():
+        Image.open(path).convert("RGB").save(path)
+    (tmp_path / "labels.txt").unlink()
+    (tmp_path / "labelmap.txt").write_text("background:0,0,0::\ncar:128,0,0::\ntree:0,128,0::\n")
+    dataset = open_dataset(f"folder:{tmp_path}", "train")
+    np.testing.assert_array_equal(dataset[0].label_map, expected("voc", "train", 0))
+
+
+def labelme_file(root: Path, *shapes: dict, **more: object) -> None:
+    save(root / "a.png", photo("train", 0))
+    content = {"shapes": shapes, "imagePath": "a.png", "imageData": None, **more}
+    (root / "a.json").write_text(json.dumps(content))
+
+
+def test_labelme_shapes_without_area_are_a_warning(tmp_path):
+    labelme_file(
+        tmp_path,
+        labelme_shape("car", "rectangle", [[12, 12], [2, 2]]),
+        labelme_shape("car", "circle", [[40, 20], [45, 20]]),
+        labelme_shape("car", "line", [[1, 1], [5, 5]]),
+        labelme_shape("car", "point", [[1, 1]]),
+        labelme_shape("car", "polygon", [[1, 1], [5, 5]]),
+        labelme_shape("car", "mask", [[1, 1], [5, 5]], mask="no picture"),
+        labelme_shape("__ignore__", "rectangle", [[0, 0], [64, 1]]),
+    )
+    dataset = open_dataset(f"folder:{tmp_path}", "all")
+    assert {each.code: (each.severity, each.count) for each in dataset.findings} == {
+        "polygon-without-area": ("warning", 3),
+        "annotation-malformed": ("warning", 1),
+    }
+    label_map = dataset[0].label_map
+    assert dataset.classes.names == ("background", "car")
+    assert (label_map[2:12, 2:12] == 1).all()
+    assert abs(int((label_map[:, 30:] == 1).sum()) - np.pi * 25) < 6
+    assert (label_map[0] == IGNORE_INDEX).all()
+
+
+def test_labelme_labels_txt_gives_the_classes_in_its_order(tmp_path):
+    labelme_file(tmp_path, labelme_shape("tree", "rectangle", [[2, 2], [12, 12]]))
+    (tmp_path / "labels.txt").write_text("__ignore__\n_background_\ntree\ncar\n")
+    dataset = open_dataset(f"folder:{tmp_path}", "all")
+    assert dataset.classes.names == ("_background_", "tree", "car")
+    assert (dataset[0].label_map == 1).sum() == 100
+
+
+def test_labelme_files_in_a_folder_of_their_own(tmp_path):
+    write_labelme(tmp_path / "x")
+    for split in SPLITS:
+        for path in sorted((tmp_path / "x" / split).iterdir()):
+            kind = "labels" if path.suffix == ".json" else "images"
+            target = tmp_path / "data" / kind / split / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(target)
+    dataset = open_dataset(f"folder:{tmp_path / 'data'}", "train")
+    np.testing.assert_array_equal(dataset[1].label_map, ids("train", 1))
+
+
+def test_label_studio_images_named_after_tasks(tmp_path):
+    write_label_studio_png(tmp_path, named_by_task=True)
+    dataset = open_dataset(f"folder:{tmp_path}", "train")
+    np.testing.assert_array_equal(dataset[1].label_map, ids("train", 1))
+
+
+def test_label_studio_masks_whose_images_are_unknown(tmp_path):
+    write_label_studio_png(tmp_path)
+    (tmp_path / "project-1.json").unlink()
+    with pytest.raises(
+        DataError, match=r"tasks are task-1, .*images of .* are images/train/train0.*json"
+    ):
+        open_dataset(f"folder:{tmp_path}", "train")
+
+
+def test_label_studio_boxes_and_further_annotations_are_warnings(tmp_path):
+    write_label_studio_json(tmp_path)
+    path = tmp_path / "train.json"
+    tasks = json.loads(path.read_text())
+    frame = {"original_width": SIZE[1], "original_height": SIZE[0], "type": "rectanglelabels"}
+    box = {"x": 1, "y": 1, "width": 9, "height": 9, "rectanglelabels": ["car"]}
+    tasks[0]["annotations"][0]["result"].append({"value": box, **frame})
+    stroke = {"rle": encode_brush(np.ones((3, 3), bool)), "brushlabels": ["car"]}
+    tasks[0]["annotations"][0]["result"].append({"value": stroke, **frame})
+    tasks[0]["annotations"][0]["result"].append({"value": {"choices": ["day"]}, **frame})
+    tasks[1]["annotations"].append(tasks[0]["annotations"][0])
+    tasks[2]["annotations"].insert(0, {"was_cancelled": True, "result": []})
+    path.write_text(json.dumps(tasks))
+    dataset = open_dataset(f"folder:{tmp_path}", "train")
+    assert {each.code: (each.severity, each.count) for each in dataset.findings} == {
+        "annotation-malformed": ("warning", 1),
+        "annotation-without-shape": ("warning", 1),
+        "further-annotations": ("warning", 1),
+    }
+    for number in range(4):
+        np.testing.assert_array_equal(dataset[number].label_map, ids("train", number))
+
+
+def test_brush_strokes(tmp_path):
+    rng = np.random.default_rng(0)
+    inside = rng.random((37, 23)) < 0.4
+    np.testing.assert_array_equal(decode_brush(bytes(encode_brush(inside)), (37, 23)), inside)
+    with pytest.raises(DataError, match="ends early"):
+        decode_brush(bytes(encode_brush(inside))[:50], (37, 23))
+    with pytest.raises(DataError, match="has 3,404 values"):
+        decode_brush(bytes(encode_brush(inside)), (37, 24))
+
+
+def test_a_damaged_label_studio_file_is_named(tmp_path):
+    write_label_studio_json(tmp_path)
+    path = tmp_path / "val.json"
+    path.write_text(path.read_text()[:-5])
+    with pytest.raises(DataError, match=r"val\.json is not a readable JSON file"):
+        open_unchecked(f"folder:{tmp_path}", "train")
+
+
+def test_roboflow_tables_that_differ_are_refused(tmp_path):
+    write_roboflow(tmp_path)
+    table = tmp_path / "valid" / "_classes.csv"
+    table.write_text("Pixel Value, Class\n0, background\n1, tree\n2, car\n")
+    with pytest.raises(DataError, match=r"train/_classes\.csv and .*valid/_classes\.csv differ"):
+        open_dataset(f"folder:{tmp_path}", "train")
+
+
+def test_an_export_without_images_says_how_to_get_them(tmp_path):
+    write_cvat_mask(tmp_path)
+    for path in (tmp_path / "JPEGImages").iterdir():
+        path.unlink()
+    (tmp_path / "JPEGImages").rmdir()
+    with pytest.raises(DataError, match=r"Segmentation mask 1\.1', but without its images.*'Save"):
+        open_dataset(f"folder:{tmp_path}", "train")
+
+
+@pytest.mark.parametrize("export", EXPORTS)
+def test_the_check_finds_no_mistake_in_an_export(tmp_path: Path, export):
+    from vitseg.checks.run import check_dataset
+
+    EXPORTS[export][2](tmp_path)
+    found = check_dataset(f"folder:{tmp_path}", num_workers=0).findings
+    assert [each for each in found if each.severity == "error"] == []
