@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from vitseg.checks.tally import FaultTally, Tally
@@ -69,11 +70,33 @@ RULES: dict[str, Rule] = {
     ),
     ALL_IGNORED: Rule(
         "warning",
-        "1 mask has ignored pixels only, so its image teaches nothing.",
-        "{n} masks have ignored pixels only, so their images teach nothing.",
+        "1 mask has ignored pixels only: a loss of pixels learns nothing from its image, and a loss of masks (SegViT's, "
+        "unless loss.ignored is left_out) that no class is in it.",
+        "{n} masks have ignored pixels only: a loss of pixels learns nothing from their images, and a loss of masks "
+        "(SegViT's, unless loss.ignored is left_out) that no class is in them.",
         "Remove the images from the split, or label them.",
     ),
 }
+
+
+def told_of_loss(finding: Finding, learns_absence: bool) -> Finding:
+    """The finding in the words for one loss, where it is about masks without any label; any other as it is.
+
+    Args:
+        finding: A finding.
+        learns_absence: See `MethodConfig.learns_absence`.
+    """
+    if finding.code != ALL_IGNORED:
+        return finding
+    one = finding.count == 1
+    subject = "1 mask has" if one else f"{finding.count} masks have"
+    images = "its image" if one else "their images"
+    if learns_absence:
+        learnt = f"learns from {images} that no class is in {'it' if one else 'them'}"
+    else:
+        learnt = f"learns nothing from {images}"
+    message = f"{subject} ignored pixels only: this recipe's loss {learnt}."
+    return replace(finding, message=message)
 
 
 def file_findings(tally: Tally) -> list[Finding]:
