@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from vitseg.colors import farthest_colors
 
 IGNORE_INDEX = -1
 """Label of a pixel that counts nowhere. Negative, so that it collides with no class however many there are;
@@ -49,11 +50,5 @@ class ClassTable(BaseModel):
 
 
 def generated_palette(num_classes: int) -> tuple[Color, ...]:
-    """Distinct colours: hues by the golden ratio, so that neighbouring indices differ most."""
-    colors: list[Color] = []
-    for index in range(num_classes):
-        hue = (0.61803398875 * index) % 1.0
-        value = 0.95 - 0.3 * ((index // 7) % 3) / 2
-        red, green, blue = colorsys.hsv_to_rgb(hue, 0.65, value)
-        colors.append((round(red * 255), round(green * 255), round(blue * 255)))
-    return tuple(colors)
+    """Colours that look as different as possible; the first ones are the same for every number of classes."""
+    return tuple(farthest_colors(num_classes))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -72,18 +72,22 @@ class SegOutput:
         Args:
             classes: Their indices, increasing.
         """
-        return replace(
-            self,
-            mask_logits=self.mask_logits[:, _index(classes, self.mask_logits)],
-            stages=tuple(stage.select(classes) for stage in self.stages),
-        )
+        stages = tuple(stage.select(classes) for stage in self.stages)
+        return replace(self, **self._rows(classes), stages=stages)
 
     def of_image(self, index: int) -> Self:
         """One image's output in float32, without stages and extras."""
+        return replace(self, **self._image(index), stages=(), extras={})
+
+    def _rows(self, classes: Sequence[int]) -> dict[str, Any]:
+        """The fields of some queries."""
+        return {"mask_logits": self.mask_logits[:, _index(classes, self.mask_logits)]}
+
+    def _image(self, index: int) -> dict[str, Any]:
+        """The fields of one image."""
         masks = self.mask_logits[index : index + 1].float()
         # Channels-last, the rows of a strip are upsampled, mixed and compared without a transposition.
-        masks = masks.contiguous(memory_format=torch.channels_last)
-        return replace(self, mask_logits=masks, stages=(), extras={})
+        return {"mask_logits": masks.contiguous(memory_format=torch.channels_last)}
 
     def supervised(self) -> Iterator[tuple[str, SegOutput]]:
         """The output and its stages, each with what the names of its loss terms end with."""
@@ -128,9 +132,13 @@ class QueryMasks(SegOutput):
 
     class_logits: Float[Tensor, "b q k1"] = field(kw_only=True)
 
-    def of_image(self, index: int) -> Self:
+    def _rows(self, classes: Sequence[int]) -> dict[str, Any]:
+        logits = self.class_logits[:, _index(classes, self.class_logits)]
+        return {**super()._rows(classes), "class_logits": logits}
+
+    def _image(self, index: int) -> dict[str, Any]:
         logits = self.class_logits[index : index + 1].float()
-        return replace(super().of_image(index), class_logits=logits)
+        return {**super()._image(index), "class_logits": logits}
 
     def presence(self) -> Float[Tensor, "b k"]:
         """Probability that each class is in the image, of queries of which number k is class k."""
@@ -185,10 +193,6 @@ class PresenceMasks(QueryMasks):
         masks = self.at_pixels(self.mask_logits, rows).sigmoid()
         return masks * self.presence()[..., None, None]
 
-    def select(self, classes: Sequence[int]) -> Self:
-        logits = self.class_logits[:, _index(classes, self.class_logits)]
-        return replace(super().select(classes), class_logits=logits)
-
     def presence(self) -> Float[Tensor, "b k"]:
         return self.class_logits.float().softmax(-1)[..., 0]
 
@@ -242,9 +246,9 @@ class Joined(SegOutput):
             first += part.num_classes
         return Joined.of(kept)
 
-    def of_image(self, index: int) -> Self:
+    def _image(self, index: int) -> dict[str, Any]:
         parts = tuple(part.of_image(index) for part in self.parts)
-        return replace(super().of_image(index), parts=parts)
+        return {**super()._image(index), "parts": parts}
 
 
 def _index(classes: Sequence[int], like: Tensor) -> Int[Tensor, " k"]:

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tests.inference.test_video import read_back, write_clip
+from tests.inference.test_video import overwrite, packets_of, read_back, write_clip
 from tests.tiny import content
 
 
@@ -70,3 +70,31 @@ def test_without_the_extra_one_line_names_it(refused, tmp_path, model, clip, mon
     assert (
         line == "ConfigError: videos need PyAV, which is not installed: pip install 'vitseg[video]'"
     )
+
+
+def test_the_protocol_is_changed_as_in_predict(refused, vitseg, tmp_path, model, clip):
+    assert vitseg("video", model, clip, tmp_path / "a.mp4", "--set", "flip=true").code == 0
+    message = refused("video", model, clip, tmp_path / "b.mp4", "--set", "flop=true")
+    assert "flop" in message
+    assert not (tmp_path / "b.mp4").exists()
+
+
+def test_damaged_frames_are_counted_in_the_closing_line(vitseg, tmp_path, model):
+    source = tmp_path / "in.mp4"
+    place, size = packets_of(source, frames=10)[6]
+    overwrite(source, place, bytes(size))
+    result = vitseg("video", model, source, tmp_path / "out.mp4")
+    assert result.code == 0, result.err
+    assert result.out.startswith("10 frames -> ")
+    assert "1 damaged, with the labels before them" in " ".join(result.out.split())
+
+
+def test_a_file_that_ends_early_is_said_and_is_no_success(vitseg, tmp_path, model):
+    source = tmp_path / "in.mkv"
+    place, _ = packets_of(source, frames=20)[11]
+    source.write_bytes(source.read_bytes()[:place])
+    result = vitseg("video", model, source, tmp_path / "out.mp4")
+    assert result.code == 2
+    assert "of about 20 frames -> " in result.out
+    assert "in.mkv ends early" in "".join(result.out.splitlines())
+    assert len(read_back(tmp_path / "out.mp4")[0]) >= 10

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import resource
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ import pytest
 from vitseg.classes import ClassTable
 from vitseg.images import label_raster
 from vitseg.images.geometry import Window
-from vitseg.images.label_raster import write_label_tiff, write_polygons
+from vitseg.images.georeference import Georeference, georeference_of
+from vitseg.images.label_raster import write_label_tiff
 from vitseg.images.label_store import LabelStore, note_path
-from vitseg.images.windows import Georeference
+from vitseg.images.polygons import write_polygons
 
 rasterio = pytest.importorskip("rasterio")
 pytestmark = [
@@ -132,46 +134,58 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path):
     assert sorted(tmp_path.iterdir()) == before
 
 
-def outlines(path) -> dict[str, list]:
-    """Outer and inner rings of every polygon, by class."""
-    collection = json.loads(path.read_text())
-    assert collection["type"] == "FeatureCollection"
-    found: dict[str, list] = {}
-    for feature in collection["features"]:
-        name = feature["properties"]["class"]
-        assert CLASSES.names[feature["properties"]["class_index"]] == name
-        found.setdefault(name, []).append(feature["geometry"]["coordinates"])
-    return found
+def points(num: int = 4) -> tuple:
+    from rasterio.control import GroundControlPoint
+
+    corners = [(0, 0), (0, 40), (30, 0), (30, 40)][:num]
+    return tuple(
+        GroundControlPoint(row=row, col=column, x=9 + column / 100, y=45 - row / 100, z=7)
+        for row, column in corners
+    )
 
 
-def area(ring: list) -> float:
-    x, y = np.array(ring).T
-    return abs(float(np.dot(x[:-1], y[1:]) - np.dot(x[1:], y[:-1]))) / 2
+def camera():
+    from rasterio.rpc import RPC
+
+    return RPC(
+        height_off=300, height_scale=500, lat_off=45, lat_scale=0.1, long_off=9, long_scale=0.1,
+        line_off=15, line_scale=15, samp_off=20, samp_scale=20, err_bias=1.5, err_rand=0.5,
+        line_num_coeff=[0, 0, -1, *[0] * 17], line_den_coeff=[1, *[0] * 19],
+        samp_num_coeff=[0, 1, *[0] * 18], samp_den_coeff=[1, *[0] * 19],
+    )  # fmt: skip
 
 
-def test_polygons_in_pixels_where_no_place_is_known(tmp_path, store):
-    path = tmp_path / "a.geojson"
-    assert write_polygons(path, store, CLASSES, NODATA, None) == 3
-    found = outlines(path)
-    (tree,), (road,) = found["tree"], found["road"]
-    assert {tuple(point) for point in tree[0]} == {(12, 5), (15, 5), (15, 8), (12, 8)}
-    assert [area(ring) for ring in road] == [27 * 10, 9]  # its outline and the hole
-    sky = sum(area(rings[0]) for rings in found["sky"])
-    assert sky == 30 * 40 - 27 * 10 - 4
+PLACES = {
+    "map": lambda crs: georeference(),
+    "points": lambda crs: Georeference(crs.from_epsg(4326), None, points()),
+    "one point": lambda crs: Georeference(crs.from_epsg(4326), None, points(1)),
+    "points of no system": lambda crs: Georeference(None, None, points()),
+    "points of a local system": lambda crs: Georeference(crs.from_wkt(LOCAL), None, points()),
+    "camera": lambda crs: Georeference(rpcs=camera()),
+    "camera and map": lambda crs: replace(georeference(), rpcs=camera()),
+    "camera and points": lambda crs: Georeference(crs.from_epsg(4326), None, points(), camera()),
+    "local system": lambda crs: replace(georeference(), crs=crs.from_wkt(LOCAL)),
+    "transform alone": lambda crs: replace(georeference(), crs=None),
+    "system alone": lambda crs: Georeference(crs.from_epsg(32632)),
+}
+LOCAL = 'LOCAL_CS["Site grid",UNIT["metre",1]]'
 
 
-def test_polygons_cut_at_windows_cover_the_same_area(tmp_path, store, monkeypatch):
-    monkeypatch.setattr(label_raster, "POLYGON_WINDOW", 16)
-    path = tmp_path / "a.geojson"
-    assert write_polygons(path, store, CLASSES, NODATA, None) > 3
-    rings = outlines(path)["road"]
-    assert sum(area(outer) - sum(map(area, holes)) for outer, *holes in rings) == 27 * 10 - 9
+@pytest.mark.parametrize("kind", PLACES)
+def test_all_that_a_source_says_of_its_place_is_kept(tmp_path, store, kind):
+    from rasterio.crs import CRS
 
-
-def test_polygons_are_wgs84_where_the_place_is_known(tmp_path, store):
-    """Easting 500 km is the middle of UTM zone 32, 9 degrees east; 5000 km north of the equator is 45.15 degrees."""
-    path = tmp_path / "a.geojson"
-    write_polygons(path, store, CLASSES, NODATA, georeference())
-    longitudes, latitudes = np.array(outlines(path)["tree"][0][0]).T
-    np.testing.assert_allclose(longitudes, 9.0017, atol=3e-4)
-    np.testing.assert_allclose(latitudes, 45.1529, atol=5e-4)
+    place = PLACES[kind](CRS)
+    before = set(tmp_path.iterdir())
+    write_label_tiff(tmp_path / "labels.tif", store, CLASSES, NODATA, place)
+    assert set(tmp_path.iterdir()) - before == {tmp_path / "labels.tif"}
+    with rasterio.open(tmp_path / "labels.tif") as raster:
+        found = georeference_of(raster)
+    assert found is not None
+    assert (found.crs is None) == (place.crs is None)
+    assert place.crs is None or found.crs.to_wkt()[:20] == place.crs.to_wkt()[:20]
+    assert found.transform == place.transform
+    assert [(p.row, p.col, p.x, p.y, p.z) for p in found.gcps] == [
+        (p.row, p.col, p.x, p.y, p.z) for p in place.gcps
+    ]
+    assert (found.rpcs and found.rpcs.to_dict()) == (place.rpcs and place.rpcs.to_dict())

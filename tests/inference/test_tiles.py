@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import resource
 from pathlib import Path
 
@@ -285,3 +286,41 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(
     with pytest.raises(ConfigError, match=r"pip install 'vitseg\[geo\]'"):
         predict_large(predictor, source, tmp_path / "out.tif")
     assert content(tmp_path) == before
+
+
+def test_control_points_and_camera_models_stay_with_the_labels(tmp_path, image, predictor):
+    from rasterio.control import GroundControlPoint
+
+    gcps = [
+        GroundControlPoint(row=row, col=column, x=9 + column / 1000, y=45 - row / 1000)
+        for row in (0, 150)
+        for column in (0, 230)
+    ]
+    source = write_tiff(tmp_path / "a.tif", planes(image), gcps=gcps, crs="EPSG:4326")
+    result = predict_large(predictor, source, tmp_path / "out.tif", polygons=tmp_path / "a.geojson")
+    with rasterio.open(result.path) as raster:
+        kept, crs = raster.gcps
+        assert [(p.row, p.col, p.x, p.y) for p in kept] == [(p.row, p.col, p.x, p.y) for p in gcps]
+        assert crs.to_epsg() == 4326
+    text = (tmp_path / "a.geojson").read_text()
+    points = np.array(re.findall(r"\[(-?[\d.]+), (-?[\d.]+)\]", text), dtype=float)
+    np.testing.assert_allclose(points.min(axis=0), [9, 44.85])
+    np.testing.assert_allclose(points.max(axis=0), [9.23, 45])
+
+
+@pytest.mark.parametrize("crs", ['LOCAL_CS["Site grid",UNIT["metre",1]]', "EPSG:32632"])
+def test_polygons_of_no_place_are_refused_before_anything_is_computed(
+    tmp_path, image, predictor, crs
+):
+    place = rasterio.Affine(1000, 0, 2e7, 0, -1000, 5e6)
+    source = write_tiff(tmp_path / "a.tif", planes(image), crs=crs, transform=place)
+    seen = windows_run(predictor)
+    with pytest.raises(DataError, match="no polygons can be made"):
+        predict_large(
+            predictor, source, tmp_path / "new/out.tif", polygons=tmp_path / "new/a.geojson"
+        )
+    assert seen == []
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
+    predict_large(predictor, source, tmp_path / "out.tif")
+    with rasterio.open(tmp_path / "out.tif") as raster:
+        assert raster.transform == place

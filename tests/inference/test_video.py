@@ -17,7 +17,8 @@ from vitseg.errors import ConfigError, DataError
 from vitseg.inference.predictor import Predictor, as_rgb
 from vitseg.inference.segmentation import Segmentation
 from vitseg.inference.video import FramePainter, segment_video
-from vitseg.inference.video_files import VideoReader, VideoWriter, read_facts
+from vitseg.inference.video_files import VideoWriter
+from vitseg.inference.video_reader import VideoReader, read_facts
 
 
 class CountingPredictor(Predictor):
@@ -88,7 +89,7 @@ def frames_of(path: Path) -> list:
 def test_frames_size_and_rate_stay_and_sound_goes(tmp_path, suffix):
     source = write_clip(tmp_path / "in.mp4", sound=True)
     target = tmp_path / f"out{suffix}"
-    assert segment_video(make_predictor(), source, target) == 6
+    assert segment_video(make_predictor(), source, target).num_frames == 6
     frames, rate = read_back(target)
     assert [frame.shape for frame in frames] == [(48, 64, 3)] * 6
     assert rate == 10
@@ -156,8 +157,8 @@ def test_only_one_frame_is_alive(tmp_path, monkeypatch):
     written = []
 
     class CountedWriter(VideoWriter):
-        def write(self, pixels, time):
-            super().write(pixels, time)
+        def write(self, *frame):
+            super().write(*frame)
             written.append(len(under_way))
 
     monkeypatch.setattr("vitseg.inference.video.VideoReader", CountedReader)
@@ -234,15 +235,167 @@ def test_files_that_are_no_video(tmp_path, content, words):
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
-def test_damage_within_the_file_is_found(tmp_path):
-    noise = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
-    content = write_clip(tmp_path / "in.mp4", frames=20, size=(64, 96), picture=noise).read_bytes()
-    third = len(content) // 3
-    broken = content[:third] + noise.tobytes()[:1000] + content[third + 1000 :]
-    (tmp_path / "in.mp4").write_bytes(broken)
-    with pytest.raises(DataError, match=r"in\.mp4 is damaged"):
-        segment_video(CountingPredictor(), tmp_path / "in.mp4", tmp_path / "out.mp4")
-    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+def noise(number: int = 0, size=(64, 96)) -> np.ndarray:
+    return np.random.default_rng(number).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+def packets_of(
+    path: Path, frames: int = 20, codec="mpeg4", b_frames: int = 0, gop: int = 5
+) -> list[tuple[int, int]]:
+    """Writes a clip of noise and gives place and size in the file of each packet."""
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream(codec, rate=10)
+        stream.height, stream.width, stream.pix_fmt = 64, 96, "yuv420p"
+        stream.codec_context.gop_size, stream.codec_context.max_b_frames = gop, b_frames
+        for number in range(frames):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(noise(number), format="rgb24")))
+        container.mux(stream.encode(None))
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        return [(packet.pos or 0, packet.size) for packet in packets]
+
+
+def overwrite(path: Path, place: int, content: bytes) -> None:
+    whole = bytearray(path.read_bytes())
+    whole[place : place + len(content)] = content
+    path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("b_frames", [0, 2])
+@pytest.mark.parametrize("lost", [(7,), (7, 8), (19,), (0,)])
+@pytest.mark.parametrize("suffix", ["mp4", "mov"])
+def test_a_broken_frame_holds_the_labels_and_the_work_goes_on(tmp_path, suffix, lost, b_frames):
+    source = tmp_path / f"in.{suffix}"
+    packets = packets_of(source, b_frames=b_frames)
+    times = [frame.time for frame in frames_of(source)]
+    for number in lost:
+        place, size = packets[number]
+        overwrite(source, place, bytes(size))
+    found = frames_of(source)
+    damaged = [number for number, frame in enumerate(found) if frame.damaged]
+    assert damaged or lost == (0,)
+    if lost != (0,):  # there is nothing to show in place of the first
+        assert [frame.time for frame in found] == times
+    predictor = CountingPredictor()
+    done = segment_video(predictor, source, tmp_path / "out.mp4")
+    assert (done.num_frames, done.num_damaged) == (len(found), len(damaged))
+    assert done.expected_frames is None
+    assert predictor.calls == len(found) - len(damaged)
+    assert len(read_back(tmp_path / "out.mp4")[0]) == len(found)
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "avi", "ts"])
+def test_damage_between_frames_is_passed_over(tmp_path, suffix):
+    source = tmp_path / f"in.{suffix}"
+    packets = packets_of(source)
+    overwrite(source, packets[9][0] + 30, noise(99).tobytes()[:400])
+    done = segment_video(CountingPredictor(), source, tmp_path / "out.mp4")
+    assert 15 <= done.num_frames <= 20
+    assert done.num_damaged >= 1
+    assert done.expected_frames is None
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "h264"])
+@pytest.mark.parametrize("suffix", ["mkv", "avi"])
+def test_a_file_that_ends_early_says_so(tmp_path, suffix, codec):
+    source = tmp_path / f"in.{suffix}"
+    packets = packets_of(source, frames=50, codec=codec)
+    assert segment_video(CountingPredictor(), source, tmp_path / "a.mp4").expected_frames is None
+    source.write_bytes(source.read_bytes()[: packets[27][0]])
+    done = segment_video(CountingPredictor(), source, tmp_path / "out.mp4")
+    assert 25 <= done.num_frames <= 27
+    assert done.expected_frames == 50
+    assert len(read_back(tmp_path / "out.mp4")[0]) == done.num_frames
+
+
+def test_sound_that_is_longer_is_no_early_end(tmp_path):
+    source = tmp_path / "in.mkv"
+    with av.open(str(source), "w") as container:
+        video: Any = container.add_stream("mpeg4", rate=10)
+        video.height, video.width, video.pix_fmt = 48, 64, "yuv420p"
+        audio: Any = container.add_stream("aac", rate=8000, layout="mono")
+        for number in range(10):
+            pixels = noise(number, (48, 64))
+            container.mux(video.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(video.encode(None))
+        for number in range(40):  # five seconds
+            frame = silence()
+            frame.pts = 1024 * number
+            container.mux(audio.encode(frame))
+        container.mux(audio.encode(None))
+    done = segment_video(CountingPredictor(), source, tmp_path / "out.mp4")
+    assert (done.num_frames, done.expected_frames) == (10, None)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov"])
+def test_a_cut_index_is_named(tmp_path, suffix):
+    source = tmp_path / f"in.{suffix}"
+    packets_of(source)
+    content = source.read_bytes()
+    index = content.index(b"moov") - 4
+    for length, words in (
+        (index // 2, r"[\d,]+ bytes and its index \(moov\) is missing"),
+        (index, r"its index \(moov\) is missing"),
+        (index + 6, r"its index \(moov\) is missing"),
+        (index + 100, r"its index \(moov\) is cut: [\d,]+ bytes are missing at the end"),
+    ):
+        source.write_bytes(content[:length])
+        with pytest.raises(DataError, match=rf"in\.{suffix} is no video that can be read.*{words}"):
+            segment_video(CountingPredictor(), source, tmp_path / "out.mp4")
+        assert [path.name for path in tmp_path.iterdir()] == [source.name]
+
+
+def test_an_mp4_with_its_index_in_front_is_read_as_far_as_it_goes(tmp_path):
+    source = tmp_path / "in.mp4"
+    with av.open(str(source), "w", options={"movflags": "faststart"}) as container:
+        stream: Any = container.add_stream("mpeg4", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 64, 96, "yuv420p"
+        for number in range(50):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(noise(number), format="rgb24")))
+        container.mux(stream.encode(None))
+    content = source.read_bytes()
+    source.write_bytes(content[: len(content) * 6 // 10])
+    done = segment_video(CountingPredictor(), source, tmp_path / "out.mp4")
+    assert 25 <= done.num_frames <= 32
+    assert done.expected_frames == 50
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+@pytest.mark.parametrize(
+    "aspect", [Fraction(16, 15), Fraction(64, 45), Fraction(8, 9), Fraction(1)]
+)
+def test_the_shape_of_pixels_stays(tmp_path, suffix, aspect):
+    source = tmp_path / "in.mkv"
+    with av.open(str(source), "w") as container:
+        stream: Any = container.add_stream("mpeg4", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = aspect
+        for number in range(3):
+            pixels = noise(number, (48, 64))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+    assert frames_of(source)[0].pixel_aspect == aspect
+    segment_video(CountingPredictor(), source, tmp_path / f"out{suffix}")
+    assert {frame.pixel_aspect for frame in frames_of(tmp_path / f"out{suffix}")} == {aspect}
+
+
+@pytest.mark.skipif(
+    not hasattr(VideoStream, "set_display_rotation"), reason="needs a newer PyAV to write its input"
+)
+def test_pixels_of_a_video_on_its_side_are_turned_with_it(tmp_path):
+    source = tmp_path / "in.mp4"
+    with av.open(str(source), "w") as container:
+        stream: Any = container.add_stream("mpeg4", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
+        stream.set_display_rotation(90)
+        frame = av.VideoFrame.from_ndarray(noise(0, (48, 64)), format="rgb24")
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    segment_video(CountingPredictor(), source, tmp_path / "out.mp4")
+    (frame,) = frames_of(tmp_path / "out.mp4")
+    assert frame.pixels.shape[:2] == (64, 48)
+    assert frame.pixel_aspect == Fraction(3, 4)
 
 
 def test_a_cut_file_without_one_frame_is_damaged(tmp_path):

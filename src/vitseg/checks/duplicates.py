@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Float32, Int64, UInt, UInt8
+from jaxtyping import Float32, Int64, Shaped, UInt8
 
 from vitseg.checks.fingerprint import THUMBNAIL, Fingerprint
 
@@ -91,7 +91,7 @@ class Fingerprints:
 
 
 def _candidates(
-    chosen: Int64[np.ndarray, " n"], hashes: UInt[np.ndarray, " m"]
+    chosen: Int64[np.ndarray, " n"], hashes: Shaped[np.ndarray, " m"]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Pairs (a, b) of images whose hashes differ in few bits; in one yield, no image comes twice in a, nor in b."""
     for band in range(_BANDS):
@@ -110,13 +110,13 @@ def _candidates(
             yield a[wanted], b[wanted]
 
 
-def _part(hashes: UInt[np.ndarray, " n"], band: int) -> UInt[np.ndarray, " n"]:
+def _part(hashes: Shaped[np.ndarray, " n"], band: int) -> Shaped[np.ndarray, " n"]:
     """One of the `_BANDS` parts of each hash."""
     width = 64 // _BANDS + 1
     return hashes >> np.uint64(band * width) & np.uint64(2**width - 1)
 
 
-def _bits(numbers: UInt[np.ndarray, " n"]) -> np.ndarray:
+def _bits(numbers: Shaped[np.ndarray, " n"]) -> np.ndarray:
     """How many bits of each are 1."""
     return np.unpackbits(numbers[:, None].view(np.uint8), axis=1).sum(1)
 

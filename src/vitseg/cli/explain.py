@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vitseg.cli import options
+from vitseg.cli import frame, options
 from vitseg.errors import ConfigError, DataError
 
 
@@ -36,9 +36,6 @@ def explain(
     NRD, its cells and what their networks read; of a model that was extended, which task claims which pixel.
     Images are run whole, in one view. An image that cannot be read is reported and left out; the exit code is then 2.
     """
-    from rich.console import Console
-    from rich.progress import track
-
     from vitseg.cli.explain_page import SheetFolder
     from vitseg.cli.inputs import find_inputs
     from vitseg.explain.table import kind_of
@@ -59,17 +56,15 @@ def explain(
         chosen["classes"] = options.find_classes(classes, predictor.classes)
     if top is not None:
         chosen["top"] = top
-    console = Console(stderr=True)
     failures = 0
-    for path, name in track(targets, "explain", console=console, disable=not console.is_terminal):
-        try:
-            sheet = kind.explain(predictor, path, **chosen)
-        except DataError as error:
-            failures += 1
-            line = f"DataError: {error}"
-            console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
-            continue
-        folder.add(sheet, name, caption=str(path))
+    with frame.bar("explain", len(targets)) as advance:
+        for path, name in targets:
+            try:
+                folder.add(kind.explain(predictor, path, **chosen), name, caption=str(path))
+            except DataError as error:
+                failures += 1
+                frame.say(f"DataError: {error}", style="red")
+            advance()
     folder.write_index(f"How {model} labels")
     typer.echo(f"{len(targets) - failures} of {len(targets)} images -> {folder.index}")
     if failures:

@@ -24,6 +24,7 @@ def video(
     opacity: Annotated[
         float, typer.Option(help="Weight of the class colours, from 0 to 1.")
     ] = 0.55,
+    protocol: options.Protocol = None,
     device: options.Device = "auto",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace OUT if it exists.")
@@ -31,11 +32,13 @@ def video(
 ) -> None:
     """Paint a video's segmentation over it, frame by frame; sound is dropped. Needs the extra [video].
 
-    Size and frame rate stay. Memory does not grow with the length of the video.
+    Size, pixel shape and frame rate stay. Memory does not grow with the length of the video. Damaged frames get the
+    labels before them, and are counted; of a file that ends early all there is is written, and the exit code is 2.
     """
     from vitseg.inference.predictor import load
     from vitseg.inference.video import segment_video
-    from vitseg.inference.video_files import check_target, read_facts
+    from vitseg.inference.video_files import check_target
+    from vitseg.inference.video_reader import read_facts
 
     check_target(target)
     if target.is_dir():
@@ -47,9 +50,17 @@ def video(
     facts = read_facts(source)
     if target.exists() and target.samefile(source):
         raise ConfigError(f"{target} is the video to read: give the output another name.")
-    predictor = load(model, device)
+    predictor = load(model, device, protocol or ())
     with frame.bar("video", facts.num_frames) as advance:
-        count = segment_video(predictor, source, target, every, opacity, advance)
-    typer.echo(f"{count} frames -> {target}")
+        done = segment_video(predictor, source, target, every, opacity, advance)
+    of = "" if done.expected_frames is None else f" of about {done.expected_frames}"
+    line = f"{done.num_frames}{of} frames -> {target}"
+    if done.num_damaged:
+        line += f"; {done.num_damaged} damaged, with the labels before them"
+    if done.expected_frames is not None:
+        line += f"; {source} ends early"
+    typer.echo(line)
     if facts.has_sound:
         typer.echo("the sound was dropped", err=True)
+    if done.expected_frames is not None:
+        raise typer.Exit(2)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from vitseg.checkpoint.learnt import LearntTask, tensor_hashes
 from vitseg.checkpoint.model_dir import ModelRecord, fill
-from vitseg.classes import ClassTable, generated_palette
+from vitseg.classes import ClassTable
+from vitseg.colors import farthest_colors
 from vitseg.config import parse
 from vitseg.decoders.task_decoders import TaskConfig
 from vitseg.errors import ConfigError
@@ -140,18 +141,15 @@ def task_of_class(record: ModelRecord) -> list[int]:
 
 
 def joined_classes(old: ClassTable, new: ClassTable) -> ClassTable:
-    """Both tables, one behind the other; a new class whose colour is taken gets another one.
+    """Both tables, one behind the other; a new class whose colour is taken gets one that looks different from all.
 
     Raises:
         ConfigError: A name is in both.
     """
     require_new_names(old, new.names)
     palette = list(old.palette)
-    spare = iter(generated_palette(4 * (old.num_classes + new.num_classes)))
     for color in new.palette:
-        while color in palette:
-            color = next(spare)
-        palette.append(color)
+        palette.append(farthest_colors(1, tuple(palette))[0] if color in palette else color)
     return ClassTable(names=(*old.names, *new.names), palette=tuple(palette))
 
 

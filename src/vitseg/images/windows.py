@@ -9,7 +9,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -20,6 +19,7 @@ from jaxtyping import Bool, UInt8
 from vitseg.errors import DataError
 from vitseg.images.decode import decode_image, read_header
 from vitseg.images.geometry import Window
+from vitseg.images.georeference import Georeference, georeference_of
 
 DRIVERS = ("GTiff", "JP2OpenJPEG")
 """What GDAL may open. Its other formats can refer to further files or to servers."""
@@ -35,14 +35,6 @@ READ_BYTES = 20
 
 _DECODED_BYTES = {"RGB": 12, "L": 12, "P": 12, "CMYK": 16}
 """Bytes per pixel of decoding a whole image by Pillow's mode, its copies included; of other modes 24."""
-
-
-@dataclass(frozen=True)
-class Georeference:
-    """Where on earth a raster lies: rasterio's coordinate system (None: unknown) and pixel-to-map transform."""
-
-    crs: Any
-    transform: Any
 
 
 @runtime_checkable
@@ -112,8 +104,7 @@ class RasterImage:
                 f"each, but at most {LARGEST_BLOCK:,} are read at a time. Store it in tiles: {_translate(name)}"
             )
         self.held_bytes = CACHE_BYTES + 2 * block_bytes
-        placed = dataset.crs is not None or not dataset.transform.is_identity
-        self.georeference = Georeference(dataset.crs, dataset.transform) if placed else None
+        self.georeference = georeference_of(dataset)
         self._indices = [1, 2, 3] if dataset.count >= 3 else [1]
         self._palette = _palette(dataset)
         self.has_gaps = any("all_valid" not in _flags(flags) for flags in dataset.mask_flag_enums)

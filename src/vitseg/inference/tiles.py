@@ -18,10 +18,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vitseg.errors import ConfigError
+from vitseg.errors import ConfigError, DataError
 from vitseg.images.geometry import Window
-from vitseg.images.label_raster import write_label_tiff, write_polygons
+from vitseg.images.label_raster import write_label_tiff
 from vitseg.images.label_store import LabelStore
+from vitseg.images.placement import Placement, place
+from vitseg.images.polygons import write_polygons
 from vitseg.images.windows import PixelSource, has_rasterio, open_windows
 from vitseg.inference.blending import Blend
 from vitseg.inference.config import InferenceConfig
@@ -72,8 +74,8 @@ def predict_large(
 
     Windows are those of the model's sliding window or, of a model that runs images whole, of its training size with a
     quarter of overlap. The protocol's resizing, scales and mirrored views are left out, which is logged. A TIFF keeps
-    its coordinate system, and pixels without data (nodata, alpha 0) are without data in the labels, too: 255, or 65535
-    where there are more than 255 classes.
+    its place (coordinate system, ground control points, RPCs), and pixels without data (nodata, alpha 0) are without
+    data in the labels, too: 255, or 65535 where there are more than 255 classes.
 
     What is done stays beside the target, under a hidden name, when a run is interrupted; the same call continues it.
     The target appears when it is whole.
@@ -90,7 +92,8 @@ def predict_large(
 
     Raises:
         ConfigError: Too little memory, which the message names; a target of another kind; or no room to write.
-        DataError: The source cannot be read as a whole.
+        DataError: The source cannot be read as a whole, or polygons are asked for where its place cannot be turned
+            into longitude and latitude, which is found before anything is computed.
     """
     source, target = Path(source), Path(target)
     polygons = None if polygons is None else Path(polygons)
@@ -100,6 +103,9 @@ def predict_large(
     crop_size, stride = _windows(predictor)
     predictor.model.eval()
     with open_windows(source, limit) as pixels:
+        placement = None
+        if polygons is not None:
+            placement = place(pixels.georeference, pixels.size, pixels.name)
         plan = plan_tiles(
             pixels.size,
             crop_size,
@@ -119,7 +125,7 @@ def predict_large(
             store = LabelStore(target, pixels.size, dtype, layout)
             try:
                 _fill(store, predictor, pixels, plan, blend, on_progress or (lambda share: None))
-                prediction = _finish(store, predictor, pixels, plan, target, polygons)
+                prediction = _finish(store, predictor, pixels, plan, target, polygons, placement)
             finally:
                 store.close()
             store.remove()
@@ -236,6 +242,7 @@ def _finish(
     plan: TilePlan,
     target: Path,
     polygons: Path | None,
+    placement: Placement | None,
 ) -> LargePrediction:
     """Write the target from the stored labels."""
     classes, num_classes = predictor.classes, predictor.classes.num_classes
@@ -243,13 +250,17 @@ def _finish(
     for window in store.windows(1024, 1024):
         counts += np.bincount(store.read(window).reshape(-1), minlength=len(counts))
     nodata = len(counts) - 1 if counts[-1] else None
+    num_polygons = None
+    if polygons is not None:  # first, so that no mask is left of an image that fails
+        try:
+            num_polygons = write_polygons(polygons, store, classes, nodata, placement)
+        except DataError:
+            store.remove()  # to go on from here would end here again
+            raise
     if target.suffix.lower() == ".png":
         save_label_png(target, store.read(Window(0, 0, *store.size)), classes)
     else:
         write_label_tiff(target, store, classes, nodata, pixels.georeference)
-    num_polygons = None
-    if polygons is not None:
-        num_polygons = write_polygons(polygons, store, classes, nodata, pixels.georeference)
     total = max(1, counts[:num_classes].sum())
     order = [index for index in np.argsort(-counts[:num_classes], kind="stable") if counts[index]]
     areas = {classes.names[index]: float(counts[index] / total) for index in order}

@@ -6,6 +6,7 @@ Nothing here keeps more than one frame and one label map, so the length of a str
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from jaxtyping import UInt8
 from vitseg.errors import ConfigError, DataError
 from vitseg.files import whole_file
 from vitseg.inference.predictor import Predictor
-from vitseg.inference.video_files import VideoReader, VideoWriter, check_target
+from vitseg.inference.video_files import VideoWriter, check_target
+from vitseg.inference.video_reader import VideoReader
 from vitseg.render.overlay import draw_overlay
 
 
@@ -46,15 +48,38 @@ class FramePainter:
         self._labels: np.ndarray | None = None
         self._held = 0  # frames that have shown these labels
 
-    def __call__(self, frame: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
-        """The frame, RGB, with its classes painted over it."""
+    def __call__(
+        self, frame: UInt8[np.ndarray, "H W 3"], damaged: bool = False
+    ) -> UInt8[np.ndarray, "H W 3"]:
+        """The frame, RGB, with its classes painted over it.
+
+        Args:
+            frame: The frame.
+            damaged: Whether its pixels are not to be trusted: the labels before it are held, however long.
+        """
         labels = self._labels
-        if labels is None or labels.shape != frame.shape[:2] or self._held == self.every:
+        due = self._held >= self.every and not damaged
+        if labels is None or labels.shape != frame.shape[:2] or due:
             labels = self._labels = self.predictor(frame).label_map
             self._held = 0
         self._held += 1
         classes = self.predictor.classes
         return np.asarray(draw_overlay(frame, labels, classes, opacity=self.opacity, legend=False))
+
+
+@dataclass(frozen=True)
+class SegmentedVideo:
+    """What `segment_video` has written.
+
+    Attributes:
+        num_frames: Frames written.
+        num_damaged: Those among them that could not be decoded as a whole, with the labels of the frame before.
+        expected_frames: Where the source ends early: how many frames it had by its header; else None.
+    """
+
+    num_frames: int
+    num_damaged: int = 0
+    expected_frames: int | None = None
 
 
 def segment_video(
@@ -64,12 +89,14 @@ def segment_video(
     every: int = 1,
     opacity: float = 0.55,
     on_frame: Callable[[], object] = lambda: None,
-) -> int:
-    """Write a video with its segmentation painted over it; returns the number of frames.
+) -> SegmentedVideo:
+    """Write a video with its segmentation painted over it.
 
-    Frames keep their times, so the frame rate, and their size; an odd height or width grows by one pixel, as H.264
-    needs. A video that is stored on its side is turned upright. Sound is dropped. The target appears whole or not at
-    all: it is written beside its place and then moved.
+    Frames keep their times, so the frame rate, their size and the shape of their pixels; an odd height or width grows
+    by one pixel, as H.264 needs. A video that is stored on its side is turned upright. Sound is dropped. A frame that
+    cannot be decoded is the one before once more, one that is decoded in part gets the labels of the one before; a
+    source that ends early gives what there is of it. The target appears whole or not at all: it is written beside its
+    place and then moved.
 
     Args:
         predictor: The model.
@@ -82,20 +109,23 @@ def segment_video(
     Raises:
         ConfigError: PyAV is not installed, the target has another suffix or its folder does not exist, or a value that
             `FramePainter` refuses.
-        DataError: The source holds no video, is damaged, or changes its frame size.
+        DataError: The source holds no video or not one frame that can be decoded, or it changes its frame size.
     """
     check_target(target)
     paint = FramePainter(predictor, every, opacity)
-    count = 0
+    count, num_damaged = 0, 0
     with whole_file(target) as partial:
         with (
             VideoReader(source) as reader,
             VideoWriter(partial, target, reader.facts) as writer,
         ):
             for frame in reader.frames():
-                writer.write(paint(frame.pixels), frame.time)
+                painted = paint(frame.pixels, frame.damaged)
+                writer.write(painted, frame.time, frame.pixel_aspect)
                 count += 1
+                num_damaged += frame.damaged
                 on_frame()
         if not count:
             raise DataError(f"{source} has a video track, but not one frame in it.")
-    return count
+    expected = reader.facts.expected_frames if reader.ends_early else None
+    return SegmentedVideo(count, num_damaged, expected)

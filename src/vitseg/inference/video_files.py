@@ -1,8 +1,7 @@
-"""Reading and writing video files with PyAV (FFmpeg), frame by frame. PyAV is the extra [video]."""
+"""Writing video files with PyAV (FFmpeg), frame by frame, and what is known of them. PyAV is the extra [video]."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,9 +13,6 @@ from vitseg.errors import ConfigError, DataError
 
 FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 """Suffixes of the videos that we write, all in H.264, and FFmpeg's names of their formats."""
-
-DEFAULT_RATE = Fraction(25)
-"""Frames per second of a file that does not say."""
 
 LONGEST_SIDE = 16384
 """Pixels of a frame's height or width that the H.264 encoder takes."""
@@ -34,26 +30,38 @@ class VideoFacts:
         rate: Frames per second, on average.
         time_base: The unit of its times, in seconds.
         has_sound: Whether there is a sound track.
+        seconds: Length of the whole file; None where the header has none.
     """
 
     num_frames: int | None
     rate: Fraction
     time_base: Fraction
     has_sound: bool
+    seconds: float | None = None
+
+    @property
+    def expected_frames(self) -> int | None:
+        """How many frames there are by the header, at the average rate where it has no number."""
+        if self.num_frames is None and self.seconds is not None:
+            return round(self.seconds * self.rate)
+        return self.num_frames
 
 
 @dataclass(frozen=True)
 class TimedFrame:
-    """One frame, RGB, and its time in seconds since the first."""
+    """One frame.
+
+    Attributes:
+        pixels: RGB.
+        time: Seconds since the first frame.
+        pixel_aspect: Width of a pixel by its height; 1 where pixels are square.
+        damaged: Whether it could not be decoded as a whole; where nothing could, the pixels are those before it.
+    """
 
     pixels: UInt8[np.ndarray, "H W 3"]
     time: Fraction
-
-
-def read_facts(path: Path) -> VideoFacts:
-    """What the header of a video says; see `VideoReader` for the errors."""
-    with VideoReader(path) as reader:
-        return reader.facts
+    pixel_aspect: Fraction = Fraction(1)
+    damaged: bool = False
 
 
 def check_target(target: Path) -> None:
@@ -66,79 +74,6 @@ def check_target(target: Path) -> None:
         raise ConfigError(f"{target}: the folder {target.absolute().parent} does not exist.")
 
 
-class VideoReader:
-    """The first video track of a file; a context manager, which closes the file.
-
-    Attributes:
-        facts: What its header says.
-
-    Raises:
-        ConfigError: PyAV is not installed.
-        DataError: There is no such file, or it holds no video.
-    """
-
-    def __init__(self, path: Path):
-        av = _pyav()
-        if not path.is_file():
-            raise DataError(f"{path} is no file: give a video file.")
-        try:
-            # Some formats are lists of other files or addresses: nothing but local files is opened for them.
-            self._container = av.open(str(path), options={"protocol_whitelist": "file"})
-        except av.FFmpegError as error:
-            raise DataError(
-                f"{path} is no video that can be read, or is damaged: {error.strerror}."
-            ) from error
-        tracks = self._container.streams
-        if not tracks.video:
-            self._container.close()
-            raise DataError(f"{path} holds no video track.")
-        self._path = path
-        self._stream = tracks.video[0]
-        rate = Fraction(self._stream.average_rate or DEFAULT_RATE)
-        time_base = Fraction(self._stream.time_base or 1 / rate)
-        self.facts = VideoFacts(self._stream.frames or None, rate, time_base, bool(tracks.audio))
-
-    def frames(self) -> Iterator[TimedFrame]:
-        """The frames one by one, turned upright as players show them.
-
-        A frame without a time, or with one that is past, follows the one before at the usual distance.
-
-        Raises:
-            DataError: A frame is damaged, or of another size than the first.
-        """
-        av = _pyav()
-        number, start, time, shape = 0, Fraction(0), Fraction(0), None
-        try:
-            for number, frame in enumerate(self._container.decode(self._stream), start=1):
-                if frame.is_corrupt:
-                    raise DataError(f"{self._path} is damaged: frame {number} is incomplete.")
-                pixels = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
-                if shape not in (None, pixels.shape):
-                    raise DataError(
-                        f"{self._path} changes its size at frame {number}: cut it into two videos there."
-                    )
-                shape = pixels.shape
-                unit = frame.time_base or self.facts.time_base
-                place = None if frame.pts is None else frame.pts * unit
-                if number == 1:
-                    start = place or start
-                elif place is not None and place - start > time:
-                    time = place - start
-                else:
-                    time += 1 / self.facts.rate
-                yield TimedFrame(np.ascontiguousarray(pixels), time)
-        except av.FFmpegError as error:
-            raise DataError(
-                f"{self._path} is damaged at frame {number + 1}: {error.strerror}."
-            ) from error
-
-    def __enter__(self) -> VideoReader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._container.close()
-
-
 class VideoWriter:
     """Writes frames to an H.264 file; a context manager, which finishes the file.
 
@@ -149,7 +84,7 @@ class VideoWriter:
     """
 
     def __init__(self, path: Path, named: Path, source: VideoFacts):
-        av = _pyav()
+        av = pyav()
         self._container = av.open(str(path), "w", format=FORMATS[named.suffix.lower()])
         stream = self._container.add_stream("h264", rate=source.rate)
         stream.pix_fmt = "yuv420p"
@@ -162,18 +97,24 @@ class VideoWriter:
         self._stream = stream
         self._last = -1  # time of the last frame, in units of the time base
 
-    def write(self, pixels: UInt8[np.ndarray, "H W 3"], time: Fraction) -> None:
+    def write(
+        self,
+        pixels: UInt8[np.ndarray, "H W 3"],
+        time: Fraction,
+        pixel_aspect: Fraction = Fraction(1),
+    ) -> None:
         """Add a frame.
 
         Args:
             pixels: RGB; all frames have one size.
             time: Second from which on it is shown. If that is not later than the frame before, as of two times within
                 one unit of the source, the frame comes one unit after it.
+            pixel_aspect: Width of a pixel by its height, which the first frame gives for all.
 
         Raises:
             DataError: The frame is larger than H.264 allows.
         """
-        av = _pyav()
+        av = pyav()
         height, width = pixels.shape[:2]
         if max(height, width) > LONGEST_SIDE:
             raise DataError(
@@ -184,6 +125,7 @@ class VideoWriter:
             pixels = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         if self._last < 0:
             self._stream.height, self._stream.width = pixels.shape[:2]
+            self._stream.codec_context.sample_aspect_ratio = pixel_aspect
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
         frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
         self._last = max(round(time / self._time_base), self._last + 1)
@@ -201,7 +143,12 @@ class VideoWriter:
             self._container.close()
 
 
-def _pyav():
+def pyav():
+    """The module av.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
     try:
         import av
     except ImportError as error:

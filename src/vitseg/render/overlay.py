@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from vitseg.classes import IGNORE_INDEX, ClassTable, Color
 from vitseg.errors import ConfigError
+from vitseg.render.hatching import has_alike, hatchings, line_color, period_of, stripes
 from vitseg.render.palette import IGNORE_COLOR, colorize
 
 LEGEND_BACKGROUND = (250, 250, 248)
@@ -21,10 +22,11 @@ LONGEST_NAME = 36
 
 
 class LegendEntry(NamedTuple):
-    """One class that occurs: its colour and its text, which ends in the class' share of the image."""
+    """One class that occurs: its colour, its text, which ends in the class' share of the image, and its hatching."""
 
     color: Color
     text: str
+    pattern: int = 0
 
 
 def draw_overlay(
@@ -35,6 +37,8 @@ def draw_overlay(
     legend: bool,
 ) -> Image.Image:
     """Paint the classes over the image, with thin lines between them.
+
+    Where two classes of the image have colours that look alike, all but the first of them are hatched.
 
     The legend adds rows below the image. An image narrower than one legend entry gets a margin on its right, so that
     no name is cut by a small image.
@@ -60,12 +64,28 @@ def draw_overlay(
     painted = Image.blend(
         Image.fromarray(image), Image.fromarray(colorize(label_map, classes)), opacity
     )
+    _hatch(painted, label_map, classes, opacity)
     thickness = max(1, round(math.sqrt(height * width) / 900))
     lines = Image.fromarray(
         class_boundaries(label_map, thickness).astype(np.uint8) * round(200 * opacity)
     )
     painted.paste((255, 255, 255), mask=lines)
     return append_legend(painted, legend_entries(label_map, classes)) if legend else painted
+
+
+def _hatch(
+    painted: Image.Image, label_map: np.ndarray, classes: ClassTable, opacity: float
+) -> None:
+    """Draw the lines of the classes that look like others, into the picture."""
+    if not has_alike(classes):
+        return
+    counts = np.bincount(label_map.reshape(-1).astype(np.int64) - IGNORE_INDEX)
+    present = np.flatnonzero(counts) + IGNORE_INDEX
+    period = period_of(label_map.shape)
+    for index, pattern in hatchings(present, classes).items():
+        lines = (label_map == index) & stripes(label_map.shape, pattern, period)
+        mask = Image.fromarray(lines.astype(np.uint8) * round(200 * opacity))
+        painted.paste(line_color(classes.palette[index]), mask=mask)
 
 
 def class_boundaries(
@@ -95,12 +115,16 @@ def legend_entries(label_map: Integer[np.ndarray, "H W"], classes: ClassTable) -
     )
     num_ignored, counts = int(counts[0]), counts[1:]
     entries = []
+    patterns = hatchings(np.flatnonzero(counts), classes)
     for index in np.argsort(-counts, kind="stable"):
         if counts[index]:
             name, share = classes.names[index], int(counts[index]) / label_map.size
             if len(name) > LONGEST_NAME:
                 name = name[: LONGEST_NAME - 1] + "…"
-            entries.append(LegendEntry(classes.palette[index], f"{name} {_percent(share)}"))
+            pattern = patterns.get(int(index), 0)
+            entries.append(
+                LegendEntry(classes.palette[index], f"{name} {_percent(share)}", pattern)
+            )
     if num_ignored:
         entries.append(
             LegendEntry(IGNORE_COLOR, f"ignored {_percent(num_ignored / label_map.size)}")
@@ -137,6 +161,10 @@ def append_legend(image: Image.Image, entries: list[LegendEntry]) -> Image.Image
         middle = image.height + gap + row * row_height + row_height // 2
         box = (left, middle - swatch // 2, left + swatch, middle - swatch // 2 + swatch)
         draw.rectangle(box, fill=entry.color, outline=LEGEND_OUTLINE, width=max(1, font_size // 16))
+        if entry.pattern:
+            lines = stripes((swatch - 2, swatch - 2), entry.pattern, max(6, swatch // 3))
+            mask = Image.fromarray(lines.astype(np.uint8) * 200)
+            sheet.paste(line_color(entry.color), (box[0] + 1, box[1] + 1), mask)
         draw.text(
             (left + swatch + gap, middle), entry.text, fill=LEGEND_TEXT, font=font, anchor="lm"
         )
