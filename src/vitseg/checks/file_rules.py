@@ -68,10 +68,24 @@ RULES: dict[str, Rule] = {
         "{n} masks hold colours, but are opened as masks of ids.",
         "Name the data set color:FOLDER and give every class its colour (palette in classes.json).",
     ),
+    "not-binary": Rule(
+        "warning",
+        "1 binary mask has much between inside and outside: {first}, {detail} of its pixels, is cut at half of white.",
+        "{n} binary masks have much between inside and outside, and are cut at half of white: in {first} it is "
+        "{detail} of the pixels.",
+        "Masks of probabilities, heat maps and photos are no binary masks: save what is inside as 255, the rest as 0.",
+    ),
+    "soft-border": Rule(
+        "info",
+        "1 binary mask has values between inside and outside, {detail} of its pixels; it is cut at half of white.",
+        "{n} binary masks have values between inside and outside, and are cut at half of white: in {first} it is "
+        "{detail} of the pixels.",
+        "Soft borders, of JPEG or of smooth drawing, may stay.",
+    ),
     ALL_IGNORED: Rule(
         "warning",
-        "1 mask has ignored pixels only: a loss of pixels learns nothing from its image, and a loss of masks (SegViT's, "
-        "unless loss.ignored is left_out) that no class is in it.",
+        "1 mask has ignored pixels only: a loss of pixels learns nothing from its image, and a loss of masks "
+        "(SegViT's, unless loss.ignored is left_out) that no class is in it.",
         "{n} masks have ignored pixels only: a loss of pixels learns nothing from their images, and a loss of masks "
         "(SegViT's, unless loss.ignored is left_out) that no class is in them.",
         "Remove the images from the split, or label them.",
