@@ -10,6 +10,7 @@ from vitseg.config import given_fields
 
 MeanOver = Literal["all", "labelled"]
 MaskLoss = Literal["cross_entropy", "focal"]
+Ignored = Literal["negatives", "left_out"]
 
 
 class AtmLossConfig(BaseModel):
@@ -28,10 +29,21 @@ class AtmLossConfig(BaseModel):
     no_object_weight: float = Field(
         default=0.1, gt=0, description="weight of absent classes within the cross-entropy"
     )
+    ignored: Ignored = Field(
+        default="negatives",
+        description="what pixels with the ignore label are: negatives of every mask (the papers'; in kind pixels, zeros "
+        "in the mean over all pixels), or left out of every term, and images of nothing else as well; left out is for "
+        "sparse labels",
+    )
+
+    @property
+    def learns_absence(self) -> bool:
+        """Whether an image without any label teaches that no class is in it."""
+        return self.kind == "masks" and self.ignored == "negatives"
 
     @model_validator(mode="after")
     def _weights_belong_to_masks(self) -> AtmLossConfig:
-        given = given_fields(self, but=("kind",))
+        given = given_fields(self, but=("kind", "ignored"))
         if self.kind == "pixels" and given:
             raise ValueError(
                 f'{", ".join(given)} belong to kind "masks": set it, or leave them out'

@@ -404,7 +404,8 @@ def test_a_split_made_of_others_leaks_nothing(root):
             (root / kind / split).rmdir()
     report = check(root)
     assert faults(report) == {}
-    assert [split.name for split in report.splits] == ["train", "val"]
+    assert [split.name for split in report.splits] == ["train", "trainval", "val"]
+    assert report.coverage == (6, 3, 3)
     (finding,) = [f for f in report.findings if f.code == "split-of-splits"]
     assert "trainval holds all images of train, val" in finding.message
     assert [s.name for s in check(root, splits=["trainval"]).splits] == ["trainval"]

@@ -13,7 +13,8 @@ from vitseg.inference.scores import OutputScores, full_scores
 from vitseg.losses import mask as mask_module
 from vitseg.losses.atm import AtmLoss, present_classes
 from vitseg.losses.mask import dice_loss, focal_and_dice, focal_terms
-from vitseg.outputs import ClassLogits, MixedMasks, PresenceMasks, QueryMasks
+from vitseg.losses.tasks import TasksLoss
+from vitseg.outputs import ClassLogits, Joined, MixedMasks, PresenceMasks, QueryMasks
 from vitseg.supervision import AtmLossConfig
 
 
@@ -240,3 +241,96 @@ def test_pixel_cross_entropy_of_nothing_but_ignored_pixels_is_0():
     assert loss == 0
     assert masks.grad is not None
     assert masks.grad.eq(0).all()
+
+
+# pixels without a label
+
+LEFT_OUT = AtmLossConfig(ignored="left_out")
+
+
+def sparse_case(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Mask logits, class logits and labels of two images, most of whose pixels have no label."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 3, (2, 6, 6), generator=generator)
+    labels[torch.rand(2, 6, 6, generator=generator) < 0.7] = IGNORE_INDEX
+    masks = torch.randn(2, 3, 6, 6, generator=generator) * 3
+    return masks, torch.randn(2, 3, 4, generator=generator), labels
+
+
+def test_left_out_pixels_are_in_no_sum_and_no_mean():
+    """The same as a loop over the labelled pixels alone."""
+    masks, classes, labels = sparse_case()
+    terms = AtmLoss(LEFT_OUT)(output_of(masks, classes, size=(6, 6)), labels)
+    focal, dice = [], []
+    for image, cls in present_classes(labels, 3).nonzero().tolist():
+        kept = labels[image] != IGNORE_INDEX
+        logits, targets = masks[image, cls][kept][None], (labels[image] == cls)[kept][None]
+        of_focal, of_dice = focal_and_dice(logits, targets)
+        focal.append(of_focal)
+        dice.append(of_dice)
+    assert terms["loss_mask"].item() == pytest.approx(20 * torch.cat(focal).mean().item(), rel=1e-5)
+    assert terms["loss_dice"].item() == pytest.approx(torch.cat(dice).mean().item(), rel=1e-5)
+    plain = AtmLoss(AtmLossConfig())(output_of(masks, classes, size=(6, 6)), labels)
+    assert terms["loss_ce"] == plain["loss_ce"]
+    assert terms["loss_mask"] != plain["loss_mask"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_left_out_pixels_get_no_gradient(dtype):
+    masks, classes, labels = sparse_case(1)
+    masks = masks.to(dtype).requires_grad_()
+    terms = AtmLoss(LEFT_OUT)(output_of(masks, classes, size=(6, 6)), labels)
+    (gradient,) = torch.autograd.grad(terms["loss_mask"] + terms["loss_dice"], masks)
+    left_out = (labels == IGNORE_INDEX)[:, None].expand_as(gradient)
+    assert (gradient[left_out] == 0).all()
+    assert (gradient[~left_out] != 0).any()
+
+
+def test_without_ignored_pixels_left_out_changes_nothing():
+    masks, classes, labels = sparse_case(2)
+    labels = labels.clamp(min=0)
+    output = output_of(masks, classes, size=(6, 6))
+    assert AtmLoss(LEFT_OUT)(output, labels) == AtmLoss(AtmLossConfig())(output, labels)
+
+
+@pytest.mark.parametrize("kind", ["masks", "pixels"])
+def test_an_image_without_labels_teaches_nothing_when_they_are_left_out(kind):
+    masks, classes, labels = sparse_case(3)
+    labels[1] = IGNORE_INDEX
+    masks.requires_grad_()
+    classes.requires_grad_()
+    loss = AtmLoss(AtmLossConfig(kind=kind, ignored="left_out"))
+    total = torch.stack(list(loss(output_of(masks, classes, size=(6, 6)), labels).values())).sum()
+    for gradient in torch.autograd.grad(total, (masks, classes)):
+        assert (gradient[1] == 0).all()
+        assert (gradient[0] != 0).any()
+    nothing = loss(output_of(masks, classes, size=(6, 6)), torch.full_like(labels, IGNORE_INDEX))
+    assert all(value == 0 for value in nothing.values())
+
+
+def test_an_image_without_labels_teaches_absence_by_default():
+    classes = torch.zeros(1, 3, 4, requires_grad=True)
+    labels = torch.full((1, 2, 2), IGNORE_INDEX)
+    terms = AtmLoss(AtmLossConfig())(output_of(torch.zeros(1, 3, 2, 2), classes), labels)
+    (gradient,) = torch.autograd.grad(terms["loss_ce"], classes)
+    assert (gradient[..., -1] < 0).all()
+
+
+def test_left_out_of_pixels_is_the_mean_over_the_labelled():
+    masks, classes, labels = sparse_case(4)
+    output = output_of(masks, classes, size=(6, 6))
+    found = AtmLoss(AtmLossConfig(kind="pixels", ignored="left_out"))(output, labels)["loss_pixel"]
+    over_all = AtmLoss(PIXELS)(output, labels)["loss_pixel"]
+    share = (labels != IGNORE_INDEX).float().mean().item()
+    assert found.item() == pytest.approx(over_all.item() / share, rel=1e-5)
+
+
+def test_classes_of_other_parts_stay_negatives_when_ignored_pixels_are_left_out():
+    labels = torch.tensor([[[0, 1], [IGNORE_INDEX, IGNORE_INDEX]]])
+    parts = tuple(
+        output_of(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2), PresenceMasks) for _ in range(2)
+    )
+    terms = TasksLoss(LEFT_OUT, (1, 1))(Joined.of(parts), labels)
+    focal = (0.25 + 0.75) / 2 * 0.25 * math.log(2)  # a pixel inside, one of the other part
+    for task in (0, 1):
+        assert terms[f"loss_mask_task_{task}"].item() == pytest.approx(20 * focal)

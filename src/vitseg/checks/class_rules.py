@@ -19,9 +19,14 @@ _UNEVEN = 20  # ratio of the commonest to the rarest class from which the findin
 
 def class_findings(tally: Tally) -> list[Finding]:
     """Classes that are missing somewhere, and facts about how often and how large they are."""
-    labelled = [split for split in tally.splits if split.pixels.any()]
-    if not labelled:
+    if not tally.pixels.any():
         return []
+    # a split made of others has what they have: it would hide what one of them alone has
+    labelled = [
+        split
+        for split, joint in zip(tally.splits, tally.sharing.is_joint, strict=True)
+        if split.pixels.any() and not joint
+    ]
     return [
         *_never(tally),
         *(_in_one_split(tally, labelled) if len(labelled) > 1 else []),
@@ -35,7 +40,7 @@ def suggested_crop(tally: Tally) -> Size | None:
 
     At most 768, the largest crop of the papers (Cityscapes); None without readable images.
     """
-    sizes = np.concatenate([split.sizes() for split in tally.splits])
+    sizes = tally.whole.sizes()
     if not len(sizes):
         return None
     short = int(np.quantile(sizes.min(1), 0.25, method="lower"))
@@ -48,7 +53,7 @@ def size_findings(tally: Tally) -> list[Finding]:
     crop = suggested_crop(tally)
     if crop is None:
         return []
-    sizes = np.concatenate([split.sizes() for split in tally.splits])
+    sizes = tally.whole.sizes()
     quantiles = np.quantile(sizes, (0, 0.5, 1), axis=0, method="nearest")
     low, middle, high = quantiles.astype(int).tolist()
     if len(sizes) == 1:
@@ -112,7 +117,7 @@ def _in_one_split(tally: Tally, labelled: list[SplitTally]) -> list[Finding]:
 
 def _uneven(tally: Tally) -> list[Finding]:
     names = tally.labels.classes.names
-    pixels, images = tally.pixels, np.sum([split.images for split in tally.splits], axis=0)
+    pixels, images = tally.pixels, tally.whole.images
     order = [index for index in np.argsort(pixels, kind="stable") if pixels[index]]
     if len(order) < 2:
         return []
@@ -135,8 +140,8 @@ def _uneven(tally: Tally) -> list[Finding]:
 
 def _tiny(tally: Tally) -> list[Finding]:
     names = tally.labels.classes.names
-    objects = np.sum([split.objects for split in tally.splits], axis=0)
-    tiny = np.sum([split.tiny for split in tally.splits], axis=0)
+    objects = tally.whole.objects
+    tiny = tally.whole.tiny
     if not tiny.sum():
         return []
     mostly = [i for i in np.argsort(-tiny, kind="stable") if tiny[i] > objects[i] / 2]

@@ -21,7 +21,7 @@ Found = list[tuple[Finding, tuple[Place, ...]]]
 def duplicate_findings(tally: Tally) -> Found:
     """Copies and near duplicates, each with the samples that show them."""
     within, across = _copies(tally)
-    own, elsewhere = tally.fingerprints.near_pairs()
+    own, elsewhere = tally.fingerprints.near_pairs(tally.sharing.apart)
     leaks = _pairs_once(elsewhere)
     # an image with a twin in another split is named there only
     alike = [pair for pair in _pairs_once(own) if elsewhere[pair[0]] < 0]
@@ -65,18 +65,24 @@ _Group = Sequence[int]
 
 
 def _copies(tally: Tally) -> tuple[list[_Group], list[_Group]]:
-    """Groups of equal files: those within a split, and those across splits, with the first image of each split."""
-    splits = tally.fingerprints.splits
-    within, across = [], []
-    for group in tally.fingerprints.copies():
+    """Groups of equal files: those within a split, and those across splits that may share none, one of each split."""
+    fingerprints, apart = tally.fingerprints, tally.sharing.apart
+    shared = set(fingerprints.shared(apart))
+    within: dict[tuple[int, ...], None] = {}
+    across: list[_Group] = []
+    for group in fingerprints.copies():
         numbers = group.tolist()
         of_split: dict[int, list[int]] = {}
         for number in numbers:
-            of_split.setdefault(splits[number], []).append(number)
-        if len(of_split) > 1:
-            across.append([members[0] for members in of_split.values()])
-        within += [members for members in of_split.values() if len(members) > 1]
-    return within, across
+            for split in sorted(fingerprints.splits_of(number)):
+                of_split.setdefault(split, []).append(number)
+        present = sorted(of_split)
+        if apart[np.ix_(present, present)].any():
+            across.append(list(dict.fromkeys(of_split[split][0] for split in present)))
+            shared.difference_update(numbers)
+        within |= {tuple(members): None for members in of_split.values() if len(members) > 1}
+    across += [[number] for number in sorted(shared)]
+    return [list(group) for group in within], sorted(across)
 
 
 def _pairs_once(partner: Int64[np.ndarray, " n"]) -> list[_Group]:
@@ -103,7 +109,7 @@ def _finding(
     contradictions = sum(tally.fingerprints.masks_differ(np.array(group)) for group in groups)
     masks = f" In {contradictions} of these groups the masks differ." if contradictions else ""
     files = tuple(_named(tally, group) for group in groups[:MAX_FILES])
-    count = sum(len(group) - 1 for group in groups)
+    count = sum(max(1, len(group) - 1) for group in groups)  # one file may be in two splits
     text = message.format(n=count, first=files[0], masks=masks)
     if count == 1:
         text = text.replace("1 images are", "1 image is").replace("1 images come", "1 image comes")
@@ -117,8 +123,9 @@ def _finding(
 def _named(tally: Tally, group: _Group) -> str:
     names = " = ".join(dict.fromkeys(tally.name(number) for number in group[:3]))
     if " = " not in names:  # one file, which several splits list
-        splits = dict.fromkeys(
-            tally.splits[tally.fingerprints.splits[number]].dataset.split for number in group
+        splits = sorted(
+            {split for number in group for split in tally.fingerprints.splits_of(number)}
         )
-        return f"{names} (in {', '.join(splits)})"
+        listing = ", ".join(tally.splits[split].dataset.split for split in splits)
+        return f"{names} (in {listing})"
     return names + (f" = {len(group) - 3} more" if len(group) > 3 else "")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
-from jaxtyping import Float32, Int64, Shaped, UInt8
+from jaxtyping import Bool, Float32, Int64, Shaped, UInt8
 
 from vitseg.checks.fingerprint import THUMBNAIL, Fingerprint
 
@@ -31,13 +31,23 @@ class Fingerprints:
     def __init__(self) -> None:
         self.splits = array("H")
         self.indices = array("L")
+        self.memberships: list[frozenset[int]] = []
+        self._codes: dict[frozenset[int], int] = {}
+        self._members = array("L")
         self._content = array("Q")
         self._mask = array("Q")
         self._perceptual = array("Q")
         self._thumbnails = bytearray()
 
-    def add(self, split: int, index: int, fingerprint: Fingerprint) -> None:
-        """Remember image `index` of split number `split`."""
+    def add(
+        self, split: int, index: int, fingerprint: Fingerprint, others: Collection[int] = ()
+    ) -> None:
+        """Remember image `index` of split number `split`, and of the other splits that have the same file."""
+        splits = frozenset((split, *others))
+        if splits not in self._codes:
+            self._codes[splits] = len(self.memberships)
+            self.memberships.append(splits)
+        self._members.append(self._codes[splits])
         self.splits.append(split)
         self.indices.append(index)
         self._content.append(fingerprint.content)
@@ -61,17 +71,36 @@ class Fingerprints:
         """Whether the masks of these images are not all the same."""
         return len({self._mask[number] for number in group.tolist()}) > 1
 
-    def near_pairs(self) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
+    def splits_of(self, number: int) -> frozenset[int]:
+        """The splits that have an image."""
+        return self.memberships[self._members[number]]
+
+    def shared(self, apart: Bool[np.ndarray, "s s"]) -> list[int]:
+        """The images whose file is in two splits that may not share one."""
+        wrong = {
+            code
+            for code, splits in enumerate(self.memberships)
+            if apart[np.ix_(sorted(splits), sorted(splits))].any()
+        }
+        return [number for number, code in enumerate(self._members) if code in wrong]
+
+    def near_pairs(
+        self, apart: Bool[np.ndarray, "s s"] | None = None
+    ) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
         """The number of the most similar near duplicate of each image, in its own split and in the others; -1: none.
 
         Copies are no near duplicates, and only the first copy in each split is looked at. Of images that look so
         much alike that 64 others share a part of their hash, not every pair is compared.
+
+        Args:
+            apart: Which pairs of splits may share nothing; None: all pairs.
         """
-        splits = np.array(self.splits, np.int64)
+        members = np.array(self._members, np.int64)
+        are_apart = self._memberships_apart(apart)
         content, hashes = np.array(self._content), np.array(self._perceptual)
         thumbnails = np.frombuffer(self._thumbnails, np.uint8).reshape(-1, 1 + THUMBNAIL**2)
         _, first = np.unique(
-            np.stack([content, splits.astype(np.uint64)]), axis=1, return_index=True
+            np.stack([content, members.astype(np.uint64)]), axis=1, return_index=True
         )
         chosen = np.sort(first[thumbnails[first, 0] == 1])
         best = np.full((2, len(self)), np.inf)  # own split, others
@@ -82,12 +111,21 @@ class Fingerprints:
             far = _distance(thumbnails, a, b)
             close = far <= MAX_DISTANCE
             for one, other in ((a[close], b[close]), (b[close], a[close])):
-                elsewhere = (splits[one] != splits[other]).astype(np.int64)
+                elsewhere = are_apart[members[one], members[other]].astype(np.int64)
                 better = far[close] < best[elsewhere, one]
                 where = (elsewhere[better], one[better])
                 best[where] = far[close][better]
                 partner[where] = other[better]
         return partner[0], partner[1]
+
+    def _memberships_apart(self, apart: Bool[np.ndarray, "s s"] | None) -> Bool[np.ndarray, "m m"]:
+        count = 1 + max((max(splits) for splits in self.memberships), default=0)
+        if apart is None:
+            apart = ~np.eye(count, dtype=bool)
+        held = np.zeros((len(self.memberships), len(apart)), bool)
+        for code, splits in enumerate(self.memberships):
+            held[code, sorted(splits)] = True
+        return (held.astype(int) @ apart.astype(int) @ held.T.astype(int)) > 0
 
 
 def _candidates(

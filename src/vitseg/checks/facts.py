@@ -10,18 +10,20 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int64, Integer
 
-from vitseg.checks.fingerprint import Fingerprint, hash_array, hash_source, perceptual_hash
+from vitseg.checks.fingerprint import hash_array
+from vitseg.checks.image_facts import ImageFacts, examine_image
 from vitseg.checks.objects import find_objects
 from vitseg.checks.smear import Smear, measure_smear
 from vitseg.classes import IGNORE_INDEX
 from vitseg.data.dataset import SegmentationDataset
+from vitseg.data.formats.binary import BinaryMasks
+from vitseg.data.formats.binary_files import between_share
 from vitseg.errors import DataError
 from vitseg.images.decode import (
     Header,
     decode_color_mask,
     image_size,
     read_header,
-    read_image,
 )
 from vitseg.types import Size
 
@@ -34,7 +36,6 @@ TINY_SHARE = 0.0005
 LOSSY_FORMATS = ("JPEG", "WEBP")
 COLOR_MODES = ("RGB", "RGBA")
 
-_HASH_SIZE = (64, 64)
 _MAX_UNKNOWN = (
     256  # distinct ids that are remembered of one mask; a smeared colour mask has thousands
 )
@@ -53,6 +54,13 @@ class Fault(NamedTuple):
     code: str
     file: str
     detail: str
+
+
+class Between(NamedTuple):
+    """A binary mask, and the share of its pixels that are neither of its two ends."""
+
+    file: str
+    share: float
 
 
 class IdCounts(NamedTuple):
@@ -74,24 +82,38 @@ class SampleFacts:
     """Facts of one sample; what could not be read is None.
 
     Attributes:
-        place: The place of the sample.
+        places: The places of the sample: all splits that have this image with this mask.
         faults: What is wrong with its files.
-        size: (height, width) of the image.
+        image: Facts of the image by itself.
         ids: Raw ids of the mask.
         class_pixels: Class index -> number of pixels.
         objects: Class index -> (number of objects, number of tiny ones among them).
         smear: How smeared the borders in the mask are.
-        fingerprint: Fingerprint of the image and its mask.
+        between: Of binary masks, the one that is farthest from binary.
+        mask_hash: Hash of the mask's raw ids; 0 if it is unreadable.
+        image_first: Whether this is the first sample of its image, which then counts as looked at.
     """
 
-    place: Place
+    places: tuple[Place, ...]
     faults: list[Fault] = field(default_factory=list)
-    size: Size | None = None
+    image: ImageFacts | None = None
     ids: IdCounts | None = None
     class_pixels: dict[int, int] = field(default_factory=dict)
     objects: dict[int, tuple[int, int]] = field(default_factory=dict)
     smear: Smear | None = None
-    fingerprint: Fingerprint | None = None
+    between: Between | None = None
+    mask_hash: int = 0
+    image_first: bool = True
+
+    @property
+    def place(self) -> Place:
+        """The first of its places."""
+        return self.places[0]
+
+    @property
+    def size(self) -> Size | None:
+        """(height, width) of the image."""
+        return None if self.image is None else self.image.size
 
 
 class Examiner:
@@ -106,20 +128,36 @@ class Examiner:
         self._datasets = tuple(datasets)
         self._quick = quick
 
-    def __call__(self, place: Place) -> SampleFacts:
-        """All facts of a sample."""
-        dataset, facts = self._datasets[place.split], SampleFacts(place)
-        self._read_image(dataset, place.index, facts)
-        raw_ids = self._read_mask(dataset, place.index, facts)
-        if raw_ids is not None and not self._quick and facts.fingerprint is not None:
-            facts.fingerprint = facts.fingerprint._replace(mask=hash_array(raw_ids))
-        return facts
+    def __call__(self, places: tuple[Place, ...]) -> list[SampleFacts]:
+        """All facts of one image file, one for each mask that it has; every file is read once.
+
+        Args:
+            places: Where the image is: one place, or several that all have the same file.
+        """
+        found: dict[object, SampleFacts] = {}
+        for place in places:
+            # without files, nobody knows whether two masks are the same
+            masks = self._datasets[place.split].mask_files(place.index) or place
+            if masks in found:
+                found[masks].places += (place,)
+            else:
+                found[masks] = SampleFacts((place,), image_first=not found)
+        first, *others = found.values()
+        dataset, index = self._datasets[first.place.split], first.place.index
+        try:
+            first.image = examine_image(dataset.image_source(index), self._quick)
+        except (DataError, OSError) as error:
+            self._fault(first, "unreadable-image", dataset.image_name(index), str(error))
+        for facts in (first, *others):
+            facts.image = first.image
+            self._read_mask(self._datasets[facts.place.split], facts.place.index, facts)
+        return [first, *others]
 
     def headers(self, place: Place) -> SampleFacts:
         """The facts that the headers of the two files give."""
-        dataset, facts = self._datasets[place.split], SampleFacts(place)
+        dataset, facts = self._datasets[place.split], SampleFacts((place,))
         try:
-            facts.size = image_size(dataset.image_source(place.index))
+            facts.image = examine_image(dataset.image_source(place.index), quick=True)
         except DataError as error:
             self._fault(facts, "unreadable-image", dataset.image_name(place.index), str(error))
         header = self._mask_header(dataset, place.index, facts)
@@ -127,36 +165,23 @@ class Examiner:
             self._compare_sizes(dataset, place.index, facts, header.size)
         return facts
 
-    def _read_image(self, dataset: SegmentationDataset, index: int, facts: SampleFacts) -> None:
-        source = dataset.image_source(index)
-        try:
-            if self._quick:
-                facts.size = image_size(source)
-                return
-            image, facts.size = read_image(source, _HASH_SIZE)
-            value, thumbnail = perceptual_hash(image)
-            facts.fingerprint = Fingerprint(hash_source(source), 0, value, thumbnail)
-        except (DataError, OSError) as error:
-            self._fault(facts, "unreadable-image", dataset.image_name(index), str(error))
-
-    def _read_mask(
-        self, dataset: SegmentationDataset, index: int, facts: SampleFacts
-    ) -> Integer[np.ndarray, "H W"] | None:
+    def _read_mask(self, dataset: SegmentationDataset, index: int, facts: SampleFacts) -> None:
         one_file = dataset.mask_picture(index) is not None
         if one_file and self._mask_header(dataset, index, facts) is None:
-            return None
+            return
         try:
-            raw_ids = dataset.raw_ids(index)
+            raw_ids = self._raw_ids(dataset, index, facts)
         except (DataError, OSError) as error:
             # other masks need the image's size: where it is missing, the image's fault is noted already
             if one_file or facts.size is not None:
                 self._fault(facts, "unreadable-mask", dataset.mask_name(index), str(error))
-            return None
+            return
         if facts.size is not None and raw_ids.shape != facts.size:
             self._compare_sizes(dataset, index, facts, (raw_ids.shape[0], raw_ids.shape[1]))
         label_map = self._count_ids(dataset, raw_ids, facts)
         facts.smear = measure_smear(raw_ids, dataset.labels.colors)
         if not self._quick:
+            facts.mask_hash = hash_array(raw_ids)
             found = find_objects(label_map)
             tiny = found.areas < TINY_SHARE * label_map.size
             for label in np.unique(found.labels).tolist():
@@ -164,6 +189,20 @@ class Examiner:
                 facts.objects[label] = (int(of_class.sum()), int((of_class & tiny).sum()))
         if (label_map == IGNORE_INDEX).all():
             self._fault(facts, "all-ignored", dataset.mask_name(index), "")
+
+    def _raw_ids(
+        self, dataset: SegmentationDataset, index: int, facts: SampleFacts
+    ) -> Integer[np.ndarray, "H W"]:
+        """The raw ids; of binary masks, also how far they are from binary."""
+        if not isinstance(dataset.masks, BinaryMasks):
+            return dataset.raw_ids(index)
+        soft: list[Between] = []
+        raw_ids = dataset.masks.read(
+            index,
+            lambda: image_size(dataset.image_source(index)),
+            lambda path, values: soft.append(Between(str(path), between_share(values))),
+        )
+        facts.between = max(soft, key=lambda between: between.share, default=None)
         return raw_ids
 
     def _mask_header(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from vitseg.checks.facts import Examiner, Place
 from vitseg.checks.file_rules import file_findings
 from vitseg.checks.id_rules import id_findings
 from vitseg.checks.report import worst_first
+from vitseg.checks.sharing import file_key
 from vitseg.checks.tally import Tally
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
@@ -41,7 +40,7 @@ def fast_findings(
         decoded = set(_spread(len(dataset), MAX_DECODED))
         for index in sorted(decoded.union(_spread(len(dataset), MAX_HEADERS))):
             place = Place(number, index)
-            tally.add(examine(place) if index in decoded else examine.headers(place))
+            tally.add(examine((place,))[0] if index in decoded else examine.headers(place))
     listed = dict.fromkeys(finding for dataset in datasets for finding in dataset.findings)
     if val is not None:
         listed |= dict.fromkeys(_same_images(train, val))
@@ -51,13 +50,13 @@ def fast_findings(
 
 def _same_images(train: SegmentationDataset, val: SegmentationDataset) -> list[Finding]:
     """The warning that images are both trained on and validated on, by whatever path they are listed."""
-    if not (len(train) and len(val)) or isinstance(train.image_source(0), bytes):
+    if not (len(train) and len(val)) or train.in_memory:
         return []  # the images of a table would all be loaded
-    trained = {_file_key(source) for source in train.images}
+    trained = {file_key(source) for source in train.images}
     both = [
         val.image_name(index)
         for index, source in enumerate(val.images)
-        if _file_key(source) in trained
+        if file_key(source) in trained
     ]
     if not both:
         return []
@@ -71,17 +70,6 @@ def _same_images(train: SegmentationDataset, val: SegmentationDataset) -> list[F
             both,
         )
     ]
-
-
-def _file_key(source: Path | bytes) -> object:
-    """The same for the same file under any path; hard links are one file."""
-    if isinstance(source, bytes):
-        return source
-    try:
-        status = source.stat()
-    except OSError:
-        return source
-    return (status.st_dev, status.st_ino)
 
 
 def _spread(count: int, at_most: int) -> list[int]:

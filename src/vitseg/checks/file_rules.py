@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from vitseg.checks.tally import FaultTally, Tally
@@ -67,13 +68,49 @@ RULES: dict[str, Rule] = {
         "{n} masks hold colours, but are opened as masks of ids.",
         "Name the data set color:FOLDER and give every class its colour (palette in classes.json).",
     ),
+    "not-binary": Rule(
+        "warning",
+        "1 binary mask has much between inside and outside: {first}, {detail} of its pixels, is cut at half of white.",
+        "{n} binary masks have much between inside and outside, and are cut at half of white: in {first} it is "
+        "{detail} of the pixels.",
+        "Masks of probabilities, heat maps and photos are no binary masks: save what is inside as 255, the rest as 0.",
+    ),
+    "soft-border": Rule(
+        "info",
+        "1 binary mask has values between inside and outside, {detail} of its pixels; it is cut at half of white.",
+        "{n} binary masks have values between inside and outside, and are cut at half of white: in {first} it is "
+        "{detail} of the pixels.",
+        "Soft borders, of JPEG or of smooth drawing, may stay.",
+    ),
     ALL_IGNORED: Rule(
         "warning",
-        "1 mask has ignored pixels only, so its image teaches nothing.",
-        "{n} masks have ignored pixels only, so their images teach nothing.",
+        "1 mask has ignored pixels only: a loss of pixels learns nothing from its image, and a loss of masks "
+        "(SegViT's, unless loss.ignored is left_out) that no class is in it.",
+        "{n} masks have ignored pixels only: a loss of pixels learns nothing from their images, and a loss of masks "
+        "(SegViT's, unless loss.ignored is left_out) that no class is in them.",
         "Remove the images from the split, or label them.",
     ),
 }
+
+
+def told_of_loss(finding: Finding, learns_absence: bool) -> Finding:
+    """The finding in the words for one loss, where it is about masks without any label; any other as it is.
+
+    Args:
+        finding: A finding.
+        learns_absence: See `MethodConfig.learns_absence`.
+    """
+    if finding.code != ALL_IGNORED:
+        return finding
+    one = finding.count == 1
+    subject = "1 mask has" if one else f"{finding.count} masks have"
+    images = "its image" if one else "their images"
+    if learns_absence:
+        learnt = f"learns from {images} that no class is in {'it' if one else 'them'}"
+    else:
+        learnt = f"learns nothing from {images}"
+    message = f"{subject} ignored pixels only: this recipe's loss {learnt}."
+    return replace(finding, message=message)
 
 
 def file_findings(tally: Tally) -> list[Finding]:

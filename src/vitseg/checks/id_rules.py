@@ -37,10 +37,8 @@ def id_findings(tally: Tally) -> list[Finding]:
 
 def _outside(tally: Tally) -> Finding:
     labels = tally.labels
-    unknown = sorted(
-        {raw for split in tally.splits for raw in split.unknown_ids},
-        key=lambda raw: -sum(split.unknown_ids.get(raw, 0) for split in tally.splits),
-    )
+    pixels = tally.whole.unknown_ids
+    unknown = sorted(pixels, key=lambda raw: -pixels[raw])
     what = "colours" if labels.colors else "ids"
     if labels.colors:
         listed = ", ".join(map(labels.raw_text, unknown[:_MAX_NAMED]))
@@ -109,7 +107,7 @@ def _reduction(tally: Tally) -> list[Finding]:
 
 def _shifted(tally: Tally, code: str, severity: Severity, message: str, fix: str) -> list[Finding]:
     fault = tally.faults.get("id-outside-table", FaultTally())
-    count = fault.count or sum(split.id_images[USUAL_IGNORE_ID] for split in tally.splits)
+    count = fault.count or tally.whole.id_images[USUAL_IGNORE_ID]
     return [Finding(code, severity, message, fix, tuple(fault.files), count)]
 
 
@@ -128,7 +126,7 @@ def _foreground_ignored(tally: Tally, labels: LabelTable) -> list[Finding]:
             "would be learned.",
             'If 255 is a class, name it in the class file: {"classes": {"0": "background", "255": "object"}}.',
             (),
-            sum(split.id_images[USUAL_IGNORE_ID] for split in tally.splits),
+            tally.whole.id_images[USUAL_IGNORE_ID],
         )
     ]
 
@@ -150,7 +148,7 @@ def _ignore_id_is_class(tally: Tally, labels: LabelTable) -> list[Finding]:
             f"({share:.1%} of the pixels).",
             f"If these pixels should not count, pass --ignore {name!r} or write it into the class file.",
             (name,),
-            sum(split.id_images[USUAL_IGNORE_ID] for split in tally.splits),
+            tally.whole.id_images[USUAL_IGNORE_ID],
         )
     ]
 
@@ -162,7 +160,7 @@ def _void_classes(tally: Tally, labels: LabelTable) -> list[Finding]:
         at_255 = labels.mapping.get(USUAL_IGNORE_ID) == index
         if not VOID_NAME.fullmatch(name) or not pixels[index] or at_255:
             continue
-        images = sum(int(split.images[index]) for split in tally.splits)
+        images = int(tally.whole.images[index])
         found.append(
             Finding(
                 "void-class",
@@ -195,7 +193,7 @@ def ignored_class(tally: Tally, ignore_id: int) -> Finding | None:
         f"The class file ignores the id {ignore_id}, which it names {name!r}: {share:.1%} of all pixels count nowhere.",
         "If it is a class to be learned, remove ignore_index from the class file.",
         (name,),
-        sum(split.id_images[ignore_id] for split in tally.splits),
+        tally.whole.id_images[ignore_id],
     )
 
 

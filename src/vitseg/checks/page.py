@@ -34,12 +34,15 @@ def write_check_page(path: Path, report: CheckReport) -> None:
         report: What the check found.
     """
     facts = {
-        "Images": f"{sum(split.num_images for split in report.splits):,}",
+        "Images": f"{report.coverage.listed:,}",
+        "Read": f"{report.coverage.read:,}",
         "Classes": str(report.classes.num_classes) if report.named else "not named",
         "Errors": str(report.num_errors),
         "Warnings": str(report.num_warnings),
         "Crop size that suits": _size(report.crop_size),
     }
+    if report.coverage.on_disk is not None:
+        facts["Pictures on disk"] = f"{report.coverage.on_disk:,}"
     sections = [fact_cards(facts), "<h2>Findings</h2>"]
     sections += [_finding(report, finding) for finding in report.findings]
     if report.named:

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from vitseg.checks.facts import Place
+from vitseg.checks.on_disk import Coverage
 from vitseg.classes import ClassTable
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
@@ -62,6 +63,7 @@ class CheckReport:
         findings: All findings, worst first.
         examples: Code of a finding -> samples that show it.
         crop_size: (height, width) that suits the images.
+        coverage: How many images are on disk, listed and read.
     """
 
     spec: str
@@ -69,6 +71,7 @@ class CheckReport:
     findings: tuple[Finding, ...]
     examples: Mapping[str, tuple[Place, ...]]
     crop_size: Size | None
+    coverage: Coverage
 
     @property
     def classes(self) -> ClassTable:
@@ -93,6 +96,7 @@ class CheckReport:
             "data": self.spec,
             "errors": self.num_errors,
             "warnings": self.num_warnings,
+            "images": self.coverage._asdict(),
             "findings": [asdict(finding) for finding in self.findings],
             "splits": {split.name: self._split_to_json(split) for split in self.splits},
             "classes": list(self.classes.names) if self.named else [],

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from vitseg.checks.class_rules import class_findings, size_findings, suggested_crop
 from vitseg.checks.duplicate_rules import duplicate_findings
-from vitseg.checks.facts import Examiner, Place
+from vitseg.checks.facts import Examiner
 from vitseg.checks.file_rules import file_findings
 from vitseg.checks.id_rules import SHIFTED, id_findings, ignored_class
+from vitseg.checks.image_rules import image_findings
+from vitseg.checks.on_disk import Coverage, not_listed, unlisted_pictures
 from vitseg.checks.report import CheckReport, SplitReport, worst_first
+from vitseg.checks.sharing import image_groups
 from vitseg.checks.tally import SplitTally, Tally
 from vitseg.checks.unnamed import no_class_file, open_unnamed
 from vitseg.classes import IGNORE_INDEX
@@ -25,8 +26,6 @@ from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
 from vitseg.data.parallel import CHUNK, map_in_order
 from vitseg.errors import DataError
-
-_WHOLE_SPLIT = re.compile(r"(train(ing)?|val(id(ation)?)?|test(ing)?)\d*")
 
 
 def check_dataset(
@@ -42,7 +41,7 @@ def check_dataset(
 
     Args:
         spec: `NAME:ROOT`.
-        splits: Names of splits; none: all, without those that hold a whole other one (`trainval`).
+        splits: Names of splits; none: all. What several of them hold is read once.
         merge: Joint class -> classes that it joins.
         ignore: Classes whose pixels count nowhere.
         num_workers: Processes; None: one per processor. Small data sets are read by this process.
@@ -65,23 +64,26 @@ def check_dataset(
         if unnamed is None:
             raise
         datasets = unnamed
-    left_out: list[Finding] = []
-    if not splits:
-        datasets, left_out = _without_supersets(datasets)
     tally = _scan(datasets, num_workers, on_start, on_image)
     twins = duplicate_findings(tally)
     findings = [*_of_listing(datasets), *file_findings(tally), *(finding for finding, _ in twins)]
+    findings += image_findings(tally)
     if unnamed is not None and folder is not None:
         findings.append(no_class_file(tally, folder))
     else:
         findings += [*id_findings(tally), *_ignored(tally, folder), *class_findings(tally)]
-    findings += [*left_out, *size_findings(tally)]
+    on_disk, unlisted = unlisted_pictures(datasets)
+    findings += [*tally.sharing.findings(), *([] if splits else not_listed(unlisted))]
+    findings += size_findings(tally)
     examples = {code: tuple(fault.places) for code, fault in tally.faults.items()}
     examples |= {finding.code: places for finding, places in twins}
     shown = examples.get("id-outside-table", ())  # they show, too, how ids are shifted
     examples |= {finding.code: shown for finding in findings if finding.code in SHIFTED}
     reports = tuple(_split_report(split) for split in tally.splits)
-    return CheckReport(spec, reports, worst_first(findings), examples, suggested_crop(tally))
+    coverage = Coverage(on_disk, tally.num_images, tally.num_images_read)
+    return CheckReport(
+        spec, reports, worst_first(findings), examples, suggested_crop(tally), coverage
+    )
 
 
 def _scan(
@@ -90,56 +92,22 @@ def _scan(
     on_start: Callable[[int], object],
     on_image: Callable[[], object],
 ) -> Tally:
-    total = sum(len(dataset) for dataset in datasets)
+    groups = list(image_groups(datasets))
+    total = len(groups)
     workers = (os.cpu_count() or 1) if num_workers is None else num_workers
     if total <= CHUNK * workers:
         workers = 0  # starting processes would take longer
     on_start(total)
     tally = Tally(datasets)
-    for facts in map_in_order(Examiner(datasets), _places(datasets), workers):
-        tally.add(facts)
+    for samples in map_in_order(Examiner(datasets), groups, workers):
+        tally.add_image(samples)
         on_image()
     return tally
-
-
-def _places(datasets: Sequence[SegmentationDataset]) -> Iterable[Place]:
-    return chain.from_iterable(
-        (Place(number, index) for index in range(len(dataset)))
-        for number, dataset in enumerate(datasets)
-    )
 
 
 def _of_listing(datasets: Sequence[SegmentationDataset]) -> list[Finding]:
     """Findings from listing the splits; one that several splits share comes once."""
     return list(dict.fromkeys(finding for dataset in datasets for finding in dataset.findings))
-
-
-def _without_supersets(
-    datasets: list[SegmentationDataset],
-) -> tuple[list[SegmentationDataset], list[Finding]]:
-    """The splits without those, such as `trainval`, that hold all images of another; and a finding for each."""
-    images = [_images(dataset) for dataset in datasets]
-    kept, found = [], []
-    for number, dataset in enumerate(datasets):
-        inside = [
-            other.split
-            for place, other in enumerate(datasets)
-            if place != number and images[place] and images[place] <= images[number]
-        ]
-        if not inside or _WHOLE_SPLIT.fullmatch(dataset.split):
-            kept.append(dataset)
-            continue
-        message = f"The split {dataset.split} holds all images of {', '.join(inside)}: it was left out of the check."
-        fix = f"To check it by itself, pass --split {dataset.split}."
-        found.append(Finding("split-of-splits", "info", message, fix, (dataset.split,), 1))
-    return kept, found
-
-
-def _images(dataset: SegmentationDataset) -> set[Path | bytes]:
-    """The image files of a split; none if its images are not files."""
-    if not len(dataset) or isinstance(dataset.image_source(0), bytes):
-        return set()  # they would all be loaded
-    return {dataset.image_source(index) for index in range(len(dataset))}
 
 
 def _ignored(tally: Tally, folder: Path | None) -> list[Finding]:

@@ -12,6 +12,7 @@ from jaxtyping import Int64
 
 from vitseg.checks.duplicates import Fingerprints
 from vitseg.checks.facts import UNKNOWN, Fault, Place, SampleFacts
+from vitseg.checks.sharing import Sharing
 from vitseg.checks.smear import SMEARED
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import MAX_FILES
@@ -19,6 +20,12 @@ from vitseg.data.labels import LabelTable
 
 MAX_EXAMPLES = 3
 """Samples that are remembered of a fault, for previews."""
+
+NARROWEST = 32
+"""Values from the darkest to the brightest of an image below which its range is narrow."""
+
+SOFT = 0.1
+"""Share of the pixels of a binary mask, between its two ends, up to which they are its soft borders."""
 
 _MAX_IDS = 65536  # distinct ids that are remembered of a split
 
@@ -91,14 +98,29 @@ class Tally:
 
     def __init__(self, datasets: Sequence[SegmentationDataset]) -> None:
         self.splits = tuple(SplitTally(dataset) for dataset in datasets)
+        self.whole = SplitTally(datasets[0])  # of all splits; what several share counts once
+        self.sharing = Sharing([dataset.split for dataset in datasets])
+        self.num_images = 0
+        self.num_images_read = 0
         self.faults: dict[str, FaultTally] = {}
         self.fingerprints = Fingerprints()
         self.smear_values = 0
 
+    def add_image(self, samples: Sequence[SampleFacts]) -> None:
+        """Count one image file, with every mask that it has."""
+        self.sharing.add({place.split for facts in samples for place in facts.places})
+        for facts in samples:
+            self.add(facts)
+
     def add(self, facts: SampleFacts) -> None:
         """Count one sample."""
+        if facts.image_first:
+            self.num_images += 1
+            self.num_images_read += facts.image is not None
+        for place in facts.places:
+            self.splits[place.split].add(facts)
+        self.whole.add(facts)
         split = self.splits[facts.place.split]
-        split.add(facts)
         for fault in facts.faults:
             self.fault(facts.place, fault)
         mask = split.dataset.mask_name(facts.place.index)
@@ -108,8 +130,20 @@ class Tally:
         if facts.smear is not None and facts.smear.share >= SMEARED:
             self.fault(facts.place, Fault("smeared-mask", mask, f"{facts.smear.share:.0%}"))
             self.smear_values = max(self.smear_values, facts.smear.values)
-        if facts.fingerprint is not None:
-            self.fingerprints.add(*facts.place, facts.fingerprint)
+        image = facts.image
+        if image is not None and image.fingerprint is not None:
+            others = {place.split for place in facts.places[1:]}
+            fingerprint = image.fingerprint._replace(mask=facts.mask_hash)
+            self.fingerprints.add(*facts.place, fingerprint, others)
+        if image is not None and image.values is not None and facts.image_first:
+            low, high = image.values
+            if high - low < NARROWEST:
+                name = split.dataset.image_name(facts.place.index)
+                self.fault(facts.place, Fault("narrow-range", name, f"{low} to {high}"))
+        if facts.between is not None and facts.between.share > 0:
+            file, share = facts.between
+            code = "not-binary" if share > SOFT else "soft-border"
+            self.fault(facts.place, Fault(code, file, f"{share:.1%}"))
 
     def fault(self, place: Place, fault: Fault) -> None:
         """Count one fault."""
@@ -122,13 +156,13 @@ class Tally:
 
     @property
     def pixels(self) -> Int64[np.ndarray, " k"]:
-        """Pixels of each class in all splits."""
-        return np.sum([split.pixels for split in self.splits], axis=0)
+        """Pixels of each class in all splits, those of each sample once."""
+        return self.whole.pixels
 
     @property
     def id_pixels(self) -> Counter[int]:
-        """Raw id -> pixels in all splits."""
-        return sum((split.id_pixels for split in self.splits), Counter())
+        """Raw id -> pixels in all splits, those of each sample once."""
+        return self.whole.id_pixels
 
     def name(self, number: int) -> str:
         """The image behind a fingerprint, for messages."""

@@ -159,6 +159,11 @@ class SegmentationDataset:
         index = self._at(index)
         return self.masks.read(index, lambda: image_size(self.images[index]))
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether its images are the content of files, each of which would be loaded to look at it."""
+        return len(self) > 0 and isinstance(self.images[0], bytes)
+
     def image_source(self, index: int) -> Path | bytes:
         """The image file, or its content where it is not a file."""
         return self.images[self._at(index)]

@@ -201,7 +201,7 @@ WITHOUT_EFFECT = {
 
 
 def _on_backbone_of(record: ModelRecord, recipe: Recipe) -> Recipe:
-    """The recipe of a part that stands behind a model, on its backbone and normalisation.
+    """The recipe of a part that stands behind a model, on its backbone and normalisation; ignored pixels are negatives.
 
     Raises:
         ConfigError: The recipe is of another method or for another backbone, or would train the backbone.
@@ -222,7 +222,9 @@ def _on_backbone_of(record: ModelRecord, recipe: Recipe) -> Recipe:
         raise ConfigError(
             "training.freeze_backbone must stay true: the old classes read the same backbone."
         )
-    model = recipe.model.model_copy(update={"backbone": backbone})
+    # all that is not new has the ignore label here, and is what the new classes are told from
+    loss = recipe.model.loss.model_copy(update={"ignored": "negatives"})
+    model = recipe.model.model_copy(update={"backbone": backbone, "loss": loss})
     return recipe.model_copy(update={"model": model})
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vitseg.classes import IGNORE_INDEX
 from vitseg.losses.cross_entropy import pixel_cross_entropy
-from vitseg.losses.mask import focal_and_dice
+from vitseg.losses.mask import focal_and_dice, labelled_focal_and_dice
 from vitseg.losses.processes import mean_over_processes
 from vitseg.outputs import QueryMasks, SegOutput
 from vitseg.supervision import AtmLossConfig
@@ -24,11 +24,13 @@ class AtmLoss(nn.Module):
     """The loss of an ATM decoder's output and of its earlier stages.
 
     Only classes that occur in an image have a mask loss there. Pixels with the ignore label are negatives of every
-    mask: the reference does not leave them out, and the published weights were trained so.
+    mask: the reference does not leave them out, and the published weights were trained so. With `ignored` "left_out"
+    they are in no sum and in no mean, and an image of nothing else has no class loss either. A class that is not
+    labelled in an image that has labels counts as absent in both.
 
     Kind "pixels" takes the output's scores as the logits of an ordinary cross-entropy, without a class loss of
     its own: the ablation is of supervising classes and masks jointly. It is the mean over all pixels, in which those
-    with the ignore label are 0, as in the toolkit of the papers.
+    with the ignore label are 0, as in the toolkit of the papers; or, left out, over the labelled ones.
 
     Args:
         config: Kind, and weights of the terms.
@@ -43,13 +45,18 @@ class AtmLoss(nn.Module):
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def forward(
-        self, output: SegOutput, labels: Int[Tensor, "b H W"]
+        self,
+        output: SegOutput,
+        labels: Int[Tensor, "b H W"],
+        unlabelled: Bool[Tensor, "b H W"] | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
         """Weighted terms by name; their sum is the loss.
 
         Args:
             output: What the decoder returned.
             labels: Class indices or IGNORE_INDEX, at the size of the images.
+            unlabelled: Pixels that are left out where `ignored` says so; None: those with the ignore label. A part that
+                has the ignore label for the classes of others gives those that nobody has labelled.
 
         Returns:
             `loss_ce`, `loss_mask` (focal) and `loss_dice` of the final output, or of kind "pixels" `loss_pixel`, and
@@ -61,6 +68,10 @@ class AtmLoss(nn.Module):
                 f"loss_pixel{name}": self._pixel_loss(stage, labels)
                 for name, stage in output.supervised()
             }
+        if self.config.ignored == "negatives":
+            unlabelled = None
+        elif unlabelled is None:
+            unlabelled = labels == IGNORE_INDEX
         present = present_classes(labels, output.num_classes)  # (b, k)
         weights = self._weights(
             present
@@ -73,12 +84,15 @@ class AtmLoss(nn.Module):
         terms: dict[str, Float[Tensor, ""]] = {}
         for name, stage in output.supervised():
             assert isinstance(stage, QueryMasks)
-            class_loss = self._class_loss(stage, present, weights)
+            class_loss = self._class_loss(stage, present, weights, unlabelled)
             terms["loss_ce" + name] = self.config.class_weight * class_loss
             masks = stage.at_pixels(stage.mask_logits[image, cls][:, None]).flatten(1)
-            focal, dice = (
-                (losses * pair_weights).sum() / total for losses in focal_and_dice(masks, targets)
+            of_masks = (
+                focal_and_dice(masks, targets)
+                if unlabelled is None
+                else labelled_focal_and_dice(masks, targets, ~unlabelled.flatten(1)[image])
             )
+            focal, dice = ((losses * pair_weights).sum() / total for losses in of_masks)
             terms["loss_mask" + name] = self.config.focal_weight * focal
             terms["loss_dice" + name] = self.config.dice_weight * dice
         return terms
@@ -88,17 +102,23 @@ class AtmLoss(nn.Module):
         output: QueryMasks,
         present: Bool[Tensor, "b k"],
         weights: Float[Tensor, "b k"],
+        unlabelled: Bool[Tensor, "b H W"] | None,
     ) -> Float[Tensor, ""]:
         """The mean of the queries' cross-entropies, weighted by the classes that are their targets."""
         targets = output.class_targets(present)  # (b, q)
         terms = F.cross_entropy(
             output.class_logits.float().flatten(0, 1), targets.flatten(), reduction="none"
         )
-        weights = torch.where(present, weights, self.config.no_object_weight).flatten()  # (b*q,)
-        return (terms * weights).sum() / weights.sum()
+        weights = torch.where(present, weights, self.config.no_object_weight)  # (b, q)
+        if unlabelled is not None:  # what is in an image without any label is not known
+            weights = weights * ~unlabelled.flatten(1).all(1, keepdim=True)
+        weights = weights.flatten()
+        total = weights.sum()
+        return (terms * weights).sum() / total.where(total > 0, 1.0)
 
     def _pixel_loss(self, output: SegOutput, labels: Int[Tensor, "b H W"]) -> Float[Tensor, ""]:
-        return pixel_cross_entropy(output.scores(), labels, "all", self.class_weights)
+        mean_over = "all" if self.config.ignored == "negatives" else "labelled"
+        return pixel_cross_entropy(output.scores(), labels, mean_over, self.class_weights)
 
     def _weights(self, present: Bool[Tensor, "b k"]) -> Float[Tensor, "b k"]:
         if self.class_weights is None:

@@ -34,6 +34,24 @@ def focal_and_dice(
     return _FocalAndDice.apply(logits, targets)
 
 
+def labelled_focal_and_dice(
+    logits: Float[Tensor, "p n"], targets: Bool[Tensor, "p n"], labelled: Bool[Tensor, "p n"]
+) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"]]:
+    """The same over the labelled pixels alone: of the others there is neither loss nor gradient.
+
+    Args:
+        logits: Mask logits.
+        targets: True in the mask; nowhere else than where `labelled` is.
+        labelled: True where a pixel counts.
+    """
+    focal, dice = focal_and_dice(logits.masked_fill(~labelled, _SURELY_OUTSIDE), targets)
+    return focal * (logits.shape[1] / labelled.sum(-1).clamp(min=1)), dice
+
+
+_SURELY_OUTSIDE = -1e4
+"""A logit of which sigmoid is 0 and softplus is 0, exactly, in every precision: such a pixel adds nothing."""
+
+
 class _FocalAndDice(torch.autograd.Function):
     """With z = -x in the mask and x outside, 1 - p_t is sigmoid(z), and -log p_t is softplus(z)."""
 

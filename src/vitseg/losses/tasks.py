@@ -15,8 +15,8 @@ from vitseg.supervision import AtmLossConfig
 class TasksLoss(nn.Module):
     """The attention-to-mask loss of decoders that were learnt one after the other, each on its own classes.
 
-    Pixels of other parts' classes are to a part what ignored pixels are: negatives of its masks, and of no class
-    (thesis section 4.2.3: labels of other tasks are background).
+    Pixels of other parts' classes are to a part negatives of its masks, and of no class (thesis section 4.2.3: labels
+    of other tasks are background). What pixels without any label are, the configuration says.
 
     Args:
         config: Weights of the terms, the same for all parts.
@@ -40,13 +40,14 @@ class TasksLoss(nn.Module):
             labels: Class indices or IGNORE_INDEX, at the size of the images.
         """
         terms: dict[str, Float[Tensor, ""]] = {}
+        unlabelled = labels == IGNORE_INDEX
         first = 0
         for task, (part, loss, size) in enumerate(
             zip(output.parts, self.losses, self.sizes, strict=True)
         ):
             own = (labels >= first) & (labels < first + size)
             of_task = torch.where(own, labels - first, IGNORE_INDEX)
-            for name, value in loss(part, of_task).items():
+            for name, value in loss(part, of_task, unlabelled).items():
                 terms[f"{name}_task_{task}"] = value
             first += size
         return terms

@@ -113,6 +113,10 @@ class DtopConfig(MethodConfig):
         add_exits(encoder, self.pruning, [cast(ExitHead, head) for head in heads.exits])
         return SegmentationModel(encoder, heads, self.fresh_parts)
 
+    @property
+    def learns_absence(self) -> bool:
+        return self.loss.learns_absence
+
     def criterion(self, class_weights: Float[Tensor, " k"] | None = None) -> nn.Module:
         from vitseg.losses.extras import SemanticLoss, WithExtras
         from vitseg.losses.token_heads import TokenHeadsLoss

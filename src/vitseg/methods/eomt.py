@@ -46,6 +46,10 @@ class EomtConfig(MethodConfig):
         add_joint_queries(encoder, self.decoder.num_blocks, decoder)
         return SegmentationModel(encoder, decoder, self.fresh_parts)
 
+    @property
+    def learns_absence(self) -> bool:
+        return True  # by the class loss, in which no query has a class
+
     def criterion(self, class_weights: Float[Tensor, " k"] | None = None) -> nn.Module:
         from vitseg.losses.set_prediction import SetPredictionLoss
 

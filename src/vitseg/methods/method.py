@@ -47,6 +47,11 @@ class MethodConfig(BaseModel):
         """Whether the number of tokens follows from the size of the images alone."""
         return True
 
+    @property
+    def learns_absence(self) -> bool:
+        """Whether the loss learns from an image without any label: that no class is in it."""
+        return False
+
     def build(
         self, num_classes: int, image_size: Size, load_pretrained: bool = True
     ) -> SegmentationModel:

@@ -34,6 +34,10 @@ class SegVitConfig(MethodConfig):
     def make_decoder(self, channels: tuple[int, ...], num_classes: int) -> nn.Module:
         return AtmDecoder(channels, num_classes, self.decoder)
 
+    @property
+    def learns_absence(self) -> bool:
+        return self.loss.learns_absence
+
     def criterion(self, class_weights: Float[Tensor, " k"] | None = None) -> nn.Module:
         from vitseg.losses.atm import AtmLoss
 

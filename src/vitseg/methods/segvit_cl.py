@@ -46,6 +46,10 @@ class SegVitClConfig(MethodConfig):
             )
         return TaskDecoders(channels, self.tasks)
 
+    @property
+    def learns_absence(self) -> bool:
+        return self.loss.learns_absence
+
     def criterion(self, class_weights: Float[Tensor, " k"] | None = None) -> nn.Module:
         """See `MethodConfig`; raises ConfigError where classes are removed."""
         from vitseg.losses.tasks import TasksLoss

@@ -51,6 +51,10 @@ class SetPredictionMethod(MethodConfig):
             )
         return super().build_on(encoder, num_classes, image_size)
 
+    @property
+    def learns_absence(self) -> bool:
+        return True  # by the class loss, in which no query has a class
+
     def criterion(self, class_weights: Float[Tensor, " k"] | None = None) -> nn.Module:
         from vitseg.losses.extras import SemanticLoss, WithExtras
         from vitseg.losses.set_prediction import SetPredictionLoss

@@ -86,6 +86,10 @@ class ShrunkConfig(MethodConfig):
             decoder = ShrunkDecoder(upsampling, AtmDecoder((embed_dim,), num_classes, atm))
         return SegmentationModel(encoder, decoder, self.fresh_parts)
 
+    @property
+    def learns_absence(self) -> bool:
+        return self.loss.learns_absence
+
     def criterion(self, class_weights: Float[Tensor, " k"] | None = None) -> nn.Module:
         from vitseg.losses.atm import AtmLoss
         from vitseg.losses.edges import EdgeLoss

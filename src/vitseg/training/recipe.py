@@ -39,7 +39,9 @@ class DataConfig(BaseModel):
         default={}, description="name of a joint class -> names of the classes that it joins"
     )
     ignore: tuple[str, ...] = Field(
-        default=(), description="names of classes whose pixels count nowhere"
+        default=(),
+        description="names of classes whose pixels are ignored: no score counts them, and the loss as it does other "
+        "pixels without a label",
     )
     num_workers: int = Field(default=2, ge=0, description="processes that load samples")
     balance: BalanceConfig = Field(

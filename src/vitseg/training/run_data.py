@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vitseg.checks.fast import fast_findings
-from vitseg.checks.file_rules import ALL_IGNORED
+from vitseg.checks.file_rules import ALL_IGNORED, told_of_loss
 from vitseg.data.balance import Balance, measure_balance
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
@@ -58,7 +58,7 @@ def read_data(recipe: Recipe, task: TrainingTask, display: Display) -> RunData:
     if val_set is not None:
         require_same_classes(train_set.classes, val_set)
     warnings = [
-        finding
+        told_of_loss(finding, recipe.model.learns_absence)
         for finding in check_before_training(train_set, val_set)
         if not (task.has_negatives and finding.code == ALL_IGNORED)
     ]

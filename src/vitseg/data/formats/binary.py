@@ -19,7 +19,7 @@ from vitseg.data.class_files import (
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
 from vitseg.data.format import DataFormat
-from vitseg.data.formats.binary_files import RULE, read_inside
+from vitseg.data.formats.binary_files import RULE, Seen, read_inside
 from vitseg.data.formats.binary_layout import ONE_PER_IMAGE, find_binary_layout
 from vitseg.data.formats.faults import FaultKind, Faults
 from vitseg.data.formats.mask_kind import find_mask_kind
@@ -63,12 +63,20 @@ class BinaryMasks:
         self._masks = masks
         self._rest = rest
 
-    def read(self, index: int, size: Callable[[], Size]) -> UInt16[np.ndarray, "H W"]:
-        """The raw ids; where masks overlap, that of the later class."""
+    def read(
+        self, index: int, size: Callable[[], Size], seen: Seen = lambda path, values: None
+    ) -> UInt16[np.ndarray, "H W"]:
+        """The raw ids; where masks overlap, that of the later class.
+
+        Args:
+            index: Position in the split.
+            size: Reads the (height, width) of the image, for one without masks.
+            seen: Called with each mask's file and the values that decide what is inside.
+        """
         masks = self._masks[index]
         raw_ids = None
         for raw, path in masks:
-            inside = read_inside(path)
+            inside = read_inside(path, seen)
             if raw_ids is None:
                 raw_ids = np.full(inside.shape, self._rest, np.uint16)
             if inside.shape != raw_ids.shape:

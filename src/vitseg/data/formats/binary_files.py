@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +15,22 @@ from vitseg.images.decode import MAX_PIXELS, decode_image, decode_mask, read_hea
 RULE = "inside is what is at least half white, or half opaque in a cut-out"
 """The rule in words, for people."""
 
+Seen = Callable[[Path, Integer[np.ndarray, "H W"]], object]
+"""Takes the file of a mask, and the values by which was decided what is inside."""
+
 _LOSSY = ("JPEG", "WEBP", "PPM")
 
 
-def read_inside(path: Path) -> Bool[np.ndarray, "H W"]:
+def read_inside(path: Path, seen: Seen = lambda path, values: None) -> Bool[np.ndarray, "H W"]:
     """Where a binary mask is inside.
 
     Of a cut-out (a picture with an opacity that varies), what is at least half opaque. Else by the brightest channel:
     where the picture reaches half of white, what is at least that bright, so that the soft borders of JPEG and of
     resizing fall on the nearer side; in a darker one, whose values are numbers such as 0 and 1, what is not 0.
+
+    Args:
+        path: The file.
+        seen: Called with what was compared with half of white.
 
     Raises:
         DataError: The file is damaged, too large or no picture.
@@ -33,13 +41,24 @@ def read_inside(path: Path) -> Bool[np.ndarray, "H W"]:
             f"{path} is {header.size[1]}x{header.size[0]} pixels, but at most {MAX_PIXELS:,} are decoded."
         )
     if header.mode in ("RGB", "RGBA", "LA", "PA", "P") and header.format not in _LOSSY:
-        return _of_picture(path)
-    if header.format in _LOSSY:
-        return _bright(decode_image(path).max(axis=2))
-    return _bright(decode_mask(path))
+        return _of_picture(path, seen)
+    values = decode_image(path).max(axis=2) if header.format in _LOSSY else decode_mask(path)
+    seen(path, values)
+    return _bright(values)
 
 
-def _of_picture(path: Path) -> Bool[np.ndarray, "H W"]:
+def between_share(values: Integer[np.ndarray, "H W"]) -> float:
+    """The share of pixels that are neither the lowest nor the highest value: 0 of a binary mask.
+
+    Of a soft border each step is a value; values within 2 % of either end, as JPEG leaves them, are that end.
+    """
+    low, high = int(values.min()), int(values.max())
+    margin = (high - low) // 50
+    between = (values > low + margin) & (values < high - margin)
+    return float(between.mean())
+
+
+def _of_picture(path: Path, seen: Seen) -> Bool[np.ndarray, "H W"]:
     try:
         with Image.open(path) as opened:
             image = ImageOps.exif_transpose(opened)
@@ -51,10 +70,12 @@ def _of_picture(path: Path) -> Bool[np.ndarray, "H W"]:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} is damaged or incomplete: {error}.") from error
     if opacity is not None and opacity.min() != opacity.max():
+        seen(path, opacity)
         return opacity >= 128
     brightest = colors.max(axis=2)
     if indices is None or (colors == colors[:, :, :1]).all():
         if indices is None or brightest.min() != brightest.max():
+            seen(path, brightest)
             return _bright(brightest)
         return indices != 0  # a palette of one colour: the numbers are what is meant
     return brightest != 0
