@@ -41,6 +41,7 @@ for name in VERBS:
     frame.add_verb(app, name)
 app.add_typer(data_app)
 
+
 @app.callback()
 def options(
     debug: Annotated[

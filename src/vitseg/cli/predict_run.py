@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.progress import Progress
 
@@ -107,7 +107,7 @@ def write_prediction(
         for file, content in contents.items():
             files.enter_context(whole_file(file)).write_bytes(content)
     height, width = segmentation.size
-    facts = {} if scale == 1 else {"overlay_scale": round(scale, 4)}
+    facts: dict[str, Any] = {} if scale == 1 else {"overlay_scale": round(scale, 4)}
     return PredictionRecord(
         image=str(path),
         mask=str(mask.relative_to(out)),
