@@ -6,6 +6,7 @@ import logging
 import re
 import zipfile
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -143,7 +144,7 @@ def _grid_of(vit: TimmViT, image_size: Size | None) -> Size:
     if image_size is None:
         height, width = vit.patch_embed.grid_size
         return height, width
-    down, right = vit.patch_embed.feat_ratio(as_scalar=False)
+    down, right = cast(tuple[int, int], vit.patch_embed.feat_ratio(as_scalar=False))
     return -(-image_size[0] // int(down)), -(-image_size[1] // int(right))
 
 
