@@ -6,6 +6,7 @@ import logging
 import re
 import zipfile
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -141,8 +142,7 @@ def _backbone_of(state: StateDict, path: Path) -> StateDict:
 def _grid_of(vit: TimmViT, image_size: Size | None) -> Size:
     """The token grid of images of a size; where none is given, the model's own."""
     if image_size is None:
-        height, width = vit.patch_embed.grid_size
-        return height, width
+        return cast(Size, vit.patch_embed.grid_size)
     down, right = vit.patch_embed.feat_ratio(as_scalar=False)
     return -(-image_size[0] // int(down)), -(-image_size[1] // int(right))
 
