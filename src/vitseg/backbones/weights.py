@@ -111,8 +111,8 @@ def load_weight_file(
     vit.load_state_dict(
         {**{n: wanted[n] for n in pooled}, **{n: state[n] for n in wanted if n in state}}
     )
-    height, width = vit.patch_embed.grid_size
-    return target if pos_embed is not None and vit.pos_embed is not None else (height, width)
+    has_grid = pos_embed is not None and vit.pos_embed is not None
+    return target if has_grid else _grid_of(vit, None)
 
 
 def grid_remark(grid: Size) -> dict[str, str]:
@@ -208,8 +208,7 @@ def _load_npz(
             f"{path.name} is no JAX ViT checkpoint of this model: {first_line(error)}"
         ) from error
     if fitted is None:
-        height, width = vit.patch_embed.grid_size
-        return height, width
+        return _grid_of(vit, None)
     vit.pos_embed = nn.Parameter(fitted)
     return target
 
