@@ -143,7 +143,7 @@ def _grid_of(vit: TimmViT, image_size: Size | None) -> Size:
     """The token grid of images of a size; where none is given, the model's own."""
     if image_size is None:
         return cast(Size, vit.patch_embed.grid_size)
-    down, right = vit.patch_embed.feat_ratio(as_scalar=False)
+    down, right = cast(Size, vit.patch_embed.feat_ratio(as_scalar=False))
     return -(-image_size[0] // int(down)), -(-image_size[1] // int(right))
 
 
