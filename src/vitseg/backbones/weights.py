@@ -111,8 +111,8 @@ def load_weight_file(
     vit.load_state_dict(
         {**{n: wanted[n] for n in pooled}, **{n: state[n] for n in wanted if n in state}}
     )
-    height, width = vit.patch_embed.grid_size
-    return target if pos_embed is not None and vit.pos_embed is not None else (height, width)
+    has_grid = pos_embed is not None and vit.pos_embed is not None
+    return target if has_grid else _grid_of(vit, None)
 
 
 def grid_remark(grid: Size) -> dict[str, str]:
@@ -142,9 +142,8 @@ def _backbone_of(state: StateDict, path: Path) -> StateDict:
 def _grid_of(vit: TimmViT, image_size: Size | None) -> Size:
     """The token grid of images of a size; where none is given, the model's own."""
     if image_size is None:
-        height, width = vit.patch_embed.grid_size
-        return height, width
-    down, right = cast(tuple[int, int], vit.patch_embed.feat_ratio(as_scalar=False))
+        return cast(Size, vit.patch_embed.grid_size)
+    down, right = cast(Size, vit.patch_embed.feat_ratio(as_scalar=False))
     return -(-image_size[0] // int(down)), -(-image_size[1] // int(right))
 
 
@@ -209,8 +208,7 @@ def _load_npz(
             f"{path.name} is no JAX ViT checkpoint of this model: {first_line(error)}"
         ) from error
     if fitted is None:
-        height, width = vit.patch_embed.grid_size
-        return height, width
+        return _grid_of(vit, None)
     vit.pos_embed = nn.Parameter(fitted)
     return target
 

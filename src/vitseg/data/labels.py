@@ -90,6 +90,9 @@ class LabelTable:
             index: IGNORE_INDEX if name in ignore else position[joint_of.get(name, name)]
             for index, name in enumerate(names)
         }
+        rest = self.rest and joint_of.get(self.rest, self.rest)
+        if self.rest in ignore:
+            rest = None
         return LabelTable(
             ClassTable(
                 names=tuple(order),
@@ -99,9 +102,7 @@ class LabelTable:
             self.raw_names,
             self.colors,
             self.hint,
-            None
-            if self.rest in ignore or self.rest is None
-            else joint_of.get(self.rest, self.rest),
+            rest,
         )
 
     def as_known(self, classes: ClassTable) -> LabelTable:
