@@ -93,7 +93,7 @@ def _split_changes(
     before, now = _keys(old["ids"]), _keys(new["ids"])
     if before == now:
         other = (old["files"] != new["files"]).any(1)
-        names = [dataset.ids[index] for index in other.nonzero().flatten().tolist()]
+        names = [str(dataset.ids[index]) for index in other.nonzero().flatten().tolist()]
         if names:
             found.append(f"image or mask changed: {first_names(names)}")
         return found
