@@ -47,6 +47,10 @@ RUNS: dict[str, tuple[str, tuple[str, ...]]] = {
         "camvid/segvit-vit_tiny",
         ("loss.kind=pixels", "loss.ignored=left_out"),
     ),
+    "SegViT, kind: pixels, left_out, presence": (
+        "camvid/segvit-vit_tiny",
+        ("loss.kind=pixels", "loss.ignored=left_out", "decoder.classifier=presence"),
+    ),
     "linear, mean over all": ("camvid/linear-vit_tiny-finetuned", ()),
     "linear, mean over labelled": (
         "camvid/linear-vit_tiny-finetuned",
@@ -57,7 +61,7 @@ RUNS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="How methods learn from few labelled pixels.")
     parser.add_argument("out", type=Path)
     parser.add_argument("--share", type=float, default=0.02, help="labelled pixels; 1: all")
     parser.add_argument("--iterations", type=int, default=200)

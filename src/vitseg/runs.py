@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +30,23 @@ PREDICTIONS, MASKS, OVERLAYS, POLYGONS = "predictions.jsonl", "masks", "overlays
 
 PREDICT_SETTINGS = "predict.json"
 """Within a folder of predictions: the model and the options that they were made with."""
+
+WITHOUT_EFFECT = frozenset(
+    {
+        "data.num_workers",
+        "training.val_interval",
+        "training.save_interval",
+        "backbone.gradient_checkpointing",
+    }
+)
+"""Fields of a recipe that may change while a run is going on: they move no weight. What is chosen as the best model is
+chosen among the validations that there were."""
+
+PATHS = frozenset({"data.source", "backbone.weights", "training.init_from"})
+"""Fields that lead to files: the same ones by another path are no change."""
+
+_LATER = ("step.", "joint.")
+"""Sections of a recipe of several trainings that say the same of later ones."""
 
 FAILED_START = frozenset({RECIPE, BOARD})
 """What a run leaves that failed before its first iteration; the next one may go over it."""
@@ -150,11 +168,42 @@ def _read_recipe(path: Path) -> Any:
         ) from error
 
 
-def changed_fields(old: Any, new: Any, prefix: str = "") -> set[str]:
-    """Dotted names of the values in which two nested mappings differ."""
+def changed_fields(old: Any, new: Any) -> set[str]:
+    """Dotted names of the fields in which two recipes differ, without those that make no difference to a run."""
+    return {
+        name
+        for name, (before, now) in _differences(old, new).items()
+        if _plain(name) not in WITHOUT_EFFECT
+        and not (_plain(name) in PATHS and _same_place(before, now))
+    }
+
+
+def _differences(old: Any, new: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """Dotted names of the values in which two nested mappings differ, with both values."""
     if isinstance(old, dict) and isinstance(new, dict):
-        changed: set[str] = set()
+        found: dict[str, tuple[Any, Any]] = {}
         for key in old.keys() | new.keys():
-            changed |= changed_fields(old.get(key), new.get(key), f"{prefix}{key}.")
-        return changed
-    return set() if old == new else {prefix.rstrip(".")}
+            found |= _differences(old.get(key), new.get(key), f"{prefix}{key}.")
+        return found
+    return {} if old == new else {prefix.rstrip("."): (old, new)}
+
+
+def _plain(name: str) -> str:
+    """The field's name as it is in the recipe of one training."""
+    for section in _LATER:
+        name = name.removeprefix(section)
+    return name
+
+
+def _same_place(one: Any, other: Any) -> bool:
+    """Whether two paths, or two `NAME:ROOT` of one name, lead to the same file or folder."""
+    if not isinstance(one, str) or not isinstance(other, str):
+        return False
+    name, _, root = one.rpartition(":")
+    other_name, _, other_root = other.rpartition(":")
+    try:
+        return name == other_name and os.path.samefile(
+            os.path.expanduser(root), os.path.expanduser(other_root)
+        )
+    except OSError:
+        return False

@@ -32,8 +32,8 @@ class AtmLossConfig(BaseModel):
     ignored: Ignored = Field(
         default="negatives",
         description="what pixels with the ignore label are: negatives of every mask (the papers'; in kind pixels, "
-        "zeros in the mean over all pixels), or left out of every term, and images of nothing else as well; left out is for "
-        "sparse labels",
+        "zeros in the mean over all pixels), or left out of every term, and images of nothing else as well; left out "
+        "is for sparse labels",
     )
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -151,3 +152,24 @@ def test_resume_of_a_finished_run_changes_no_result(folder, whole, vitseg):
     after = content(whole)
     for name in ("best/model.safetensors", "state.ckpt", "train.csv", "val.csv", "result.json"):
         assert after[name] == before[name], name
+
+
+def test_resume_with_what_moves_no_weight(folder, whole, vitseg):
+    before = content(whole)
+    changed = ("data.num_workers=1", "training.val_interval=3", "training.save_interval=2")
+    result = vitseg(*arguments(folder, whole), *changed, "--resume")
+    assert result.code == 0, result
+    after = content(whole)
+    for name in ("best/model.safetensors", "train.csv", "result.json"):
+        assert after[name] == before[name], name
+
+
+@pytest.mark.parametrize("share", [0, 0.5])
+def test_resume_from_a_damaged_state_is_one_line(folder, whole, refused, tmp_path, share):
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    state = (out / "state.ckpt").read_bytes()
+    (out / "state.ckpt").write_bytes(state[: int(share * len(state))])
+    line = refused(*arguments(folder, out), "--resume")
+    assert line.startswith("CheckpointError: ")
+    assert "state.ckpt is damaged or no training state" in line

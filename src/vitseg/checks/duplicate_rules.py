@@ -82,7 +82,7 @@ def _copies(tally: Tally) -> tuple[list[_Group], list[_Group]]:
             shared.difference_update(numbers)
         within |= {tuple(members): None for members in of_split.values() if len(members) > 1}
     across += [[number] for number in sorted(shared)]
-    return [list(group) for group in within], sorted(across, key=list)
+    return [list(group) for group in within], sorted(across, key=lambda group: group[0])
 
 
 def _pairs_once(partner: Int64[np.ndarray, " n"]) -> list[_Group]:

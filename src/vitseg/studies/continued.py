@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from vitseg.runs import stage_of
+from vitseg.runs import STATE, stage_of
 from vitseg.training.display import Display
 from vitseg.training.loop import train
 from vitseg.training.recipe import Recipe
-from vitseg.training.task import TrainingTask
+from vitseg.training.state import SavedState
+from vitseg.training.task import TrainingTask, identity_of, task_of
 
 
 def train_or_continue(
@@ -32,11 +33,28 @@ def train_or_continue(
         task: See `train`.
 
     Raises:
+        CheckpointError: The folder holds a run of another recipe or of other data.
         InterruptedRunError: Ctrl-C or SIGTERM; the same call goes on.
     """
     stage = stage_of(folder)
     if stage == "finished":
+        require_same_run(recipe, folder, task)
         return
     if stage == "begun":
         shutil.rmtree(folder)  # stopped before its state was saved: nothing to go on from
     train(recipe, folder, stage == "stopped", display, cache_features, task)
+
+
+def require_same_run(recipe: Recipe, folder: Path, task: TrainingTask | None = None) -> None:
+    """See that what a folder holds was trained by this recipe on these data; a folder without a state may be any.
+
+    Args:
+        recipe: The run.
+        folder: Folder of the run.
+        task: See `train`.
+
+    Raises:
+        CheckpointError: It was not, or its state is damaged.
+    """
+    if (folder / STATE).is_file():
+        SavedState(folder, identity_of(recipe, task or task_of(recipe)), look_only=True)

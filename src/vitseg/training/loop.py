@@ -26,9 +26,9 @@ from vitseg.training.run_data import RunData, read_data
 from vitseg.training.run_parts import RunParts, build_parts
 from vitseg.training.sampler import GridSamples, StreamSampler, collate
 from vitseg.training.schedule import lr_at
-from vitseg.training.state import SavedState, save_state
+from vitseg.training.state import RunIdentity, SavedState, save_state
 from vitseg.training.stop import StopSignals, ignore_interrupts
-from vitseg.training.task import TrainingTask, task_of
+from vitseg.training.task import TrainingTask, identity_of, task_of
 
 LOG_INTERVAL = 10
 """Iterations between rows of train.csv."""
@@ -71,14 +71,24 @@ def train(
         require_cacheable(recipe)
     display, task = display or Display(quiet=True), task or task_of(recipe)
     data = read_data(recipe, task, display)
-    saved = SavedState(out, recipe.to_mapping()) if resume else None
+    identity = identity_of(recipe, task)
+    saved = SavedState(out, identity) if resume else None
     parts = build_parts(recipe, task, data, saved, cache_features)
-    return _Loop(recipe, out, data, parts, display).run()
+    return _Loop(recipe, out, data, parts, display, identity).run()
 
 
 class _Loop:
-    def __init__(self, recipe: Recipe, out: Path, data: RunData, parts: RunParts, display: Display):
+    def __init__(
+        self,
+        recipe: Recipe,
+        out: Path,
+        data: RunData,
+        parts: RunParts,
+        display: Display,
+        identity: RunIdentity,
+    ):
         self.recipe, self.out, self.data, self.parts = recipe, out, data, parts
+        self.identity = identity
         self.is_first = parts.fabric.is_global_zero  # of several processes, the one that writes
         self.display = display if self.is_first else Display(quiet=True)
         self.log: RunLog | None = None
@@ -242,8 +252,8 @@ class _Loop:
 
     def _save_state(self) -> None:
         if self.is_first:
-            parts, mapping = self.parts, self.recipe.to_mapping()
-            save_state(self.out, parts.model, parts.optimizer, parts.progress, mapping)
+            parts = self.parts
+            save_state(self.out, parts.model, parts.optimizer, parts.progress, self.identity)
         self.parts.fabric.barrier()
 
     def _finish_log(self) -> None:

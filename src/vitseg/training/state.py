@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,15 @@ import numpy as np
 import torch
 from torch import nn
 
+from vitseg.data.dataset import SegmentationDataset
 from vitseg.errors import CheckpointError
 from vitseg.runs import RECIPE, STATE, changed_fields
+from vitseg.training.data_stamp import changes
+
+_KEYS = {"model", "optimizer", "progress", "recipe", "data", "torch_rng", "cuda_rng"}
+
+_TOLD_BY_DATA = "data.source"
+"""The field that the stamp of the data stands for: a data set may have moved."""
 
 
 @dataclass
@@ -25,15 +34,37 @@ class Progress:
     minutes: float = 0.0
 
 
+@dataclass(frozen=True)
+class RunIdentity:
+    """What a run is told by: what the state of another one may not go on with.
+
+    Attributes:
+        recipe: The recipe as its file has it.
+        train_set: What is trained on.
+        val_set: What is validated on; None: nothing is.
+        stamp: The stamp of these, see `data_stamp`.
+    """
+
+    recipe: Mapping[str, Any]
+    train_set: SegmentationDataset
+    val_set: SegmentationDataset | None
+    stamp: Mapping[str, Any]
+
+
 def save_state(
-    out: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, recipe: dict
+    out: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    identity: RunIdentity,
 ) -> None:
     """Write the state; the previous one stays until the new one is complete."""
     state: dict[str, Any] = {
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "progress": vars(progress),
-        "recipe": recipe,
+        "recipe": dict(identity.recipe),
+        "data": dict(identity.stamp),
         "torch_rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
@@ -43,42 +74,75 @@ def save_state(
 
 
 class SavedState:
-    """What `save_state` wrote, read and found to be of the same recipe.
+    """What `save_state` wrote, read and found to be of the same run.
 
     Args:
         out: Folder of the run.
-        recipe: The recipe that the run goes on with.
+        identity: The run that goes on with it.
+        look_only: Whether nothing is restored from it, so that the weights are not read.
 
     Raises:
-        CheckpointError: No state to continue from, or one of another recipe.
+        CheckpointError: No state to continue from, a damaged one, or one of another recipe or other data.
     """
 
-    def __init__(self, out: Path, recipe: dict):
-        path = out / STATE
-        if not path.is_file():
+    def __init__(self, out: Path, identity: RunIdentity, look_only: bool = False):
+        self._path = out / STATE
+        if not self._path.is_file():
             raise CheckpointError(
                 f"{out} has no {STATE} to resume from: give the --out of an interrupted run, or train into a new "
                 "folder without --resume."
             )
-        self._state = torch.load(path, map_location="cpu", weights_only=True)
-        changed = sorted(changed_fields(self._state["recipe"], recipe))
+        self._state = self._read(look_only)
+        with self._damage_named():
+            changed = changed_fields(self._state["recipe"], dict(identity.recipe))
+            told = changes(
+                self._state["data"], identity.train_set, identity.val_set, identity.stamp
+            )
+        changed = sorted(changed - {_TOLD_BY_DATA})
         if changed:
             raise CheckpointError(
                 f"{out} was started with another recipe: {', '.join(changed[:4])} changed. Resume with the recipe it "
                 f"was started with ({RECIPE} there), or train into another --out."
             )
+        if told:
+            raise CheckpointError(
+                f"{out} was started with other data: {'; '.join(told[:4])}. Resume with the data it was started with, "
+                "or train into another --out."
+            )
+
+    def _read(self, look_only: bool) -> dict[str, Any]:
+        with self._damage_named():
+            state = torch.load(self._path, map_location="cpu", weights_only=True, mmap=look_only)
+        if not isinstance(state, dict) or not state.keys() >= _KEYS:
+            raise CheckpointError(
+                f"{self._path} is not a training state of this version of vitseg: train into another --out."
+            )
+        return state
 
     def restore_model(self, model: nn.Module) -> None:
         """Give a model the weights that it had."""
-        model.load_state_dict(self._state["model"])
+        with self._damage_named():
+            model.load_state_dict(self._state["model"])
 
     def restore(self, optimizer: torch.optim.Optimizer) -> Progress:
         """Give the optimiser and the random numbers their state; returns how far the run was."""
-        optimizer.load_state_dict(self._state["optimizer"])
-        torch.set_rng_state(self._state["torch_rng"])
-        if self._state["cuda_rng"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(self._state["cuda_rng"])
-        return Progress(**self._state["progress"])
+        with self._damage_named():
+            optimizer.load_state_dict(self._state["optimizer"])
+            torch.set_rng_state(self._state["torch_rng"])
+            if self._state["cuda_rng"] and torch.cuda.is_available():
+                torch.cuda.set_rng_state_all(self._state["cuda_rng"])
+            return Progress(**self._state["progress"])
+
+    @contextmanager
+    def _damage_named(self) -> Iterator[None]:
+        """Whatever is raised in reading a file that anything may have happened to becomes one sentence."""
+        try:
+            yield
+        except Exception as error:
+            raise CheckpointError(
+                f"{self._path} is damaged or no training state ({type(error).__name__}), so there is nothing to resume "
+                "from: restore it from a copy, or train into another --out."
+            ) from error
 
 
 def seed_everything(seed: int) -> None:

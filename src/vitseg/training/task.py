@@ -11,7 +11,9 @@ from vitseg.data.catalog import open_dataset
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.errors import ConfigError
 from vitseg.methods.model import SegmentationModel
+from vitseg.training.data_stamp import stamp_of
 from vitseg.training.recipe import DataConfig, Recipe
+from vitseg.training.state import RunIdentity
 from vitseg.training.step import LossOfModel
 
 StepBuilder = Callable[[SegmentationModel, nn.Module, bool], LossOfModel]
@@ -45,6 +47,12 @@ class TrainingTask:
 def task_of(recipe: Recipe) -> TrainingTask:
     """Training as the recipe says, on the splits of its data set; raises what `open_splits` raises."""
     return TrainingTask(*open_splits(recipe.data))
+
+
+def identity_of(recipe: Recipe, task: TrainingTask) -> RunIdentity:
+    """What a run is told by; every image and mask of its splits is looked at."""
+    stamp = stamp_of(task.train_set, task.val_set)
+    return RunIdentity(recipe.to_mapping(), task.train_set, task.val_set, stamp)
 
 
 def open_splits(data: DataConfig) -> tuple[SegmentationDataset, SegmentationDataset]:

@@ -11,7 +11,8 @@ from vitseg.backbones.create import num_blocks
 from vitseg.backbones.exchange import scaled_blocks, with_backbone
 from vitseg.config import parse
 from vitseg.errors import ConfigError
-from vitseg.runs import changed_recipe
+from vitseg.runs import STATE, changed_recipe
+from vitseg.studies.continued import require_same_run
 from vitseg.training.recipe import Recipe, load_recipe
 
 """By method, its field beside the taps that names blocks of a plain ViT."""
@@ -117,10 +118,18 @@ def _require_one_budget(contenders: Sequence[Contender]) -> None:
 
 
 def require_same_recipe(contender: Contender, folder: Path) -> None:
-    """Raise ConfigError if the folder holds a run of another recipe."""
+    """See that a folder holds no run of another recipe or of other data; one that is not begun holds none.
+
+    Raises:
+        ConfigError: It holds one of another recipe.
+        CheckpointError: It holds one of other data, or its state is damaged.
+    """
     changed = changed_recipe(folder, contender.recipe.to_mapping())
+    if "data.source" in changed and (folder / STATE).is_file():
+        changed.remove("data.source")  # the state knows the data themselves
     if changed:
         raise ConfigError(
             f"{folder} holds a run of another recipe ({', '.join(changed[:4])} changed): give another --out, or remove "
             "that folder to train anew."
         )
+    require_same_run(contender.recipe, folder)
