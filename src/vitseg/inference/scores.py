@@ -126,12 +126,17 @@ class MeanScores:
     def rows(self, start: int, stop: int) -> Float[Tensor, "k R W"]:
         total: Tensor | None = None
         for view in self.views:
-            # Along the last axis a softmax is several times as fast, where the classes of a pixel lie side by side.
-            probs = view.scores.rows(start, stop).permute(1, 2, 0).softmax(-1)  # (R, W, k)
-            probs = probs.flip(1) if view.mirrored else probs
+            rows = view.scores.rows(start, stop)
+            if (
+                rows.stride(0) == 1
+            ):  # the classes of a pixel lie side by side: a softmax along the last axis is faster
+                probs = rows.permute(1, 2, 0).softmax(-1).permute(2, 0, 1)
+            else:
+                probs = rows.softmax(0)
+            probs = probs.flip(2) if view.mirrored else probs
             total = probs if total is None else total.add_(probs)
         assert total is not None
-        return total.div_(len(self.views)).permute(2, 0, 1)
+        return total.div_(len(self.views))
 
 
 def resized(source: ScoreMap, size: Size) -> ScoreMap:
