@@ -127,16 +127,18 @@ class MeanScores:
         total: Tensor | None = None
         for view in self.views:
             rows = view.scores.rows(start, stop)
-            if (
-                rows.stride(0) == 1
-            ):  # the classes of a pixel lie side by side: a softmax along the last axis is faster
-                probs = rows.permute(1, 2, 0).softmax(-1).permute(2, 0, 1)
-            else:
-                probs = rows.softmax(0)
+            probs = _softmax(rows)
             probs = probs.flip(2) if view.mirrored else probs
             total = probs if total is None else total.add_(probs)
         assert total is not None
         return total.div_(len(self.views))
+
+
+def _softmax(rows: Float[Tensor, "k R W"]) -> Float[Tensor, "k R W"]:
+    """Softmax of every pixel; along the last axis, which is faster, where the classes of a pixel lie side by side."""
+    if rows.stride(0) != 1:
+        return rows.softmax(0)
+    return rows.permute(1, 2, 0).softmax(-1).permute(2, 0, 1)
 
 
 def resized(source: ScoreMap, size: Size) -> ScoreMap:
