@@ -126,12 +126,19 @@ class MeanScores:
     def rows(self, start: int, stop: int) -> Float[Tensor, "k R W"]:
         total: Tensor | None = None
         for view in self.views:
-            # Along the last axis a softmax is several times as fast, where the classes of a pixel lie side by side.
-            probs = view.scores.rows(start, stop).permute(1, 2, 0).softmax(-1)  # (R, W, k)
-            probs = probs.flip(1) if view.mirrored else probs
+            rows = view.scores.rows(start, stop)
+            probs = _softmax(rows)
+            probs = probs.flip(2) if view.mirrored else probs
             total = probs if total is None else total.add_(probs)
         assert total is not None
-        return total.div_(len(self.views)).permute(2, 0, 1)
+        return total.div_(len(self.views))
+
+
+def _softmax(rows: Float[Tensor, "k R W"]) -> Float[Tensor, "k R W"]:
+    """Softmax of every pixel; along the last axis, which is faster, where the classes of a pixel lie side by side."""
+    if rows.stride(0) != 1:
+        return rows.softmax(0)
+    return rows.permute(1, 2, 0).softmax(-1).permute(2, 0, 1)
 
 
 def resized(source: ScoreMap, size: Size) -> ScoreMap:
