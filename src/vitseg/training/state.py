@@ -13,7 +13,17 @@ import torch
 from torch import nn
 
 from vitseg.errors import CheckpointError
-from vitseg.runs import RECIPE, STATE, changed_fields
+from vitseg.runs import DIVERGED, RECIPE, STATE, changed_fields
+
+AFTER_DIVERGENCE = frozenset(
+    {
+        "optimizer.lr",
+        "optimizer.clip_grad_norm",
+        "schedule.warmup_iterations",
+        "training.precision",
+    }
+)
+"""Fields that may change on the resume of a run that diverged, which it could not get over otherwise."""
 
 
 @dataclass
@@ -40,6 +50,7 @@ def save_state(
     fresh = out / f".{STATE}.writing"
     torch.save(state, fresh)
     os.replace(fresh, out / STATE)
+    (out / DIVERGED).unlink(missing_ok=True)  # what it allowed has become the recipe of the run
 
 
 class SavedState:
@@ -62,6 +73,8 @@ class SavedState:
             )
         self._state = torch.load(path, map_location="cpu", weights_only=True)
         changed = sorted(changed_fields(self._state["recipe"], recipe))
+        if (out / DIVERGED).is_file():
+            changed = [name for name in changed if name not in AFTER_DIVERGENCE]
         if changed:
             raise CheckpointError(
                 f"{out} was started with another recipe: {', '.join(changed[:4])} changed. Resume with the recipe it "
