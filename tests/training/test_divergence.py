@@ -6,7 +6,6 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from tests.tiny import write_dataset, write_recipe
 from vitseg.errors import CheckpointError, ConfigError
