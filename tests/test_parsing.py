@@ -17,9 +17,9 @@ MERGED = "a0: &a0 {x: 1}\n" + "".join(
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("[" * 100_000, "nested more than 64 deep"),
-        ("[" * 70 + "]" * 70, "nested more than 64 deep"),
-        ('{"a":' * 2000 + "1" + "}" * 2000, "nested more than 64 deep"),
+        ("[" * 100_000, "nested too deeply: more than 64"),
+        ("[" * 70 + "]" * 70, "nested too deeply: more than 64"),
+        ('{"a":' * 2000 + "1" + "}" * 2000, "nested too deeply: more than 64"),
         ("9" * 5000, "beyond 64 bits"),
         ("[1, " + "9" * 400 + "]", "beyond 64 bits"),
         (str(2**63), "beyond 64 bits"),
@@ -59,8 +59,8 @@ def test_numbers_that_are_not_finite_where_they_are_allowed():
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("[" * 100_000, "nested more than 64 deep"),
-        ("- " * 5000 + "a", "nested more than 64 deep"),
+        ("[" * 100_000, "nested too deeply: more than 64"),
+        ("- " * 5000 + "a", "nested too deeply: more than 64"),
         (LAUGHS, "aliases repeat"),
         (MERGED, "aliases repeat"),
         ("a: &a [*a]", "repeats what it stands in"),
