@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -88,6 +89,18 @@ def parse(model: type[Config], raw: Mapping[str, Any], where: str = "") -> Confi
         problems = error.errors()
         more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
         raise ConfigError(_describe(model, raw, problems[0], where) + more) from error
+
+
+def require_finite(value: Any, name: str = "") -> None:
+    """Raise ConfigError if a nested mapping has a number that is none: text such as `inf` passes as one."""
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            require_finite(part, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list | tuple):
+        for place, part in enumerate(value):
+            require_finite(part, f"{name}.{place}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{name} is {value}: give a finite number.")
 
 
 def given_fields(section: BaseModel, but: Collection[str] = ()) -> list[str]:

@@ -174,7 +174,7 @@ def parse_csv(text: str, delimiter: str = ",") -> list[list[str]]:
         raise UnreadableError(f"it is no table ({reason})") from error
 
 
-_TOO_DEEP = f"lists and mappings are nested more than {DEEPEST} deep"
+_TOO_DEEP = f"it is nested too deeply: more than {DEEPEST} lists or mappings within each other"
 _PLAIN = {
     str,
     int,

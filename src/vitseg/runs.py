@@ -16,6 +16,9 @@ from vitseg.files import write_whole
 RECIPE, RESULT, STATE = "recipe.yaml", "result.json", "state.ckpt"
 """What a run trains, what came of it once it is finished, and from where `--resume` goes on."""
 
+DIVERGED = "diverged.json"
+"""What a run leaves that diverged: with it, `--resume` takes the state saved last with a recipe that may do better."""
+
 BEST, LAST = "best", "last"
 """Model directories of a run: the model of the best validation, and the one after the last iteration."""
 
