@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = (
+    False  # `typing` takes longer to import than all that the command does before it handles Ctrl-C
+)
 if TYPE_CHECKING:
+    from typing import Any
+
     from vitseg.classes import ClassTable
     from vitseg.errors import CheckpointError, ConfigError, DataError, VitsegError
     from vitseg.evaluation.evaluate import evaluate
@@ -49,6 +51,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import a public name on first use, so that `import vitseg` loads neither torch nor training."""
     if name in _HOMES:
+        import importlib
+
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'vitseg' has no attribute {name!r}")
 

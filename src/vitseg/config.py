@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
+from vitseg import parsing
 from vitseg.errors import ConfigError
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -24,12 +25,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(f"{path} does not exist: give the path of a recipe (.yaml).")
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        raw = parsing.read_yaml(path)
+    except parsing.UnreadableError as error:
+        raise ConfigError(f"{path} is not YAML: {error}.") from error
     if not isinstance(raw, dict):
         raise ConfigError(
-            f"{path} holds {type(raw).__name__}, but a recipe is a mapping of sections."
+            f"{path} is not YAML with sections: it holds {type(raw).__name__}, but a recipe is a mapping of sections."
         )
     return raw
 
@@ -60,11 +61,9 @@ def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, 
 
 def _read_value(override: str, text: str) -> Any:
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(
-            f"{override}: the value is not YAML: {' '.join(str(error).split())}"
-        ) from error
+        value = parsing.parse_yaml(text)
+    except parsing.UnreadableError as error:
+        raise ConfigError(f"{override[:80]}: the value is not YAML: {error}.") from error
     if isinstance(value, str):
         try:
             return float(value)  # YAML 1.1 reads 3e-5 as text
@@ -90,6 +89,18 @@ def parse(model: type[Config], raw: Mapping[str, Any], where: str = "") -> Confi
         problems = error.errors()
         more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
         raise ConfigError(_describe(model, raw, problems[0], where) + more) from error
+
+
+def require_finite(value: Any, name: str = "") -> None:
+    """Raise ConfigError if a nested mapping has a number that is none: text such as `inf` passes as one."""
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            require_finite(part, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list | tuple):
+        for place, part in enumerate(value):
+            require_finite(part, f"{name}.{place}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{name} is {value}: give a finite number.")
 
 
 def given_fields(section: BaseModel, but: Collection[str] = ()) -> list[str]:
@@ -120,7 +131,7 @@ def _describe(model: type[BaseModel], raw: Any, problem: Any, where: str) -> str
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return f"{name}: {message}." if name else f"{message}."
-    return f"{name} is {problem['input']!r}: {message[0].lower()}{message[1:]}."
+    return f"{name} is {problem['input']!r:.200}: {message[0].lower()}{message[1:]}."
 
 
 def _section(model: type[BaseModel], raw: Any, path: Sequence[str]) -> type[BaseModel]:

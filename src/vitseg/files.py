@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+LONGEST_NAME = 255
+"""Bytes of a file's name that file systems hold."""
+
+_LEFTOVER = re.compile(r"\.(\d+)\.partial$")
 
 
 @contextmanager
@@ -21,12 +28,37 @@ def whole_file(path: Path) -> Iterator[Path]:
         path: The file; an existing one is replaced.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = _partial(path)
     try:
         yield partial
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _partial(path: Path) -> Path:
+    """Where a file is written; its name is no longer than what file systems hold, as the file's own may just be."""
+    tail = f".{os.getpid()}.partial"
+    name = path.name
+    if len(os.fsencode(name)) + len(tail) + 1 > LONGEST_NAME:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
+    return path.with_name(f".{name}{tail}")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what killed processes left of `whole_file` below a folder; it may not be there."""
+    for path in folder.rglob(".*.partial"):
+        process = _LEFTOVER.search(path.name)
+        if process and not _is_running(int(process[1])):
+            path.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    if not Path(
+        "/proc/self"
+    ).exists():  # there is no other way that holds on every system: keep the file
+        return True
+    return Path(f"/proc/{process}").exists()
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -10,11 +9,15 @@ from typing import Any, Literal
 
 import yaml
 
+from vitseg import parsing
 from vitseg.errors import ConfigError
 from vitseg.files import write_whole
 
 RECIPE, RESULT, STATE = "recipe.yaml", "result.json", "state.ckpt"
 """What a run trains, what came of it once it is finished, and from where `--resume` goes on."""
+
+DIVERGED = "diverged.json"
+"""What a run leaves that diverged: with it, `--resume` takes the state saved last with a recipe that may do better."""
 
 BEST, LAST = "best", "last"
 """Model directories of a run: the model of the best validation, and the one after the last iteration."""
@@ -27,6 +30,9 @@ TRAINING, START = "training", "start.json"
 
 PREDICTIONS, MASKS, OVERLAYS, POLYGONS = "predictions.jsonl", "masks", "overlays", "polygons"
 """Within a folder of predictions: the list with one line per image, and folders with a file per image."""
+
+PREDICT_SETTINGS = "predict.json"
+"""Within a folder of predictions: the model and the options that they were made with."""
 
 WITHOUT_EFFECT = frozenset(
     {
@@ -126,7 +132,21 @@ def stage_of(run: Path) -> Stage:
 
 def read_result(run: Path) -> dict[str, Any]:
     """What `result.json` of a finished run says."""
-    return json.loads((run / RESULT).read_text(encoding="utf-8"))
+    return read_own(run / RESULT)
+
+
+def read_own(path: Path) -> Any:
+    """What a JSON file of a run says, which may hold scores that are NaN.
+
+    Raises:
+        ConfigError: It cannot be read, or is damaged.
+    """
+    try:
+        return parsing.read_json(path, finite=False)
+    except parsing.UnreadableError as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error}. Restore it, or begin the run anew in another folder."
+        ) from error
 
 
 def write_recipe(run: Path, recipe: Mapping[str, Any]) -> None:
@@ -139,7 +159,16 @@ def changed_recipe(run: Path, recipe: Mapping[str, Any]) -> list[str]:
     path = run / RECIPE
     if not path.is_file():
         return []
-    return sorted(changed_fields(yaml.safe_load(path.read_text(encoding="utf-8")), dict(recipe)))
+    return sorted(changed_fields(_read_recipe(path), dict(recipe)))
+
+
+def _read_recipe(path: Path) -> Any:
+    try:
+        return parsing.read_yaml(path)
+    except parsing.UnreadableError as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error}. Restore it, or begin the run anew in another folder."
+        ) from error
 
 
 def changed_fields(old: Any, new: Any) -> set[str]:

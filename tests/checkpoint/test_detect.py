@@ -48,6 +48,15 @@ UPERNET = [
         ),
         (["encoder.pos_embed", "decoder.cls_emb"], "Segmenter"),
         (
+            ["backbone.pos_embed", "backbone.ln1.weight", "decode_head.cls_emb"],
+            "mmsegmentation's Segmenter",
+        ),
+        (
+            ["backbone.pos_embed", "backbone.ln1.weight", "decode_head.conv_seg.weight"],
+            "mmsegmentation's Segmenter",
+        ),
+        (["decode_head.linear_fuse.weight"], "SegFormer"),
+        (
             [
                 "decode_head.classifier.classifier.1.weight",
                 "decode_head.c1_bottleneck.0.conv.weight",
@@ -75,7 +84,7 @@ def test_known_dialects(names, expected):
             ["decode_head.conv_seg.weight", "decode_head.c1_bottleneck.0.conv.weight"],
             "of another model of mmsegmentation (",
         ),
-        (["decode_head.cls_emb"], "of mmsegmentation's Segmenter ("),
+        (["decode_head.cls_emb"], "of another model of mmsegmentation ("),
         (["decode_head.conv_seg.weight"], "of another model of mmsegmentation ("),
         (["blocks.0.attn.qkv.weight"], "name the file in backbone.weights"),
         (["layers.0.ln1.weight"], "of a backbone alone ("),

@@ -15,7 +15,8 @@ from torch import Tensor
 from tests.checkpoint.test_model_dir import edit_config, refusal, renew_sums
 from tests.tiny import CROP, make_record, write_model
 from vitseg.checkpoint.formats import FORMAT, renamed_state
-from vitseg.checkpoint.model_dir import CONFIG, WEIGHTS, load_model, save_model
+from vitseg.checkpoint.model_dir import load_model, save_model
+from vitseg.checkpoint.places import CONFIG, WEIGHTS
 from vitseg.config import parse
 from vitseg.errors import CheckpointError
 from vitseg.methods import METHODS

@@ -15,7 +15,7 @@ import vitseg
 from tests.tiny import photo, write_model
 from vitseg.checkpoint import hub
 from vitseg.checkpoint.hub import HubAddress, fetch_file, fetch_folder, hub_address
-from vitseg.checkpoint.model_dir import CONFIG, SUMS, WEIGHTS, find_model_dir, weights_hash
+from vitseg.checkpoint.places import CONFIG, SUMS, WEIGHTS, find_model_dir, weights_hash
 from vitseg.errors import CheckpointError
 
 REVISION = "a" * 40

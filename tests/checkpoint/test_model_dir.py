@@ -12,15 +12,8 @@ from safetensors.torch import load_file, save_file
 
 import vitseg
 from tests.tiny import content, make_model, make_record, write_model
-from vitseg.checkpoint.model_dir import (
-    CONFIG,
-    SUMS,
-    WEIGHTS,
-    find_model_dir,
-    load_model,
-    save_model,
-    weights_hash,
-)
+from vitseg.checkpoint.model_dir import load_model, save_model
+from vitseg.checkpoint.places import CONFIG, SUMS, WEIGHTS, find_model_dir, weights_hash
 from vitseg.errors import CheckpointError
 
 

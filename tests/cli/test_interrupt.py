@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.tiny import content, write_dataset, write_recipe
+from vitseg.inference.predictor import load
 from vitseg.training.loop import train
 from vitseg.training.recipe import load_recipe
 
@@ -85,6 +86,7 @@ def assert_stopped_early(out: Path, err: str) -> None:
     assert 0 < int(line.split()[3]) < ITERATIONS, "the signal came too late to test anything"
     assert (out / "state.ckpt").is_file()
     assert not (out / "result.json").exists()
+    assert load(out).record.metrics["iteration"] == int(line.split()[3]), "no model to look at"
 
 
 def log(run: Path) -> list[tuple[str, ...]]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 
@@ -120,3 +122,40 @@ def test_a_place_that_cannot_be_written_is_the_users(refused, tmp_path, model, d
     line = refused("predict", model, image, "--out", tmp_path / "file" / "out")
     assert str(tmp_path / "file") in line
     assert (tmp_path / "file").read_text() == "text"
+
+
+@pytest.mark.parametrize(
+    "number", [errno.EIO, errno.EMFILE, errno.EDQUOT, errno.ESTALE, errno.ELOOP]
+)
+def test_an_error_of_the_file_system_is_no_error_of_ours(refused, monkeypatch, model, data, number):
+    def fail(*arguments):
+        raise OSError(number, os.strerror(number), "/data/a.png")
+
+    monkeypatch.setattr("vitseg.inference.predictor.load", fail)
+    line = refused("evaluate", model, "--data", f"folder:{data}")
+    assert line.startswith(f"{os.strerror(number)}: /data/a.png.")
+
+
+def test_the_end_of_a_file_is_not_the_end_of_answers(vitseg, monkeypatch, model, data):
+    def fail(*arguments):
+        raise EOFError
+
+    monkeypatch.setattr("vitseg.inference.predictor.load", fail)
+    result = vitseg("evaluate", model, "--data", f"folder:{data}")
+    assert result.code == 1
+    assert "internal error" in result.err
+
+
+def test_an_error_is_one_short_line(refused, tmp_path):
+    recipe = tmp_path / "a.yaml"
+    recipe.write_text(f"method: {'a' * 100_000}")
+    assert len(refused("train", recipe, "--out", tmp_path / "out")) < 2100
+
+
+@pytest.mark.parametrize(
+    "value", ["[a]", "{a: b}", "=", "<<", "[" * 3000, "9" * 5000, "~", "*a", "!!set {a}"]
+)
+def test_methods_that_are_no_name(refused, tmp_path, value):
+    recipe = tmp_path / "a.yaml"
+    recipe.write_text(f"method: {value}\n")
+    assert refused("train", recipe, "--out", tmp_path / "out").startswith("ConfigError: ")

@@ -149,4 +149,6 @@ def test_too_little_memory_names_the_least_and_leaves_no_list_in_the_way(
     assert result.code == 2
     assert "ConfigError: max_memory is 1,000,000 bytes" in result.messages[-1]
     assert "Give at least " in result.messages[-1]
+    assert all("Give at least " in entry["error"] for entry in entries(tmp_path / "out"))
+    assert len(entries(tmp_path / "out")) == 2  # the second is tried, too
     assert vitseg(*command).code == 0

@@ -15,7 +15,7 @@ from huggingface_hub import constants, errors
 import vitseg as package
 from tests.tiny import content, photo, write_model
 from vitseg.checkpoint import hub, publish
-from vitseg.checkpoint.model_dir import CONFIG, SUMS, WEIGHTS
+from vitseg.checkpoint.places import CONFIG, SUMS, WEIGHTS
 from vitseg.checkpoint.protocols import SEGVIT
 
 

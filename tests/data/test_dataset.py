@@ -11,7 +11,7 @@ from tests.tiny import photo, write_dataset
 from vitseg.data.augment import AugmentConfig, TrainTransform
 from vitseg.data.catalog import open_dataset, open_unchecked
 from vitseg.errors import ConfigError, DataError
-from vitseg.images import decode
+from vitseg.images import pillow_reader
 from vitseg.images.preprocess import Preprocessing
 from vitseg.training.sampler import TrainSamples
 
@@ -66,13 +66,13 @@ def test_training_reads_a_large_jpeg_at_a_reduced_size(tmp_path, monkeypatch):
     Image.fromarray(labels).save(root / "masks" / "train_0.png")
     dataset = open_dataset(f"folder:{root}", "train")
     sizes = []
-    original = decode.to_rgb
+    original = pillow_reader.rgb_of
 
     def spy(image, name):
         sizes.append(image.size)
         return original(image, name)
 
-    monkeypatch.setattr(decode, "to_rgb", spy)
+    monkeypatch.setattr(pillow_reader, "rgb_of", spy)
     config = AugmentConfig(
         crop_size=(100, 125), base_size=(125, 100), scale_range=(1, 1), photometric_distortion=False,
         flip_probability=0,

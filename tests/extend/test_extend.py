@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 
 from tests.tiny import CROP, content, make_model, make_record, photo, write_dataset
 from vitseg.checkpoint.learnt import tensor_hash
-from vitseg.checkpoint.model_dir import load_model, read_record, save_model, weights_hash
+from vitseg.checkpoint.model_dir import load_model, read_record, save_model
+from vitseg.checkpoint.places import weights_hash
 from vitseg.classes import IGNORE_INDEX, ClassTable
 from vitseg.cli.extend import recipe_of
 from vitseg.data.catalog import open_dataset

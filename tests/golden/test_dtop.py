@@ -12,8 +12,8 @@ from tests.tiny_dtop import exit_map
 from vitseg.backbones.steps.exit_rules import PruningConfig
 from vitseg.checkpoint.dtop_reference import convert_dtop
 from vitseg.decoders.token_heads import TokenHeadsConfig
-from vitseg.inference.modes import slide
 from vitseg.inference.scores import full_scores, label_map, resized
+from vitseg.inference.window_scores import slide
 from vitseg.layers.ragged import RaggedTokens
 from vitseg.methods.dtop import DtopConfig
 from vitseg.methods.model import SegmentationModel

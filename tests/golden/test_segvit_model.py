@@ -18,8 +18,9 @@ from vitseg.checkpoint.segvit_reference import convert_segvit
 from vitseg.classes import IGNORE_INDEX
 from vitseg.decoders.atm import AtmConfig, AtmDecoder
 from vitseg.inference.config import InferenceConfig
-from vitseg.inference.modes import image_scores, slide
+from vitseg.inference.modes import image_scores
 from vitseg.inference.scores import full_scores, label_map, resized
+from vitseg.inference.window_scores import slide
 from vitseg.layers.grid import resample_grid
 from vitseg.losses.atm import AtmLoss, AtmLossConfig
 from vitseg.methods.model import SegmentationModel

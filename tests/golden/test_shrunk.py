@@ -15,8 +15,9 @@ from vitseg.decoders.atm import AtmConfig, AtmDecoder
 from vitseg.decoders.query_upsampling import QueryUpsampling, QueryUpsamplingConfig, ShrunkDecoder
 from vitseg.features import Features
 from vitseg.inference.config import InferenceConfig
-from vitseg.inference.modes import image_scores, slide
+from vitseg.inference.modes import image_scores
 from vitseg.inference.scores import full_scores, label_map, resized
+from vitseg.inference.window_scores import slide
 from vitseg.losses.atm import AtmLoss, AtmLossConfig
 from vitseg.methods.model import SegmentationModel
 from vitseg.outputs import SegOutput

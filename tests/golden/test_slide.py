@@ -15,8 +15,9 @@ from torch import Tensor
 from tests.golden.reference import Golden, load_golden
 from tests.golden.toy_setr import CASES, tiny_setr
 from vitseg.inference.config import InferenceConfig
-from vitseg.inference.modes import image_scores, slide
+from vitseg.inference.modes import image_scores
 from vitseg.inference.scores import full_scores, labels_and_confidence
+from vitseg.inference.window_scores import slide
 from vitseg.methods.model import SegmentationModel
 
 pytestmark = pytest.mark.golden

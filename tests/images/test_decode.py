@@ -145,7 +145,7 @@ def test_16_bit_colour_keeps_its_high_byte():
 
 def test_floating_point_pixels_are_refused():
     data = encoded(Image.fromarray(np.zeros((2, 2), np.float32)), "TIFF")
-    with pytest.raises(DataError, match="the image data has floating-point pixels"):
+    with pytest.raises(DataError, match="the image data has float32 pixels"):
         decode_image(data)
 
 

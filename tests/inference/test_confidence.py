@@ -13,7 +13,7 @@ from vitseg.errors import VitsegError
 from vitseg.evaluation.class_subset import ClassSubset
 from vitseg.inference import scores as module
 from vitseg.inference.config import InferenceConfig
-from vitseg.inference.modes import image_scores, slide
+from vitseg.inference.modes import image_scores
 from vitseg.inference.scores import (
     OutputScores,
     ScoreMap,
@@ -23,6 +23,7 @@ from vitseg.inference.scores import (
     labels_and_confidence,
     resized,
 )
+from vitseg.inference.window_scores import slide
 from vitseg.outputs import ClassLogits, MixedMasks, PresenceMasks, SegOutput
 from vitseg.types import spatial_size
 

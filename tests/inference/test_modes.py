@@ -10,8 +10,9 @@ from vitseg.config import parse
 from vitseg.errors import ConfigError
 from vitseg.inference.blending import window_weights
 from vitseg.inference.config import InferenceConfig
-from vitseg.inference.modes import image_scores, slide, window_starts
+from vitseg.inference.modes import image_scores
 from vitseg.inference.scores import full_scores
+from vitseg.inference.window_scores import slide, window_starts
 
 SIZE = (70, 90)
 
@@ -69,7 +70,7 @@ def test_window_starts(length, crop, stride, starts):
 
 @torch.inference_mode()
 def test_windows_are_averaged_where_they_overlap(model, image):
-    scores = slide(model, image, (64, 64), (6, 20)).scores
+    scores = full_scores(slide(model, image, (64, 64), (6, 20)))
     total, visits = torch.zeros(3, *SIZE), torch.zeros(SIZE)
     for top in (0, 6):
         for left in (0, 20, 26):
@@ -82,7 +83,7 @@ def test_windows_are_averaged_where_they_overlap(model, image):
 
 @torch.inference_mode()
 def test_windows_may_fade_out_towards_their_border(model, image):
-    scores = slide(model, image, (64, 64), (6, 20), "cosine").scores
+    scores = full_scores(slide(model, image, (64, 64), (6, 20), "cosine"))
     weights = window_weights((64, 64), "cosine")
     total, sums = torch.zeros(3, *SIZE), torch.zeros(SIZE)
     for top in (0, 6):
@@ -91,14 +92,14 @@ def test_windows_may_fade_out_towards_their_border(model, image):
             total[:, *part] += model(image[..., *part]).scores()[0] * weights
             sums[part] += weights
     torch.testing.assert_close(scores, total / sums, atol=1e-5, rtol=1e-4)
-    plain = slide(model, image, (64, 64), (6, 20)).scores
+    plain = full_scores(slide(model, image, (64, 64), (6, 20)))
     assert not torch.allclose(scores, plain, atol=1e-3)
 
 
 @torch.inference_mode()
 @pytest.mark.parametrize("blend", ["mean", "cosine"])
 def test_one_window_is_the_whole_image_however_blended(model, image, blend):
-    window = slide(model, image, (300, 300), (10, 10), blend).scores
+    window = full_scores(slide(model, image, (300, 300), (10, 10), blend))
     torch.testing.assert_close(window, model(image).scores()[0], atol=1e-5, rtol=1e-4)
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from vitseg.errors import ConfigError
-from vitseg.images.windows import READ_BYTES
-from vitseg.inference.modes import window_starts
-from vitseg.inference.tile_plan import RUNTIME_BYTES, parse_memory, plan_tiles
+from vitseg.images.raster_reader import READ_BYTES
+from vitseg.inference.options import parse_memory
+from vitseg.inference.tile_plan import RUNTIME_BYTES, plan_tiles
+from vitseg.inference.window_scores import window_starts
 
 SIZE, CROP, STRIDE, CLASSES = (20_000, 20_000), (512, 512), (384, 384), 19
 WINDOW_BYTES, HELD_BYTES = 50_000_000, 40_000_000

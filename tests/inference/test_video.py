@@ -14,7 +14,8 @@ from av.video.stream import VideoStream
 
 from tests.tiny import make_model, make_predictor, make_record, photo
 from vitseg.errors import ConfigError, DataError
-from vitseg.inference.predictor import Predictor, as_rgb
+from vitseg.inference.image_source import read_source as as_rgb
+from vitseg.inference.predictor import Predictor
 from vitseg.inference.segmentation import Segmentation
 from vitseg.inference.video import FramePainter, segment_video
 from vitseg.inference.video_files import VideoWriter

@@ -320,3 +320,54 @@ def test_what_is_in_the_way(tmp_path):
     (tmp_path / "out" / "a").unlink()
     (tmp_path / "out" / "a" / "b").mkdir(parents=True)
     refuse(archive, "b is a folder, but a file is to be written there")
+
+
+def headers(*members: tuple[bytes, bytes]) -> bytes:
+    """Tar headers of a type with their content, and the end."""
+    raw = b""
+    for kind, body in members:
+        info = tarfile.TarInfo("x")
+        info.type, info.size = kind, len(body)
+        raw += info.tobuf(tarfile.GNU_FORMAT) + body + bytes(-len(body) % 512)
+    return raw + bytes(1024)
+
+
+def record(key: str, value: str) -> bytes:
+    """An attribute as pax headers have it, with its own length in front."""
+    rest = f" {key}={value}\n"
+    length = len(rest) + len(str(len(rest)))
+    return f"{length + (len(str(length)) != len(str(len(rest))))}{rest}".encode()
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ([(b"L", b"a/" * 40_000), (b"0", b"")], "a header of 80,384 bytes; at most 65,536"),
+        ([(b"x", record("comment", "x" * 80_000)), (b"0", b"")], "at most 65,536 are read"),
+        ([(b"L", b"a/" * 1000), (b"0", b"")], "a path of more than 1,024 bytes"),
+        ([(b"L", b"b" * 300), (b"0", b"")], "a name of more than 255 bytes"),
+        ([(b"L", b"a/" * 100 + b"b"), (b"0", b"")], "lies more than 64 folders deep"),
+        ([(b"L", b"a")] * 3000, "header follows header without an entry"),
+        (
+            [(b"g", b"".join(record(f"k{at}", "v") for at in range(101))), (b"0", b"")],
+            "more than 100 attributes",
+        ),
+    ],
+)
+def test_headers_that_are_too_large(tmp_path, members, message):
+    archive = tmp_path / "a.tar"
+    archive.write_bytes(headers(*members))
+    refuse(archive, message)
+
+
+def test_headers_that_are_too_many(tmp_path):
+    archive = tmp_path / "a.tar"
+    archive.write_bytes(headers(*[(b"x", record("comment", "x" * 60_000)), (b"0", b"")] * 1))
+    refuse(archive, "headers of more than 20,480 bytes", Limits(entries=10))
+    assert unpack(archive, tmp_path / "out", Limits(entries=100)).written == 1
+
+
+def test_a_list_of_zip_entries_that_is_too_large(tmp_path, monkeypatch):
+    archive = write_zip(tmp_path / "a.zip", {f"{at:03}" + "x" * 200: b"" for at in range(100)})
+    monkeypatch.setattr("vitseg.prepare.archives._LARGEST_DIRECTORY", 20_000)
+    refuse(archive, "at most 20,000 are read")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, model_validator
 
 from vitseg.layers.grid import GridInterpolation
 
@@ -64,6 +64,11 @@ class BackboneConfig(CommonConfig):
         description="which of the class, distillation and register tokens run through the blocks: all, the class token "
         "alone (SETR on a distilled DeiT), or none (SegViT and SETR-MLA drop them before block 0)",
     )
+    weights_grid: tuple[PositiveInt, PositiveInt] | None = Field(
+        default=None,
+        description="(height, width) in patches of the position embeddings in the file that `weights` names, where "
+        "they are of no square crop and the file does not say so",
+    )
     patch_size: int | None = Field(
         default=None,
         ge=1,
@@ -86,6 +91,14 @@ class BackboneConfig(CommonConfig):
         lt=1,
         description="drop-path rate of the last block, linear from 0; MLP branch",
     )
+
+    @model_validator(mode="after")
+    def _grid_is_of_a_file(self) -> BackboneConfig:
+        if self.weights_grid is not None and self.weights is None:
+            raise ValueError(
+                "weights_grid is the grid of the file that weights names, but it names none: leave it out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _taps_increase(self) -> BackboneConfig:

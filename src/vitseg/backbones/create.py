@@ -56,9 +56,12 @@ def create_backbone(
     if isinstance(config, PyramidConfig):
         return create_pyramid(config, download, load_pretrained)
     vit, family = _create_vit(config, download)
+    grid = None
     if load_pretrained and config.weights is not None:
-        load_weight_file(cast(TimmViT, vit), config.weights, config.pos_embed_interpolation)
+        net, way = cast(TimmViT, vit), config.pos_embed_interpolation
+        grid = load_weight_file(net, config.weights, way, image_size, config.weights_grid)
     backbone = PlainViT(vit, family, config)
+    backbone.grid = grid or backbone.grid
     backbone.resample_grid(image_size)
     return backbone
 

@@ -20,6 +20,7 @@ from vitseg.backbones.pyramid import Pyramid
 from vitseg.hub import offline_if_unreachable
 from vitseg.layers.checkpointing import run_block
 from vitseg.layers.transformers_library import transformers_needed
+from vitseg.types import Size
 
 if TYPE_CHECKING:  # an optional dependency, imported where such a backbone is built
     from transformers.models.segformer.modeling_segformer import SegformerStage
@@ -46,6 +47,9 @@ STRIDES = (4, 8, 16, 32)
 KEY_STRIDE = 32
 """Pixels between the cells of the shortened keys and values in every stage, so that images are padded to whole ones."""
 
+LEAST_SIDE = 29
+"""From so many pixels on, every stage has a whole cell of shortened keys without padding."""
+
 FILES = ("model.safetensors", "pytorch_model.bin")
 """Names that published weights have, the preferred first."""
 
@@ -56,15 +60,30 @@ class MixTransformer(Pyramid):
     Args:
         stages: Of the whole model.
         config: Which of them are read.
+
+    Attributes:
+        pads: Whether images are padded to whole `KEY_STRIDE`s. SegFormer itself does not: its maps round up where sides
+            are odd, and the shortened keys leave out the last cells; its own weights are run like that.
     """
 
     def __init__(self, stages: nn.ModuleList, config: PyramidConfig):
         super().__init__(config, VARIANTS[config.name].widths, STRIDES, multiple=KEY_STRIDE)
+        self.pads = True
         self.stages = stages[: len(self.strides)]
         self.freeze()
 
     def stage_modules(self, level: int) -> Sequence[nn.Module]:
         return [self.stages[level]]
+
+    def padding(self, size: Size) -> Size:
+        """As of every pyramid; without `pads`, of sides that give no cell to the shortened keys alone."""
+        if self.pads:
+            return super().padding(size)
+        down, right = (KEY_STRIDE - side if side < LEAST_SIDE else 0 for side in size)
+        return down, right
+
+    def is_covered(self, padded_size: Size, grid: Size, stride: int) -> bool:
+        return not self.pads or super().is_covered(padded_size, grid, stride)
 
     def run_stage(
         self, level: int, x: Float[Tensor, "b _ _ _"], recompute: bool

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vitseg.backbones.config import PyramidConfig
 from vitseg.errors import ConfigError
 from vitseg.features import Features
-from vitseg.types import spatial_size
+from vitseg.types import Size, spatial_size
 
 
 class Pyramid(nn.Module, ABC):
@@ -88,13 +88,14 @@ class Pyramid(nn.Module, ABC):
         """The maps of the levels.
 
         Images are padded with zeros on the bottom and right, so that every map covers the same `padded_size`: its own
-        size times its stride.
+        size times its stride. Where that is not wanted (`pads` of a `MixTransformer`), all maps are of the image as it
+        is, and are taken to cover it.
 
         Args:
             images: Normalised images of any height and width.
         """
         size = spatial_size(images)
-        down, right = (-side % self.multiple for side in size)
+        down, right = self.padding(size)
         x = F.pad(images, (0, right, 0, down))
         padded_size = spatial_size(x)
         recompute = self.config.gradient_checkpointing and self.training
@@ -103,10 +104,19 @@ class Pyramid(nn.Module, ABC):
             is_trained = level >= self.config.frozen_stages
             x = self.run_stage(level, x, recompute=recompute and is_trained)
             height, width = spatial_size(x)
-            assert (height * stride, width * stride) == padded_size
+            assert self.is_covered(padded_size, (height, width), stride)
             if level in self.config.levels:
                 maps.append(self.norms[str(level)](x))
         return Features(tuple(maps), size, padded_size)
+
+    def padding(self, size: Size) -> Size:
+        """Rows and columns of zeros that are added to images of a size."""
+        height, width = size
+        return -height % self.multiple, -width % self.multiple
+
+    def is_covered(self, padded_size: Size, grid: Size, stride: int) -> bool:
+        """Whether a map covers the padded image."""
+        return (grid[0] * stride, grid[1] * stride) == padded_size
 
     def train(self, mode: bool = True) -> Pyramid:
         """As of every module, but frozen stages stay in evaluation mode."""

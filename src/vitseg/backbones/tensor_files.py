@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import re
 import warnings
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
-from torch import Tensor
 
+from vitseg.backbones.pickles import require_affordable
+from vitseg.backbones.wrappers import Unwrapped, WeightsOf, unwrap
 from vitseg.errors import CheckpointError, first_line
 from vitseg.types import StateDict
+
+logger = logging.getLogger(__name__)
 
 DROPPED = (
     "argparse.Namespace",
@@ -31,8 +36,11 @@ DROPPED = (
 """What checkpoints of mmcv, mmengine and timm hold beside their tensors: settings, logs and scores, which are not
 needed. A pickle may name these; none is imported or called, a `Dropped` stands for each."""
 
-WRAPPERS = ("state_dict", "model", "module")
-"""Entries under which checkpoints keep their parameters."""
+LONGEST_EMPTY = 65_536
+"""Longest axis of a tensor without values."""
+
+MOST_SHARED = 4
+"""How many times its size a file's tensors may have, where several names share one."""
 
 
 class Dropped:
@@ -45,40 +53,89 @@ class Dropped:
         pass
 
 
+class WeightFile(NamedTuple):
+    """What a weight file holds.
+
+    Attributes:
+        weights: Its tensors, and where they were.
+        content: All that the file says, weights included; of a .safetensors file its remarks.
+    """
+
+    weights: Unwrapped
+    content: Mapping[str, Any]
+
+
 def read_tensors(path: Path) -> StateDict:
-    """All tensors of a .safetensors, .pth, .pt or .bin file. Pickles are read with `weights_only=True`.
+    """The weights of a .safetensors, .pth, .pt or .bin file; errors as for `read_weight_file`."""
+    weights = read_weight_file(path).weights
+    if weights.line:
+        logger.info("%s: taken %s", path.name, weights.line)
+    return weights.tensors
+
+
+def read_weight_file(path: Path, weights_of: WeightsOf | None = None) -> WeightFile:
+    """The tensors of a .safetensors, .pth, .pt or .bin file. Pickles are read with `weights_only=True`.
+
+    Args:
+        path: The file.
+        weights_of: Which of several sets of weights, see `wrappers`.
 
     Raises:
-        CheckpointError: Missing file, damaged file, or a pickle that wants to run code.
+        CheckpointError: Missing file, damaged file, a pickle that wants to run code or would take far more memory than
+            it is large, no such set, or shapes that the file cannot hold.
     """
     if not path.is_file():
         found = "is a folder: give the file in it" if path.is_dir() else "does not exist"
         raise CheckpointError(f"weight file {path} {found}.")
     if path.suffix == ".safetensors":
         try:
-            return load_file(path)
+            content: Any = load_file(path)
+            with safe_open(path, "pt") as file:
+                remarks: dict[str, Any] = dict(file.metadata() or {})
         except (SafetensorError, OSError) as error:
             raise CheckpointError(
                 f"{path} is damaged or no weight file: {first_line(error)}"
             ) from error
-    content = _read_pickle(path)
-    for wrapper in WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-    if (
-        not isinstance(content, dict)
-        or not content
-        or not all(
-            isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
-        )
-    ):
+    else:
+        content = _read_pickle(path)
+        remarks = content if isinstance(content, dict) else {}
+    try:
+        weights = unwrap(content, weights_of)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    if weights is None:
         raise CheckpointError(
-            f"{path} holds no table of tensors (nor one under {', '.join(WRAPPERS[:-1])} or {WRAPPERS[-1]})."
+            f"{path} holds no table of tensors (nor one under state_dict, model, module or the like)."
         )
-    return content
+    _require_real(weights.tensors, path)
+    return WeightFile(weights, remarks)
+
+
+def _require_real(tensors: StateDict, path: Path) -> None:
+    """Raise CheckpointError if the tensors claim more values than the file holds: a copy of them would be made."""
+    for name, value in tensors.items():
+        shape = "x".join(map(str, value.shape))
+        dense = value.layout == torch.strided and not value.is_quantized
+        if not dense or value.is_meta:
+            raise CheckpointError(
+                f"{path}: {name} is no plain tensor: save it dense and unquantised."
+            )
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise CheckpointError(
+                f"{path}: {name} claims {shape} values, but the file holds fewer for it: refused."
+            )
+        if not value.numel() and max(value.shape) > LONGEST_EMPTY:
+            raise CheckpointError(f"{path}: {name} claims {shape} values and has none: refused.")
+    total = sum(value.numel() * value.element_size() for value in tensors.values())
+    if total > MOST_SHARED * max(path.stat().st_size, 1024):
+        raise CheckpointError(
+            f"{path}: its tensors claim {total / 1e9:.1f} GB, but the file has {path.stat().st_size / 1e9:.3f} GB: "
+            "refused."
+        )
 
 
 def _read_pickle(path: Path) -> object:
+    require_affordable(path)
     stand_ins: list[Any] = [(Dropped, name) for name in DROPPED]
     try:
         with torch.serialization.safe_globals(stand_ins), warnings.catch_warnings():

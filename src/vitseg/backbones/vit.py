@@ -167,7 +167,10 @@ class PlainViT(nn.Module):
 
     def resample_grid(self, image_size: Size) -> None:
         """Store the absolute position embeddings for images of this size instead (as the papers do at load)."""
-        grid = self.grid_of(image_size)
+        self.store_grid(self.grid_of(image_size))
+
+    def store_grid(self, grid: Size) -> None:
+        """Store the absolute position embeddings for this token grid instead."""
         if self.pos_embed is not None and grid != self.grid:
             self.pos_embed = nn.Parameter(self._pos_embed_for(grid).detach().clone())
         if self.pos_embed is not None:

@@ -3,39 +3,87 @@
 from __future__ import annotations
 
 import logging
+import re
 import zipfile
 from pathlib import Path
+from typing import cast
 
+import numpy as np
 import torch
+from jaxtyping import Float
 from timm.layers import resample_patch_embed
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitseg.backbones.families import TimmViT
-from vitseg.backbones.tensor_files import read_tensors
+from vitseg.backbones.tensor_files import read_weight_file
 from vitseg.errors import CheckpointError, first_line, first_names
 from vitseg.layers.grid import GridInterpolation, resample_grid
+from vitseg.types import Size, StateDict
 
 logger = logging.getLogger(__name__)
 
 CLASSIFIER_PREFIXES = ("head.", "head_dist.", "fc_norm.", "attn_pool.", "dist_token", "mask_token")
 """Parameters of classification models that no segmentation backbone has: named in the log, not an error."""
 
+BACKBONE = "backbone."
+"""In front of the backbone's names in the file of a whole model."""
 
-def load_weight_file(vit: TimmViT, path: Path, interpolation: GridInterpolation) -> None:
+GRID_REMARK = "pos_embed_grid"
+"""Remark of a .safetensors file that says which grid its position embeddings are of, as "32x64"."""
+
+_NPZ_FAULTS = (
+    AttributeError, EOFError, KeyError, OSError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile,
+)  # fmt: skip
+"""What reading a damaged .npz file, or one of another kind, ends in."""
+
+_JAX_POS_EMBED = "Transformer/posembed_input/pos_embedding"
+
+
+def load_weight_file(
+    vit: TimmViT,
+    path: Path,
+    interpolation: GridInterpolation,
+    image_size: Size | None = None,
+    grid: Size | None = None,
+) -> Size:
     """Load a file in timm's names into a timm model.
 
-    Position embeddings of another (square) grid and patch weights of another patch size are resampled. Classifier
-    weights in the file are left out and named in the log.
+    Position embeddings of another grid and patch weights of another patch size are resampled, the former once: from the
+    grid of the file to that of the images. Classifier weights in the file are left out and named in the log.
+
+    Args:
+        vit: The model.
+        path: The file.
+        interpolation: How position embeddings are resampled.
+        image_size: Of the images that they are to be for, in pixels; those that the model's name has where not given.
+        grid: (height, width) in patches of the position embeddings in the file; where not given, what the file says,
+            else the model's own, else a square.
+
+    Returns:
+        The grid that the model's position embeddings are for.
 
     Raises:
-        CheckpointError: The file lacks a parameter, has one that the model lacks, or a shape differs.
+        CheckpointError: The file lacks a parameter, has one that the model lacks, or a shape differs; or its position
+            embeddings are of no square grid, and nobody says of which.
     """
+    target = _grid_of(vit, image_size)
     if path.suffix == ".npz":
-        _load_npz(vit, path)
-        return
-    state = {name: value.float() for name, value in read_tensors(path).items()}
-    _fit_grid(state, vit, interpolation)
+        return _load_npz(vit, path, interpolation, target, grid)
+    file = read_weight_file(path)
+    if file.weights.line:
+        logger.info("%s: taken %s", path.name, file.weights.line)
+    state = {
+        name: value.float() for name, value in _backbone_of(file.weights.tensors, path).items()
+    }
+    if grid is None and path.suffix == ".safetensors":
+        grid = parse_grid(file.content.get(GRID_REMARK))
+    _fit_patch(state, vit)
+    pos_embed = state.get("pos_embed")
+    if pos_embed is not None and vit.pos_embed is not None and pos_embed.ndim == 3:
+        state["pos_embed"] = _fitted(pos_embed, vit, path, interpolation, target, grid)
+        if state["pos_embed"].shape[2] == vit.pos_embed.shape[2]:
+            vit.pos_embed = nn.Parameter(torch.empty_like(state["pos_embed"]))
     wanted = vit.state_dict()
     left_out = [n for n in state if n not in wanted and n.startswith(CLASSIFIER_PREFIXES)]
     if "norm.weight" in state and "norm.weight" not in wanted:
@@ -63,25 +111,84 @@ def load_weight_file(vit: TimmViT, path: Path, interpolation: GridInterpolation)
     vit.load_state_dict(
         {**{n: wanted[n] for n in pooled}, **{n: state[n] for n in wanted if n in state}}
     )
+    has_grid = pos_embed is not None and vit.pos_embed is not None
+    return target if has_grid else _grid_of(vit, None)
 
 
-def _fit_grid(state: dict[str, Tensor], vit: TimmViT, interpolation: GridInterpolation) -> None:
-    weight = state.get("patch_embed.proj.weight")
-    if weight is not None and weight.shape[-2:] != vit.patch_embed.proj.weight.shape[-2:]:
-        size = list(vit.patch_embed.proj.weight.shape[-2:])
-        state["patch_embed.proj.weight"] = resample_patch_embed(weight, size)
-    pos_embed = state.get("pos_embed")
-    if pos_embed is None or vit.pos_embed is None or pos_embed.shape[1] == vit.pos_embed.shape[1]:
-        return
-    height, width = vit.patch_embed.grid_size
-    prefix = vit.pos_embed.shape[1] - height * width
-    side = round((pos_embed.shape[1] - prefix) ** 0.5)
-    if side * side + prefix == pos_embed.shape[1]:
-        spatial = resample_grid(pos_embed[:, prefix:], (side, side), (height, width), interpolation)
-        state["pos_embed"] = torch.cat([pos_embed[:, :prefix], spatial], dim=1)
+def grid_remark(grid: Size) -> dict[str, str]:
+    """What a .safetensors file says of the grid of its position embeddings."""
+    return {GRID_REMARK: f"{grid[0]}x{grid[1]}"}
 
 
-def _load_npz(vit: TimmViT, path: Path) -> None:
+def parse_grid(remark: object) -> Size | None:
+    """The grid of a remark; None where it is none."""
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", remark) if isinstance(remark, str) else None
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def _backbone_of(state: StateDict, path: Path) -> StateDict:
+    """The parameters of the backbone in the file of a model that has other parts too, which are left out."""
+    if "patch_embed.proj.weight" in state:
+        return state
+    inner = {n.removeprefix(BACKBONE): v for n, v in state.items() if n.startswith(BACKBONE)}
+    if "patch_embed.proj.weight" not in inner:
+        return state
+    others = [name for name in state if not name.startswith(BACKBONE)]
+    if others:
+        logger.info("%s: left out %s (no backbone)", path.name, first_names(others))
+    return inner
+
+
+def _grid_of(vit: TimmViT, image_size: Size | None) -> Size:
+    """The token grid of images of a size; where none is given, the model's own."""
+    if image_size is None:
+        return cast(Size, vit.patch_embed.grid_size)
+    down, right = cast(Size, vit.patch_embed.feat_ratio(as_scalar=False))
+    return -(-image_size[0] // int(down)), -(-image_size[1] // int(right))
+
+
+def _fit_patch(state: StateDict, vit: TimmViT) -> None:
+    """Resample patch weights of another patch size."""
+    weight, proj = state.get("patch_embed.proj.weight"), vit.patch_embed.proj
+    if weight is not None and isinstance(proj, nn.Conv2d) and weight.ndim == 4:
+        size = list(proj.weight.shape[-2:])
+        if list(weight.shape[-2:]) != size:
+            state["patch_embed.proj.weight"] = resample_patch_embed(weight, size)
+
+
+def _fitted(
+    pos_embed: Float[Tensor, "1 n c"],
+    vit: TimmViT,
+    path: Path,
+    interpolation: GridInterpolation,
+    target: Size,
+    grid: Size | None,
+) -> Float[Tensor, "1 m c"]:
+    """Position embeddings of a file for a target grid.
+
+    Raises:
+        CheckpointError: The grid given is not theirs, or nobody says which is.
+    """
+    assert vit.pos_embed is not None
+    own = _grid_of(vit, None)
+    prefix = vit.pos_embed.shape[1] - own[0] * own[1]
+    cells = pos_embed.shape[1] - prefix
+    if grid is None:
+        side = round(max(0, cells) ** 0.5)
+        grid = own if cells == own[0] * own[1] else (side, side)
+    if cells < 1 or grid[0] * grid[1] != cells:
+        raise CheckpointError(
+            f"{path.name} has position embeddings of {max(0, cells)} patches, which are "
+            f"no grid of {grid[0]} x {grid[1]}: name theirs with backbone.weights_grid=[HEIGHT,WIDTH], the crops of "
+            "its training in patches."
+        )
+    spatial = resample_grid(pos_embed[:, prefix:], grid, target, interpolation)
+    return torch.cat([pos_embed[:, :prefix], spatial], dim=1)
+
+
+def _load_npz(
+    vit: TimmViT, path: Path, interpolation: GridInterpolation, target: Size, grid: Size | None
+) -> Size:
     if not isinstance(vit, VisionTransformer):
         raise CheckpointError(
             f"{path.name}: .npz files hold JAX ViT weights, but the backbone is a {type(vit).__name__}. "
@@ -89,9 +196,26 @@ def _load_npz(vit: TimmViT, path: Path) -> None:
         )
     if not path.is_file():
         raise CheckpointError(f"weight file {path} does not exist.")
+    fitted = None
     try:
+        stored = _npz_pos_embed(path)
+        if stored is not None and vit.pos_embed is not None:
+            fitted = _fitted(stored, vit, path, interpolation, target, grid)
+            vit.pos_embed = nn.Parameter(torch.empty_like(stored))  # taken as it is by timm
         vit.load_pretrained(str(path))  # timm's reader; numpy refuses pickled objects by default
-    except (KeyError, ValueError, OSError, zipfile.BadZipFile, RuntimeError) as error:
+    except _NPZ_FAULTS as error:
         raise CheckpointError(
             f"{path.name} is no JAX ViT checkpoint of this model: {first_line(error)}"
         ) from error
+    if fitted is None:
+        return _grid_of(vit, None)
+    vit.pos_embed = nn.Parameter(fitted)
+    return target
+
+
+def _npz_pos_embed(path: Path) -> Float[Tensor, "1 n c"] | None:
+    """The position embeddings of a JAX file; None: it has none under the usual name."""
+    with np.load(path, allow_pickle=False) as arrays:
+        name = next((n for n in arrays.files if n.endswith(_JAX_POS_EMBED)), None)
+        array = None if name is None else arrays[name]
+    return None if array is None or array.ndim != 3 else torch.from_numpy(array).float()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from vitseg.images.preprocess import Preprocessing
+from vitseg.types import Size
 
 IMAGENET = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 """Normalisation by the colours of ImageNet."""
@@ -19,11 +20,16 @@ class Architecture(NamedTuple):
     Attributes:
         config: The method's configuration.
         num_classes: Number of its classes.
-        crop: Side of the square training images in pixels.
+        image_size: (height, width) of the training images in pixels.
         preprocessing: How its images were normalised, by which pretrained weights it started from.
     """
 
     config: dict[str, Any]
     num_classes: int
-    crop: int
+    image_size: Size
     preprocessing: Preprocessing
+
+    @property
+    def crop(self) -> int:
+        """The short side of the training images in pixels."""
+        return min(self.image_size)

@@ -12,13 +12,25 @@ from vitseg.checkpoint.nrd_reference import convert_nrd, is_nrd, nrd_architectur
 from vitseg.checkpoint.protocols import (
     DTOP,
     NRD,
+    SEGFORMER,
     SEGMENTER,
+    SEGMENTER_MMSEG,
     SEGVIT,
     SEMASK,
     SETR,
     SETR_MMSEG,
     UPERNET,
     Published,
+)
+from vitseg.checkpoint.segformer_reference import (
+    convert_segformer,
+    is_segformer,
+    segformer_architecture,
+)
+from vitseg.checkpoint.segmenter_mmseg import (
+    convert_segmenter_mmseg,
+    is_segmenter_mmseg,
+    segmenter_mmseg_architecture,
 )
 from vitseg.checkpoint.segmenter_reference import (
     convert_segmenter,
@@ -68,14 +80,16 @@ class Dialect(NamedTuple):
         architecture: The model that the reference's parameters are of.
         convert: Function from the reference's parameters to ours.
         published: Inference protocols and licence of the published models.
+        has_grid: Whether it stores position embeddings, of a grid that `architecture` can be told.
     """
 
     name: str
     method: str
     matches: Callable[[Iterable[str]], bool]
-    architecture: Callable[[StateDict], Architecture]
+    architecture: Callable[..., Architecture]
     convert: Callable[[StateDict], StateDict]
     published: Published
+    has_grid: bool = True
 
 
 DIALECTS = (
@@ -88,6 +102,7 @@ DIALECTS = (
         segvit_swin_architecture,
         convert_segvit_swin,
         SEGVIT,
+        has_grid=False,
     ),
     Dialect("DToP", "dtop", is_dtop, dtop_architecture, convert_dtop, DTOP),
     Dialect("SETR", "setr", is_setr, setr_architecture, convert_setr, SETR),
@@ -107,7 +122,32 @@ DIALECTS = (
         convert_segmenter,
         SEGMENTER,
     ),
-    Dialect("SeMask", "semask", is_semask, semask_architecture, convert_swin_fpn, SEMASK),
+    Dialect(
+        "mmsegmentation's Segmenter",
+        "segmenter",
+        is_segmenter_mmseg,
+        segmenter_mmseg_architecture,
+        convert_segmenter_mmseg,
+        SEGMENTER_MMSEG,
+    ),
+    Dialect(
+        "SegFormer",
+        "segformer",
+        is_segformer,
+        segformer_architecture,
+        convert_segformer,
+        SEGFORMER,
+        has_grid=False,
+    ),
+    Dialect(
+        "SeMask",
+        "semask",
+        is_semask,
+        semask_architecture,
+        convert_swin_fpn,
+        SEMASK,
+        has_grid=False,
+    ),
     Dialect(
         "Swin with Semantic FPN",
         "fpn",
@@ -115,6 +155,7 @@ DIALECTS = (
         swin_fpn_architecture,
         convert_swin_fpn,
         SEMASK,
+        has_grid=False,
     ),
     Dialect(
         "Swin with UPerNet",
@@ -123,8 +164,9 @@ DIALECTS = (
         swin_upernet_architecture,
         convert_swin_upernet,
         UPERNET,
+        has_grid=False,
     ),
-    Dialect("NRD", "nrd", is_nrd, nrd_architecture, convert_nrd, NRD),
+    Dialect("NRD", "nrd", is_nrd, nrd_architecture, convert_nrd, NRD, has_grid=False),
 )
 
 _NOT_YET = "it cannot be converted yet"
@@ -132,7 +174,6 @@ _BACKBONE_ONLY = "it has no decoder to convert; to train from it, name the file 
 
 STRANGERS = (
     (r"backbone\.layers\.\d+\.semantic_layer\.", "SeMask with another decoder than FPN", _NOT_YET),
-    (r"decode_head\.cls_emb$", "mmsegmentation's Segmenter", _NOT_YET),
     (r"decode_head\.", "another model of mmsegmentation", _NOT_YET),
     (
         r"decoder\.(query_embed|atm\.query_embed)\.",

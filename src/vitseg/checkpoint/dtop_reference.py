@@ -14,7 +14,7 @@ from vitseg.checkpoint.plain_vits import TAPS, normalisation, plain_vit_config, 
 from vitseg.checkpoint.reference_names import LEFT_OUT, count, rename_all, shape_of
 from vitseg.checkpoint.segvit_names import segvit_name
 from vitseg.errors import CheckpointError
-from vitseg.types import StateDict
+from vitseg.types import Size, StateDict
 
 NUM_EXITS = 2
 
@@ -56,13 +56,17 @@ def convert_dtop(state: StateDict) -> StateDict:
     return rename_all(state, dtop_name, "DToP", _LEFT_OUT)
 
 
-def dtop_architecture(state: StateDict) -> Architecture:
+def dtop_architecture(state: StateDict, grid: Size | None = None) -> Architecture:
     """The model of a reference state dictionary.
+
+    Args:
+        state: Parameters by the reference's names.
+        grid: Token grid of the position embeddings; square where not given.
 
     Raises:
         CheckpointError: Its size is that of no published model.
     """
-    name, depth, crop = read_plain_vit(state, "DToP")
+    name, depth, image_size = read_plain_vit(state, "DToP", grid=grid)
     num_exits = count(state, r"auxiliary_head\.(\d+)\.")
     if num_exits != NUM_EXITS:
         raise CheckpointError(
@@ -80,4 +84,4 @@ def dtop_architecture(state: StateDict) -> Architecture:
             "num_layers": count(state, r"decode_head\.decoder\.layers\.(\d+)\."),
         },
     }
-    return Architecture(config, num_classes, crop, normalisation(name))
+    return Architecture(config, num_classes, image_size, normalisation(name))

@@ -8,7 +8,6 @@ half-copied model is noticed.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from pathlib import Path
@@ -18,9 +17,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from vitseg import parsing
+from vitseg.backbones import PlainViT
+from vitseg.backbones.weights import grid_remark
+from vitseg.checkpoint.budget import require_shapes
 from vitseg.checkpoint.formats import FORMAT, renamed_state, require_readable_format
-from vitseg.checkpoint.hub import fetch_folder, hub_address
 from vitseg.checkpoint.learnt import LearntTask, require_unchanged
+from vitseg.checkpoint.places import CONFIG, SUMS, WEIGHTS, find_model_dir, sha256_of, verify
 from vitseg.checkpoint.versions import package_versions
 from vitseg.classes import ClassTable
 from vitseg.config import parse
@@ -28,10 +31,7 @@ from vitseg.errors import CheckpointError, ConfigError, unknown_name
 from vitseg.images.preprocess import Preprocessing
 from vitseg.methods import METHODS
 from vitseg.methods.model import SegmentationModel
-from vitseg.runs import BEST, LAST
 from vitseg.types import Size, StateDict
-
-CONFIG, WEIGHTS, SUMS = "config.json", "model.safetensors", "SHA256SUMS"
 
 LONGEST_REASON = 300
 """Characters of torch's list of parameters that do not fit; it has one entry per parameter."""
@@ -70,8 +70,8 @@ def save_model(path: Path, model: SegmentationModel, record: ModelRecord) -> Non
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    save_file(state, fresh / WEIGHTS)
-    config, sums = record_files(record, _sha256(fresh / WEIGHTS))
+    save_file(state, fresh / WEIGHTS, _remarks(model))
+    config, sums = record_files(record, sha256_of(fresh / WEIGHTS))
     (fresh / CONFIG).write_bytes(config)
     (fresh / WEIGHTS).chmod((fresh / CONFIG).stat().st_mode)  # safetensors lets nobody else read
     (fresh / SUMS).write_bytes(sums)
@@ -81,6 +81,16 @@ def save_model(path: Path, model: SegmentationModel, record: ModelRecord) -> Non
         os.replace(path, old)
     os.replace(fresh, path)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _remarks(model: SegmentationModel) -> dict[str, str]:
+    """What the weights' own file says: the grid of the position embeddings, which their number does not."""
+    grids = {
+        part.grid
+        for part in model.modules()
+        if isinstance(part, PlainViT) and part.pos_embed is not None
+    }
+    return {"format": "pt", **(grid_remark(*grids) if len(grids) == 1 else {})}
 
 
 def record_files(record: ModelRecord, weights_hash: str) -> tuple[bytes, bytes]:
@@ -106,17 +116,19 @@ def load_model(path: Path | str) -> tuple[SegmentationModel, ModelRecord]:
         raise CheckpointError(f"{path / CONFIG}: {unknown_name('method', record.method, METHODS)}")
     try:
         config = parse(METHODS[record.method], record.architecture, "architecture")
-        model = config.build(record.classes.num_classes, record.image_size, load_pretrained=False)
+        state = load_file(path / WEIGHTS)
+        if record.format_version != FORMAT:
+            state = renamed_state(state, config.old_names, str(path / WEIGHTS))
+            record = record.model_copy(update={"format_version": FORMAT})
+        shapes = {name: tuple(value.shape) for name, value in state.items()}
+        size, complaint = record.image_size, f"{path / WEIGHTS} does not fit its {CONFIG}"
+        require_shapes(config, record.classes.num_classes, size, shapes, complaint)
+        model = config.build(record.classes.num_classes, size, load_pretrained=False)
     except ConfigError as error:
         raise CheckpointError(f"{path / CONFIG}: {error}") from error
-    try:
-        state = load_file(path / WEIGHTS)
     except SafetensorError as error:
         raise CheckpointError(f"{path / WEIGHTS} is damaged: {error}") from error
-    if record.format_version != FORMAT:
-        state = renamed_state(state, config.old_names, str(path / WEIGHTS))
-        record = record.model_copy(update={"format_version": FORMAT})
-    fill(model, state, f"{path / WEIGHTS} does not fit its {CONFIG}")
+    fill(model, state, complaint)
     require_unchanged(record.tasks, state, str(path))
     return model.eval(), record
 
@@ -141,66 +153,10 @@ def read_record(path: Path) -> ModelRecord:
     Raises:
         CheckpointError: A file is missing or has changed since it was saved.
     """
-    _verify(path)
+    verify(path)
     try:
-        raw = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+        raw = parsing.read_json(path / CONFIG, finite=False)
         require_readable_format(raw, str(path / CONFIG))
         return parse(ModelRecord, raw)
-    except (ConfigError, ValueError) as error:
+    except (ConfigError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path / CONFIG} cannot be read: {error}") from error
-
-
-def find_model_dir(path: Path | str) -> Path:
-    """The model directory meant by a path: itself, or the best (else the last) model of a run folder.
-
-    An address on the hub (`hf://user/name`, `hf://user/name@revision`) is downloaded, or taken from the hub's cache.
-
-    Raises:
-        CheckpointError: There is none.
-    """
-    address = hub_address(path)
-    if address is not None:
-        return fetch_folder(address, (CONFIG, WEIGHTS, SUMS))
-    path = Path(path)
-    if not path.exists():
-        raise CheckpointError(
-            f"{path} does not exist: give a model directory, the --out of a training, or hf://user/name."
-        )
-    for candidate in (path, path / BEST, path / LAST):
-        if (candidate / CONFIG).exists() or (candidate / WEIGHTS).exists():
-            return candidate
-    raise CheckpointError(
-        f"{path} holds no model: a model directory has {CONFIG}, {WEIGHTS} and {SUMS}, a training's --out folder "
-        f"has {BEST}/ or {LAST}/."
-    )
-
-
-def weights_hash(path: Path | str) -> str:
-    """SHA-256 of the weights of a model directory, as its list states it."""
-    return _listed_sums(find_model_dir(path))[WEIGHTS]
-
-
-def _listed_sums(path: Path) -> dict[str, str]:
-    lines = (path / SUMS).read_text(encoding="utf-8", errors="replace").splitlines()
-    return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-
-
-def _verify(path: Path) -> None:
-    missing = [name for name in (CONFIG, WEIGHTS, SUMS) if not (path / name).is_file()]
-    if missing:
-        raise CheckpointError(
-            f"{path} lacks {', '.join(missing)}: a model directory has {CONFIG}, {WEIGHTS} and {SUMS}. "
-            "Copy the whole directory again."
-        )
-    sums = _listed_sums(path)
-    changed = [name for name in (CONFIG, WEIGHTS) if sums.get(name) != _sha256(path / name)]
-    if changed:
-        raise CheckpointError(
-            f"{path}: {', '.join(changed)} changed since the model was saved ({SUMS} says so). Restore the "
-            f"directory; if the change is yours, renew the list there with: sha256sum {CONFIG} {WEIGHTS} > {SUMS}"
-        )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

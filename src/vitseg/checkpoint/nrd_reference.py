@@ -120,7 +120,8 @@ def nrd_architecture(state: StateDict) -> Architecture:
             else None,
         },
     }
-    return Architecture(config, num_classes, CROPS.get(num_classes, 512), IMAGENET)
+    crop = CROPS.get(num_classes, 512)
+    return Architecture(config, num_classes, (crop, crop), IMAGENET)
 
 
 def _hidden_dim(num_inputs: int, num_classes: int, generated: int) -> int:

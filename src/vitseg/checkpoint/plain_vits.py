@@ -12,7 +12,7 @@ from vitseg.checkpoint.architecture import HALF, IMAGENET
 from vitseg.checkpoint.reference_names import count, shape_of
 from vitseg.errors import CheckpointError
 from vitseg.images.preprocess import Preprocessing
-from vitseg.types import StateDict
+from vitseg.types import Size, StateDict
 
 PLAIN_VITS = {
     (192, 12): "vit_tiny_patch16_384",
@@ -37,17 +37,18 @@ PATCH = 16
 
 
 def read_plain_vit(
-    state: StateDict, model: str = "SegViT", blocks: str = "layers"
-) -> tuple[str, int, int]:
-    """The name with timm of a checkpoint's plain ViT, its number of blocks and its crop in pixels.
+    state: StateDict, model: str = "SegViT", blocks: str = "layers", grid: Size | None = None
+) -> tuple[str, int, Size]:
+    """The name with timm of a checkpoint's plain ViT, its number of blocks and the size of its crops in pixels.
 
     Args:
         state: The reference's parameters.
         model: Whose checkpoint it is, for the error.
         blocks: What the reference calls the blocks.
+        grid: Token grid of its position embeddings; that of a square crop where not given.
 
     Raises:
-        CheckpointError: No published model has this ViT, or its position embeddings are of no square grid.
+        CheckpointError: No published model has this ViT, or its position embeddings are of another grid.
     """
     _, num_tokens, embed_dim = shape_of(state, "backbone.pos_embed", 3)
     depth = count(state, rf"backbone\.{blocks}\.(\d+)\.")
@@ -55,13 +56,52 @@ def read_plain_vit(
         raise CheckpointError(
             f"no published {model} has width {embed_dim} and {depth} blocks. Known: {', '.join(PLAIN_VITS.values())}."
         )
-    side = round((num_tokens - 1) ** 0.5)
-    if side * side != num_tokens - 1:
+    height, width = grid_of_tokens("backbone.pos_embed", num_tokens, 1, grid)
+    return PLAIN_VITS[embed_dim, depth], depth, (PATCH * height, PATCH * width)
+
+
+def grid_of_tokens(name: str, num_tokens: int, num_prefix: int, grid: Size | None) -> Size:
+    """The token grid of position embeddings.
+
+    Args:
+        name: What the reference calls them.
+        num_tokens: How many there are.
+        num_prefix: How many of them are for tokens in front of the grid.
+        grid: What the user says; square where not given.
+
+    Raises:
+        CheckpointError: The user's grid has another number of cells, or their number is no square and nobody says what
+            they are.
+    """
+    cells = num_tokens - num_prefix
+    if grid is not None:
+        if grid[0] * grid[1] != cells:
+            raise CheckpointError(
+                f"{name} has {num_tokens} entries, {num_prefix} in front and {cells} of a grid, but --grid "
+                f"{grid[0]},{grid[1]} has {grid[0] * grid[1]} cells: give the height and the width of the crops of "
+                "its training in patches."
+            )
+        return grid
+    side = round(max(0, cells) ** 0.5)
+    if side < 1 or side * side != cells:
         raise CheckpointError(
-            f"backbone.pos_embed has {num_tokens} entries, but a published one has one for the class token and those "
-            "of a square grid: 1025 for crops of 512, 1601 for 640, 901 for 480."
+            f"{name} has {num_tokens} entries, but a published one has {num_prefix} in front and those of a square "
+            f"grid: 1025 for crops of 512, 1601 for 640, 901 for 480 of 16-pixel patches. {factors(cells)} Give the "
+            "grid with --grid HEIGHT,WIDTH, in patches of the crops of its training."
         )
-    return PLAIN_VITS[embed_dim, depth], depth, PATCH * side
+    return side, side
+
+
+def factors(cells: int) -> str:
+    """The grids of a number of cells, those nearest to a square, in a sentence."""
+    found = [
+        f"{height} x {cells // height}"
+        for height in range(int(max(0, cells) ** 0.5), 1, -1)
+        if cells % height == 0
+    ]
+    if not found:
+        return f"{cells} cells are no grid."
+    return f"{cells} cells may be a grid of {', '.join(found[:3])} or the same upright."
 
 
 def plain_vit_config(name: str, taps: tuple[int, ...]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ class Published(NamedTuple):
     Attributes:
         license: One line on the licence of the weights.
         strides: Stride of the sliding window by crop (pixels); two thirds of any other crop.
-        resizes: Fields of the inference protocol by data set; any other has ADE20K's, (2048, crop).
+        resizes: Fields of the inference protocol by data set; any other has those of "", else ADE20K's, (2048, crop).
         mode: Whether images are run by windows or whole.
         long_sides: Long side of ADE20K's `resize` by crop, where it is not 2048.
     """
@@ -31,9 +31,8 @@ class Published(NamedTuple):
             crop: Side of its crops in pixels.
             dataset: Name of the data set that it was trained on, if that is a published one.
         """
-        resize = self.resizes.get(
-            dataset or "", {"resize": (self.long_sides.get(crop, 2048), crop)}
-        )
+        others = self.resizes.get("", {"resize": (self.long_sides.get(crop, 2048), crop)})
+        resize = self.resizes.get(dataset or "", others)
         if self.mode == "whole":
             return {"mode": "whole", **resize}
         stride = self.strides.get(crop, max(1, 2 * crop // 3))
@@ -100,4 +99,19 @@ NRD = Published(
         "pascal_context_60": {"resize": (520, 520)},
     },
     mode="whole",
+)
+SEGFORMER = Published(
+    "NVIDIA's published SegFormer weights: non-commercial use only (licence of the SegFormer repository)",
+    {},
+    {
+        "": {"resize": None},  # the library runs images as they come
+        "ade20k": {"resize": (2048, 512)},
+        "cityscapes": {"resize": (2048, 1024)},
+    },
+    mode="whole",
+)
+SEGMENTER_MMSEG = Published(
+    "weights published by mmsegmentation: see the licence of its repository (open-mmlab/mmsegmentation)",
+    {640: 608, 512: 480, 480: 320, 768: 512},
+    _RESIZES,
 )

@@ -10,15 +10,8 @@ from huggingface_hub import CommitOperationAdd, HfApi, errors
 
 from vitseg.checkpoint.card import model_card
 from vitseg.checkpoint.hub import HubAddress, explained
-from vitseg.checkpoint.model_dir import (
-    CONFIG,
-    SUMS,
-    WEIGHTS,
-    find_model_dir,
-    read_record,
-    record_files,
-    weights_hash,
-)
+from vitseg.checkpoint.model_dir import read_record, record_files
+from vitseg.checkpoint.places import CONFIG, SUMS, WEIGHTS, find_model_dir, weights_hash
 from vitseg.errors import CheckpointError, ConfigError, first_line
 
 CARD = "README.md"

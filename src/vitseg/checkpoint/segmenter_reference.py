@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from vitseg.checkpoint.architecture import HALF, IMAGENET, Architecture
+from vitseg.checkpoint.plain_vits import grid_of_tokens
 from vitseg.checkpoint.reference_names import count, rename_all, shape_of
 from vitseg.errors import CheckpointError
-from vitseg.types import StateDict
+from vitseg.types import Size, StateDict
 
 LEFT_OUT = {r"^encoder\.head(_dist)?\.": "the classifiers of the pretrained ViT"}
 
@@ -68,8 +69,12 @@ def convert_segmenter(state: StateDict) -> StateDict:
     return converted
 
 
-def segmenter_architecture(state: StateDict) -> Architecture:
+def segmenter_architecture(state: StateDict, grid: Size | None = None) -> Architecture:
     """The model of a reference state dictionary.
+
+    Args:
+        state: Parameters by the reference's names.
+        grid: Token grid of the position embeddings; square where not given.
 
     Raises:
         CheckpointError: Its size is that of no published model.
@@ -89,12 +94,7 @@ def segmenter_architecture(state: StateDict) -> Architecture:
             f"{DISTILLED[1]}."
         )
     num_prefix = 2 if is_distilled else 1
-    side = round((num_tokens - num_prefix) ** 0.5)
-    if side * side != num_tokens - num_prefix:
-        raise CheckpointError(
-            f"encoder.pos_embed has {num_tokens} entries, but a published one has {num_prefix} in front and those of a "
-            "square grid."
-        )
+    height, width = grid_of_tokens("encoder.pos_embed", num_tokens, num_prefix, grid)
     decoder, num_classes = _decoder(state)
     config = {
         "backbone": {
@@ -108,7 +108,7 @@ def segmenter_architecture(state: StateDict) -> Architecture:
         "decoder": decoder,
     }
     normalisation = IMAGENET if is_distilled else HALF
-    return Architecture(config, num_classes, patch * side, normalisation)
+    return Architecture(config, num_classes, (patch * height, patch * width), normalisation)
 
 
 def _decoder(state: StateDict) -> tuple[dict[str, Any], int]:

@@ -12,7 +12,7 @@ from vitseg.checkpoint.plain_vits import TAPS, normalisation, plain_vit_config, 
 from vitseg.checkpoint.reference_names import count, rename_all, shape_of
 from vitseg.checkpoint.segvit_names import segvit_name
 from vitseg.errors import CheckpointError
-from vitseg.types import StateDict
+from vitseg.types import Size, StateDict
 
 
 def is_segvit(names: Iterable[str]) -> bool:
@@ -32,13 +32,17 @@ def convert_segvit(state: StateDict) -> StateDict:
     return rename_all(state, segvit_name, "SegViT on a plain ViT")
 
 
-def segvit_architecture(state: StateDict) -> Architecture:
+def segvit_architecture(state: StateDict, grid: Size | None = None) -> Architecture:
     """The model of a reference state dictionary.
+
+    Args:
+        state: Parameters by the reference's names.
+        grid: Token grid of the position embeddings; square where not given.
 
     Raises:
         CheckpointError: Its size is that of no published model.
     """
-    name, depth, crop = read_plain_vit(state)
+    name, depth, image_size = read_plain_vit(state, grid=grid)
     num_stages = count(state, r"decode_head\.decoder_(\d+)\.")
     if (depth, num_stages) not in TAPS:
         known = ", ".join(str(stages) for blocks, stages in TAPS if blocks == depth)
@@ -53,4 +57,4 @@ def segvit_architecture(state: StateDict) -> Architecture:
             "num_layers": count(state, r"decode_head\.decoder_1\.layers\.(\d+)\."),
         },
     }
-    return Architecture(config, num_classes, crop, normalisation(name))
+    return Architecture(config, num_classes, image_size, normalisation(name))

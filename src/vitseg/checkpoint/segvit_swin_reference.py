@@ -84,4 +84,4 @@ def segvit_swin_architecture(state: StateDict) -> Architecture:
             "projection": "conv_groupnorm",
         },
     }
-    return Architecture(config, num_classes, CROP, IMAGENET)
+    return Architecture(config, num_classes, (CROP, CROP), IMAGENET)

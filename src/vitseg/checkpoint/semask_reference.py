@@ -85,7 +85,7 @@ def swin_fpn_architecture(state: StateDict) -> Architecture:
     if num_classes == CITYSCAPES_CLASSES:
         crop = CITYSCAPES_CROP
     config = {"backbone": backbone, "decoder": {"embed_dim": embed_dim}}
-    return Architecture(config, num_classes, crop, IMAGENET)
+    return Architecture(config, num_classes, (crop, crop), IMAGENET)
 
 
 def semask_architecture(state: StateDict) -> Architecture:

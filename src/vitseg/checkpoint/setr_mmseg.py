@@ -22,7 +22,7 @@ from vitseg.checkpoint.reference_names import count, rename_all, shape_of
 from vitseg.checkpoint.segvit_names import segvit_name
 from vitseg.checkpoint.setr_reference import setr_config
 from vitseg.errors import CheckpointError
-from vitseg.types import StateDict
+from vitseg.types import Size, StateDict
 
 AUXILIARY = {
     ("naive", 12): (2, 5, 8),
@@ -125,17 +125,21 @@ def _from_deepest(level: str) -> int:
     return NUM_LEVELS - 1 - int(level)
 
 
-def setr_mmseg_architecture(state: StateDict) -> Architecture:
+def setr_mmseg_architecture(state: StateDict, grid: Size | None = None) -> Architecture:
     """The model of a reference state dictionary.
+
+    Args:
+        state: Parameters by the reference's names.
+        grid: Token grid of the position embeddings; square where not given.
 
     Raises:
         CheckpointError: Its size is that of no published model.
     """
-    name, depth, crop = read_plain_vit(state, "SETR")
+    name, depth, image_size = read_plain_vit(state, "SETR", grid=grid)
     num_classes = shape_of(state, "decode_head.conv_seg.weight", 4)[0]
     if _is_mla(state):
         config = setr_config(state, name, depth, "mla", form="mmsegmentation")
-        return Architecture(config, num_classes, crop, IMAGENET)
+        return Architecture(config, num_classes, image_size, IMAGENET)
     num_convs = count(state, r"decode_head\.up_convs\.(\d+)\.")
     if num_convs not in (1, 4):
         raise CheckpointError(
@@ -150,4 +154,4 @@ def setr_mmseg_architecture(state: StateDict) -> Architecture:
     form = "mmsegmentation" if kind == "naive" else "setr"  # PUP is the same function
     convs = max(1, convs_each)
     config = setr_config(state, name, depth, kind, AUXILIARY, form=form, auxiliary_convs=convs)
-    return Architecture(config, num_classes, crop, IMAGENET)
+    return Architecture(config, num_classes, image_size, IMAGENET)

@@ -14,7 +14,7 @@ from vitseg.checkpoint.architecture import IMAGENET, Architecture
 from vitseg.checkpoint.plain_vits import read_plain_vit
 from vitseg.checkpoint.reference_names import count, rename_all, shape_of
 from vitseg.errors import CheckpointError
-from vitseg.types import StateDict
+from vitseg.types import Size, StateDict
 
 LEFT_OUT = {
     r"^(decode_head|auxiliary_head\.\d+)\.conv_seg\.": "a classifier that every head inherits and none runs"
@@ -108,16 +108,21 @@ def _part(index: str) -> str:
     return "conv" if index == "0" else "norm"
 
 
-def setr_architecture(state: StateDict) -> Architecture:
+def setr_architecture(state: StateDict, grid: Size | None = None) -> Architecture:
     """The model of a reference state dictionary.
+
+    Args:
+        state: Parameters by the reference's names.
+        grid: Token grid of the position embeddings; square where not given.
 
     Raises:
         CheckpointError: Its size is that of no published model, or its Naive head is the older one.
     """
-    name, depth, crop = read_plain_vit(state, "SETR", "blocks")
+    name, depth, image_size = read_plain_vit(state, "SETR", "blocks", grid)
     kind = _kind(state)
     num_classes = shape_of(state, CLASSIFIERS[kind] + ".weight", 4)[0]
-    return Architecture(setr_config(state, name, depth, kind), num_classes, crop, IMAGENET)
+    config = setr_config(state, name, depth, kind)
+    return Architecture(config, num_classes, image_size, IMAGENET)
 
 
 def _kind(state: StateDict) -> str:

@@ -15,7 +15,7 @@ from vitseg.checkpoint.plain_vits import PATCH, normalisation, plain_vit_config,
 from vitseg.checkpoint.reference_names import count, rename_all, shape_of
 from vitseg.checkpoint.segvit_names import segvit_name
 from vitseg.errors import CheckpointError
-from vitseg.types import StateDict
+from vitseg.types import Size, StateDict
 
 SHRUNK_BLOCK = {12: 6, 24: 8}
 """0-based block in which the published models down-sample, by the depth of the ViT."""
@@ -62,19 +62,23 @@ def convert_shrunk(state: StateDict) -> StateDict:
     return rename_all(unpacked, shrunk_name, "SegViT-Shrunk")
 
 
-def shrunk_architecture(state: StateDict) -> Architecture:
+def shrunk_architecture(state: StateDict, grid: Size | None = None) -> Architecture:
     """The model of a reference state dictionary.
+
+    Args:
+        state: Parameters by the reference's names.
+        grid: Token grid of the position embeddings; square where not given.
 
     Raises:
         CheckpointError: Its size is that of no published model, or its queries are not for its crop.
     """
-    name, depth, crop = read_plain_vit(state)
-    side = crop // PATCH
+    name, depth, image_size = read_plain_vit(state, grid=grid)
+    height, width = image_size[0] // PATCH, image_size[1] // PATCH
     num_queries, embed_dim = shape_of(state, "decode_head.q.weight", 2)
-    if num_queries != side * side:
+    if num_queries != height * width:
         raise CheckpointError(
-            f"decode_head.q.weight has {num_queries} queries, but backbone.pos_embed is for a grid of {side} x {side} "
-            f"(crop {crop}), which needs {side * side}: the two are not of one model."
+            f"decode_head.q.weight has {num_queries} queries, but backbone.pos_embed is for a grid of {height} x "
+            f"{width} (crop {image_size[0]}), which needs {height * width}: the two are not of one model."
         )
     num_classes, _ = shape_of(state, "decode_head.atm.q.weight", 2)
     config = {
@@ -88,4 +92,4 @@ def shrunk_architecture(state: StateDict) -> Architecture:
             "supervise": "layers",
         },
     }
-    return Architecture(config, num_classes, crop, normalisation(name))
+    return Architecture(config, num_classes, image_size, normalisation(name))

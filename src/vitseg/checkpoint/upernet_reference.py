@@ -69,4 +69,4 @@ def swin_upernet_architecture(state: StateDict) -> Architecture:
         "backbone": swin_config(state),
         "decoder": {"embed_dim": embed_dim, "auxiliary_dim": auxiliary_dim},
     }
-    return Architecture(config, num_classes, CROP, IMAGENET)
+    return Architecture(config, num_classes, (CROP, CROP), IMAGENET)

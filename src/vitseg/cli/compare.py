@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vitseg.cli import frame
+from vitseg.cli import frame, options
 from vitseg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,9 +32,7 @@ def compare(
         ),
     ],
     *,
-    data: Annotated[
-        str | None, typer.Option(help="The data set, as NAME:ROOT (camvid:..., folder:...).")
-    ] = None,
+    data: options.OptionalData = None,
     out: Annotated[Path, typer.Option(help="Folder of the comparison.")],
     backbone: Annotated[
         list[str] | None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vitseg.cli import frame
+from vitseg.cli import frame, options
 
 if TYPE_CHECKING:
     from vitseg.studies.continual.results import RunResult
@@ -26,9 +26,7 @@ def continual(
     ] = None,
     *,
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
-    data: Annotated[
-        str | None, typer.Option(help="The data set, as NAME:ROOT (voc2012:..., folder:...).")
-    ] = None,
+    data: options.OptionalData = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run.")
     ] = False,

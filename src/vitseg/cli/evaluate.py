@@ -49,7 +49,7 @@ def evaluate(
     device: options.Device = "auto",
 ) -> None:
     """Score a model on a data set: mIoU, mAcc, aAcc and every class."""
-    from vitseg.checkpoint.model_dir import weights_hash
+    from vitseg.checkpoint.places import weights_hash
     from vitseg.data.catalog import open_dataset
     from vitseg.evaluation.evaluate import evaluate as run_evaluation
     from vitseg.evaluation.evaluate import joined_as_trained
@@ -103,7 +103,7 @@ class ReportPages:
 
     def write(self, folder: Path, result: Evaluation) -> Path:
         """Write the page; returns its path."""
-        from vitseg.checkpoint.model_dir import weights_hash
+        from vitseg.checkpoint.places import weights_hash
         from vitseg.evaluation.report import report_data
         from vitseg.evaluation.worst_samples import WorstSamples
         from vitseg.render.report import write_report

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vitseg.cli import frame, options
-from vitseg.errors import ConfigError, DataError
+from vitseg.errors import ConfigError
 
 
 def explain(
@@ -34,17 +34,20 @@ def explain(
 
     Of SegViT and Shrunk, per class its probability and every stage's mask; of a pruned model, where its tokens left; of
     NRD, its cells and what their networks read; of a model that was extended, which task claims which pixel.
-    Images are run whole, in one view. An image that cannot be read is reported and left out; the exit code is then 2.
+    Images are run whole, in one view. An image that cannot be shown is reported and left out; the exit code is then 2.
     """
     from vitseg.cli.explain_page import SheetFolder
     from vitseg.cli.inputs import find_inputs
-    from vitseg.explain.table import kind_of
-    from vitseg.inference.predictor import load
+    from vitseg.cli.member import Failures
 
     if classes is not None and top is not None:
         raise ConfigError("--classes names the classes to show and --top counts them: give one.")
     targets = find_inputs(inputs)
     folder = SheetFolder(out, targets, overwrite)
+
+    from vitseg.explain.table import kind_of
+    from vitseg.inference.predictor import load
+
     predictor = load(model, device)
     kind, chosen = kind_of(predictor), {}
     if not kind.shows_some_classes and (classes is not None or top is not None):
@@ -56,16 +59,15 @@ def explain(
         chosen["classes"] = options.find_classes(classes, predictor.classes)
     if top is not None:
         chosen["top"] = top
-    failures = 0
+    failures = Failures()
     with frame.bar("explain", len(targets)) as advance:
         for path, name in targets:
-            try:
+            with failures.told(path):
                 folder.add(kind.explain(predictor, path, **chosen), name, caption=str(path))
-            except DataError as error:
-                failures += 1
-                frame.say(f"DataError: {error}", style="red")
             advance()
+            if failures.disk_full is not None:
+                raise failures.disk_full
     folder.write_index(f"How {model} labels")
-    typer.echo(f"{len(targets) - failures} of {len(targets)} images -> {folder.index}")
-    if failures:
-        raise typer.Exit(2)
+    typer.echo(f"{len(targets) - failures.count} of {len(targets)} images -> {folder.index}")
+    if failures.count:
+        raise typer.Exit(failures.exit_code)

@@ -27,7 +27,10 @@ def extend(
     out: Annotated[Path, typer.Option(help="Folder of the extended model.")],
     classes: Annotated[
         str,
-        typer.Option(metavar="A,B,...", help="New classes; all that are unknown where not given."),
+        typer.Option(
+            metavar="A,B,...",
+            help="New classes; where not given, all that the model does not know, but for a background.",
+        ),
     ] = "",
     split: Annotated[str, typer.Option(help="Split to learn from.")] = "train",
     val_split: Annotated[
@@ -69,10 +72,11 @@ def extend(
     The new data label the new classes; everything else counts as none of them. Old data are not needed, and the old
     model stays as it is. Ctrl-C saves; --resume continues.
     """
-    from vitseg.checkpoint.model_dir import find_model_dir, read_record
+    from vitseg.checkpoint.model_dir import read_record
+    from vitseg.checkpoint.places import find_model_dir
     from vitseg.data.catalog import list_splits, open_dataset
     from vitseg.extend.extend import extend_model
-    from vitseg.extend.new_classes import chosen_classes, only
+    from vitseg.extend.new_classes import announcement, chosen_classes, only
     from vitseg.inference.predictor import choose_device
     from vitseg.training.display import Display
 
@@ -81,6 +85,7 @@ def extend(
     wanted = [name.strip() for name in classes.split(",") if name.strip()]
     train_set = open_dataset(data, split)
     names = chosen_classes(train_set, record.classes, wanted)
+    typer.echo(announcement(train_set, record.classes, names, data))
     if val_split is None and "val" in list_splits(data) and split != "val":
         val_split = "val"
     val_set = None if val_split is None else only(open_dataset(data, val_split), names)

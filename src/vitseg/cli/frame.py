@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
+from vitseg.cli import interrupts
 from vitseg.errors import ConfigError, InterruptedRunError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.progress import Progress
 
-INTERRUPTED = 130
-"""Exit code of Ctrl-C where nothing catches it: 128 and the number of SIGINT."""
+_debugging = False
 
 
 def add_verb(app: typer.Typer, module: str, name: str = "") -> None:
@@ -35,16 +35,27 @@ def add_verb(app: typer.Typer, module: str, name: str = "") -> None:
 
 
 def framed(verb: Callable[..., None]) -> Callable[..., None]:
-    """The verb, ended by Ctrl-C or SIGTERM with one line and 128 + the signal's number."""
+    """The verb, ended by Ctrl-C or SIGTERM with one line and 128 + the signal's number.
+
+    Before it the places that it is given are looked at.
+    """
 
     @functools.wraps(verb)
     def run(*arguments: Any, **options: Any) -> None:
         try:
-            verb(*arguments, **options)
+            from vitseg.cli.places import require_places
+
+            with interrupts.Raised():
+                require_places(verb, options)
+                verb(*arguments, **options)
         except InterruptedRunError as stopped:
             _end(str(stopped), stopped, 128 + stopped.signal_number)
         except KeyboardInterrupt as stopped:
-            _end("Interrupted.", stopped, INTERRUPTED)
+            _end(interrupts.LINE, stopped, interrupts.INTERRUPTED)
+        except (
+            EOFError
+        ) as error:  # typer would take it for the end of the user's answers, and say "Aborted!"
+            raise RuntimeError("something ended before it was complete") from error
 
     return run
 
@@ -52,6 +63,17 @@ def framed(verb: Callable[..., None]) -> Callable[..., None]:
 def _end(line: str, stopped: BaseException, code: int) -> NoReturn:
     typer.echo(" ".join([line, *getattr(stopped, "__notes__", ())]), err=True)
     raise typer.Exit(code) from stopped
+
+
+def set_debugging(value: bool) -> None:
+    """Say whether errors are shown with their tracebacks (`--debug`)."""
+    global _debugging
+    _debugging = value
+
+
+def is_debugging() -> bool:
+    """Whether errors are shown with their tracebacks."""
+    return _debugging
 
 
 @contextlib.contextmanager

@@ -18,6 +18,9 @@ Model = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Data = Annotated[str, typer.Option(help="The data set, as NAME:ROOT (camvid:..., folder:...).")]
+OptionalData = Annotated[
+    str | None, typer.Option("--data", help="The data set, as NAME:ROOT (camvid:..., folder:...).")
+]
 Protocol = Annotated[
     list[str] | None,
     typer.Option(

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from vitseg.cli import frame, options
-from vitseg.errors import DataError
-
-if TYPE_CHECKING:
-    from vitseg.inference.record import PredictionRecord
-    from vitseg.inference.segmentation import Segmentation
 
 
 def predict(
@@ -47,63 +42,47 @@ def predict(
 ) -> None:
     """Segment images: indexed masks, overlays with a legend and one JSON line per image.
 
-    An image that cannot be read is reported and left out; the exit code is then 2.
+    An image that cannot be segmented is reported and left out; the exit code is then 2. The same command goes on with
+    what is missing, after an interruption, too.
     """
+    from vitseg.checkpoint.places import find_model_dir
     from vitseg.cli.inputs import find_inputs
-    from vitseg.cli.predict_tiles import Tiling, has_interrupted, is_large
-    from vitseg.inference.predictor import load
-    from vitseg.inference.record import PredictionRecord, read_records
-    from vitseg.runs import MASKS, PREDICTIONS, claim_predictions
+    from vitseg.cli.predict_run import Run
+    from vitseg.cli.predict_tiles import Tiling
+    from vitseg.inference.prediction_folder import PredictionFolder, without_predictions
 
     tiling = Tiling.checked(max_memory, blend, polygons, asked_for=tiles)
-    targets = find_inputs(inputs)
-    continues = has_interrupted(out / MASKS)
-    earlier = read_records(out) if continues else {}
-    if not continues:
-        claim_predictions(out, overwrite)
-    predictor = load(model, device, protocol or ())
-    out.mkdir(parents=True, exist_ok=True)
-    failures = 0
-    with frame.progress() as bars, (out / PREDICTIONS).open("w", encoding="utf-8") as lines:
-        task = bars.add_task("predict", total=len(targets))
-        for path, name in targets:
-            start = time.perf_counter()
-            try:
-                if tiles or is_large(path):
-                    record = tiling.write(predictor, path, out, name, earlier, bars)
-                    if not tiles:
-                        frame.say(
-                            f"{path} is too large to be decoded whole: segmented in tiles (--tiles)."
-                        )
-                else:
-                    record = _write(predictor(path), path, out, name)
-            except DataError as error:
-                failures += 1
-                frame.say(f"DataError: {error}", style="red")
-                record = PredictionRecord(image=str(path), error=str(error))
-            lines.write(record.timed(time.perf_counter() - start).to_line())
-            lines.flush()
-            bars.advance(task)
-    typer.echo(f"{len(targets) - failures} of {len(targets)} images -> {out}")
-    if failures:
-        raise typer.Exit(2)
+    targets = without_predictions(find_inputs(inputs), out)
+    found = find_model_dir(model)
+    settings = {**tiling.settings(), **model_settings(found, protocol or ())}
+    folder = PredictionFolder(out, settings, targets, overwrite)
 
-
-def _write(segmentation: Segmentation, path: Path, out: Path, name: str) -> PredictionRecord:
-    """Mask and overlay of an image; returns their record."""
-    from vitseg.inference.record import PredictionRecord
-    from vitseg.runs import MASKS, OVERLAYS
-
-    mask, overlay = out / MASKS / f"{name}.png", out / OVERLAYS / f"{name}.jpg"
-    segmentation.save(mask)
-    overlay.parent.mkdir(parents=True, exist_ok=True)
-    segmentation.overlay().save(overlay, quality=92)
-    height, width = segmentation.size
-    return PredictionRecord(
-        image=str(path),
-        mask=str(mask.relative_to(out)),
-        overlay=str(overlay.relative_to(out)),
-        height=height,
-        width=width,
-        areas=segmentation.class_areas,
+    from vitseg.inference.predictor import (
+        load,  # torch is imported here, after all that may be refused
     )
+
+    predictor = load(found, device, protocol or ())
+    with frame.kept("What is finished stays; the same command goes on."), folder:
+        run = Run(predictor, folder, tiling)
+        run.all(targets)
+    typer.echo(f"{run.num_finished} of {len(targets)} images -> {out}")
+    for line in run.closing_lines():
+        typer.echo(line, err=True)
+    if run.failures.count:
+        raise typer.Exit(run.failures.exit_code)
+
+
+def model_settings(model: Path, protocol: Sequence[str]) -> dict[str, Any]:
+    """What predictions depend on beside their images and `--tiles`: hashes of the model, protocol, our version.
+
+    Raises:
+        CheckpointError: A file of the model directory is missing.
+    """
+    from importlib.metadata import version
+
+    from vitseg.checkpoint.places import CONFIG, WEIGHTS, listed_sums, require_complete
+
+    require_complete(model)
+    sums = listed_sums(model)
+    hashes = {"weights": sums.get(WEIGHTS), "configuration": sums.get(CONFIG)}
+    return {"model": hashes, "set": sorted(protocol), "vitseg version": version("vitseg")}

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import cast, get_args
-
-from rich.progress import Progress
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from vitseg.errors import ConfigError, DataError, unknown_name
 from vitseg.images import decode
-from vitseg.images.label_store import note_path
-from vitseg.images.windows import has_rasterio
-from vitseg.inference.blending import Blend
-from vitseg.inference.predictor import Predictor
+from vitseg.inference.options import Blend, parse_memory
 from vitseg.inference.record import PredictionRecord
-from vitseg.inference.tile_plan import parse_memory
-from vitseg.inference.tiles import predict_large, run_id
 from vitseg.runs import MASKS, POLYGONS
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from vitseg.inference.predictor import Predictor
 
 
 @dataclass(frozen=True)
@@ -29,11 +27,13 @@ class Tiling:
         max_memory: Bytes above the loaded model.
         blend: How overlapping windows are weighted.
         polygons: Whether GeoJSON files are written, too.
+        asked_for: Whether all images are run so, or only those that are too large to be decoded whole.
     """
 
     max_memory: int
     blend: Blend
     polygons: bool
+    asked_for: bool
 
     @classmethod
     def checked(cls, max_memory: str, blend: str, polygons: bool, asked_for: bool) -> Tiling:
@@ -46,9 +46,13 @@ class Tiling:
             raise ConfigError(f"--blend {unknown_name('way of blending', blend, get_args(Blend))}")
         if polygons and not asked_for:
             raise ConfigError("--polygons goes with --tiles: pass both.")
-        if polygons and not has_rasterio():
+        if polygons and find_spec("rasterio") is None:
             raise ConfigError("--polygons needs rasterio: pip install 'vitseg[geo]'.")
-        return cls(parse_memory(max_memory), cast(Blend, blend), polygons)
+        return cls(parse_memory(max_memory), cast(Blend, blend), polygons, asked_for)
+
+    def settings(self) -> dict[str, Any]:
+        """What the predictions depend on, by the names of the options."""
+        return {"tiles": self.asked_for, "blend": self.blend, "polygons": self.polygons}
 
     def write(
         self,
@@ -56,7 +60,7 @@ class Tiling:
         path: Path,
         out: Path,
         name: str,
-        earlier: Mapping[str, PredictionRecord],
+        run: str,
         progress: Progress,
     ) -> PredictionRecord:
         """Segment one image into `out`; returns its record.
@@ -66,16 +70,14 @@ class Tiling:
             path: The image.
             out: The folder of all predictions.
             name: Name of this one.
-            earlier: Records of a run that was interrupted, by image; what it finished is kept.
+            run: What its record says of model, options and image.
             progress: Gets a bar for this image.
         """
+        from vitseg.images.reader import has_rasterio
+        from vitseg.inference.tiles import predict_large
+
         mask = out / MASKS / f"{name}{'.tif' if has_rasterio() else '.png'}"
         outlines = out / POLYGONS / f"{name}.geojson" if self.polygons else None
-        run = run_id(predictor, path, self.blend)
-        before = earlier.get(str(path))
-        files = [file for file in (mask, outlines) if file]
-        if before is not None and before.run == run and all(file.exists() for file in files):
-            return before
         task = progress.add_task(f"{path.name}, in tiles", total=1.0)
         try:
             result = predict_large(
@@ -109,8 +111,3 @@ def is_large(path: Path) -> bool:
     except DataError:  # predicting it will say what is wrong
         return False
     return height * width > decode.MAX_PIXELS
-
-
-def has_interrupted(masks: Path) -> bool:
-    """Whether a folder of masks holds the beginning of one that `--tiles` was interrupted in."""
-    return any(masks.rglob(note_path(Path("*")).name))

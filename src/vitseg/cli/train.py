@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from vitseg.cli import options
+
 
 def train(
     recipe: Annotated[Path, typer.Argument(help="A recipe (.yaml), or the name of a shipped one.")],
@@ -15,9 +17,7 @@ def train(
     ] = None,
     *,
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
-    data: Annotated[
-        str | None, typer.Option(help="The data set, as NAME:ROOT (camvid:..., folder:...).")
-    ] = None,
+    data: options.OptionalData = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an interrupted run exactly.")
     ] = False,

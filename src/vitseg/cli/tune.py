@@ -48,7 +48,8 @@ def tune(
     Writes tune.json, tune.csv and tune.html; and the model with the best setting, if one within the allowed loss is
     clearly faster than the model as it is: the fastest, and of those about as fast the one of highest mIoU.
     """
-    from vitseg.checkpoint.model_dir import save_model, weights_hash
+    from vitseg.checkpoint.model_dir import save_model
+    from vitseg.checkpoint.places import weights_hash
     from vitseg.data.catalog import open_dataset
     from vitseg.evaluation.evaluate import joined_as_trained, require_same_classes
     from vitseg.evaluation.picked import picked, spread_indices

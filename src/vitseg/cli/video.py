@@ -35,8 +35,6 @@ def video(
     Size, pixel shape and frame rate stay. Memory does not grow with the length of the video. Damaged frames get the
     labels before them, and are counted; of a file that ends early all there is is written, and the exit code is 2.
     """
-    from vitseg.inference.predictor import load
-    from vitseg.inference.video import segment_video
     from vitseg.inference.video_files import check_target
     from vitseg.inference.video_reader import read_facts
 
@@ -50,6 +48,10 @@ def video(
     facts = read_facts(source)
     if target.exists() and target.samefile(source):
         raise ConfigError(f"{target} is the video to read: give the output another name.")
+
+    from vitseg.inference.predictor import load
+    from vitseg.inference.video import segment_video
+
     predictor = load(model, device, protocol or ())
     with frame.bar("video", facts.num_frames) as advance:
         done = segment_video(predictor, source, target, every, opacity, advance)

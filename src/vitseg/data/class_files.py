@@ -366,7 +366,8 @@ def names_to_labels(
 ) -> tuple[LabelTable, int]:
     """The table of annotations that leave pixels out, and the raw id of such pixels.
 
-    Pixels without annotation are the class `unlabelled`, which is class 0, unless the names have it already.
+    Pixels without annotation are the class `unlabelled`, which is class 0, unless the names have it already: the
+    table's `rest`.
 
     Args:
         names: Raw id -> name of the annotated classes.
@@ -392,4 +393,5 @@ def names_to_labels(
         )
     mapping = {raw: index for index, raw in enumerate(full)}
     classes = ClassTable.from_names(tuple(full.values()))
-    return LabelTable(classes, mapping, full, hint="Is the annotation file complete?"), rest
+    hint = "Is the annotation file complete?"
+    return LabelTable(classes, mapping, full, hint=hint, rest=full[rest]), rest

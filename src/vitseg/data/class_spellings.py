@@ -6,16 +6,12 @@ What cannot be read raises a ValueError that quotes the value and says what to w
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import yaml
-
+from vitseg import parsing
 from vitseg.data.listing import read_text
 
 _IGNORE_LINE = "__ignore__"  # labelme's name of the id -1, before the class 0
@@ -32,12 +28,12 @@ _HEX = re.compile(r"#?([0-9a-fA-F]{6}|[0-9a-fA-F]{3})|0x([0-9a-fA-F]{6})")
 
 def read_json(path: Path) -> Any:
     """`classes.json` and its like."""
-    return as_content(_load_json(read_text(path)))
+    return as_content(parsing.parse_json(read_text(path)))
 
 
 def read_yaml(path: Path) -> Any:
     """The same as YAML; keys of image folders, which some tools write beside the classes, are left to others."""
-    content = load_yaml(read_text(path))
+    content = parsing.parse_yaml(read_text(path), as_text=True)
     if isinstance(content, dict):
         content = {key: value for key, value in content.items() if key not in _FOLDER_KEYS}
     return as_content(content)
@@ -71,14 +67,7 @@ def read_csv(path: Path) -> Any:
     text = "\n".join(line for line in read_text(path).splitlines() if not line.startswith("# "))
     first = text.lstrip().partition("\n")[0]
     delimiter = next((each for each in (",", ";", "\t") if each in first), ",")
-    try:
-        rows = [
-            [cell.strip() for cell in row]
-            for row in csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)
-            if any(cell.strip() for cell in row)
-        ]
-    except csv.Error as error:
-        raise ValueError(f"it is no table ({error})") from error
+    rows = parsing.parse_csv(text, delimiter)
     columns = _columns(rows)
     if columns is None:
         raise ValueError("it needs a header line and then name,r,g,b in every line")
@@ -209,35 +198,6 @@ BY_SUFFIX = {
     ".names": read_names,
 }
 """Suffixes of class files of any other name."""
-
-
-class _Names(yaml.SafeLoader):
-    """YAML in which every value is the text that was written: YAML 1.1 takes `no`, `on` and `2024-01-01` for others."""
-
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
-
-
-def load_yaml(text: str) -> Any:
-    """A YAML document in which every value is text: `no` is "no", and 1 is "1".
-
-    Raises:
-        ValueError: It is not YAML, or is nested too deeply.
-    """
-    try:
-        return yaml.load(text, _Names)
-    except yaml.YAMLError as error:
-        raise ValueError(f"it is no YAML ({' '.join(str(error).split())})") from error
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-
-
-def _load_json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"it is no JSON ({error})") from error
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
 
 
 def as_content(value: Any) -> Any:

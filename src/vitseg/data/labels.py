@@ -31,6 +31,7 @@ class LabelTable:
         raw_names: Names of the raw ids as the data set has them ("void" and the members of a merged class, too).
         colors: Whether raw ids are colours, 0xRRGGBB, rather than ids.
         hint: Advice for the error about a raw id that is not in `mapping`.
+        rest: Name of the class that pixels without annotation are given by the reader; None: nobody gives them one.
     """
 
     classes: ClassTable
@@ -38,6 +39,7 @@ class LabelTable:
     raw_names: Mapping[int, str]
     colors: bool = False
     hint: str = "Do the masks belong to another class list?"
+    rest: str | None = None
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Rows of the table for people: (raw id, its name, class index and name or "ignored"), by ascending raw id."""
@@ -88,6 +90,9 @@ class LabelTable:
             index: IGNORE_INDEX if name in ignore else position[joint_of.get(name, name)]
             for index, name in enumerate(names)
         }
+        rest = self.rest and joint_of.get(self.rest, self.rest)
+        if self.rest in ignore:
+            rest = None
         return LabelTable(
             ClassTable(
                 names=tuple(order),
@@ -97,6 +102,7 @@ class LabelTable:
             self.raw_names,
             self.colors,
             self.hint,
+            rest,
         )
 
     def as_known(self, classes: ClassTable) -> LabelTable:
@@ -112,7 +118,8 @@ class LabelTable:
             raw: IGNORE_INDEX if index == IGNORE_INDEX else new_index[index]
             for raw, index in self.mapping.items()
         }
-        return LabelTable(classes, mapping, self.raw_names, self.colors, self.hint)
+        rest = self.rest if self.rest in index_of else None
+        return LabelTable(classes, mapping, self.raw_names, self.colors, self.hint, rest)
 
     def _joint_names(
         self, merge: Mapping[str, Sequence[str]], ignore: Sequence[str]

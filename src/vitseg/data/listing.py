@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 
+from vitseg import parsing
 from vitseg.data.finding import Finding
 from vitseg.errors import DataError, first_names
 from vitseg.images.decode import IMAGE_SUFFIXES
@@ -233,13 +234,10 @@ def read_text(path: Path) -> str:
         DataError: It is no readable text.
     """
     try:
-        data = path.read_bytes()
-        utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff")) and len(data) % 2 == 0
-        return data.decode("utf-16" if utf16 else "utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not in UTF-8"
+        return parsing.read_text(path)
+    except parsing.UnreadableError as error:
         raise DataError(
-            f"{path} is not a readable text file: {reason}. Save it as text in UTF-8."
+            f"{path} is not a readable text file: {error}. Save it as text in UTF-8."
         ) from error
 
 

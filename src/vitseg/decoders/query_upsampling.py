@@ -76,6 +76,14 @@ class QueryUpsampling(nn.Module):
         for stage in self.stages:
             _init_cross_attention(cast(AtmStage, stage))
 
+    def store_grid(self, grid: Size) -> None:
+        """Store learned queries for this token grid instead."""
+        if self.config.queries == "learned" and grid != self.grid:
+            stored = self.query_embed.detach()[None]
+            resampled = resample_grid(stored, self.grid, grid, self.config.interpolation)
+            self.query_embed = nn.Parameter(resampled[0].clone())
+        self.grid = grid
+
     def forward(self, features: Features) -> Float[Tensor, "b d h w"]:
         """The up-sampled map."""
         first = features.maps[0]

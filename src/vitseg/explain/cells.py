@@ -18,7 +18,8 @@ from vitseg.decoders.nrd import RESULT_STRIDE, NrdDecoder
 from vitseg.explain.sheet import Sheet
 from vitseg.explain.table import require
 from vitseg.explain.view import View
-from vitseg.inference.predictor import ImageSource, Predictor
+from vitseg.inference.image_source import ImageSource
+from vitseg.inference.predictor import Predictor
 from vitseg.inference.segmentation import Segmentation
 from vitseg.render.cells import CellPicture, cells_sheet
 from vitseg.types import Size

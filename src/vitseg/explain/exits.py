@@ -23,7 +23,8 @@ from vitseg.explain.sheet import Sheet
 from vitseg.explain.table import require
 from vitseg.explain.view import View
 from vitseg.features import Features
-from vitseg.inference.predictor import ImageSource, Predictor
+from vitseg.inference.image_source import ImageSource
+from vitseg.inference.predictor import Predictor
 from vitseg.inference.segmentation import Segmentation
 from vitseg.render.stages import StagePictures, stages_sheet
 from vitseg.types import Size

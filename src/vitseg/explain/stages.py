@@ -20,7 +20,8 @@ from vitseg.errors import ConfigError
 from vitseg.explain.sheet import Sheet
 from vitseg.explain.table import require
 from vitseg.explain.view import View
-from vitseg.inference.predictor import ImageSource, Predictor
+from vitseg.inference.image_source import ImageSource
+from vitseg.inference.predictor import Predictor
 from vitseg.inference.segmentation import Segmentation
 from vitseg.outputs import QueryMasks
 from vitseg.render.explain import ClassMasks, explanation_sheet

@@ -14,7 +14,8 @@ from vitseg.errors import first_names
 from vitseg.explain.sheet import Sheet
 from vitseg.explain.table import require
 from vitseg.explain.view import View
-from vitseg.inference.predictor import ImageSource, Predictor
+from vitseg.inference.image_source import ImageSource
+from vitseg.inference.predictor import Predictor
 from vitseg.inference.scores import full_scores
 from vitseg.inference.segmentation import Segmentation
 from vitseg.outputs import Joined

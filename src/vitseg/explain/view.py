@@ -10,7 +10,8 @@ from jaxtyping import Float, Integer, UInt8
 from torch import Tensor
 
 from vitseg.classes import ClassTable
-from vitseg.inference.predictor import ImageSource, Predictor, as_rgb
+from vitseg.inference.image_source import ImageSource
+from vitseg.inference.predictor import Predictor
 from vitseg.inference.scores import OutputScores, ScoreMap, label_map, resized
 from vitseg.inference.segmentation import Segmentation
 from vitseg.outputs import SegOutput
@@ -42,7 +43,7 @@ class View:
         Raises:
             DataError: The image cannot be read, or would be run far beyond its own size.
         """
-        image = as_rgb(source)
+        image = predictor.as_rgb(source)
         path = Path(source) if isinstance(source, (str, Path)) else None
         input_size = predictor.inference.input_size((image.shape[0], image.shape[1]))
         images = predictor.model_input(image, input_size)

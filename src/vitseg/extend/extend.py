@@ -23,7 +23,7 @@ from vitseg.evaluation.evaluate import device_name
 from vitseg.evaluation.provenance import content_hash, current_commit
 from vitseg.extend.calibration import HeldOut, held_out_scores
 from vitseg.extend.guarantee import require_same_scores
-from vitseg.extend.new_classes import require_pixels
+from vitseg.extend.new_classes import require_no_rest, require_pixels
 from vitseg.extend.new_stages import NewStages, start_part
 from vitseg.extend.tasks import as_tasks, require_new_names, with_bias, with_task
 from vitseg.files import write_json, write_whole
@@ -32,7 +32,7 @@ from vitseg.methods import METHODS
 from vitseg.methods.model import SegmentationModel
 from vitseg.methods.segvit import SegVitConfig
 from vitseg.methods.segvit_cl import SegVitClConfig
-from vitseg.runs import BEST, LAST, RESULT, START, TRAINING, read_result
+from vitseg.runs import BEST, LAST, RESULT, START, TRAINING, read_own, read_result
 from vitseg.training.display import Display
 from vitseg.training.loop import train
 from vitseg.training.recipe import Recipe
@@ -60,6 +60,7 @@ def part_config(record: ModelRecord) -> SegVitConfig:
         update={
             "pretrained": False,
             "weights": None,
+            "weights_grid": None,
             "mean": record.preprocessing.mean,
             "std": record.preprocessing.std,
         }
@@ -113,6 +114,7 @@ def extend_model(
     old_model, old_record = as_tasks(trained, record)
     recipe = _on_backbone_of(record, recipe)
     require_new_names(record.classes, train_set.classes.names)
+    require_no_rest(train_set)
     require_pixels(train_set)
 
     def start(part: SegmentationModel) -> None:
@@ -173,7 +175,7 @@ def _keep_start(path: Path, stages: NewStages, resume: bool) -> None:
         return
     if not path.is_file():
         return  # there is nothing to resume, which is told where the state is read
-    begun = json.loads(path.read_text(encoding="utf-8"))["new_stages"]
+    begun = read_own(path)["new_stages"]
     if begun != stages:
         flag = "with" if begun == "fresh" else "without"
         raise ConfigError(
@@ -192,7 +194,9 @@ def _require_place(model: Path | str, out: Path) -> None:
         )
 
 
-WITHOUT_EFFECT = {"pretrained", "weights", "mean", "std", "drop_path", "gradient_checkpointing"}
+WITHOUT_EFFECT = {
+    "pretrained", "weights", "weights_grid", "mean", "std", "drop_path", "gradient_checkpointing",
+}  # fmt: skip
 """Fields of a backbone that say where its weights came from, or act in its training alone."""
 
 

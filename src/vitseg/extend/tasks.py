@@ -165,7 +165,9 @@ def require_new_names(old: ClassTable, names: Sequence[str]) -> None:
 
 def _untrained(config: SegVitConfig):
     """The backbone's configuration without the place that its first weights came from."""
-    return config.backbone.model_copy(update={"pretrained": False, "weights": None})
+    return config.backbone.model_copy(
+        update={"pretrained": False, "weights": None, "weights_grid": None}
+    )
 
 
 def _of_task(name: str, number: int) -> str:

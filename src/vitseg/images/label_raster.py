@@ -13,7 +13,7 @@ from vitseg.classes import ClassTable
 from vitseg.files import whole_file
 from vitseg.images.georeference import Georeference
 from vitseg.images.label_store import LabelStore
-from vitseg.images.windows import CACHE_BYTES, rasterio_window
+from vitseg.images.raster_reader import CACHE_BYTES, rasterio_window
 
 TILE = 256
 WRITE_WINDOW = (TILE, 64 * TILE)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Integer
 
+from vitseg import parsing
 from vitseg.images.geometry import Window
 
 
@@ -45,7 +46,7 @@ class LabelStore:
 
     def _earlier(self) -> tuple[int, ...]:
         try:
-            note = json.loads(self._note.read_text(encoding="utf-8"))
+            note = parsing.read_json(self._note)
             whole = self.path.stat().st_size == self._num_bytes
             return (
                 tuple(int(part) for part in note["done"])

@@ -16,7 +16,7 @@ from vitseg.images.geometry import Window
 from vitseg.images.globe import Ring, geometry_of, signed_area
 from vitseg.images.label_store import LabelStore
 from vitseg.images.placement import Placement
-from vitseg.images.windows import CACHE_BYTES
+from vitseg.images.raster_reader import CACHE_BYTES
 
 POLYGON_WINDOW = 2048
 """Side of the squares in pixels that polygons are traced in, so that memory stays bounded; borders cut polygons."""

@@ -5,21 +5,37 @@ from __future__ import annotations
 import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from torch import Tensor
 
+from vitseg.images.value_range import ValueRange
 from vitseg.types import Size
 
 Triple = tuple[float, float, float]
 
 
 class Preprocessing(BaseModel):
-    """Normalisation of the input; stored with every model."""
+    """How pixels become numbers; stored with every model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     mean: Triple = Field(description="mean of the RGB channels, in [0, 1]")
     std: Triple = Field(description="standard deviation of the RGB channels, in [0, 1]")
+    value_range: tuple[float, float] | None = Field(
+        default=None,
+        description="values that are black and white in images of more than 8 bits; None: as each file states, else by "
+        "its own values",
+    )
+
+    @field_validator("value_range")
+    @classmethod
+    def _ascending(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        return None if value is None else ValueRange.valid(*value)
+
+    @property
+    def limits(self) -> ValueRange | None:
+        """The value range for the readers."""
+        return None if self.value_range is None else ValueRange(*self.value_range)
 
     @model_validator(mode="after")
     def _in_units_of_one(self) -> Preprocessing:

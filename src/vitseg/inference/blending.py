@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitseg.inference.options import Blend
 from vitseg.types import Size
-
-Blend = Literal["mean", "cosine"]
 
 
 def window_weights(crop_size: Size, kind: Blend) -> Float[Tensor, "h w"]:

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageOps
 from torch import Tensor
 
 from vitseg.checkpoint.model_dir import ModelRecord, load_model
 from vitseg.config import apply_overrides, parse
 from vitseg.errors import ConfigError, DataError, VitsegError
-from vitseg.images.decode import MAX_PIXELS, decode_image, to_rgb
+from vitseg.images.decode import MAX_PIXELS
 from vitseg.images.geometry import resize_image
 from vitseg.images.preprocess import Preprocessing, to_tensor
 from vitseg.inference.config import InferenceConfig
+from vitseg.inference.image_source import ImageSource, read_source
 from vitseg.inference.modes import image_scores
 from vitseg.inference.scores import ScoreMap, label_map
 from vitseg.inference.segmentation import Segmentation
 from vitseg.methods.model import SegmentationModel
 from vitseg.types import Size
-
-ImageSource = str | Path | Image.Image | np.ndarray
 
 
 class Predictor:
@@ -44,17 +43,29 @@ class Predictor:
         self.preprocessing: Preprocessing = record.preprocessing
         self.inference = parse(InferenceConfig, record.inference, "inference")
 
-    def __call__(self, source: ImageSource) -> Segmentation:
-        """Segment one image.
+    @overload
+    def __call__(self, source: ImageSource) -> Segmentation: ...
+
+    @overload
+    def __call__(self, source: Sequence[ImageSource]) -> list[Segmentation]: ...
+
+    def __call__(self, source: object) -> Segmentation | list[Segmentation]:
+        """Segment one image, or each of a list.
 
         Args:
-            source: A file, a Pillow image (turned upright by its EXIF orientation), or an (H, W, 3) uint8 RGB array.
+            source: A file, a Pillow image (turned upright by its EXIF orientation), an (H, W, 3) uint8 RGB array of any
+                strides, a uint8 tensor of (3, H, W) or (H, W, 3), or a list of these.
 
         Raises:
             DataError: The file is no image that can be read, or the array has another shape or type or is empty.
             VitsegError: The model's scores are NaN or infinite.
         """
-        image = as_rgb(source)
+        if isinstance(source, list | tuple):
+            return [self._segment(each) for each in source]
+        return self._segment(source)
+
+    def _segment(self, source: object) -> Segmentation:
+        image = self.as_rgb(source)
         path = Path(source) if isinstance(source, (str, Path)) else None
         try:
             labels = label_map(self.scores(image))
@@ -63,6 +74,10 @@ class Predictor:
                 raise
             raise VitsegError(f"{path}: {error}") from error
         return Segmentation(label_map=labels, classes=self.classes, image=image, path=path)
+
+    def as_rgb(self, source: object) -> np.ndarray:
+        """(H, W, 3) uint8 RGB of any source, by the model's value range; what was decided about pixels is logged."""
+        return read_source(source, self.preprocessing.limits)
 
     @torch.inference_mode()
     def scores(self, image: UInt8[np.ndarray, "H W 3"]) -> ScoreMap:
@@ -141,16 +156,3 @@ def choose_device(name: str) -> torch.device:
             f"device {name!r} cannot be used here ({reason}). Allowed: auto, cpu, cuda, cuda:N, mps."
         ) from error
     return device
-
-
-def as_rgb(source: ImageSource) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of any image source."""
-    if isinstance(source, (str, Path)):
-        return decode_image(source)
-    if isinstance(source, Image.Image):
-        return to_rgb(ImageOps.exif_transpose(source), "the picture")
-    if source.ndim != 3 or source.shape[2] != 3 or source.dtype != np.uint8 or not source.size:
-        raise DataError(
-            f"the image array is {source.shape} {source.dtype}; allowed is (height, width, 3) uint8 RGB."
-        )
-    return source

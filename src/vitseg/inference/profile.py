@@ -22,9 +22,9 @@ from vitseg.errors import ConfigError
 from vitseg.images.decode import decode_image
 from vitseg.images.geometry import Window, resize_image
 from vitseg.images.preprocess import Preprocessing, to_tensor
-from vitseg.inference.modes import Model
 from vitseg.inference.operations import Part, count_operations, peak_memory
 from vitseg.inference.scores import OutputScores, label_map
+from vitseg.inference.window_scores import Model
 from vitseg.methods.model import SegmentationModel
 from vitseg.types import Size, spatial_size
 

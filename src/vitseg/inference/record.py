@@ -23,6 +23,10 @@ class PredictionRecord(BaseModel):
         default=None,
         description="path of the overlay in the output folder; none of an image in tiles",
     )
+    overlay_scale: float | None = Field(
+        default=None,
+        description="size of the overlay's picture over the image's, where it is smaller",
+    )
     polygons: str | None = Field(
         default=None,
         description="path of the GeoJSON file in the output folder, of an image in tiles",
@@ -32,9 +36,7 @@ class PredictionRecord(BaseModel):
     areas: dict[str, float] | None = Field(
         default=None, description="share of the pixels by class, in [0, 1], with six digits"
     )
-    run: str | None = Field(
-        default=None, description="hash of model, image and options, of an image in tiles"
-    )
+    run: str | None = Field(default=None, description="hash of model, options and image file")
     seconds: float = Field(default=0.0, description="time that the image took, with three digits")
 
     @field_validator("areas")

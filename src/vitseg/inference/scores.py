@@ -6,8 +6,8 @@ are a source that hands out rows on demand, and labels are taken strip by strip;
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from vitseg.types import Size
 STRIP_ELEMENTS = 1_500_000
 """Scores (classes x pixels) per strip: 6 MB in float32. Smaller strips upsample more rows than they give, larger ones
 leave the processor's cache: `benchmarks/fused_labels.py`."""
+
+LARGEST_STRIP = 16_000_000
+"""Scores per strip at most, whatever `min_rows` asks for, but one row: 64 MB in float32."""
 
 
 @runtime_checkable
@@ -101,6 +104,43 @@ class ResizedScores:
         return rows[0]
 
 
+class View(NamedTuple):
+    """Scores of one view of an image, at the size of the image; those of a mirrored view are mirrored."""
+
+    scores: ScoreMap
+    mirrored: bool
+
+
+class MeanScores:
+    """The mean of the softmaxes of several views, row by row."""
+
+    distribution: Distribution = "share"
+
+    def __init__(self, views: Sequence[View]):
+        self.views = views
+        first = views[0].scores
+        self.size = first.size
+        self.num_classes = first.num_classes
+        self.min_rows = max(view.scores.min_rows for view in views)
+
+    def rows(self, start: int, stop: int) -> Float[Tensor, "k R W"]:
+        total: Tensor | None = None
+        for view in self.views:
+            rows = view.scores.rows(start, stop)
+            probs = _softmax(rows)
+            probs = probs.flip(2) if view.mirrored else probs
+            total = probs if total is None else total.add_(probs)
+        assert total is not None
+        return total.div_(len(self.views))
+
+
+def _softmax(rows: Float[Tensor, "k R W"]) -> Float[Tensor, "k R W"]:
+    """Softmax of every pixel; along the last axis, which is faster, where the classes of a pixel lie side by side."""
+    if rows.stride(0) != 1:
+        return rows.softmax(0)
+    return rows.permute(1, 2, 0).softmax(-1).permute(2, 0, 1)
+
+
 def resized(source: ScoreMap, size: Size) -> ScoreMap:
     """The source at another size; itself where the size is the same."""
     return source if tuple(source.size) == tuple(size) else ResizedScores(source, size)
@@ -164,7 +204,8 @@ def _probability(
 def _strips(source: ScoreMap) -> Iterator[tuple[int, int]]:
     """Half-open row ranges that cover the image, each of about STRIP_ELEMENTS scores."""
     height, width = source.size
-    step = max(source.min_rows, STRIP_ELEMENTS // (source.num_classes * width))
+    row = source.num_classes * width
+    step = max(1, STRIP_ELEMENTS // row, min(source.min_rows, LARGEST_STRIP // row))
     return ((start, min(start + step, height)) for start in range(0, height, step))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,14 @@ from vitseg.errors import ConfigError
 from vitseg.render.overlay import draw_overlay
 from vitseg.render.palette import save_label_png
 from vitseg.types import Size
+
+JPEG_SIDE = 65_500
+"""Longest side of a JPEG file that its library writes, in pixels."""
+
+PREVIEW_PIXELS = 40_000_000
+"""Pixels of an overlay beyond which it is written smaller: it is there to be looked at."""
+
+COUNTED_AT_ONCE = 2**22
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,11 @@ class Segmentation:
     @property
     def class_areas(self) -> dict[str, float]:
         """Share of the image that each class covers, in [0, 1], largest first; absent classes are left out."""
-        counts = np.bincount(self.label_map.reshape(-1), minlength=self.classes.num_classes)
+        labels = self.label_map.reshape(-1)
+        counts = np.zeros(self.classes.num_classes, dtype=np.int64)
+        for start in range(0, labels.size, COUNTED_AT_ONCE):  # counting takes 8 bytes a pixel
+            part = labels[start : start + COUNTED_AT_ONCE]
+            counts += np.bincount(part, minlength=len(counts))
         order = [index for index in np.argsort(-counts, kind="stable") if counts[index]]
         return {
             self.classes.names[index]: float(counts[index]) / self.label_map.size for index in order
@@ -55,6 +67,33 @@ class Segmentation:
         return draw_overlay(
             self.image, self.label_map, self.classes, opacity=opacity, legend=legend
         )
+
+    def preview(self) -> tuple[Image.Image, float]:
+        """An overlay with a legend that any viewer opens, and its scale.
+
+        It is smaller than the image where that has more than `PREVIEW_PIXELS`, or where a side would be longer than a
+        JPEG can have. The scale is that of its picture, in (0, 1].
+        """
+        height, width = self.size
+        longest = max(height, width)
+        scale = min(1.0, (PREVIEW_PIXELS / (height * width)) ** 0.5, JPEG_SIDE / longest)
+        sheet = self._scaled(scale).overlay()
+        while max(sheet.size) > JPEG_SIDE:  # the legend lies below the picture
+            scale *= JPEG_SIDE / max(sheet.size) * 0.999
+            sheet = self._scaled(scale).overlay()
+        return sheet, scale
+
+    def _scaled(self, scale: float) -> Segmentation:
+        """The same, smaller."""
+        if scale == 1:
+            return self
+        height, width = (max(1, int(side * scale)) for side in self.size)
+        # Rows and columns are picked, since Pillow would not resize labels of 16 bits.
+        rows = np.arange(height) * self.size[0] // height
+        columns = np.arange(width) * self.size[1] // width
+        small = Image.fromarray(self.image).resize((width, height), Image.Resampling.BOX)
+        labels = self.label_map[rows][:, columns]
+        return replace(self, label_map=labels, image=np.asarray(small))
 
     def save(self, path: str | Path) -> None:
         """Write the label map as an indexed PNG with the palette (16-bit grey above 256 classes).

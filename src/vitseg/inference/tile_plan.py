@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vitseg.errors import ConfigError
-from vitseg.images.windows import READ_BYTES
-from vitseg.inference.modes import window_starts
+from vitseg.images.raster_reader import READ_BYTES
+from vitseg.inference.window_scores import window_starts
 from vitseg.types import Size
 
 RUNTIME_BYTES = 120_000_000
 """Allowance for what libraries hold, and for memory that the allocator has not yet given back."""
-
-UNITS = {
-    "": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
-    "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -127,18 +121,3 @@ def _block(lefts: Sequence[int], window_width: int, start: int, stop: int) -> Bl
     touching = tuple(left for left in lefts if left < stop and left + window_width > start)
     width = touching[-1] + window_width - touching[0]
     return Block(touching[0], width, (start, stop), touching)
-
-
-def parse_memory(text: str) -> int:
-    """Bytes of a text such as 500MB, 4GB (powers of 1000) or 2GiB (powers of 1024).
-
-    Raises:
-        ConfigError: It is not written so.
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", text)
-    unit = match and UNITS.get(match[2].lower())
-    if match is None or unit is None:
-        raise ConfigError(
-            f"memory {text!r} is not a number of bytes: write it as 500MB, 4GB or 2GiB."
-        )
-    return int(float(match[1]) * unit)

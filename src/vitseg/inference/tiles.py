@@ -22,14 +22,17 @@ from vitseg.errors import ConfigError, DataError
 from vitseg.images.geometry import Window
 from vitseg.images.label_raster import write_label_tiff
 from vitseg.images.label_store import LabelStore
+from vitseg.images.pixel_source import PixelSource
 from vitseg.images.placement import Placement, place
 from vitseg.images.polygons import write_polygons
-from vitseg.images.windows import PixelSource, has_rasterio, open_windows
+from vitseg.images.reader import has_rasterio, open_windows
 from vitseg.inference.blending import Blend
 from vitseg.inference.config import InferenceConfig
+from vitseg.inference.image_source import say_notices
+from vitseg.inference.options import parse_memory
 from vitseg.inference.predictor import Predictor
 from vitseg.inference.tile_bands import label_bands, window_bytes
-from vitseg.inference.tile_plan import TilePlan, parse_memory, plan_tiles
+from vitseg.inference.tile_plan import TilePlan, plan_tiles
 from vitseg.render.palette import save_label_png
 from vitseg.types import Size
 
@@ -102,7 +105,8 @@ def predict_large(
     _say_what_is_left_out(predictor.inference)
     crop_size, stride = _windows(predictor)
     predictor.model.eval()
-    with open_windows(source, limit) as pixels:
+    with open_windows(source, limit, predictor.preprocessing.limits) as pixels:
+        say_notices(str(source), pixels.notices)
         placement = None
         if polygons is not None:
             placement = place(pixels.georeference, pixels.size, pixels.name)

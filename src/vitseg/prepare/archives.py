@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import re
 import stat
 import struct
@@ -22,7 +23,14 @@ ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 """Names of archives end so; the format is known by content."""
 
 _CHUNK = 1 << 20
-_LARGEST_HEADER = 8 << 20  # bytes; tarfile reads an entry's long name or attributes in one piece
+_LARGEST_PIECE = 8 << 20  # bytes of content that are read at once
+_LARGEST_HEADER = 64 << 10  # bytes; tarfile reads an entry's long name or attributes in one piece
+_LARGEST_DIRECTORY = 32 << 20  # bytes; zipfile reads the list of all entries in one piece
+_HEADERS_OF_ENTRY = (
+    2048  # bytes for each entry that is allowed: a plain one has 512, one with a long name 1536
+)
+_LONGEST_PATH, _LONGEST_PART, _DEEPEST = 1024, 255, 64  # bytes, bytes, folders
+_MOST_GLOBAL = 100  # attributes for all further entries, which tarfile copies for each
 _TAR_BLOCK = 512
 
 # What zipfile and tarfile raise for damaged files. OSError counts as damage only where nothing is being written.
@@ -45,14 +53,17 @@ _DAMAGE = (
 class Limits(NamedTuple):
     """How much an archive may unpack to. The largest official one has 160 thousand entries and 20 GB.
 
+    With the bounds on headers that this file has, to list the entries takes at most 0.6 GB of memory, and of time about
+    a minute beside the decompression.
+
     Attributes:
-        entries: Number of files and folders.
+        entries: Number of files and folders. Their headers may have 2 kB each in the mean.
         total: Bytes of all files together.
         ratio: Bytes of all files per byte of the archive: images hardly compress, while a decompression bomb has
             thousands. An archive below 1 MiB is allowed what one of 1 MiB is.
     """
 
-    entries: int = 1_000_000
+    entries: int = 300_000
     total: int = 256 << 30
     ratio: int = 100
 
@@ -104,8 +115,9 @@ def unpack(
             in `out` is a link.
     """
     step = f"unpack {archive.name}"
-    with _entries_of(archive) as entries:
+    with _entries_of(archive, limits) as (entries, careful):
         files = _checked(archive, entries, limits)
+        careful.listed()
         total = sum(entry.size for _, entry in files)
         folder, done, written = RealFolder(out), 0, 0
         for parts, entry in files:
@@ -118,8 +130,8 @@ def unpack(
 
 
 @contextmanager
-def _entries_of(archive: Path) -> Iterator[Iterable[_Entry]]:
-    """The entries of an archive, which stays open meanwhile."""
+def _entries_of(archive: Path, limits: Limits) -> Iterator[tuple[Iterable[_Entry], _Careful]]:
+    """The entries of an archive and the file that they are read from, which stays open meanwhile."""
     try:
         file = archive.open("rb")
     except OSError as error:
@@ -127,16 +139,21 @@ def _entries_of(archive: Path) -> Iterator[Iterable[_Entry]]:
     with file:
         start = file.read(_TAR_BLOCK)
         file.seek(0)
+        headers = _HEADERS_OF_ENTRY * limits.entries
         if start.startswith((b"PK\3\4", b"PK\5\6")):
+            careful = _Careful(archive, file, _LARGEST_DIRECTORY, 2 * _LARGEST_DIRECTORY)
+            readable: Any = careful  # zipfile and tarfile need no more than read, seek and tell
             with _damage_named(archive):
-                opened = zipfile.ZipFile(file)
+                opened = zipfile.ZipFile(readable)
             with opened:
-                yield (_zip_entry(opened, info) for info in opened.infolist())
+                yield (_zip_entry(opened, info) for info in opened.infolist()), careful
         elif start.startswith(b"\x1f\x8b"):
             with gzip.GzipFile(fileobj=file) as unzipped:
-                yield _tar_entries(archive, _Careful(archive, unzipped))
+                careful = _Careful(archive, unzipped, _LARGEST_HEADER, headers)
+                yield _tar_entries(archive, careful), careful
         elif start[257:262] == b"ustar":
-            yield _tar_entries(archive, _Careful(archive, file))
+            careful = _Careful(archive, file, _LARGEST_HEADER, headers)
+            yield _tar_entries(archive, careful), careful
         else:
             raise DataError(
                 f"{archive} is no archive in a known format. Known: zip, tar, tar.gz and tgz, by content. "
@@ -165,13 +182,19 @@ def _zip_entry(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Entry:
 def _tar_entries(archive: Path, file: _Careful) -> Iterator[_Entry]:
     """The entries of a tar file; at its end, whether it is whole is checked."""
     with _damage_named(archive):
-        readable: Any = file  # tarfile needs no more than read, seek and tell
-        opened = tarfile.TarFile(fileobj=readable)
+        readable: Any = file
+        opened: Any = tarfile.TarFile(fileobj=readable)
     while True:
         with _damage_named(archive):
             member = opened.next()
         if member is None:
             break
+        if len(opened.pax_headers) > _MOST_GLOBAL:
+            raise DataError(
+                f"{archive} has more than {_MOST_GLOBAL} attributes for all of its entries. {_BOMB}"
+            )
+        opened.members.clear()  # it keeps all, with their attributes
+        member.pax_headers = {}
         yield _tar_entry(opened, member)
     # tarfile takes a damaged header for the end
     with _damage_named(archive):
@@ -250,15 +273,27 @@ def _path_fault(name: str) -> str:
         return "has a Windows path"
     if any(part.strip(". ") == "" and part not in ("", ".") for part in parts):
         return "has a part of dots and spaces in its path"
-    if any(ord(letter) < 32 for letter in name):
+    if min(name, default=" ") < " ":
         return "has control characters in its path"
+    encoded = name.encode(errors="surrogateescape")
+    if len(encoded) > _LONGEST_PATH:
+        return f"has a path of more than {_LONGEST_PATH:,} bytes"
+    if len(encoded) > _LONGEST_PART and max(map(len, encoded.split(b"/"))) > _LONGEST_PART:
+        return f"has a name of more than {_LONGEST_PART} bytes"
+    if len(parts) > _DEEPEST:
+        return f"lies more than {_DEEPEST} folders deep"
     return ""
 
 
 def _refused(archive: Path, name: str, fault: str) -> DataError:
     return DataError(
-        f"{archive}: the entry {name!r} {fault}, which is not unpacked. Nothing was written: is it the official file?"
+        f"{archive}: the entry {_short(name)} {fault}, which is not unpacked. Nothing was written: is it the official "
+        "file?"
     )
+
+
+def _short(name: str) -> str:
+    return repr(name) if len(name) <= _LONGEST_PART else f"{name[:_LONGEST_PART]!r}..."
 
 
 def _is_there(folder: RealFolder, parts: tuple[str, ...], entry: _Entry) -> bool:
@@ -297,20 +332,48 @@ def _content(archive: Path, entry: _Entry) -> Iterator[bytes]:
 
 
 class _Careful:
-    """A file that refuses to be read in huge pieces, which a hostile tar header asks for."""
+    """A file that refuses to be read in huge pieces, or in very many, which hostile headers ask for.
 
-    def __init__(self, archive: Path, file: BinaryIO | gzip.GzipFile) -> None:
+    Args:
+        archive: What errors name.
+        file: The file.
+        piece: Bytes that may be read at once while the entries are listed.
+        headers: Bytes that may be read meanwhile.
+    """
+
+    def __init__(
+        self, archive: Path, file: BinaryIO | gzip.GzipFile, piece: int, headers: int
+    ) -> None:
         self._archive = archive
         self._file = file
+        self._piece = piece
+        self._left: float = headers
+        self._headers = headers
         self.seek = file.seek
         self.tell = file.tell
+        self.seekable = file.seekable
 
-    def read(self, size: int) -> bytes:
-        if not 0 <= size <= _LARGEST_HEADER:
+    def listed(self) -> None:
+        """All entries are listed: what comes now is their content."""
+        self._piece, self._left = _LARGEST_PIECE, math.inf
+
+    def read(self, size: int = -1) -> bytes:
+        if size > self._piece:
+            raise self._too_large(f"{size:,}")
+        data = self._file.read(self._piece + 1 if size < 0 else size)
+        if len(data) > self._piece:
+            raise self._too_large(f"more than {self._piece:,}")
+        self._left -= len(data)
+        if self._left < 0:
             raise DataError(
-                f"{self._archive} has a header of {size:,} bytes; at most {_LARGEST_HEADER:,} are read. {_BOMB}"
+                f"{self._archive} has headers of more than {self._headers:,} bytes, which are read at most. {_BOMB}"
             )
-        return self._file.read(size)
+        return data
+
+    def _too_large(self, size: str) -> DataError:
+        return DataError(
+            f"{self._archive} has a header of {size} bytes; at most {self._piece:,} are read. {_BOMB}"
+        )
 
 
 @contextmanager
@@ -320,6 +383,8 @@ def _damage_named(archive: Path, name: str = "") -> Iterator[None]:
     except _DAMAGE as error:
         where = f", entry {name!r}," if name else ""
         reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, RecursionError):
+            reason = "header follows header without an entry"
         raise DataError(
             f"{archive}{where} is damaged or incomplete: {reason}. Get it again."
         ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
+from vitseg import parsing
 from vitseg.errors import DataError
 from vitseg.images.decode import MAX_PIXELS
 from vitseg.prepare.jobs import OnProgress, Outcome, bring, is_whole, run_jobs, save_ids
@@ -82,10 +82,10 @@ def read_polygons(
         DataError: The file is damaged, or an object has an unknown label or no corners.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parsing.read_json(path)
         size = (int(content["imgHeight"]), int(content["imgWidth"]))
         entries = list(content["objects"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path} is no readable polygon file with imgHeight, imgWidth and objects: {error!r}."
         ) from error

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from vitseg import parsing
 from vitseg.errors import DataError
 from vitseg.prepare.jobs import OnProgress, no_progress
 
@@ -272,8 +273,8 @@ def _state_file(partial: Path) -> Path:
 
 def _read_state(partial: Path) -> _State | None:
     try:
-        return _State(**json.loads(_state_file(partial).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return _State(**parsing.read_json(_state_file(partial)))
+    except (ValueError, TypeError):
         return None  # without it the download starts again
 
 

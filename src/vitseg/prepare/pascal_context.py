@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 from pycocotools import mask as rle_tools
 
+from vitseg import parsing
 from vitseg.data.formats.shapes import decode_counts
 from vitseg.errors import DataError
 from vitseg.images.decode import MAX_PIXELS
@@ -159,8 +159,8 @@ class _Image(NamedTuple):
 def _read(path: Path) -> tuple[dict[Any, _Image], dict[Any, list[tuple[int, Any]]]]:
     """Images by id, and by image id the (raw id, segmentation) pairs."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = parsing.read_json(path, parsing.MOST_ANNOTATION_BYTES)
+    except parsing.UnreadableError as error:
         raise DataError(f"{path} is not a readable JSON file: {error}.") from error
     images: dict[Any, _Image] = {}
     shapes: dict[Any, list[tuple[int, Any]]] = {}

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Integer, UInt8
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
 from vitseg.classes import IGNORE_INDEX, ClassTable, Color
 from vitseg.errors import ConfigError
@@ -101,11 +101,20 @@ def class_boundaries(
     boundary[:, :-1] |= label_map[:, :-1] != label_map[:, 1:]
     boundary[:-1, :] |= label_map[:-1, :] != label_map[1:, :]
     if thickness > 1:
-        wide = Image.fromarray(boundary.astype(np.uint8)).filter(
-            ImageFilter.MaxFilter(thickness // 2 * 2 + 1)
-        )
-        boundary = np.asarray(wide) > 0
+        for axis in (0, 1):
+            boundary = _widened(boundary, thickness // 2, axis)
     return boundary
+
+
+def _widened(lines: Bool[np.ndarray, "H W"], reach: int, axis: int) -> Bool[np.ndarray, "H W"]:
+    """Pixels with a line within `reach` pixels along an axis."""
+    wide = lines.copy()
+    for step in range(1, min(reach, lines.shape[axis] - 1) + 1):
+        fore, back = [slice(None)] * 2, [slice(None)] * 2
+        fore[axis], back[axis] = slice(step, None), slice(None, -step)
+        wide[tuple(fore)] |= lines[tuple(back)]
+        wide[tuple(back)] |= lines[tuple(fore)]
+    return wide
 
 
 def legend_entries(label_map: Integer[np.ndarray, "H W"], classes: ClassTable) -> list[LegendEntry]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Integer, UInt8
@@ -28,6 +30,11 @@ def save_label_png(path: Path, label_map: Integer[np.ndarray, "H W"], classes: C
         label_map: Class index of every pixel; ignored pixels (IGNORE_INDEX) cannot be stored.
         classes: Names and colours.
     """
+    save_whole(path, label_image(label_map, classes))
+
+
+def label_image(label_map: Integer[np.ndarray, "H W"], classes: ClassTable) -> Image.Image:
+    """The picture that `save_label_png` writes."""
     low, high = int(label_map.min()), int(label_map.max())
     num_classes = classes.num_classes
     assert 0 <= low <= high < num_classes, f"labels {low}..{high}, table has {num_classes} classes"
@@ -37,20 +44,32 @@ def save_label_png(path: Path, label_map: Integer[np.ndarray, "H W"], classes: C
         colors[:num_classes] = classes.palette
         image = Image.fromarray(label_map.astype(np.uint8))
         image.putpalette(colors.tobytes())
-        save_whole(path, image)
-    else:
-        save_whole(path, Image.fromarray(label_map.astype(np.uint16)))
+        return image
+    return Image.fromarray(label_map.astype(np.uint16))
 
 
-def save_whole(path: Path, image: Image.Image) -> None:
-    """Write a PNG so that no half-written file is ever seen under its name; the parent folder is created.
+def save_whole(path: Path, image: Image.Image, image_format: str = "PNG", **options: Any) -> None:
+    """Write an image so that no half-written file is ever seen under its name; the parent folder is created.
 
     Args:
         path: Where to write; an existing file is replaced.
         image: The image.
+        image_format: Pillow's name of the format.
+        options: Of Pillow's writer.
     """
+    encoded = encode(image, image_format, **options)
     with whole_file(path) as partial:
-        image.save(partial, format="PNG")
+        partial.write_bytes(encoded)
+
+
+def encode(image: Image.Image, image_format: str, **options: Any) -> bytes:
+    """The content of an image file.
+
+    Made in memory and then written in one piece, since Pillow does not say why it cannot write, as on a full disk.
+    """
+    buffer = BytesIO()
+    image.save(buffer, format=image_format, **options)
+    return buffer.getvalue()
 
 
 def colorize(

@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from vitseg import parsing
 from vitseg.data.grid_views import GridViews
 from vitseg.errors import ConfigError, DataError, VitsegError
 from vitseg.features import Features
@@ -221,7 +222,7 @@ class FeatureCache:
                 )
             return {}
         try:
-            facts = json.loads(path.read_text(encoding="utf-8"))
+            facts = parsing.read_json(path)
             theirs = facts["fingerprint"]
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(

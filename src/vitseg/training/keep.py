@@ -63,6 +63,12 @@ def keep_models(
         write_json(out / RESULT, _result(recipe, parts, metrics))
 
 
+def keep_last(out: Path, recipe: Recipe, data: RunData, parts: RunParts) -> None:
+    """Save the last model without a validation, of a run that is stopped; arguments as for `keep_models`."""
+    record = record_of(recipe, data, {"iteration": parts.progress.iteration})
+    save_model(out / LAST, parts.model, record)
+
+
 def _result(recipe: Recipe, parts: RunParts, metrics: dict[str, Any]) -> dict[str, Any]:
     config, cache = recipe.training, parts.cache
     return {

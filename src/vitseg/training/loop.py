@@ -14,12 +14,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from vitseg.errors import ConfigError, InterruptedRunError, VitsegError
 from vitseg.evaluation.evaluate import Evaluation, evaluate
+from vitseg.files import write_json
 from vitseg.inference.predictor import Predictor
-from vitseg.runs import BEST, FAILED_START, STATE, claim_folder, write_recipe
+from vitseg.runs import BEST, DIVERGED, FAILED_START, STATE, claim_folder, write_recipe
 from vitseg.training.caching import fill_cache, require_cacheable
 from vitseg.training.display import Display
 from vitseg.training.feature_cache import CachedSamples
-from vitseg.training.keep import keep_models, record_of
+from vitseg.training.keep import keep_last, keep_models, record_of
 from vitseg.training.log import RunLog
 from vitseg.training.recipe import Recipe
 from vitseg.training.run_data import RunData, read_data
@@ -111,11 +112,17 @@ class _Loop:
                 at = progress.iteration
                 last = at == iterations
                 signal_number = self._agreed_signal(stop)
-                if at % self.recipe.training.val_interval == 0 or last:
+                validates = at % self.recipe.training.val_interval == 0 or last
+                saves = at % self.recipe.training.save_interval == 0 or last or signal_number
+                if (validates or saves) and not self._is_finite():
+                    raise self._diverged("a weight is not finite", at)
+                if validates:
                     self._validate()
-                if at % self.recipe.training.save_interval == 0 or last or signal_number:
+                if saves:
                     self._save_state()
                 if signal_number and not last:
+                    if self.is_first and not validates:
+                        keep_last(self.out, self.recipe, self.data, self.parts)
                     self._finish_log()
                     raise InterruptedRunError(
                         f"stopped at iteration {at} of {iterations}; everything is saved. Continue with --resume.",
@@ -201,7 +208,11 @@ class _Loop:
         parts.fabric.backward(loss)
         if recipe.optimizer.clip_grad_norm is not None:
             parts.fabric.clip_gradients(
-                parts.step, parts.optimizer, max_norm=recipe.optimizer.clip_grad_norm
+                parts.step,
+                parts.optimizer,
+                max_norm=recipe.optimizer.clip_grad_norm,
+                # in 16-mixed the scaler leaves such a step out; else the next loss or the next save tells it
+                error_if_nonfinite=False,
             )
         parts.optimizer.step()
         parts.optimizer.zero_grad(set_to_none=True)
@@ -211,11 +222,7 @@ class _Loop:
     def _report(self, loss: float, terms: dict[str, Tensor]) -> None:
         at = self.parts.progress.iteration
         if not math.isfinite(loss):
-            raise ConfigError(
-                f"the loss is {loss} at iteration {at}: training diverged. Lower optimizer.lr, lengthen "
-                f"schedule.warmup_iterations or train with training.precision=32-true. The state saved last is in "
-                f"{self.out / STATE}."
-            )
+            raise self._diverged(f"the loss is {loss}", at)
         lr = self.parts.optimizer.param_groups[0]["lr"]
         rate = self.display.step(at, loss, lr, self.recipe.training.batch_size)
         if self.log is not None and (at % LOG_INTERVAL == 0 or at == 1):
@@ -223,6 +230,24 @@ class _Loop:
             self.log.write(
                 "train", at, {"loss": loss, "lr": lr, "images_per_second": rate, **values}
             )
+
+    def _is_finite(self) -> bool:
+        """Whether all weights are numbers: others are neither validated nor saved over those of before."""
+        return all(bool(weight.isfinite().all()) for weight in self.parts.model.parameters())
+
+    def _diverged(self, found: str, at: int) -> ConfigError:
+        """The error of a run whose numbers grew without bound, with what can be done about it."""
+        advice = "Lower optimizer.lr, lengthen schedule.warmup_iterations or train with training.precision=32-true"
+        if not (self.out / STATE).is_file():
+            return ConfigError(
+                f"{found} at iteration {at}: training diverged. {advice}, in another --out: no state was saved before."
+            )
+        if self.is_first:
+            write_json(self.out / DIVERGED, {"iteration": at, "found": found})
+        return ConfigError(
+            f"{found} at iteration {at}: training diverged. {advice}, and go on with --resume from the state saved "
+            f"last, {self.out / STATE}; or begin again in another --out."
+        )
 
     def _validate(self) -> None:
         """Score the model where there is a validation split, and keep it."""

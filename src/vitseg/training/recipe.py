@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validat
 
 from vitseg.backbones.create import pretrained_mean_std
 from vitseg.checkpoint.hub import hub_address
-from vitseg.config import apply_overrides, parse, read_yaml
+from vitseg.config import apply_overrides, parse, read_yaml, require_finite
 from vitseg.data.balance import BalanceConfig
 from vitseg.data.grid_views import AnyAugmentConfig, GridViewsConfig
 from vitseg.errors import ConfigError, unknown_name
@@ -192,13 +192,19 @@ def parse_recipe(raw: dict[str, Any]) -> Recipe:
     name = raw.pop("method", None)
     if name is None:
         raise ConfigError(f"method is missing: one of {', '.join(sorted(METHODS))}.")
+    if not isinstance(name, str):
+        raise ConfigError(
+            f"method is {name!r:.80}, but it is one name: one of {', '.join(sorted(METHODS))}."
+        )
     if name not in METHODS:
         raise ConfigError(f"method: {unknown_name('method', str(name), METHODS)}")
     config = METHODS[name]
     own = {field: raw.pop(field) for field in config.model_fields if field in raw}
     _refuse_unknown_sections(raw, config)
     model = parse(config, own)
-    return parse(Recipe, {**raw, "method": name, "model": model})
+    recipe = parse(Recipe, {**raw, "method": name, "model": model})
+    require_finite(recipe.to_mapping())
+    return recipe
 
 
 def _refuse_unknown_sections(raw: dict[str, Any], config: type[BaseModel]) -> None:

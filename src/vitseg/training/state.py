@@ -16,13 +16,23 @@ from torch import nn
 
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.errors import CheckpointError
-from vitseg.runs import RECIPE, STATE, changed_fields
+from vitseg.runs import DIVERGED, RECIPE, STATE, changed_fields
 from vitseg.training.data_stamp import changes
 
 _KEYS = {"model", "optimizer", "progress", "recipe", "data", "torch_rng", "cuda_rng"}
 
 _TOLD_BY_DATA = "data.source"
 """The field that the stamp of the data stands for: a data set may have moved."""
+
+AFTER_DIVERGENCE = frozenset(
+    {
+        "optimizer.lr",
+        "optimizer.clip_grad_norm",
+        "schedule.warmup_iterations",
+        "training.precision",
+    }
+)
+"""Fields that may change on the resume of a run that diverged, which it could not get over otherwise."""
 
 
 @dataclass
@@ -71,6 +81,7 @@ def save_state(
     fresh = out / f".{STATE}.writing"
     torch.save(state, fresh)
     os.replace(fresh, out / STATE)
+    (out / DIVERGED).unlink(missing_ok=True)  # what it allowed has become the recipe of the run
 
 
 class SavedState:
@@ -99,6 +110,8 @@ class SavedState:
                 self._state["data"], identity.train_set, identity.val_set, identity.stamp
             )
         changed = sorted(changed - {_TOLD_BY_DATA})
+        if (out / DIVERGED).is_file():
+            changed = [name for name in changed if name not in AFTER_DIVERGENCE]
         if changed:
             raise CheckpointError(
                 f"{out} was started with another recipe: {', '.join(changed[:4])} changed. Resume with the recipe it "

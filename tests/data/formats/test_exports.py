@@ -59,7 +59,7 @@ def test_exports_are_read_without_conversion(tmp_path, export):
 
 @pytest.mark.parametrize("export", EXPORTS)
 def test_data_show_names_the_export(tmp_path, export):
-    from vitseg.cli.main import app
+    from vitseg.cli.app import app
 
     _, called, write = EXPORTS[export]
     write(tmp_path)

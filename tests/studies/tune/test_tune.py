@@ -20,7 +20,7 @@ from vitseg.errors import ConfigError, DataError
 from vitseg.evaluation.evaluate import evaluate
 from vitseg.evaluation.picked import picked, spread_indices
 from vitseg.inference.config import InferenceConfig
-from vitseg.inference.modes import window_starts
+from vitseg.inference.window_scores import window_starts
 from vitseg.studies.tune import tune as tuning_module
 from vitseg.studies.tune.settings import make_settings, require_threshold, smaller_input
 from vitseg.studies.tune.tune import Row, Tuning, planned_runs, tune

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from vitseg import parsing
 from vitseg.data.class_files import names_to_labels
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
@@ -180,8 +180,8 @@ class Coco(DataFormat):
 
 def _read(path: Path) -> dict[str, list]:
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        content = parsing.read_json(path, parsing.MOST_ANNOTATION_BYTES, finite=False)
+    except parsing.UnreadableError as error:
         raise DataError(f"{path} is not a readable JSON file: {error}.") from error
     for key in _KEYS:
         value = content.get(key) if isinstance(content, dict) else None

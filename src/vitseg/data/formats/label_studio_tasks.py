@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 
+from vitseg import parsing
 from vitseg.data.formats.brush import brush_values
 from vitseg.data.formats.faults import Faults
 from vitseg.data.formats.polygons import has_area, is_within_reach
@@ -126,8 +126,8 @@ def read_tasks(
 
 def _of_json(path: Path) -> list[Task]:
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        content = parsing.read_json(path, parsing.MOST_ANNOTATION_BYTES, finite=False)
+    except parsing.UnreadableError as error:
         raise DataError(f"{path} is not a readable JSON file: {error}.") from error
     entries = content if isinstance(content, list) else [content]
     return [_task(entry, path) for entry in entries if isinstance(entry, dict)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as rle_tools
 
+from vitseg import parsing
 from vitseg.data.class_files import (
     find_class_file,
     names_to_labels,
@@ -193,8 +193,8 @@ _LAYOUT = "A labelme data set holds a.json beside a.jpg, perhaps in train/ and v
 def _read(path: Path) -> Mapping[str, Any] | None:
     """The content of a labelme file without the picture in it; None if it is none."""
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        content = parsing.read_json(path, parsing.MOST_ANNOTATION_BYTES, finite=False)
+    except parsing.UnreadableError:
         return None
     if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
         return None

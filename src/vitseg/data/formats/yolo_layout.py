@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from vitseg import parsing
 from vitseg.data.class_files import find_class_file
-from vitseg.data.class_spellings import load_yaml
 from vitseg.data.finding import Finding
 from vitseg.data.listing import (
     image_names_below,
@@ -167,7 +167,7 @@ def _label_path(image: Path) -> Path:
 
 def _described(path: Path) -> YoloLayout:
     try:
-        content = load_yaml(read_text(path))
+        content = parsing.parse_yaml(read_text(path), as_text=True)
     except ValueError as error:
         raise DataError(f"{path} is not a readable YAML file: {error}.") from error
     if not isinstance(content, dict):

@@ -6,7 +6,6 @@ as SegViT-CL. All begin with the same first step, an ordinary training on the ba
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from vitseg.files import write_json
 from vitseg.inference.predictor import load
 from vitseg.methods.linear import LinearProbeConfig
 from vitseg.methods.model import SegmentationModel
-from vitseg.runs import STATE
+from vitseg.runs import STATE, read_own
 from vitseg.studies.continual.datasets import StepData
 from vitseg.studies.continual.growing import NewRows, freeze_decoder_norm, grow, num_classes
 from vitseg.studies.continual.recipe import ContinualConfig
@@ -175,7 +174,7 @@ def _thresholds(step: Step) -> list[float]:
         found = median_entropies(predictor, train_set)
         values = dict(zip(predictor.classes.names, found, strict=True))
         write_json(path, values)
-    return list(json.loads(path.read_text(encoding="utf-8")).values())
+    return list(read_own(path).values())
 
 
 def frozen_backbone(recipe: Recipe) -> Recipe:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 
 from vitseg.errors import ConfigError
 from vitseg.evaluation.measures import plain
+from vitseg.runs import read_own
 from vitseg.studies.continual.metrics import (
     ContinualScores,
     Ious,
@@ -90,7 +90,7 @@ class RunResult:
             raise ConfigError(
                 f"--beside {run} has no {RESULT}: give the --out of a finished `vitseg continual`."
             )
-        return cls.of_json(json.loads(path.read_text(encoding="utf-8")))
+        return cls.of_json(read_own(path))
 
     @property
     def label(self) -> str:

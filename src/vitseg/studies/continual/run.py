@@ -24,6 +24,7 @@ from vitseg.runs import (
     changed_fields,
     changed_recipe,
     claim_folder,
+    read_own,
     read_result,
     write_recipe,
 )
@@ -151,7 +152,7 @@ class _Run:
         """Train and score a step, unless that is done; returns what its `scores.json` says."""
         path = folder / SCORES
         if path.is_file():
-            return json.loads(path.read_text(encoding="utf-8"))
+            return read_own(path)
         approach = APPROACHES[self.recipe.continual.approach]
         step = Step(
             number,
@@ -180,7 +181,7 @@ class _Run:
             "evaluation": result.to_json(),
         }
         write_json(path, scores)
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_own(path)
 
     def take_first(self, other: Path, folder: Path) -> None:
         """Copy the first step of another run, unless this run has one."""
@@ -192,7 +193,7 @@ class _Run:
             raise ConfigError(
                 f"--first-of {other} has no {folder.name}/{SCORES}: give the --out of a run whose first step is scored."
             )
-        theirs = json.loads(path.read_text(encoding="utf-8"))
+        theirs = read_own(path)
         ours = json.loads(json.dumps(self.facts(0)))
         changed = sorted(changed_fields({name: theirs.get(name) for name in ours}, ours))
         if changed:
@@ -255,7 +256,7 @@ def _keep_plan(path: Path, plan: dict[str, Any], train_hash: Callable[[], str]) 
     if not path.is_file():
         write_json(path, {**plan, "train_content_hash": train_hash()})
         return
-    earlier = json.loads(path.read_text(encoding="utf-8"))
+    earlier = read_own(path)
     if {name: earlier[name] for name in plan} != plan:
         raise DataError(
             f"the data set is not the one that the run in {path.parent} began with: its steps have other images or "

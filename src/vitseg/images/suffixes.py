@@ -1,0 +1,31 @@
+"""By which suffixes folders are searched for pictures. A file is then decoded by its content, whatever its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib", ".tif",
+    ".tiff", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".heic", ".heif", ".hif",
+    ".jp2", ".j2k", ".jpx", ".jpf", ".jpc", ".j2c",
+)  # fmt: skip
+"""Suffixes of files that are read, lower case."""
+
+OTHER_PICTURES = (
+    ".tga", ".psd", ".psb", ".xcf", ".exr", ".hdr", ".jxl", ".jxr", ".jls", ".svg", ".ico", ".icns", ".eps", ".pcx",
+    ".pfm", ".pam", ".qoi", ".dds", ".sgi", ".ras", ".xpm", ".xbm", ".fits", ".fit",
+    ".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".orf", ".rw2", ".raf", ".pef", ".raw",
+    ".dcm", ".nii", ".nrrd", ".mha", ".czi", ".lif", ".nd2", ".svs", ".ndpi", ".img", ".vrt", ".ecw", ".sid", ".ntf",
+    ".nitf", ".jng", ".mng", ".wmf", ".emf", ".bpg",
+)  # fmt: skip
+"""Suffixes of pictures that are not read: a folder's reader names such files rather than pass over them."""
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a folder's file of this name is taken for a picture that is read; hidden files are not."""
+    return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def is_other_picture(name: str) -> bool:
+    """Whether a file of this name looks like a picture in a format that is not read."""
+    return not name.startswith(".") and Path(name).suffix.lower() in OTHER_PICTURES

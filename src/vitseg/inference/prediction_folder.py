@@ -1,0 +1,173 @@
+"""The folder that `vitseg predict` writes: what it was made with, what is finished, and its list, a line at a time.
+
+Nothing here imports torch, so that a folder that cannot be taken is refused before the model is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from vitseg.errors import ConfigError, first_names
+from vitseg.files import remove_leftovers, write_json, write_whole
+from vitseg.inference.record import PredictionRecord, read_records
+from vitseg.runs import (
+    MASKS,
+    OVERLAYS,
+    POLYGONS,
+    PREDICT_SETTINGS,
+    PREDICTIONS,
+    changed_fields,
+    claim_folder,
+    claim_predictions,
+)
+
+Target = tuple[Path, str]
+"""An image and the name of its prediction."""
+
+
+class PredictionFolder:
+    """A folder of predictions, claimed for a command. Nothing is written before `with`.
+
+    A folder that the same command, or one with more images, began is gone on with: an image is finished where its line
+    has no error, its files are there, and it has not changed since.
+
+    Args:
+        out: The folder.
+        settings: All that the predictions depend on, but for the images.
+        targets: The images.
+        overwrite: Whether earlier predictions may be replaced.
+
+    Raises:
+        ConfigError: The path is a file; or the folder holds masks that are no predictions, or, without `overwrite`,
+            predictions with other settings or of other images, or those of all images already.
+
+    Attributes:
+        finished: Records of what need not be done again, by image.
+    """
+
+    def __init__(
+        self, out: Path, settings: Mapping[str, Any], targets: Sequence[Target], overwrite: bool
+    ):
+        self.out = out
+        self._settings = dict(settings)
+        self._targets = targets
+        self._names = {str(path): name for path, name in targets}
+        claim_folder(out, may_hold=None)
+        earlier = None if overwrite else _read_settings(out)
+        if earlier is None:
+            if not (overwrite and _read_settings(out) is not None):
+                claim_predictions(out, overwrite)
+            self.finished: dict[str, PredictionRecord] = {}
+        else:
+            self._require_same(earlier)
+            self.finished = self._still_valid(read_records(out))
+        self._file: int | None = None
+
+    def run_of(self, image: Path) -> str:
+        """Hash of the settings and of what identifies an image's state; "" where it cannot be looked at."""
+        try:
+            stat = image.stat()
+        except OSError:  # predicting it will say what is wrong
+            return ""
+        facts = [self._settings, str(image), stat.st_size, stat.st_mtime_ns]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def _require_same(self, earlier: Mapping[str, Any]) -> None:
+        changed = sorted(changed_fields(dict(earlier), self._settings))
+        if changed:
+            self._refuse(f"with another {first_names(changed, most=6)}")
+
+    def _still_valid(self, records: Mapping[str, PredictionRecord]) -> dict[str, PredictionRecord]:
+        done = {image: record for image, record in records.items() if record.mask is not None}
+        others = [image for image in done if image not in self._names]
+        if others:
+            self._refuse(f"of other images, too ({first_names(others)})")
+        valid = {image: record for image, record in done.items() if self._is_whole(record)}
+        if len(valid) == len(self._targets):
+            self._refuse("of all these images")
+        return valid
+
+    def _is_whole(self, record: PredictionRecord) -> bool:
+        files = [file for file in (record.mask, record.overlay, record.polygons) if file]
+        name = self._names[record.image]
+        return (
+            record.mask in (f"{MASKS}/{name}.png", f"{MASKS}/{name}.tif")
+            and record.run == self.run_of(Path(record.image))
+            and all((self.out / file).is_file() for file in files)
+        )
+
+    def _refuse(self, what: str) -> None:
+        raise ConfigError(
+            f"--out {self.out} holds predictions already ({PREDICTIONS}), {what}: give a new folder, or pass "
+            "--overwrite. Nothing was changed."
+        )
+
+    def __enter__(self) -> PredictionFolder:
+        """Write the settings and the lines of what is finished."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        for folder in (MASKS, OVERLAYS, POLYGONS):
+            remove_leftovers(self.out / folder)
+        write_whole(self.out / PREDICTIONS, self._lines(self.finished))
+        write_json(self.out / PREDICT_SETTINGS, self._settings)
+        self._file = os.open(self.out / PREDICTIONS, os.O_WRONLY | os.O_APPEND)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def add(self, record: PredictionRecord) -> None:
+        """Append the line of an image; a line that cannot be written whole is taken back.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        assert self._file is not None
+        end = os.fstat(self._file).st_size
+        rest = record.to_line().encode("utf-8")
+        try:
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+        except OSError:
+            os.ftruncate(self._file, end)
+            raise
+
+    def in_order(self) -> None:
+        """Bring the lines into the order of the images, where an earlier run did later ones."""
+        records = read_records(self.out)
+        if list(records) != [image for image in self._names if image in records]:
+            write_whole(self.out / PREDICTIONS, self._lines(records))
+
+    def _lines(self, records: Mapping[str, PredictionRecord]) -> str:
+        return "".join(records[image].to_line() for image in self._names if image in records)
+
+
+def without_predictions(targets: Sequence[Target], out: Path) -> list[Target]:
+    """The images less those that the command itself wrote, where its folder lies among them."""
+    own = [(out / folder).resolve() for folder in (MASKS, OVERLAYS)]
+    return [
+        (path, name)
+        for path, name in targets
+        if not any(path.resolve().is_relative_to(folder) for folder in own)
+    ]
+
+
+def _read_settings(out: Path) -> dict[str, Any] | None:
+    """What the predictions of a folder were made with; None where that is not told."""
+    try:
+        settings = json.loads((out / PREDICT_SETTINGS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return settings if isinstance(settings, dict) else None

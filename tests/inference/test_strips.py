@@ -1,0 +1,188 @@
+"""Every mode works in strips of rows: equal to the score map of the whole image, which is never made."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from vitseg.inference import scores as module
+from vitseg.inference.blending import window_weights
+from vitseg.inference.config import InferenceConfig
+from vitseg.inference.modes import image_scores
+from vitseg.inference.scores import full_scores, label_map, labels_and_confidence
+from vitseg.inference.window_scores import KeptWindows, RollingWindows, slide, window_starts
+from vitseg.outputs import ClassLogits, MixedMasks, SegOutput
+from vitseg.types import spatial_size
+
+SIZE = (90, 130)
+SLIDE = {"mode": "slide", "crop_size": (48, 48), "stride": (32, 29)}
+MODES = [
+    {**way, "scales": scales, "flip": flip}
+    for way, scales, flip in product(
+        ({}, SLIDE, {**SLIDE, "blend": "cosine"}), ((1.0,), (0.5, 1.0, 1.7)), (False, True)
+    )
+]
+
+
+class Model:
+    """Masks that depend on the pixels, on cells of `patch` pixels; counts the windows that it ran."""
+
+    def __init__(self, patch: int, num_classes: int = 5):
+        self.patch, self.num_classes, self.num_runs = patch, num_classes, 0
+        generator = torch.Generator().manual_seed(0)
+        self.mix = 3 * torch.randn(num_classes, 3, generator=generator)
+        self.class_logits = torch.randn(1, num_classes, num_classes + 1, generator=generator)
+
+    def __call__(self, images: torch.Tensor) -> SegOutput:
+        self.num_runs += 1
+        size = spatial_size(images)
+        grid = tuple(-(-side // self.patch) for side in size)
+        cells = F.adaptive_avg_pool2d(images, grid)
+        masks = torch.einsum("kc,bchw->bkhw", self.mix, cells)
+        padded = (grid[0] * self.patch, grid[1] * self.patch)
+        if self.patch == 1:
+            return ClassLogits(masks, size, padded)
+        return MixedMasks(masks, size, padded, class_logits=self.class_logits)
+
+
+@pytest.fixture
+def image() -> torch.Tensor:
+    coarse = torch.randn(1, 3, 9, 13, generator=torch.Generator().manual_seed(1))
+    return F.interpolate(coarse, SIZE, mode="bilinear")
+
+
+def views(image: torch.Tensor, config: InferenceConfig) -> list[torch.Tensor]:
+    size = spatial_size(image)
+    return [
+        F.interpolate(image, config.input_size(size, s), mode="bilinear") for s in config.scales
+    ]
+
+
+def whole_map(model: Model, image: torch.Tensor, config: InferenceConfig) -> torch.Tensor:
+    """The scores by the definition: full maps, one after the other."""
+
+    def one(view: torch.Tensor) -> torch.Tensor:
+        if config.mode == "whole":
+            return model(view).scores()[0]
+        crop, stride = config.crop_size, config.stride
+        size = spatial_size(view)
+        window = min(size[0], crop[0]), min(size[1], crop[1])
+        weights = window_weights(window, config.blend)
+        total, sums = torch.zeros(model.num_classes, *size), torch.zeros(size)
+        for top in window_starts(size[0], crop[0], stride[0]):
+            for left in window_starts(size[1], crop[1], stride[1]):
+                part = (slice(top, top + window[0]), slice(left, left + window[1]))
+                total[:, *part] += model(view[..., *part]).scores()[0] * weights
+                sums[part] += weights
+        return total / sums
+
+    def resize(scores: torch.Tensor) -> torch.Tensor:
+        return F.interpolate(scores[None], spatial_size(image), mode="bilinear")[0]
+
+    if len(config.scales) == 1 and not config.flip:
+        return resize(one(image))
+    probs = []
+    for view in views(image, config):
+        probs.append(resize(one(view)).softmax(0))
+        if config.flip:
+            probs.append(resize(one(view.flip(3))).softmax(0).flip(2))
+    return torch.stack(probs).mean(0)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("patch", [16, 1], ids=["cells", "pixels"])
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_strips_are_rows_of_the_whole_map(monkeypatch, image, mode, patch):
+    config = InferenceConfig(**mode)
+    model = Model(patch)
+    expected = whole_map(model, image, config)
+    scores = image_scores(model, views(image, config), config, SIZE)
+    torch.testing.assert_close(full_scores(scores), expected, atol=1e-5, rtol=1e-4)
+    for height in (1, 7, 64):
+        rows = [scores.rows(top, min(top + height, SIZE[0])) for top in range(0, SIZE[0], height)]
+        torch.testing.assert_close(torch.cat(rows, 1), expected, atol=1e-5, rtol=1e-4)
+    monkeypatch.setattr(module, "STRIP_ELEMENTS", 5 * SIZE[1] * 3)
+    labels, confidence = labels_and_confidence(scores)
+    best = expected.gather(0, torch.from_numpy(labels.astype(np.int64))[None])[0]
+    assert (expected.max(0).values - best).max() < 1e-5
+    one_view = len(config.scales) == 1 and not config.flip
+    probs = expected.softmax(0) if one_view and patch == 1 else expected / expected.sum(0)
+    np.testing.assert_allclose(confidence, probs.max(0).values.numpy(), atol=1e-5)
+
+
+class Largest(TorchDispatchMode):
+    """The most elements that a tensor had which an operator gave."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for value in tree_leaves(result):
+            if isinstance(value, torch.Tensor):
+                self.elements = max(self.elements, value.untyped_storage().nbytes() // 4)
+        return result
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("run", [label_map, labels_and_confidence])
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_no_tensor_is_as_large_as_the_score_map(monkeypatch, mode, run):
+    """Of 60 classes and 600 x 800 pixels, 29 million scores. The image of a larger view has 4 million values."""
+    monkeypatch.setattr(module, "STRIP_ELEMENTS", 60 * 800 * 4)
+    size, num_classes = (600, 800), 60
+    image = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(2))
+    window = {"crop_size": (200, 200), "stride": (140, 140)} if "crop_size" in mode else {}
+    config = InferenceConfig(**(mode | window))
+    inputs = views(image, config)
+    with Largest() as largest:
+        run(image_scores(Model(16, num_classes), inputs, config, size))
+    assert 0 < largest.elements < num_classes * size[0] * size[1] / 6
+
+
+@torch.inference_mode()
+def test_windows_of_fine_masks_are_held_a_row_at_a_time(monkeypatch):
+    """Of a decoder that gives a mask per pixel: less than half of the map, and every window is run once."""
+    monkeypatch.setattr(module, "STRIP_ELEMENTS", 20 * 100 * 30)
+    model = Model(1, num_classes=20)
+    image = torch.randn(1, 3, 800, 100, generator=torch.Generator().manual_seed(2))
+    with Largest() as largest:
+        scores = slide(model, image, (100, 64), (70, 40))
+        assert isinstance(scores, RollingWindows)
+        labels = label_map(scores)
+    starts = window_starts(800, 100, 70), window_starts(100, 64, 40)
+    assert model.num_runs == len(starts[0]) * len(starts[1])
+    assert largest.elements < 20 * 800 * 100 / 2
+    np.testing.assert_array_equal(label_map(scores), labels)  # from the top again
+
+
+@torch.inference_mode()
+def test_windows_of_coarse_masks_keep_their_outputs(image):
+    model = Model(16)
+    scores = slide(model, image, (48, 48), (32, 29))
+    assert isinstance(scores, KeptWindows)
+    num_runs = model.num_runs
+    label_map(scores)
+    assert model.num_runs == num_runs
+
+
+@torch.inference_mode()
+def test_a_single_window_of_fine_masks_is_kept(image):
+    assert isinstance(slide(Model(1), image, (300, 300), (10, 10)), KeptWindows)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("num_classes", [2, 150])
+def test_a_strip_of_a_very_wide_image_is_bounded(num_classes):
+    """Far more columns than the model saw: one row at a time, whatever the resize would like."""
+    size, config = (40, 60_000), InferenceConfig(resize=(2048, 64))
+    image = torch.randn(1, 3, *config.input_size(size), generator=torch.Generator().manual_seed(3))
+    scores = image_scores(Model(16, num_classes), [image], config, size)
+    with Largest() as largest:
+        label_map(scores)
+    assert largest.elements <= max(2 * module.LARGEST_STRIP, 2 * num_classes * size[1])
