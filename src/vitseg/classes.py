@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from vitseg.colors import farthest_colors
 
 IGNORE_INDEX = -1
-"""Label of a pixel that counts nowhere. Negative, so that it collides with no class however many there are;
-loaders map a data set's own ignore value (255, CamVid's 11, ...) to it."""
+"""Label of a pixel that no score counts; what it is in training, the loss says. Negative, so that it collides with no
+class however many there are; loaders map a data set's own ignore value (255, CamVid's 11, ...) to it."""
 
 Channel = Annotated[int, Field(ge=0, le=255)]
 Color = tuple[Channel, Channel, Channel]

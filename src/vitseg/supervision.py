@@ -21,7 +21,7 @@ class AtmLossConfig(BaseModel):
     kind: Literal["masks", "pixels"] = Field(
         default="masks",
         description="masks: class and mask of every query, each on its own (the paper's); pixels: cross-entropy of the "
-        "class scores of every pixel, in which the two are one",
+        "class scores of every pixel, in which the two are one (learns late unless decoder.classifier is presence)",
     )
     class_weight: float = Field(default=1.0, ge=0, description="weight of the class cross-entropy")
     focal_weight: float = Field(default=20.0, ge=0, description="weight of the focal mask loss")

@@ -112,6 +112,49 @@ def test_the_same_list_for_both_is_a_leak(root):
     assert report.coverage.read == 2
 
 
+@pytest.mark.parametrize("name", ["dev", "holdout", "hold_out", "val_small", "check"])
+def test_a_part_of_train_that_may_be_held_out_is_a_leak(root, name):
+    write_lists(root, train=["a0", "a1", "a2"], **{name: ["a2"]})
+    assert codes(check(root)) == {"duplicate-across-splits"}
+
+
+def test_a_part_of_train_for_training_is_none(root):
+    write_lists(root, train=["a0", "a1", "a2"], train_small=["a2"])
+    assert codes(check(root)) == set()
+
+
+def test_a_split_of_copies_is_made_of_others(tmp_path):
+    for split, numbers in {"train": (0, 1), "val": (2,), "trainval": (0, 1, 2)}.items():
+        for number in numbers:
+            save_image(tmp_path, f"{split}/{number}", picture(number))
+            save_mask(tmp_path, f"{split}/{number}", bands(number))
+    write_classes(tmp_path)
+    report = check(tmp_path)
+    assert codes(report) == set()
+    assert report.coverage == (6, 6, 6)
+
+
+def test_an_image_with_two_masks_is_one_image(tmp_path):
+    """As VOC's SegmentationClassAug has them."""
+    for number in range(2):
+        save_image(tmp_path, f"{number}", picture(number))
+    for split in ("train", "trainaug"):
+        (tmp_path / split).mkdir()
+        os.symlink(tmp_path / "images", tmp_path / split / "images")
+        for number in range(2):
+            save_mask(tmp_path / split, f"{number}", bands(number))
+    shown = tmp_path / "all"
+    shown.mkdir()
+    for split in ("train", "trainaug"):
+        (tmp_path / split).rename(shown / split)
+    write_classes(shown)
+    report = check(shown)
+    assert codes(report) == set()
+    assert report.coverage.listed == report.coverage.read == 2
+    (sizes,) = [f for f in report.findings if f.code == "image-sizes"]
+    assert "All 2 images" in sizes.message
+
+
 def test_voc_has_no_leak_within_training(root):
     """trainaug and trainval share train, and neither holds the other."""
     write_lists(

@@ -9,6 +9,7 @@ from PIL import Image
 from tests.checks.trees import SIZE, bands, picture, save_image, save_mask, write_tree
 from vitseg.checks import fast
 from vitseg.checks.fast import fast_findings
+from vitseg.checks.file_rules import told_of_loss
 from vitseg.data.catalog import open_unchecked
 
 
@@ -104,3 +105,18 @@ def test_validating_on_training_images_is_warned_of(tmp_path):
     found = {each.code: each for each in fast_findings(train, train)}
     assert found["validated-on-training"].count == 4
     assert not [each for each in fast_findings(train) if each.code == "validated-on-training"]
+
+
+@pytest.mark.parametrize(
+    ("learns_absence", "words"),
+    [
+        (True, "this recipe's loss learns from its image that no class is in it"),
+        (False, "this recipe's loss learns nothing from its image"),
+    ],
+)
+def test_masks_without_labels_in_the_words_for_the_loss(root, learns_absence, words):
+    save_mask(root, "train/t1", np.full(SIZE, 255, np.uint8))
+    (finding,) = fast_findings(open_unchecked(f"index:{root}", "train"))
+    assert told_of_loss(finding, learns_absence).message == (
+        f"1 mask has ignored pixels only: {words}."
+    )

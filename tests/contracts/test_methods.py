@@ -19,6 +19,7 @@ from vitseg.inference.scores import OutputScores, label_map
 from vitseg.methods import METHODS
 from vitseg.methods.model import SegmentationModel
 from vitseg.outputs import QueryMasks, SegOutput
+from vitseg.supervision import AtmLossConfig
 
 NUM_CLASSES = 5
 IMAGE_SIZE = (64, 96)
@@ -221,6 +222,18 @@ def test_an_image_without_labels_is_safe(case):
     total = sum(terms.values())
     total.backward()
     assert total.isfinite()
+
+
+def test_what_an_image_without_labels_teaches_is_declared(case):
+    _, config, model = case
+    labels = torch.full((2, *IMAGE_SIZE), IGNORE_INDEX)
+    for loss in ({}, {"ignored": "left_out"}):
+        if loss and not isinstance(config.loss, AtmLossConfig):
+            continue
+        config = config.model_copy(update={"loss": config.loss.model_copy(update=loss)})
+        terms = config.criterion()(model.train()(images_of(IMAGE_SIZE)), labels)
+        terms = [term for name, term in terms.items() if "edge" not in name]  # of no class
+        assert bool(torch.stack(terms).sum() != 0) == config.learns_absence
 
 
 def test_the_same_type_in_training_and_evaluation(case):

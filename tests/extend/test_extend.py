@@ -20,6 +20,7 @@ from vitseg.cli.extend import recipe_of
 from vitseg.data.catalog import open_dataset
 from vitseg.errors import CheckpointError, ConfigError, DataError, VitsegError
 from vitseg.extend.calibration import BIASES, held_out_scores
+from vitseg.extend.extend import _on_backbone_of as on_backbone_of
 from vitseg.extend.extend import extend_model, part_config
 from vitseg.extend.guarantee import require_same_scores
 from vitseg.extend.new_classes import chosen_classes, images_with_classes, only, require_pixels
@@ -382,3 +383,12 @@ def test_an_interrupted_extension_goes_on(story, tmp_path, monkeypatch):
         extend(story["base"], story["data"], out, ["road"], resume=True, stages="fresh")
     folder = extend(story["base"], story["data"], out, ["road"], resume=True)
     assert weights_hash(folder) == weights_hash(story["once"])
+
+
+def test_a_model_whose_ignored_pixels_were_left_out_tells_new_classes_from_all_else(story):
+    record = read_record(story["base"])
+    loss = {**record.architecture["loss"], "ignored": "left_out"}
+    record = record.model_copy(update={"architecture": {**record.architecture, "loss": loss}})
+    recipe = recipe_of(record, f"folder:{story['data']}", "train", False, SHORT)
+    assert recipe.model.loss.ignored == "left_out"
+    assert on_backbone_of(record, recipe).model.loss.ignored == "negatives"

@@ -71,6 +71,13 @@ class Fingerprints:
         """Whether the masks of these images are not all the same."""
         return len({self._mask[number] for number in group.tolist()}) > 1
 
+    def splits_by_content(self) -> list[set[int]]:
+        """For each different content of a file, the splits that have it."""
+        found: dict[int, set[int]] = {}
+        for content, code in zip(self._content, self._members, strict=True):
+            found.setdefault(content, set()).update(self.memberships[code])
+        return list(found.values())
+
     def splits_of(self, number: int) -> frozenset[int]:
         """The splits that have an image."""
         return self.memberships[self._members[number]]

@@ -190,7 +190,7 @@ def ignored_class(tally: Tally, ignore_id: int) -> Finding | None:
     return Finding(
         "ignored-class",
         "warning",
-        f"The class file ignores the id {ignore_id}, which it names {name!r}: {share:.1%} of all pixels count nowhere.",
+        f"The class file ignores the id {ignore_id}, which it names {name!r}: {share:.1%} of all pixels are ignored.",
         "If it is a class to be learned, remove ignore_index from the class file.",
         (name,),
         tally.whole.id_images[ignore_id],

@@ -14,7 +14,10 @@ from vitseg.checks.facts import Place
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
 
-_ROLE = re.compile(r"train|val|test")
+_ROLE = re.compile(r"train|val|dev|hold[ _-]?out|test")
+_ROLE_OF = {"train": "train", "test": "test"}  # all others are for validation
+_PLAIN = re.compile(r"(train(ing)?|val(id(ation)?)?|test(ing)?)\d*")
+"""Names of splits that are made of no others."""
 _WHOLE = re.compile(r"(?<![a-z])(all|full|total|complete|everything|whole)(?![a-z])")
 """Words by which the name of a split says that it joins others."""
 
@@ -57,7 +60,7 @@ class Sharing:
         self._common = np.zeros((len(names), len(names)), np.int64)
 
     def add(self, splits: Collection[int]) -> None:
-        """Count an image that these splits share."""
+        """Count an image that these splits share, by its file or by its content."""
         at = np.array(sorted(splits))
         self._sizes[at] += 1
         self._common[np.ix_(at, at)] += 1
@@ -72,7 +75,10 @@ class Sharing:
 
         A name that says that it joins others (`train_all`) has the roles of those whose images it holds.
         """
-        own = [frozenset(_ROLE.findall(name.lower())) for name in self._names]
+        own = [
+            frozenset(_ROLE_OF.get(word, "val") for word in _ROLE.findall(name.lower()))
+            for name in self._names
+        ]
         return tuple(
             roles.union(*(own[other] for other in range(len(own)) if self.holds(split, other)))
             if _WHOLE.search(self._names[split].lower().replace("_", " "))
@@ -125,7 +131,14 @@ class Sharing:
 
     def _apart_by_role(self, one: int, other: int) -> bool:
         first, second = self.roles[one], self.roles[other]
-        return bool(first and second and not first & second)
+        if first and second:
+            return not first & second
+        # a part of `train` that does not say what it is for may be held out
+        return self._is_part_of_plain(one, other) or self._is_part_of_plain(other, one)
+
+    def _is_part_of_plain(self, part: int, split: int) -> bool:
+        is_plain = _PLAIN.fullmatch(self._names[split].lower()) is not None
+        return is_plain and self.holds(split, part) and not self.holds(part, split)
 
     def findings(self) -> list[Finding]:
         """The fact, for each joint split, that it is one."""

@@ -6,6 +6,7 @@ from array import array
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Int64
@@ -64,9 +65,9 @@ class SplitTally:
         self.id_images: Counter[int] = Counter()
         self._sides = array("I")
 
-    def add(self, facts: SampleFacts) -> None:
-        """Count one sample."""
-        if facts.size is not None:
+    def add(self, facts: SampleFacts, count_size: bool = True) -> None:
+        """Count one sample, whose image may be counted already with another mask."""
+        if facts.size is not None and count_size:
             self._sides.extend(facts.size)
         if facts.ids is None:
             return
@@ -99,7 +100,7 @@ class Tally:
     def __init__(self, datasets: Sequence[SegmentationDataset]) -> None:
         self.splits = tuple(SplitTally(dataset) for dataset in datasets)
         self.whole = SplitTally(datasets[0])  # of all splits; what several share counts once
-        self.sharing = Sharing([dataset.split for dataset in datasets])
+        self._unread: list[set[int]] = []  # the splits of images that could not be read
         self.num_images = 0
         self.num_images_read = 0
         self.faults: dict[str, FaultTally] = {}
@@ -108,7 +109,8 @@ class Tally:
 
     def add_image(self, samples: Sequence[SampleFacts]) -> None:
         """Count one image file, with every mask that it has."""
-        self.sharing.add({place.split for facts in samples for place in facts.places})
+        if samples[0].image is None:
+            self._unread.append({place.split for facts in samples for place in facts.places})
         for facts in samples:
             self.add(facts)
 
@@ -119,7 +121,7 @@ class Tally:
             self.num_images_read += facts.image is not None
         for place in facts.places:
             self.splits[place.split].add(facts)
-        self.whole.add(facts)
+        self.whole.add(facts, count_size=facts.image_first)
         split = self.splits[facts.place.split]
         for fault in facts.faults:
             self.fault(facts.place, fault)
@@ -148,6 +150,14 @@ class Tally:
     def fault(self, place: Place, fault: Fault) -> None:
         """Count one fault."""
         self.faults.setdefault(fault.code, FaultTally()).add(place, fault)
+
+    @cached_property
+    def sharing(self) -> Sharing:
+        """Which splits hold the images of which others, be it as copies; to be asked for when all are counted."""
+        sharing = Sharing([split.dataset.split for split in self.splits])
+        for splits in [*self.fingerprints.splits_by_content(), *self._unread]:
+            sharing.add(splits)
+        return sharing
 
     @property
     def labels(self) -> LabelTable:

@@ -41,7 +41,7 @@ Merge = Annotated[
 ]
 Ignore = Annotated[
     list[str] | None,
-    typer.Option(help="A class whose pixels count nowhere. Repeatable.", metavar="CLASS"),
+    typer.Option(help="A class whose pixels are ignored. Repeatable.", metavar="CLASS"),
 ]
 
 

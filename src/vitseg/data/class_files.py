@@ -46,13 +46,13 @@ class ClassFile(BaseModel):
         default=None,
         ge=0,
         le=MAX_ID,
-        description="raw mask id of pixels that count nowhere; a class listed at this id is no class of the model",
+        description="raw mask id of pixels that are ignored; a class listed at this id is no class of the model",
     )
     merge: dict[str, tuple[str, ...]] = Field(
         default={}, description="name of a joint class -> names of the classes that it joins"
     )
     ignore: tuple[str, ...] = Field(
-        default=(), description="names of classes whose pixels count nowhere"
+        default=(), description="names of classes whose pixels are ignored"
     )
 
     @field_validator("classes", mode="before")

@@ -115,7 +115,7 @@ class DtopConfig(MethodConfig):
 
     @property
     def learns_absence(self) -> bool:
-        return self.loss.learns_absence
+        return self.loss.learns_absence and "atm" in (self.decoder.kind, self.decoder.auxiliary)
 
     def criterion(self, class_weights: Float[Tensor, " k"] | None = None) -> nn.Module:
         from vitseg.losses.extras import SemanticLoss, WithExtras

@@ -45,6 +45,7 @@ def test_merging_leaves_its_arguments():
         (raw(continual={"split": "2-1", "approach": "mib"}), "trains models of method linear"),
         (raw("mib") | {"continual": {"split": "2-1", "approach": "segvit_cl"}}, "of method segvit"),
         (raw(decoder={"num_layers": 1}), "decoder.classifier must be presence"),
+        (raw(loss={"ignored": "left_out"}), "loss.ignored must be negatives"),
         (raw(step={"decoder": {"num_layers": 2}}), "step.decoder cannot differ"),
         (raw(step={"optimiser": {}}), "step: recipe: 'optimiser' is not a known section"),
         (raw(joint={"schedule": {"warmup_iterations": 4}}), "joint: schedule.warmup_iterations 4"),

@@ -117,11 +117,6 @@ class ContinualRecipe(BaseModel):
                 "decoder.classifier must be presence: the scores of classes learnt in different steps are compared, "
                 "and those of the N + 1 classes depend on each other"
             )
-        if isinstance(model, SegVitConfig) and model.loss.ignored != "negatives":
-            raise ValueError(
-                "loss.ignored must be negatives: in every step the classes of other steps have the ignore label, and "
-                "are what its own are told from"
-            )
         if self.first.training.init_from is not None:
             raise ValueError(
                 "training.init_from is settled by the step before: leave it out, and start the first step from "
@@ -134,7 +129,12 @@ class ContinualRecipe(BaseModel):
                     f"continual.approach {approach} has a loss of its own, without data.balance.class_weights and "
                     "loss.hardest_pixels: leave them out"
                 )
-        self.later()
+        for each in (model, self.later().model):
+            if isinstance(each, SegVitConfig) and each.loss.ignored != "negatives":
+                raise ValueError(
+                    "loss.ignored must be negatives: in every step the classes of other steps have the ignore label, "
+                    "and are what its own are told from"
+                )
         self.of_joint()  # both are parsed here, so that what is wrong is found before the first step
         return self
 
