@@ -51,9 +51,9 @@ def test_json_in_the_encodings_of_editors():
 
 def test_numbers_that_are_not_finite_where_they_are_allowed():
     assert str(parse_json("[NaN, 1, Infinity]", finite=False)) == "[nan, 1, inf]"
-    for text in (f"[NaN, {2**70}]", f"[{-(2**70)}, 1e999, NaN]"):
-        with pytest.raises(UnreadableError, match="64 bits"):
-            parse_json(text, finite=False)
+    assert parse_json(f"[{2**70}]", finite=False) == [2**70]
+    with pytest.raises(UnreadableError, match="64 bits"):
+        parse_json("9" * 5000, finite=False)
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,8 @@ def parse_json(text: str | bytes, finite: bool = True) -> Any:
 
     Args:
         text: The text; bytes as for `decoded`.
-        finite: Whether NaN and infinite numbers are refused, which Python writes although JSON has none.
+        finite: Whether NaN, infinite numbers and those beyond 64 bits are refused. Annotations may have them: their
+            readers leave out the shape that does, and use the others.
 
     Raises:
         UnreadableError: It is no JSON, is nested too deeply, has a number beyond 64 bits, half a character, a zero
@@ -212,11 +213,11 @@ def _require_plain(value: Any, finite: bool) -> None:
             kinds = set(map(type, container))
             if not kinds <= _PLAIN:
                 raise UnreadableError("it has a value that is no text, number, list or mapping")
-            if kinds & {int, float}:
+            if finite and kinds & {int, float}:
                 numbers = container
                 if not kinds <= {int, float}:
                     numbers = [each for each in container if type(each) in (int, float)]
-                _require_numbers(numbers, finite)
+                _require_numbers(numbers)
             if str in kinds:
                 _require_texts(each for each in container if type(each) is str)
             if kinds & {list, dict}:
@@ -227,17 +228,12 @@ def _require_plain(value: Any, finite: bool) -> None:
     raise UnreadableError(_TOO_DEEP)
 
 
-def _require_numbers(numbers: list[Any], finite: bool) -> None:
+def _require_numbers(numbers: list[Any]) -> None:
     least, most = min(numbers), max(numbers)
-    if math.inf in (most, -least) or most != most:  # NaN is found where it goes first
-        if finite:
-            raise UnreadableError("it has a number that is not finite")
-        numbers = [each for each in numbers if type(each) is int] or [0]
-        least, most = min(numbers), max(numbers)
+    if math.inf in (most, -least) or any(each != each for each in numbers):
+        raise UnreadableError("it has a number that is not finite")
     if (most >= _WIDEST and type(most) is int) or (least < -_WIDEST and type(least) is int):
         raise UnreadableError(_TOO_WIDE)
-    if finite and any(each != each for each in numbers):
-        raise UnreadableError("it has a number that is not finite")
 
 
 def _require_texts(texts: Iterable[Any]) -> None:

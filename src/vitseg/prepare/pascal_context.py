@@ -159,7 +159,7 @@ class _Image(NamedTuple):
 def _read(path: Path) -> tuple[dict[Any, _Image], dict[Any, list[tuple[int, Any]]]]:
     """Images by id, and by image id the (raw id, segmentation) pairs."""
     try:
-        content = parsing.read_json(path, parsing.MOST_ANNOTATION_BYTES)
+        content = parsing.read_json(path, parsing.MOST_ANNOTATION_BYTES, finite=False)
     except parsing.UnreadableError as error:
         raise DataError(f"{path} is not a readable JSON file: {error}.") from error
     images: dict[Any, _Image] = {}

@@ -36,7 +36,7 @@ def read_shape(
         if isinstance(value, dict):
             return _run_lengths(value, size)
         parts = [np.array(part, np.float64).ravel() for part in _parts(value)]
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         faults.add("annotation-malformed", place)
         return None
     polygons: list[np.ndarray] = []

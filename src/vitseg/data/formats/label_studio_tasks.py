@@ -246,7 +246,7 @@ def _shape(value: Mapping[str, Any], size: Size, place: str, faults: Faults) -> 
         points = points * (size[1] / 100, size[0] / 100)  # from per cent
         if not is_within_reach(points, size):
             raise ValueError("far from the image")
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         faults.add("annotation-malformed", place)
         return None
     if not has_area(points):

@@ -277,7 +277,7 @@ def _shapes(
             continue
         try:
             shape = _shape(entry, size)
-        except (ValueError, TypeError, KeyError, IndexError, OSError, SyntaxError):
+        except (ArithmeticError, LookupError, ValueError, TypeError, OSError, SyntaxError):
             faults.add("annotation-malformed", place)
             continue
         if shape is None:
