@@ -18,6 +18,7 @@ from vitseg.data.labels import IdLookup, LabelTable
 from vitseg.data.sample import Sample
 from vitseg.errors import DataError
 from vitseg.images.decode import IMAGE_SUFFIXES, image_size, read_image
+from vitseg.images.value_range import ValueRange
 from vitseg.types import Size
 
 
@@ -63,6 +64,7 @@ class SegmentationDataset:
         masks: The raw ids, in the order of `ids`.
         source: Which format was found where, in words for people.
         findings: What is wrong with the listing: files without partner, broken annotations, ...
+        value_range: Black and white of images of more than 8 bits; None: as each file states, else by its own values.
     """
 
     name: str
@@ -73,6 +75,7 @@ class SegmentationDataset:
     masks: Masks
     source: str
     findings: tuple[Finding, ...] = ()
+    value_range: ValueRange | None = None
 
     def __post_init__(self) -> None:
         assert len(self.ids) == len(self.images), f"{len(self.ids)} ids, {len(self.images)} images"
@@ -80,6 +83,12 @@ class SegmentationDataset:
     @property
     def classes(self) -> ClassTable:
         return self.labels.classes
+
+    def with_value_range(self, value_range: ValueRange | None) -> SegmentationDataset:
+        """The data set whose images of more than 8 bits are read with this range; itself where it has it."""
+        if value_range == self.value_range:
+            return self
+        return replace(self, value_range=value_range)
 
     @property
     def label_mapping(self) -> Mapping[int, int]:
@@ -144,7 +153,7 @@ class SegmentationDataset:
     def _read_image(self, index: int, at_least: Size | None) -> tuple[np.ndarray, Size]:
         source = self.images[index]
         try:
-            return read_image(source, at_least)
+            return read_image(source, at_least, value_range=self.value_range)
         except DataError as error:
             if isinstance(source, bytes):  # of which the error has no name
                 raise DataError(f"{self.image_name(index)}: {error}") from error

@@ -118,6 +118,8 @@ def evaluate(
         DataError: The data set's classes are not the model's, or a sample cannot be read.
         VitsegError: The model's scores of an image are NaN or infinite.
     """
+    if predictor.preprocessing.limits is not None:  # as the model was trained
+        dataset = dataset.with_value_range(predictor.preprocessing.limits)
     subset = ClassSubset(predictor.classes, without_classes)
     lacks_them = dataset.classes.names == subset.classes.names
     if not lacks_them:

@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    field_validator,
+    model_validator,
+)
 
 from vitseg.backbones.create import pretrained_mean_std
 from vitseg.checkpoint.hub import hub_address
@@ -16,6 +23,7 @@ from vitseg.data.balance import BalanceConfig
 from vitseg.data.grid_views import AnyAugmentConfig, GridViewsConfig
 from vitseg.errors import ConfigError, unknown_name
 from vitseg.images.preprocess import Preprocessing
+from vitseg.images.value_range import ValueRange
 from vitseg.inference.config import InferenceConfig
 from vitseg.methods import METHODS
 from vitseg.methods.method import MethodConfig
@@ -43,11 +51,21 @@ class DataConfig(BaseModel):
         description="names of classes whose pixels are ignored: no score counts them, and the loss as it does other "
         "pixels without a label",
     )
+    value_range: tuple[float, float] | None = Field(
+        default=None,
+        description="values that are black and white in images of more than 8 bits, of data set and model; null: as "
+        "each file states, else by its own values",
+    )
     num_workers: int = Field(default=2, ge=0, description="processes that load samples")
     balance: BalanceConfig = Field(
         default=BalanceConfig(), description="how rare classes are favoured; off by default"
     )
     augment: AnyAugmentConfig = Field(description="crop and augmentation")
+
+    @field_validator("value_range")
+    @classmethod
+    def _ascending(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        return None if value is None else ValueRange.valid(*value)
 
     @model_validator(mode="after")
     def _crops_can_be_placed(self) -> DataConfig:
@@ -133,7 +151,8 @@ class Recipe(BaseModel):
             ConfigError: Mean or standard deviation are unknown or out of their range.
         """
         mean, std = pretrained_mean_std(self.model.backbone)
-        return parse(Preprocessing, {"mean": mean, "std": std}, "backbone")
+        stated = parse(Preprocessing, {"mean": mean, "std": std}, "backbone")
+        return stated.model_copy(update={"value_range": self.data.value_range})
 
     def to_mapping(self) -> dict[str, Any]:
         """The recipe as its file has it."""

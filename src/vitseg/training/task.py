@@ -10,6 +10,7 @@ from torch import nn
 from vitseg.data.catalog import open_dataset
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.errors import ConfigError
+from vitseg.images.value_range import ValueRange
 from vitseg.methods.model import SegmentationModel
 from vitseg.training.data_stamp import stamp_of
 from vitseg.training.recipe import DataConfig, Recipe
@@ -64,8 +65,9 @@ def open_splits(data: DataConfig) -> tuple[SegmentationDataset, SegmentationData
     """
     if data.source is None:
         raise ConfigError("no data set: pass --data NAME:ROOT, or set data.source in the recipe.")
+    stated = None if data.value_range is None else ValueRange(*data.value_range)
     train_set, val_set = (
-        open_dataset(data.source, split, data.merge, data.ignore)
+        open_dataset(data.source, split, data.merge, data.ignore).with_value_range(stated)
         for split in (data.train_split, data.val_split)
     )
     return train_set, val_set
