@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
 from tests.checks.trees import SIZE, bands, picture, save_image, save_mask, write_classes
 from vitseg.checks import image_facts
 from vitseg.checks.report import CheckReport
 from vitseg.checks.run import check_dataset
 from vitseg.checks.sharing import Sharing
-from vitseg.cli.main import app
 
 
 def write_lists(root, **lists) -> None:
@@ -213,18 +210,6 @@ def test_sub_folders_are_read(tmp_path):
     write_classes(tmp_path)
     write_lists(tmp_path, default=keys)
     assert check(tmp_path).coverage == (6, 6, 6)
-
-
-def test_the_last_line_of_the_command(root, tmp_path):
-    write_lists(root, train=["a0", "a1"], trainval=["a0", "a1", "a2"])
-    (root / "images" / "a2.png").write_bytes(b"no picture")
-    told = tmp_path / "told.json"
-    result = CliRunner().invoke(app, ["data", "check", f"index:{root}", "--json", str(told)])
-    last = result.output.splitlines()[-1]
-    assert last.endswith(
-        "6 pictures are on disk, 3 of them in the splits checked, and 2 were read."
-    )
-    assert json.loads(told.read_text())["images"] == {"on_disk": 6, "listed": 3, "read": 2}
 
 
 # facts of pictures

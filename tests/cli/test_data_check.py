@@ -118,3 +118,28 @@ def test_names_with_brackets_are_printed_as_they_are(vitseg, tmp_path):
 def test_mistakes_exit_with_2(refused, root, arguments, message):
     line = refused("data", "check", *(argument.format(root=root) for argument in arguments))
     assert message in line
+
+
+def test_the_last_line_says_how_many_of_how_many(vitseg, root, tmp_path):
+    (root / "train.txt").write_text("train/t0\ntrain/t1\n")
+    (root / "trainval.txt").write_text("train/t0\ntrain/t1\nval/v0\n")
+    (root / "images" / "val" / "v0.png").write_bytes(b"no picture")
+    target = tmp_path / "check.json"
+    result = vitseg(
+        "data",
+        "check",
+        f"index:{root}",
+        "--split",
+        "train",
+        "--split",
+        "trainval",
+        "--json",
+        target,
+    )
+    last = result.out.strip().splitlines()[-1]
+    counts = json.loads(target.read_text())["images"]
+    assert counts["listed"] == counts["read"] + 1
+    assert last.endswith(
+        f"{counts['on_disk']} pictures are on disk, {counts['listed']} of them in the splits checked, and "
+        f"{counts['read']} were read."
+    )

@@ -80,7 +80,7 @@ def print_report(report: CheckReport, console: Console) -> None:
     counts = (report.num_errors, "error"), (report.num_warnings, "warning")
     verdict = " and ".join(f"{n} {word}{'' if n == 1 else 's'}" for n, word in counts)
     style = "red" if report.num_errors else "yellow" if report.num_warnings else "green"
-    text = f"{report.spec}: {verdict}; {report.coverage.sentence()}."
+    text = f"{report.spec}: {verdict}. {report.coverage.sentence()}."
     console.print(text, style=style, markup=False, soft_wrap=True)
 
 
