@@ -30,7 +30,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not YAML: {error}.") from error
     if not isinstance(raw, dict):
         raise ConfigError(
-            f"{path} is not YAML with sections: it holds {type(raw).__name__}, but a recipe is a mapping of sections."
+            f"{path} holds {type(raw).__name__}, but a recipe is a mapping of sections."
         )
     return raw
 

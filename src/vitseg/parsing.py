@@ -12,6 +12,7 @@ import csv
 import io
 import json
 import math
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
@@ -55,7 +56,9 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     """
     try:
         with path.open("rb") as file:
-            data = file.read(most + 1)
+            # Not most + 1 at once: as much memory would be taken before anything is read.
+            held = os.fstat(file.fileno()).st_size
+            data = file.read(min(held, most) + 1) if held else file.read(min(most, MOST_BYTES) + 1)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
         raise UnreadableError(getattr(error, "strerror", None) or str(error)) from error
     if len(data) > most:

@@ -10,8 +10,8 @@ from vitseg.classes import IGNORE_INDEX
 from vitseg.data.augment import AugmentConfig, TrainTransform, random_window, window_around
 from vitseg.data.balance import RareClassCrops
 from vitseg.data.sample import Sample
-from vitseg.images.geometry import Window
 from vitseg.images.preprocess import Preprocessing
+from vitseg.images.window import Window
 
 MEAN = (120.5, 110.5, 100.5)
 STD = (60.0, 50.0, 40.0)

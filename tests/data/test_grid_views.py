@@ -12,8 +12,8 @@ from vitseg.config import parse
 from vitseg.data.catalog import open_dataset
 from vitseg.data.grid_views import GridViews, GridViewsConfig, covering_windows
 from vitseg.errors import ConfigError
-from vitseg.images.geometry import Window
 from vitseg.images.preprocess import Preprocessing
+from vitseg.images.window import Window
 from vitseg.training.recipe import DataConfig
 
 HALF = Preprocessing(mean=(0.5,) * 3, std=(0.5,) * 3)

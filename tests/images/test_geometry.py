@@ -7,7 +7,8 @@ import pytest
 
 from tests.golden.reference import load_golden
 from vitseg.errors import ConfigError
-from vitseg.images.geometry import Window, keep_ratio_size, resize_image, resize_labels
+from vitseg.images.geometry import keep_ratio_size, resize_image, resize_labels
+from vitseg.images.window import Window
 
 SIZES = [(20, 30), (37, 53), (74, 41), (113, 160)]
 

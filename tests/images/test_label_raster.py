@@ -9,11 +9,11 @@ import pytest
 
 from vitseg.classes import ClassTable
 from vitseg.images import label_raster
-from vitseg.images.geometry import Window
 from vitseg.images.georeference import Georeference, georeference_of
 from vitseg.images.label_raster import write_label_tiff
 from vitseg.images.label_store import LabelStore, note_path
 from vitseg.images.polygons import write_polygons
+from vitseg.images.window import Window
 
 rasterio = pytest.importorskip("rasterio")
 pytestmark = [

@@ -14,10 +14,10 @@ from tests.tiny import photo
 from vitseg.errors import DataError
 from vitseg.images import reader
 from vitseg.images.decode import decode_image, image_size
-from vitseg.images.geometry import Window
 from vitseg.images.orientation import upright
 from vitseg.images.reader import decode, open_windows
 from vitseg.images.value_range import ValueRange
+from vitseg.images.window import Window
 
 rasterio = pytest.importorskip("rasterio")
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")

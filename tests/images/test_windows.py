@@ -11,10 +11,10 @@ from tests.tiny import photo
 from vitseg.errors import DataError
 from vitseg.images import reader
 from vitseg.images.decode import decode_image
-from vitseg.images.geometry import Window
 from vitseg.images.pixel_source import DecodedImage
 from vitseg.images.raster_reader import RasterImage
 from vitseg.images.reader import open_windows
+from vitseg.images.window import Window
 
 ROOM = 10**8
 WINDOW = Window(30, 100, 50, 40)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 
 from vitseg.errors import CheckpointError
-from vitseg.methods.method import MethodConfig
 from vitseg.types import Size
+
+if TYPE_CHECKING:
+    from vitseg.methods.method import MethodConfig
 
 LONGEST_SIDE = 16_384
 """Longest side of training images in pixels."""

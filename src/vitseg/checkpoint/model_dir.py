@@ -18,8 +18,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from vitseg import parsing
-from vitseg.backbones import PlainViT
-from vitseg.backbones.weights import grid_remark
 from vitseg.checkpoint.budget import require_shapes
 from vitseg.checkpoint.formats import FORMAT, renamed_state, require_readable_format
 from vitseg.checkpoint.learnt import LearntTask, require_unchanged
@@ -84,13 +82,19 @@ def save_model(path: Path, model: SegmentationModel, record: ModelRecord) -> Non
 
 
 def _remarks(model: SegmentationModel) -> dict[str, str]:
-    """What the weights' own file says: the grid of the position embeddings, which their number does not."""
+    """What the weights' own file says: the grid of the position embeddings, which their number does not.
+
+    One remark at most: safetensors writes several in an order of its own, and equal models are to have equal files.
+    """
+    from vitseg.backbones import PlainViT  # only where a model is there already
+    from vitseg.backbones.weights import grid_remark
+
     grids = {
         part.grid
         for part in model.modules()
         if isinstance(part, PlainViT) and part.pos_embed is not None
     }
-    return {"format": "pt", **(grid_remark(*grids) if len(grids) == 1 else {})}
+    return grid_remark(*grids) if len(grids) == 1 else {}
 
 
 def record_files(record: ModelRecord, weights_hash: str) -> tuple[bytes, bytes]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vitseg.cli import frame, options
+from vitseg.cli import frame
 from vitseg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,7 +32,9 @@ def compare(
         ),
     ],
     *,
-    data: options.OptionalData = None,
+    data: Annotated[  # looked at behind the recipes, which are the first thing to get right
+        str | None, typer.Option("--data", help="The data set of all recipes, as NAME:ROOT.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the comparison.")],
     backbone: Annotated[
         list[str] | None,

@@ -6,7 +6,7 @@ import sys
 
 from vitseg.cli import interrupts
 
-_LONGEST = 2_000  # characters of an error's line; a hostile file's values may have millions
+_LONGEST = 10_000  # characters of an error's line; a hostile file's values may have millions
 
 
 def run() -> None:

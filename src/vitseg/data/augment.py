@@ -12,8 +12,9 @@ from vitseg.classes import IGNORE_INDEX
 from vitseg.data.balance import RareClassCrops
 from vitseg.data.photometric import distort
 from vitseg.data.sample import Sample
-from vitseg.images.geometry import Window, keep_ratio_size, resize_image, resize_labels
+from vitseg.images.geometry import keep_ratio_size, resize_image, resize_labels
 from vitseg.images.preprocess import Preprocessing, to_padded_tensor
+from vitseg.images.window import Window
 from vitseg.types import Size
 
 _CROP_RETRIES = 10

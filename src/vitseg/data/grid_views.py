@@ -18,8 +18,9 @@ from torch import Tensor
 from vitseg.data.augment import AugmentConfig, CropFrame
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.images.decode import image_size
-from vitseg.images.geometry import Window, keep_ratio_size, resize_image, resize_labels
+from vitseg.images.geometry import keep_ratio_size, resize_image, resize_labels
 from vitseg.images.preprocess import Preprocessing
+from vitseg.images.window import Window
 from vitseg.types import Size
 
 

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Integer, UInt8
 
 from vitseg.errors import ConfigError
-
-
-class Window(NamedTuple):
-    """A rectangle in pixels."""
-
-    top: int
-    left: int
-    height: int
-    width: int
+from vitseg.images.window import Window
 
 
 def keep_ratio_size(

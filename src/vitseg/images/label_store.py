@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Integer
 
 from vitseg import parsing
-from vitseg.images.geometry import Window
+from vitseg.images.window import Window
 
 
 class LabelStore:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vitseg.images.geometry import Window
+from vitseg.images.window import Window
 
 # Orientation -> whether rows and columns change places, and whether the stored rows and columns are mirrored.
 _TURNS = {

@@ -7,8 +7,8 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from vitseg.images.geometry import Window
 from vitseg.images.georeference import Georeference
+from vitseg.images.window import Window
 
 
 class Notice(NamedTuple):

@@ -12,11 +12,11 @@ import numpy as np
 
 from vitseg.classes import ClassTable
 from vitseg.files import whole_file
-from vitseg.images.geometry import Window
 from vitseg.images.globe import Ring, geometry_of, signed_area
 from vitseg.images.label_store import LabelStore
 from vitseg.images.placement import Placement
 from vitseg.images.raster_reader import CACHE_BYTES
+from vitseg.images.window import Window
 
 POLYGON_WINDOW = 2048
 """Side of the squares in pixels that polygons are traced in, so that memory stays bounded; borders cut polygons."""

@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from vitseg.errors import DataError
-from vitseg.images.geometry import Window
 from vitseg.images.georeference import georeference_of
 from vitseg.images.orientation import stored_window, upright, upright_size
 from vitseg.images.pillow_reader import of_bits, over_white
@@ -30,6 +29,7 @@ from vitseg.images.value_range import (
     of_scale,
     to_bytes,
 )
+from vitseg.images.window import Window
 
 CACHE_BYTES = 32_000_000
 """GDAL's cache of decoded tiles; its own default is 5 % of the machine's memory."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from vitseg import parsing
 from vitseg.errors import ConfigError, first_names
 from vitseg.files import remove_leftovers, write_json, write_whole
 from vitseg.inference.record import PredictionRecord, read_records
@@ -167,7 +168,7 @@ def without_predictions(targets: Sequence[Target], out: Path) -> list[Target]:
 def _read_settings(out: Path) -> dict[str, Any] | None:
     """What the predictions of a folder were made with; None where that is not told."""
     try:
-        settings = json.loads((out / PREDICT_SETTINGS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        settings = parsing.read_json(out / PREDICT_SETTINGS)
+    except parsing.UnreadableError:
         return None
     return settings if isinstance(settings, dict) else None

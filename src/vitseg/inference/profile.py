@@ -20,8 +20,9 @@ from torch._dynamo.exc import TorchDynamoException
 
 from vitseg.errors import ConfigError
 from vitseg.images.decode import decode_image
-from vitseg.images.geometry import Window, resize_image
+from vitseg.images.geometry import resize_image
 from vitseg.images.preprocess import Preprocessing, to_tensor
+from vitseg.images.window import Window
 from vitseg.inference.operations import Part, count_operations, peak_memory
 from vitseg.inference.scores import OutputScores, label_map
 from vitseg.inference.window_scores import Model

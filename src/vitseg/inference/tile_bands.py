@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Integer
 from torch import Tensor
 
-from vitseg.images.geometry import Window
 from vitseg.images.pixel_source import PixelSource
 from vitseg.images.preprocess import to_tensor
+from vitseg.images.window import Window
 from vitseg.inference.blending import Blend, window_weights
 from vitseg.inference.operations import peak_memory
 from vitseg.inference.predictor import Predictor

@@ -19,13 +19,13 @@ import numpy as np
 import torch
 
 from vitseg.errors import ConfigError, DataError
-from vitseg.images.geometry import Window
 from vitseg.images.label_raster import write_label_tiff
 from vitseg.images.label_store import LabelStore
 from vitseg.images.pixel_source import PixelSource
 from vitseg.images.placement import Placement, place
 from vitseg.images.polygons import write_polygons
 from vitseg.images.reader import has_rasterio, open_windows
+from vitseg.images.window import Window
 from vitseg.inference.blending import Blend
 from vitseg.inference.config import InferenceConfig
 from vitseg.inference.image_source import say_notices

@@ -28,7 +28,7 @@ _CHUNK = 1 << 20  # crossings that are held at a time
 
 
 def polygons_to_runs(
-    polygons: Sequence[Float64[np.ndarray, "points 2"]], size: Size
+    polygons: Sequence[Float64[np.ndarray, "_ 2"]], size: Size
 ) -> Integer[np.ndarray, " runs"]:
     """The union of polygons as lengths of alternating runs outside and inside, column after column.
 
