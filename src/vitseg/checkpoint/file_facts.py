@@ -6,7 +6,6 @@ trainings in their hyperparameters; the transformers library has `id2label` in t
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from vitseg import parsing
 from vitseg.classes import ClassTable, generated_palette
 
 PLACES = ("meta", "dataset_meta", "metadata", "hyper_parameters", "hparams")
@@ -89,9 +89,8 @@ def _places(content: Mapping[Any, Any], depth: int = 0) -> Iterator[Mapping[Any,
 def _config_beside(path: Path) -> Mapping[str, Any]:
     """The config.json of the transformers library in the folder of a file; empty: there is none."""
     try:
-        text = (path.parent / "config.json").read_text(encoding="utf-8")
-        config = json.loads(text) if len(text) < 10**7 else None
-    except (OSError, ValueError, RecursionError):
+        config = parsing.read_json(path.parent / "config.json")
+    except parsing.UnreadableError:
         return {}
     if not isinstance(config, dict) or "model_type" not in config:
         return {}
@@ -102,8 +101,8 @@ def _names(value: object) -> tuple[str, ...] | None:
     """Class names in index order: of a list, of a mapping from 0, 1, ... on, or of a text as JSON."""
     if isinstance(value, str):
         try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
+            value = parsing.parse_json(value)
+        except parsing.UnreadableError:
             return None
     if isinstance(value, Mapping):
         try:
@@ -126,8 +125,8 @@ def _colors(value: object) -> tuple[tuple[int, int, int], ...] | None:
     """RGB in [0, 255] of every class."""
     if isinstance(value, str):
         try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
+            value = parsing.parse_json(value)
+        except parsing.UnreadableError:
             return None
     if not isinstance(value, list | tuple):
         return None
