@@ -130,8 +130,12 @@ class Largest(TorchDispatchMode):
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("run", [label_map, labels_and_confidence])
-@pytest.mark.parametrize("mode", MODES, ids=str)
+@pytest.mark.parametrize(
+    "run", [label_map, pytest.param(labels_and_confidence, marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize(
+    "mode", [MODES[0], *(pytest.param(mode, marks=pytest.mark.slow) for mode in MODES[1:])], ids=str
+)
 def test_no_tensor_is_as_large_as_the_score_map(monkeypatch, mode, run):
     """Of 60 classes and 600 x 800 pixels, 29 million scores. The image of a larger view has 4 million values."""
     monkeypatch.setattr(module, "STRIP_ELEMENTS", 60 * 800 * 4)
