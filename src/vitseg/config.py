@@ -29,7 +29,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except parsing.UnreadableError as error:
         raise ConfigError(f"{path} is not YAML: {error}.") from error
     if isinstance(raw, str):
-        raise ConfigError(f"{path} is not YAML with sections: it holds plain text.")
+        raise ConfigError(f"{path} is not YAML with sections: it holds str, and no mapping.")
     if not isinstance(raw, dict):
         raise ConfigError(
             f"{path} holds {type(raw).__name__}, but a recipe is a mapping of sections."
