@@ -250,3 +250,19 @@ def name_first(what: str, paths: Sequence[object]) -> str:
     """Files in words, as `the label file a.txt and 5 more`."""
     more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
     return f"the {what} {paths[0]}{more}"
+
+
+def both_ends(path: Path, count: int) -> tuple[bytes, bytes]:
+    """The first and the last bytes of a file, to judge by them what it is; nothing of one that cannot be read.
+
+    Args:
+        path: The file.
+        count: Bytes from either end, which overlap in a short file.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(count)
+            file.seek(max(0, path.stat().st_size - count))
+            return start, file.read()
+    except OSError:
+        return b"", b""

@@ -16,7 +16,7 @@ from vitseg.data.formats.brush import brush_values
 from vitseg.data.formats.faults import Faults
 from vitseg.data.formats.polygons import has_area, is_within_reach
 from vitseg.data.formats.shapes import Brush, Shape
-from vitseg.data.listing import files_below
+from vitseg.data.listing import both_ends, files_below
 from vitseg.data.splits import IdIndex
 from vitseg.errors import DataError
 from vitseg.images.decode import IMAGE_SUFFIXES, MAX_PIXELS
@@ -68,13 +68,8 @@ def find_exports(root: Path) -> list[Path]:
 
 
 def _is_export(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            start = file.read(_SNIFFED)
-            file.seek(max(0, path.stat().st_size - _SNIFFED))
-            ends = start + file.read()
-    except OSError:
-        return False
+    start, end = both_ends(path, _SNIFFED)
+    ends = start + end
     if start.lstrip()[:1] not in (b"[", b"{") or b'"categories"' in ends:
         return False
     is_task = b'"annotations"' in ends and b'"data"' in ends

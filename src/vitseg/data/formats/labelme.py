@@ -27,7 +27,7 @@ from vitseg.data.formats.faults import FaultKind, Faults
 from vitseg.data.formats.polygons import has_area, is_within_reach
 from vitseg.data.formats.shapes import RunLengths, Shape, ShapeMasks
 from vitseg.data.labels import MAX_ID, LabelTable
-from vitseg.data.listing import files_below, images_below, name_first, same_name
+from vitseg.data.listing import both_ends, files_below, images_below, name_first, same_name
 from vitseg.data.splits import IdIndex, choose_split, splits_of_images
 from vitseg.errors import DataError
 from vitseg.images.decode import MAX_PIXELS, image_size
@@ -136,14 +136,8 @@ class LabelMe(DataFormat):
 
 def is_labelme(path: Path) -> bool:
     """Whether a json file has the keys of labelme, to judge by its beginning and its end."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(_SNIFFED)
-            file.seek(max(0, path.stat().st_size - _SNIFFED))
-            ends = start + file.read()
-    except OSError:
-        return False
-    return b'"shapes"' in start and b'"imagePath"' in ends
+    start, end = both_ends(path, _SNIFFED)
+    return b'"shapes"' in start and b'"imagePath"' in start + end
 
 
 def _files(root: Path, faults: Faults, findings: list[Finding]) -> dict[str, _File]:
