@@ -1,0 +1,51 @@
+"""SegViT whose class queries go through the ViT's last blocks themselves. Ours; see `decoders/joint_classes.py`."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from vitseg.backbones import BackboneConfig, PlainViT
+from vitseg.backbones.config import require_one_normed_tap
+from vitseg.backbones.steps.joint_queries import add_joint_queries
+from vitseg.decoders.joint_classes import JointClassesConfig, JointClassesDecoder
+from vitseg.methods.method import Encoder, MethodConfig
+from vitseg.methods.model import SegmentationModel
+from vitseg.supervision import AtmLossConfig
+from vitseg.types import Size
+
+
+class SegVitJointConfig(MethodConfig):
+    """The sections of a recipe."""
+
+    backbone: BackboneConfig = Field(
+        description="the plain ViT; one tap, its last block, behind the final norm (tap_norm: true)"
+    )
+    decoder: JointClassesConfig = Field(
+        default=JointClassesConfig(), description="the class queries, and the blocks that take them"
+    )
+    loss: AtmLossConfig = Field(
+        default=AtmLossConfig(), description="what is supervised, and the weights of the terms"
+    )
+
+    @model_validator(mode="after")
+    def _reads_normalised_tokens(self) -> SegVitJointConfig:
+        require_one_normed_tap(self.backbone, "segvit_joint")
+        return self
+
+    def build_on(self, encoder: Encoder, num_classes: int, image_size: Size) -> SegmentationModel:
+        del image_size
+        assert isinstance(encoder, PlainViT)
+        decoder = JointClassesDecoder(encoder.embed_dim, num_classes, self.decoder)
+        add_joint_queries(encoder, self.decoder.num_blocks, decoder)
+        return SegmentationModel(encoder, decoder, self.fresh_parts)
+
+    @property
+    def learns_absence(self) -> bool:
+        return self.loss.learns_absence
+
+    def criterion(self, class_weights: Float[Tensor, " k"] | None = None) -> nn.Module:
+        from vitseg.losses.atm import AtmLoss
+
+        return AtmLoss(self.loss, class_weights)
