@@ -6,8 +6,9 @@ import numpy as np
 from PIL.ImageFile import ImageFile
 
 from vitseg.errors import DataError
+from vitseg.images.decoded import MAX_PIXELS
 from vitseg.images.header import Header, header_of
-from vitseg.images.pillow_reader import MAX_PIXELS, pillow_image
+from vitseg.images.pillow_reader import pillow_image
 from vitseg.images.reader import decode
 from vitseg.images.sources import Source, listed, name_of, open_file, start_of
 from vitseg.images.suffixes import IMAGE_SUFFIXES

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from vitseg.errors import DataError
+from vitseg.images.decoded import MAX_PIXELS
 from vitseg.images.orientation import upright_size
-from vitseg.images.pillow_reader import MAX_PIXELS, pillow_image
+from vitseg.images.pillow_reader import pillow_image
 from vitseg.images.png_chunks import has_exif_after_pixels
 from vitseg.images.sources import (
     Source,

@@ -10,9 +10,10 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from vitseg.errors import DataError
+from vitseg.images.decoded import over_white
+from vitseg.images.deep_pixels import of_bits
 from vitseg.images.georeference import georeference_of
 from vitseg.images.orientation import stored_window, upright, upright_size
-from vitseg.images.pillow_reader import of_bits, over_white
 from vitseg.images.pixel_source import (
     BANDS_LEFT_OUT,
     Notice,

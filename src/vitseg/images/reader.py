@@ -13,13 +13,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from vitseg.errors import DataError
+from vitseg.images.decoded import MAX_PIXELS, Decoded, require_pixels
 from vitseg.images.header import header_of
-from vitseg.images.pillow_reader import (
-    MAX_PIXELS,
-    Decoded,
-    decode_with_pillow,
-    require_pixels,
-)
+from vitseg.images.pillow_reader import decode_with_pillow
 from vitseg.images.pixel_source import DecodedImage, PixelSource
 from vitseg.images.raster_reader import (
     CACHE_BYTES,

@@ -7,7 +7,7 @@ declares; what the file's metadata say; the values themselves, with a notice. Th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +15,9 @@ from jaxtyping import UInt8
 
 FULL = 65535
 """Largest 16-bit value."""
+
+_AT_ONCE = 4_000_000
+"""Values that are counted or changed at a time: NumPy takes 8 bytes or more for each."""
 
 _DEPTHS = (8, 10, 12, 14, 16)
 _NEARLY_FULL = (
@@ -61,8 +64,23 @@ def to_bytes(values: np.ndarray, limits: ValueRange) -> UInt8[np.ndarray, "..."]
     if values.dtype == np.uint8 and limits == (0, 255):
         return values
     if values.dtype in (np.uint8, np.uint16, np.int16) and values.size > 4096:
-        return _table(values.dtype, limits)[values.view(np.dtype(f"u{values.dtype.itemsize}"))]
-    return _scaled(values.astype(np.float64), low, high)
+        table = _table(values.dtype, limits)
+        bits = values.view(np.dtype(f"u{values.dtype.itemsize}"))
+        return _in_parts(bits, lambda part: table[part])
+    return _in_parts(values, lambda part: _scaled(part.astype(np.float64), low, high))
+
+
+def _in_parts(
+    values: np.ndarray, change: Callable[[np.ndarray], np.ndarray]
+) -> UInt8[np.ndarray, "..."]:
+    """What a change gives for all values, some rows at a time, since it takes many bytes for each of them."""
+    if values.size <= _AT_ONCE or values.ndim == 0:
+        return change(values)
+    changed = np.empty(values.shape, np.uint8)
+    rows = max(1, _AT_ONCE * len(values) // values.size)
+    for start in range(0, len(values), rows):
+        changed[start : start + rows] = change(values[start : start + rows])
+    return changed
 
 
 def _table(dtype: np.dtype, limits: ValueRange) -> np.ndarray:
@@ -89,6 +107,10 @@ class Histogram:
     def add(self, values: np.ndarray) -> None:
         """Count integer values from -65,536 to 65,535; others are clipped."""
         flat = np.asarray(values).ravel()
+        for start in range(0, len(flat), _AT_ONCE):
+            self._add(flat[start : start + _AT_ONCE])
+
+    def _add(self, flat: np.ndarray) -> None:
         if flat.dtype not in (np.uint8, np.uint16):
             self.signed = self.signed or flat.dtype.kind == "i"
             flat = flat.astype(np.int64).clip(-65536, 65535)

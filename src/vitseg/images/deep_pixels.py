@@ -1,0 +1,198 @@
+"""Pictures of more than 8 bits a sample: their black and white, and colours of which Pillow would keep 8 bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import BinaryIO
+
+import numpy as np
+
+from vitseg.errors import DataError
+from vitseg.images.decoded import Decoded, over_white, require_pixels
+from vitseg.images.orientation import upright
+from vitseg.images.pixel_source import Notice, range_needed, range_notice
+from vitseg.images.png_chunks import significant_bits
+from vitseg.images.sources import (
+    DECODE_ERRORS,
+    damaged,
+    exif_orientation,
+    pillow_header,
+    quiet,
+    require_plausible,
+)
+from vitseg.images.value_range import (
+    FULL,
+    Histogram,
+    ValueRange,
+    of_significant_bits,
+    to_bytes,
+)
+
+
+def is_deep(mode: str) -> bool:
+    """Whether a Pillow mode holds one channel of more than 8 bits."""
+    return mode in ("I", "F") or mode.startswith("I;16")
+
+
+def of_bits(bits: int) -> ValueRange | None:
+    """The range of samples that a file stores in that many bits.
+
+    Of 16, and of the 15 that satellites' files declare for whatever they hold, none.
+    """
+    return ValueRange(0, 2**bits - 1) if bits < 15 and bits != 8 else None
+
+
+def limits_of_values(
+    values: np.ndarray,
+    words: str,
+    name: str,
+    declared: ValueRange | None,
+    stated: ValueRange | None,
+    bits: int | None = None,
+) -> tuple[ValueRange, tuple[Notice, ...]]:
+    """Black and white of grey or colour values.
+
+    Args:
+        values: All of them.
+        words: The type in words, for messages.
+        name: What the error calls the picture.
+        declared: By the data set or model.
+        stated: By the file.
+        bits: Significant bits by the file.
+    """
+    if declared is not None or stated is not None:
+        return declared or stated or ValueRange(0, FULL), ()
+    words = {"I": "int32", "F": "floating-point", "I;16": "uint16", "I;16B": "uint16"}.get(
+        words, words
+    )
+    if values.dtype.kind == "f":
+        raise DataError(range_needed(name, words))
+    low, high = int(values.min()), int(values.max())
+    if values.dtype.itemsize > 2 and (
+        low < -FULL - 1 or high > FULL or (low < 0 and high > FULL // 2)
+    ):
+        raise DataError(
+            f"{name} has grey values from {low} to {high}, but 0-65535 are allowed. "
+            "Convert it to 8 or 16 bits first."
+        )
+    histogram = Histogram()
+    histogram.add(values)
+    if bits is not None:
+        return of_significant_bits(bits, histogram), ()
+    limits = histogram.limits()
+    return limits, (range_notice(words, limits.words()),)
+
+
+def deep_reader(
+    file: BinaryIO, name: str, file_format: str
+) -> Callable[[int, ValueRange | None], Decoded] | None:
+    """What decodes colours of 16 bits, of which Pillow itself keeps the upper 8; None for all other pictures."""
+    if file_format not in ("PNG", "PPM", "JPEG2000"):
+        return None
+    place = file.tell()
+    head = file.read(64)
+    file.seek(place)
+    if file_format == "PNG" and head[24:25] == b"\x10" and head[25:26] in (b"\2", b"\4", b"\6"):
+        return lambda max_pixels, declared: _deep_png(file, name, max_pixels, declared)
+    if file_format == "PPM" and head[:2] in (b"P6", b"P3"):
+        return _deep_ppm(file, name)
+    if file_format == "JPEG2000":
+        _require_shallow(file, name)
+    return None
+
+
+def _deep_png(file: BinaryIO, name: str, max_pixels: int, declared: ValueRange | None) -> Decoded:
+    """Colour, or grey with alpha, of 16 bits: read twice, once for either byte of the samples."""
+    file.seek(0)
+    with pillow_header(file, name, "PNG") as image:
+        require_pixels(name, (image.height, image.width), max_pixels)
+        require_plausible(image, file, name)
+        stored = image.mode
+        # Grey with alpha has four bytes a pixel: as many as 8-bit RGBA.
+        grey_alpha = str(image.tile[0].args) == "LA;16B"
+        try:
+            with quiet():
+                if grey_alpha:
+                    image._mode = "RGBA"
+                    image.tile = [tile._replace(args="RGBA") for tile in image.tile]
+                image.load()
+            orientation = exif_orientation(image, name)
+            upper = np.array(image)
+            transparent = image.info.get("transparency")
+        except DECODE_ERRORS as error:
+            raise damaged(name, error) from error
+    if grey_alpha:
+        values = upper.astype(np.uint16)
+        values = values[..., 0::2] << 8 | values[..., 1::2]  # (H, W, 2)
+    else:
+        values = upper.astype(np.uint16)
+        del upper  # of a large picture each copy counts
+        values <<= 8
+        values |= _lower_bytes(file, name, stored)
+    values = upright(values, orientation)
+    colors, alpha = (values, None) if stored == "RGB" else (values[..., :-1], values[..., -1])
+    if isinstance(transparent, tuple) and alpha is None:
+        opaque = (colors != np.array(transparent, np.uint16)).any(-1)
+        alpha = opaque.astype(np.uint16) * np.uint16(FULL)
+    limits, notices = limits_of_values(
+        colors, "uint16", name, declared, None, significant_bits(file)
+    )
+    rgb = to_bytes(colors, limits)
+    rgb = rgb if rgb.shape[2] == 3 else np.repeat(rgb, 3, axis=2)
+    if alpha is not None:
+        rgb = over_white(rgb, to_bytes(alpha, ValueRange(0, FULL)), premultiplied=False)
+    return Decoded(rgb, (rgb.shape[0], rgb.shape[1]), notices)
+
+
+def _lower_bytes(file: BinaryIO, name: str, mode: str) -> np.ndarray:
+    """The lower byte of every 16-bit sample of a PNG."""
+    file.seek(0)
+    with pillow_header(file, name, "PNG") as image:
+        image.tile = [tile._replace(args=f"{mode};16L") for tile in image.tile]
+        try:
+            with quiet():
+                image.load()
+        except DECODE_ERRORS as error:
+            raise damaged(name, error) from error
+        return np.array(image)
+
+
+def _deep_ppm(file: BinaryIO, name: str) -> Callable[[int, ValueRange | None], Decoded] | None:
+    """What reads a binary PPM of two bytes a sample; None for others, of which Pillow keeps all that counts."""
+    with pillow_header(file, name, "PPM") as image:
+        tile, size = image.tile[0], (image.height, image.width)
+        args = tile.args if isinstance(tile.args, tuple) else ()
+    file.seek(0)
+    largest = args[-1] if args and isinstance(args[-1], int) else 0
+    if tile.codec_name != "ppm" or image.mode != "RGB" or largest <= 255:
+        return None
+
+    def read(max_pixels: int, declared: ValueRange | None) -> Decoded:
+        require_pixels(name, size, max_pixels)
+        file.seek(tile.offset)
+        num_bytes = size[0] * size[1] * 6
+        content = file.read(num_bytes)
+        if len(content) < num_bytes:
+            raise DataError(f"{name} is damaged or incomplete: its pixels end early.")
+        values = np.frombuffer(content, ">u2").astype(np.uint16).reshape(*size, 3)
+        stated = ValueRange(0, largest) if largest < FULL else None
+        limits, notices = limits_of_values(values, "uint16", name, declared, stated)
+        return Decoded(to_bytes(values, limits), size, notices)
+
+    return read
+
+
+def _require_shallow(file: BinaryIO, name: str) -> None:
+    """Raise DataError for JPEG 2000 of more than 8 bits, of which Pillow keeps the upper 8."""
+    place = file.tell()
+    head = file.read(1 << 16)
+    file.seek(place)
+    found = head.find(
+        b"\xff\x4f\xff\x51"
+    )  # the codestream; then size, capabilities, and 32 bytes of sizes
+    depth = (head[found + 42] & 0x7F) + 1 if found >= 0 and len(head) > found + 42 else 8
+    if depth > 8:
+        raise DataError(
+            f"{name} has {depth}-bit JPEG 2000 pixels, which are read with rasterio only: pip install 'vitseg[geo]'. "
+            "Or save it as 8-bit RGB."
+        )
