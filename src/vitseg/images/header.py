@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from vitseg.errors import DataError
+from vitseg.images import decode_process
+from vitseg.images.budget import is_costly
 from vitseg.images.decoded import MAX_PIXELS
 from vitseg.images.orientation import upright_size
 from vitseg.images.pillow_reader import pillow_image
@@ -18,7 +20,7 @@ from vitseg.images.sources import (
     pillow_header,
     start_of,
 )
-from vitseg.images.tiff_tags import TiffTags, read_tags
+from vitseg.images.tiff_tags import PALETTE, RGB, TiffTags, read_tags
 
 
 class Header(NamedTuple):
@@ -49,6 +51,8 @@ def header_of(source: Source) -> Header:
     with open_file(source) as file:
         file_format = start_of(file, name)
         tags = read_tags(file) if file_format == "TIFF" else None
+        if is_costly(file, file_format, tags):
+            return Header(**decode_process.header(source))
         try:
             with pillow_header(file, name, file_format) as image:
                 size = (image.height, image.width)
@@ -71,4 +75,13 @@ def header_of(source: Source) -> Header:
 def _of_tags(tags: TiffTags) -> Header:
     size = upright_size(tags.size, tags.orientation)
     words = tags.pixels if tags.bands == 1 else f"{tags.pixels} x {tags.bands}"
-    return Header("TIFF", words, size, tags.orientation)
+    return Header("TIFF", _modes(tags).get(words, words), size, tags.orientation)
+
+
+def _modes(tags: TiffTags) -> dict[str, str]:
+    """Pillow's modes of pixels that it would read, were they stored in another way, by their words."""
+    grey = "P" if tags.photometric == PALETTE else "L"
+    modes = {"uint8": grey, "uint16": "I;16"}
+    if tags.photometric == RGB:
+        modes |= {"uint8 x 3": "RGB", "uint8 x 4": "RGBA" if tags.has_alpha else "RGBX"}
+    return modes

@@ -21,9 +21,9 @@ from vitseg.images.pixel_source import BANDS_LEFT_OUT, FIRST_FRAME, Notice, page
 from vitseg.images.png_chunks import significant_bits
 from vitseg.images.sources import (
     DECODE_ERRORS,
+    NotForPillowError,
     damaged,
     exif_orientation,
-    not_for_pillow,
     pillow_header,
     quiet,
     require_plausible,
@@ -95,7 +95,7 @@ def decode_with_pillow(
     """
     tags = read_tags(file) if file_format == "TIFF" else None
     if tags is not None and tags.bands >= 3 and tags.bits > 8:
-        raise DataError(not_for_pillow(name, tags))  # Pillow would drop the lower bits
+        raise NotForPillowError(name, tags)  # Pillow would drop the lower bits
     deep = deep_reader(file, name, file_format)
     if deep is not None:
         return deep(max_pixels, declared)

@@ -82,7 +82,7 @@ class RasterImage:
         placed = self.georeference is not None
         self._orientation = 1 if tags is None or placed else tags.orientation
         self.size = upright_size((dataset.height, dataset.width), self._orientation)
-        self._palette = _palette(dataset)
+        self._palette = palette_of(dataset)
         self._alpha = self._alpha_band()
         notices = [] if tags is None or tags.pages < 2 else [pages_notice(tags.pages, MAX_PAGES)]
         self._bands = self._color_bands(notices)
@@ -352,7 +352,7 @@ def tiling_command(name: str) -> str:
     )
 
 
-def _palette(dataset: Any) -> np.ndarray | None:
+def palette_of(dataset: Any) -> np.ndarray | None:
     """Colours of the indices, (256 or 65536, 3) uint8, of a raster with a palette."""
     from rasterio.enums import ColorInterp
 

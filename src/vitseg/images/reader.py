@@ -7,12 +7,13 @@ format, and every image without that extra, is decoded by Pillow.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from importlib.util import find_spec
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from vitseg.errors import DataError
+from vitseg.images import decode_process
+from vitseg.images.budget import is_costly, prints_errors
 from vitseg.images.decoded import MAX_PIXELS, Decoded, require_pixels
 from vitseg.images.header import header_of
 from vitseg.images.pillow_reader import decode_with_pillow
@@ -24,7 +25,15 @@ from vitseg.images.raster_reader import (
     RasterImage,
     tiling_command,
 )
-from vitseg.images.sources import Source, damaged, name_of, open_file, quiet, start_of
+from vitseg.images.sources import (
+    Source,
+    damaged,
+    has_rasterio,
+    name_of,
+    open_file,
+    quiet,
+    start_of,
+)
 from vitseg.images.tiff_tags import (
     CMYK,
     JPEG_KINDS,
@@ -64,11 +73,15 @@ def decode(
     with open_file(source) as file:
         file_format = start_of(file, name)
         tags = read_tags(file) if file_format == "TIFF" else None
-        with _raster(source, file, file_format, tags) as dataset:
+        if is_costly(file, file_format, tags):
+            return decode_process.decode(source, at_least, max_pixels, declared)
+        with open_raster(source, file, file_format, tags) as dataset:
             if dataset is not None:
                 require_pixels(name, (dataset.height, dataset.width), max_pixels)
                 image = RasterImage(dataset, name, tags, declared, LARGEST_WHOLE_BLOCK)
                 return Decoded(image.whole(), image.size, image.notices)
+        if file_format == "TIFF" and prints_errors(tags):
+            return decode_process.decode(source, at_least, max_pixels, declared)
         return decode_with_pillow(file, name, file_format, max_pixels, at_least, declared)
 
 
@@ -91,19 +104,18 @@ def open_windows(
     with open_file(path) as file:
         file_format = start_of(file, str(path))
         tags = read_tags(file) if file_format == "TIFF" else None
-        with _raster(path, file, file_format, tags) as dataset:
+        if opens_asopen_raster(file_format, tags) and is_costly(file, file_format, tags):
+            with closing(decode_process.DistantImage(path, max_bytes, declared)) as distant:
+                yield distant
+            return
+        with open_raster(path, file, file_format, tags) as dataset:
             if dataset is not None:
                 yield RasterImage(dataset, str(path), tags, declared, LARGEST_BLOCK)
                 return
     yield _decoded(path, max_bytes, declared)
 
 
-def has_rasterio() -> bool:
-    """Whether the extra `geo` is installed."""
-    return find_spec("rasterio") is not None
-
-
-def opens_as_raster(file_format: str, tags: TiffTags | None) -> bool:
+def opens_asopen_raster(file_format: str, tags: TiffTags | None) -> bool:
     """Whether rasterio reads such a file here. It does not turn the colours of printing and television into RGB."""
     if file_format not in DRIVERS or not has_rasterio():
         return False
@@ -114,11 +126,11 @@ def opens_as_raster(file_format: str, tags: TiffTags | None) -> bool:
 
 
 @contextmanager
-def _raster(
+def open_raster(
     source: Source, file: BinaryIO, file_format: str, tags: TiffTags | None
 ) -> Iterator[Any | None]:
     """An open rasterio data set; None where Pillow is to read the file."""
-    if not opens_as_raster(file_format, tags):
+    if not opens_asopen_raster(file_format, tags):
         yield None
         return
     import rasterio

@@ -22,7 +22,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from vitseg.errors import DataError
-from vitseg.images.tiff_tags import TiffTags, read_tags
+from vitseg.images.tiff_tags import CMYK, LAB_KINDS, YCBCR, TiffTags, read_tags
 
 Source = str | Path | bytes
 """A file, or the bytes of one."""
@@ -139,7 +139,7 @@ def pillow_header(file: BinaryIO, name: str, file_format: str) -> Iterator[Image
         if isinstance(error, OSError) and error.errno is not None:
             raise _unreadable(name, error) from error
         if tags is not None and is_sound(tags):
-            raise DataError(not_for_pillow(name, tags)) from error
+            raise NotForPillowError(name, tags) from error
         raise DataError(f"{name} has a damaged {file_format} header: {_line(error)}.") from error
     with image:
         yield image
@@ -150,12 +150,24 @@ def is_sound(tags: TiffTags) -> bool:
     return min(tags.size) > 0 and tags.bands > 0 and tags.bits > 0
 
 
-def not_for_pillow(name: str, tags: TiffTags) -> str:
-    """The sentence about a healthy TIFF that only rasterio reads."""
-    return (
-        f"{name} has {bands_in_words(tags)}, which is read with rasterio only: pip install 'vitseg[geo]'. "
-        "Or save it as 8-bit RGB."
-    )
+class NotForPillowError(DataError):
+    """A healthy TIFF that Pillow does not read, and rasterio at most.
+
+    Args:
+        name: What the error calls it.
+        tags: Of the file.
+        installed: Whether rasterio is there, and does not read it either.
+    """
+
+    def __init__(self, name: str, tags: TiffTags, installed: bool = False):
+        colors = {CMYK: " CMYK", YCBCR: " YCbCr", **dict.fromkeys(LAB_KINDS, " Lab")}
+        kind = colors.get(tags.photometric, "") if installed else ""
+        way = (
+            "which are not read. Save"
+            if installed
+            else "which is read with rasterio only: pip install 'vitseg[geo]'. Or save"
+        )
+        super().__init__(f"{name} has {bands_in_words(tags)}{kind}, {way} it as 8-bit RGB.")
 
 
 def bands_in_words(tags: TiffTags) -> str:
