@@ -27,6 +27,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         raw = parsing.read_yaml(path)
     except parsing.UnreadableError as error:
+        if isinstance(error.__cause__, OSError):
+            raise ConfigError(f"{path} cannot be read: {error}.") from error
         raise ConfigError(f"{path} is not YAML: {error}.") from error
     if isinstance(raw, str):
         raise ConfigError(f"{path} is not YAML with sections: it holds str, and no mapping.")

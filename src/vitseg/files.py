@@ -26,12 +26,19 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     Args:
         path: The file; an existing one is replaced.
+
+    Raises:
+        OSError: It cannot be written; the error names the file, which the system's own error on writing does not.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial(path)
     try:
         yield partial
         os.replace(partial, path)
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, str(partial)):
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

@@ -231,11 +231,13 @@ def read_text(path: Path) -> str:
     """The content of a text file in UTF-8, or in UTF-16 with its mark, as Windows' Notepad may write it.
 
     Raises:
-        DataError: It is no readable text.
+        DataError: It is no readable text, or cannot be read at all.
     """
     try:
         return parsing.read_text(path)
     except parsing.UnreadableError as error:
+        if isinstance(error.__cause__, OSError):
+            raise DataError(f"{path} cannot be read: {error}.") from error
         raise DataError(
             f"{path} is not a readable text file: {error}. Save it as text in UTF-8."
         ) from error

@@ -29,18 +29,21 @@ _ORDINARY_ENTRIES = 30_000
 _ORDINARY_COMPRESSIONS = {1, 5, 7, 8, 32773, 32946}  # none, LZW, JPEG, deflate, PackBits, deflate
 
 
-def is_costly(file: BinaryIO, file_format: str, tags: TiffTags | None) -> bool:
+def is_costly(
+    file: BinaryIO, file_format: str, tags: TiffTags | None, in_windows: bool = False
+) -> bool:
     """Whether the first bytes of a file leave open what time and memory its decoding takes.
 
     Args:
         file: Open, at its start, which is where it stands afterwards.
         file_format: As `sources.start_of` gives it.
         tags: Of a TIFF; None where they cannot be made out.
+        in_windows: Whether a TIFF is read in windows, so that its size does not count.
     """
     if decode_process.inside:
         return False
     if file_format == "TIFF":
-        return tags is None or not _is_ordinary_tiff(tags)
+        return tags is None or not _is_ordinary_tiff(tags, in_windows)
     try:
         return not _is_ordinary(file, file_format)
     except (struct.error, IndexError):  # cut within its header
@@ -54,10 +57,10 @@ def prints_errors(tags: TiffTags | None) -> bool:
     return not decode_process.inside and (tags is None or tags.compression != 1)
 
 
-def _is_ordinary_tiff(tags: TiffTags) -> bool:
+def _is_ordinary_tiff(tags: TiffTags, in_windows: bool) -> bool:
     height, width = tags.size
     return (
-        height * width <= ORDINARY_PIXELS
+        (in_windows or height * width <= ORDINARY_PIXELS)
         and tags.compression in _ORDINARY_COMPRESSIONS
         and tags.block_bytes <= _ORDINARY_BLOCK
         and tags.bands <= _ORDINARY_BANDS

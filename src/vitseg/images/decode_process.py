@@ -33,6 +33,8 @@ MAX_SECONDS = 120.0
 MAX_MEMORY = 4_000_000_000
 """Bytes that decoding it may take beside what Python itself does, where the system can tell; likewise."""
 
+_DECODED_BYTES = 24  # per pixel, where an image that was to be read in windows is decoded whole
+
 inside = False
 """Whether this is such a process, which decodes all itself."""
 
@@ -236,7 +238,8 @@ class DistantImage:
 
         self._process, self._path = DecodeProcess(), path
         try:
-            facts, _ = self._process.ask("open", path, max_bytes, declared)
+            pixels = max(MAX_PIXELS, max_bytes // _DECODED_BYTES)
+            facts, _ = self._process.ask("open", path, max_bytes, declared, max_pixels=pixels)
         except BaseException:
             self._process.close()
             raise

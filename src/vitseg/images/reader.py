@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,9 +27,9 @@ from vitseg.images.raster_reader import (
     tiling_command,
 )
 from vitseg.images.sources import (
+    NotForPillowError,
     Source,
     damaged,
-    has_rasterio,
     name_of,
     open_file,
     quiet,
@@ -82,7 +83,12 @@ def decode(
                 return Decoded(image.whole(), image.size, image.notices)
         if file_format == "TIFF" and prints_errors(tags):
             return decode_process.decode(source, at_least, max_pixels, declared)
-        return decode_with_pillow(file, name, file_format, max_pixels, at_least, declared)
+        try:
+            return decode_with_pillow(file, name, file_format, max_pixels, at_least, declared)
+        except NotForPillowError as error:
+            if tags is None or not has_rasterio():
+                raise
+            raise NotForPillowError(name, tags, installed=True) from error
 
 
 @contextmanager
@@ -101,21 +107,38 @@ def open_windows(
             whole and does not fit. Otherwise as for `decode_image`.
     """
     path = Path(path)
-    with open_file(path) as file:
-        file_format = start_of(file, str(path))
-        tags = read_tags(file) if file_format == "TIFF" else None
-        if opens_asopen_raster(file_format, tags) and is_costly(file, file_format, tags):
-            with closing(decode_process.DistantImage(path, max_bytes, declared)) as distant:
-                yield distant
+    with ExitStack() as stack:
+        with open_file(path) as file:
+            image = _in_windows(path, file, stack, max_bytes, declared)
+        if image is not None:
+            yield image
             return
-        with open_raster(path, file, file_format, tags) as dataset:
-            if dataset is not None:
-                yield RasterImage(dataset, str(path), tags, declared, LARGEST_BLOCK)
-                return
     yield _decoded(path, max_bytes, declared)
 
 
-def opens_asopen_raster(file_format: str, tags: TiffTags | None) -> bool:
+def _in_windows(
+    path: Path, file: BinaryIO, stack: ExitStack, max_bytes: int, declared: ValueRange | None
+) -> PixelSource | None:
+    """An image of which windows can be read, open until the stack ends; None for others."""
+    file_format = start_of(file, str(path))
+    tags = read_tags(file) if file_format == "TIFF" else None
+    if not opens_as_raster(file_format, tags):
+        return None
+    if is_costly(file, file_format, tags, in_windows=True):
+        distant = decode_process.DistantImage(path, max_bytes, declared)
+        return stack.enter_context(closing(distant))
+    dataset = stack.enter_context(open_raster(path, file, file_format, tags))
+    if dataset is None:
+        return None
+    return RasterImage(dataset, str(path), tags, declared, LARGEST_BLOCK)
+
+
+def has_rasterio() -> bool:
+    """Whether the extra `geo` is installed."""
+    return find_spec("rasterio") is not None
+
+
+def opens_as_raster(file_format: str, tags: TiffTags | None) -> bool:
     """Whether rasterio reads such a file here. It does not turn the colours of printing and television into RGB."""
     if file_format not in DRIVERS or not has_rasterio():
         return False
@@ -130,7 +153,7 @@ def open_raster(
     source: Source, file: BinaryIO, file_format: str, tags: TiffTags | None
 ) -> Iterator[Any | None]:
     """An open rasterio data set; None where Pillow is to read the file."""
-    if not opens_asopen_raster(file_format, tags):
+    if not opens_as_raster(file_format, tags):
         yield None
         return
     import rasterio

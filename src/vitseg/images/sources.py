@@ -77,15 +77,26 @@ def name_of(source: Source) -> str:
     return "the image data" if isinstance(source, bytes) else str(source)
 
 
-def open_file(source: Source) -> BinaryIO:
-    """The open file of a source.
+@contextmanager
+def open_file(source: Source) -> Iterator[BinaryIO]:
+    """The open file of a source; what the file system does not give while it is open is said of it, too.
 
     Raises:
         DataError: It is missing, a folder, or cannot be read.
     """
     if isinstance(source, bytes):
-        return BytesIO(source)
-    path = Path(source)
+        yield BytesIO(source)
+        return
+    with _opened(Path(source)) as file:
+        try:
+            yield file
+        except OSError as error:
+            if error.errno is None:  # no error of the file system
+                raise
+            raise _unreadable(str(source), error) from error
+
+
+def _opened(path: Path) -> BinaryIO:
     try:
         if path.is_dir():
             raise DataError(f"{path} is a folder, but an image file is expected.")

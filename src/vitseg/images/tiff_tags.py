@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 from dataclasses import dataclass, field
 from typing import BinaryIO
@@ -103,6 +104,10 @@ def read_tags(file: BinaryIO) -> TiffTags | None:
     try:
         return _read(file)
     except (struct.error, OverflowError, MemoryError, ValueError):
+        return None
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a place that no file has
+            raise
         return None
     finally:
         file.seek(place)
