@@ -85,7 +85,7 @@ def require_training(place: str | Path, given: Mapping[str, Any]) -> None:
     if given.get("resume"):  # which begins with its own state
         return
     weights, init_from = _stated(raw, "backbone", "weights"), _stated(raw, "training", "init_from")
-    if weights is not None:
+    if weights is not None and raw["backbone"].get("pretrained") is not False:
         require_weight_file(Path(weights))
     if init_from is not None:
         require_model(Path(init_from), given)
