@@ -69,6 +69,8 @@ class VideoReader:
         rate = Fraction(self._stream.average_rate or DEFAULT_RATE)
         time_base = Fraction(self._stream.time_base or 1 / rate)
         length = self._container.duration
+        if length and "matroska" in self._container.format.name:
+            length -= max(0, self._container.start_time or 0)  # its header counts from zero
         self.facts = VideoFacts(
             self._stream.frames or None,
             rate,

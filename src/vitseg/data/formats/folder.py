@@ -63,22 +63,23 @@ class AnyFolder(DataFormat):
                 index masks saved as colours.
         """
         found: list[Candidate] = []
-        fault: DataError | None = None
+        faults: list[DataError] = []
         for each in self._formats.values() if root.is_dir() else ():
             try:
                 evidence = each.looks_like(root)
             except DataError as error:
-                evidence, fault = str(error), error
+                evidence = str(error).rstrip(".")
+                faults.append(error)
             if evidence:
                 found.append(Candidate(each.name, evidence))
+        if faults and len(faults) == len(found):  # what several formats need cannot be read
+            raise faults[0]
         if len(found) > 1:
             listed = "; ".join(f"{name}:{root} by {evidence}" for name, evidence in found)
             raise DataError(
                 f"{root} can be read in {len(found)} ways: {listed}. Write the one that is meant instead of "
                 f"folder:{root}."
             )
-        if fault is not None:
-            raise fault
         return found[0] if found else self._without_evidence(root)
 
     def _without_evidence(self, root: Path) -> Candidate:
