@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from vitseg.backbones.pickles import require_affordable
 from vitseg.backbones.wrappers import Unwrapped, WeightsOf, unwrap
 from vitseg.errors import CheckpointError, first_line
+from vitseg.files import require_weight_file
 from vitseg.types import StateDict
 
 logger = logging.getLogger(__name__)
@@ -84,9 +85,7 @@ def read_weight_file(path: Path, weights_of: WeightsOf | None = None) -> WeightF
         CheckpointError: Missing file, damaged file, a pickle that wants to run code or would take far more memory than
             it is large, no such set, or shapes that the file cannot hold.
     """
-    if not path.is_file():
-        found = "is a folder: give the file in it" if path.is_dir() else "does not exist"
-        raise CheckpointError(f"weight file {path} {found}.")
+    require_weight_file(path)
     if path.suffix == ".safetensors":
         try:
             content: Any = load_file(path)
