@@ -66,8 +66,12 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     return data
 
 
-def decoded(data: bytes) -> str:
+def decoded(data: bytes, cut: bool = False) -> str:
     """Text in UTF-8, or in UTF-16 or UTF-32 with its mark, as Windows' editors may write it.
+
+    Args:
+        data: The bytes.
+        cut: Whether they are only the beginning of a file, whose last character may be incomplete.
 
     Raises:
         UnreadableError: It is in another encoding, or no text.
@@ -75,10 +79,10 @@ def decoded(data: bytes) -> str:
     encoding = "utf-8-sig"
     if data.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
         encoding = "utf-32"
-    elif data.startswith((b"\xff\xfe", b"\xfe\xff")) and len(data) % 2 == 0:
+    elif data.startswith((b"\xff\xfe", b"\xfe\xff")) and (cut or len(data) % 2 == 0):
         encoding = "utf-16"
     try:
-        text = data.decode(encoding)
+        text = data.decode(encoding, "ignore" if cut else "strict")
     except UnicodeDecodeError as error:
         raise UnreadableError("it is not in UTF-8") from error
     if "\0" in text:

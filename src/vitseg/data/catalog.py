@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from vitseg.data.dataset import SegmentationDataset
@@ -17,6 +18,8 @@ from vitseg.data.formats.index import Index
 from vitseg.data.formats.label_studio import LabelStudio
 from vitseg.data.formats.labelme import LabelMe
 from vitseg.data.formats.yolo import Yolo
+from vitseg.data.left_out import class_files, other_pictures
+from vitseg.data.listing import listed_once
 from vitseg.data.official.ade20k import Ade20k
 from vitseg.data.official.camvid import CamVid
 from vitseg.data.official.cityscapes import Cityscapes
@@ -89,11 +92,15 @@ def open_unchecked(
 ) -> SegmentationDataset:
     """As `open_dataset`, but what is wrong with single files is left in the data set's `findings`."""
     name, root = parse_data_spec(spec)
-    dataset = DATASETS[name].open(root, split)
+    with listed_once():
+        dataset = DATASETS[name].open(root, split)
+        dataset = dataset.with_findings(other_pictures(dataset))
+        if isinstance(root, Path) and root.is_dir():
+            dataset = dataset.with_findings(class_files(dataset, root))
     if merge or ignore:
         dataset = dataset.with_labels(dataset.labels.merged(merge, ignore))
     if dataset.classes.num_classes == 1:
-        dataset = dataset.with_finding(_one_class(dataset))
+        dataset = dataset.with_findings([_one_class(dataset)])
     return dataset
 
 

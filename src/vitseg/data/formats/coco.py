@@ -21,6 +21,7 @@ from vitseg.data.formats.coco_layout import (
 from vitseg.data.formats.coco_shapes import read_shape
 from vitseg.data.formats.faults import FaultKind, Faults
 from vitseg.data.formats.shapes import Shape, ShapeMasks
+from vitseg.data.id_lists import unread_lists
 from vitseg.data.labels import MAX_ID
 from vitseg.data.listing import name_first, same_name, same_stem
 from vitseg.data.splits import choose_split
@@ -162,6 +163,7 @@ class Coco(DataFormat):
         source = f"COCO annotations {path}, images in {folder.path}"
         ids = tuple(image.key for image in images.values())
         paths = tuple(image.path for image in images.values())
+        findings += unread_lists(root, [folder.path], ())
         found = (*findings, *faults.findings(len(content["annotations"])))
         return SegmentationDataset(self.name, split, labels, ids, paths, masks, source, found)
 

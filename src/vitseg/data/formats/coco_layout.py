@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from vitseg.data.class_files import is_class_file
+from vitseg.data.class_file_places import is_class_file
 from vitseg.data.listing import files_below, same_name
 from vitseg.data.splits import IMAGE_FOLDERS
 from vitseg.errors import DataError

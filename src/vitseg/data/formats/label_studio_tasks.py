@@ -16,8 +16,8 @@ from vitseg.data.formats.brush import brush_values
 from vitseg.data.formats.faults import Faults
 from vitseg.data.formats.polygons import has_area, is_within_reach
 from vitseg.data.formats.shapes import Brush, Shape
+from vitseg.data.id_lists import IdIndex
 from vitseg.data.listing import both_ends, files_below
-from vitseg.data.splits import IdIndex
 from vitseg.errors import DataError
 from vitseg.images.decode import IMAGE_SUFFIXES, MAX_PIXELS
 from vitseg.types import Size

@@ -14,21 +14,18 @@ from PIL import Image
 from pycocotools import mask as rle_tools
 
 from vitseg import parsing
-from vitseg.data.class_files import (
-    find_class_file,
-    names_to_labels,
-    read_class_file,
-    read_labels_with_rest,
-)
+from vitseg.data.class_file_places import find_class_file
+from vitseg.data.class_files import names_to_labels, read_class_file, read_labels_with_rest
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
 from vitseg.data.format import DataFormat
 from vitseg.data.formats.faults import FaultKind, Faults
 from vitseg.data.formats.polygons import has_area, is_within_reach
 from vitseg.data.formats.shapes import RunLengths, Shape, ShapeMasks
+from vitseg.data.id_lists import IdIndex, split_lists, unread_lists
 from vitseg.data.labels import MAX_ID, LabelTable
 from vitseg.data.listing import both_ends, files_below, images_below, name_first, same_name
-from vitseg.data.splits import IdIndex, choose_split, splits_of_images
+from vitseg.data.splits import choose_split, splits_of_images
 from vitseg.errors import DataError
 from vitseg.images.decode import MAX_PIXELS, image_size
 from vitseg.types import Size
@@ -100,6 +97,7 @@ class LabelMe(DataFormat):
         """
         faults, findings = Faults(FAULTS), []
         files = _files(root, faults, findings)
+        lists = split_lists(root, [root]).values()
         splits = splits_of_images(root, _folders(root, files))
         split = choose_split(split, tuple(splits), root)
         labels, raw_of, rest = _labels(root, files.values())
@@ -120,7 +118,7 @@ class LabelMe(DataFormat):
             tuple(file.image for file in own.values()),
             masks,
             f"labelme files in {', '.join(folders[:3])}",
-            (*findings, *faults.findings()),
+            (*findings, *unread_lists(root, [root], list(lists)), *faults.findings()),
         )
 
     def splits(self, root: Path) -> tuple[str, ...]:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vitseg import parsing
-from vitseg.data.class_files import find_class_file
+from vitseg.data.class_file_places import find_class_file
 from vitseg.data.finding import Finding
+from vitseg.data.id_lists import IdIndex
 from vitseg.data.listing import (
     image_names_below,
     images_below,
@@ -20,7 +21,6 @@ from vitseg.data.listing import (
     same_stem,
     sub_folders,
 )
-from vitseg.data.splits import IdIndex
 from vitseg.errors import DataError
 
 DATA_FILES = ("data.yaml", "dataset.yaml", "data.yml", "dataset.yml")
