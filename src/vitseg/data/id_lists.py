@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 from vitseg import parsing
@@ -119,6 +119,7 @@ class IdIndex:
         self._folder = folder
         self._deep = deep
         self._by_last: dict[str, list[str]] | None = None
+        self._by_spelling: dict[str, list[str]] | None = None
 
     def find(self, line: str) -> str | None:
         """The id that a line means; None if there is no such image.
@@ -135,6 +136,19 @@ class IdIndex:
                 return found
         return None
 
+    def of_last(self, last: str, spelt: Callable[[str], str]) -> list[str]:
+        """The ids whose last part is spelt so by another program.
+
+        Args:
+            last: The spelling.
+            spelt: Gives the other program's spelling of the last part of an id.
+        """
+        if self._by_spelling is None:
+            self._by_spelling = {}
+            for key in self._keys:
+                self._by_spelling.setdefault(spelt(key.rpartition("/")[2]), []).append(key)
+        return self._by_spelling.get(last, [])
+
     def _find(self, name: str) -> str | None:
         name = os.path.normpath(name.replace("\\", "/")).lstrip("/")
         while name.startswith("../"):
@@ -150,6 +164,12 @@ class IdIndex:
                 below = "/".join(parts[place + 1 :])
                 if part == self._folder and below in self._keys:
                     return below
+        if self._deep:  # a path of another place, of which a folder is left
+            for each in names:
+                parts = each.split("/")
+                for place in range(1, len(parts) - 1):
+                    if (below := "/".join(parts[place:])) in self._keys:
+                        return below
         return next((key for each in names if (key := self._deeper(each))), None)
 
     def _deeper(self, name: str) -> str | None:

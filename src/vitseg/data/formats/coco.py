@@ -94,6 +94,16 @@ FAULTS: dict[str, FaultKind] = {
         "Category ids are no whole numbers from 0 to 65535, so that all are numbered anew, from 1 on",
         "Nothing is to be done: classes go by their names.",
     ),
+    "category-of-same-name": FaultKind(
+        "warning",
+        "Categories have the name of another, and are one class with it",
+        "Give them names of their own if they are not the same, such as the supercategory and the name.",
+    ),
+    "listed-twice": FaultKind(
+        "warning",
+        "Image files are listed under several ids",
+        "The annotations of all are drawn on the one image: list each image once.",
+    ),
     "group-category": FaultKind(
         "info",
         "Categories are the headings that Roboflow puts above the others, and no classes",
@@ -149,11 +159,11 @@ class Coco(DataFormat):
         entries = [entry for entry in content["images"] if isinstance(entry, dict)]
         folder = find_images(root, path, split, [str(entry.get("file_name")) for entry in entries])
         findings: list[Finding] = []
-        images = _images(content["images"], folder, faults, findings)
+        images, same = _images(content["images"], folder, faults, findings)
         listed = {_id(entry.get("id")) for entry in entries} - {None}
         if entries and faults.count("id-without-image") == len(content["images"]):
             raise nothing_found(folder, entries)
-        shapes = _shapes(content["annotations"], images, listed, raw_of, faults)
+        shapes = _shapes(content["annotations"], images, same, listed, raw_of, faults)
         masks = ShapeMasks((path,), rest)
         for image_id, image in images.items():
             own = shapes.pop(image_id, [])
@@ -202,7 +212,9 @@ def _names(
     for category in categories:
         number = _id(category.get("id")) if isinstance(category, dict) else None
         name = category.get("name") if isinstance(category, dict) else None
-        if number is None or not isinstance(name, str) or number in names:
+        if isinstance(name, int | float) and not isinstance(name, bool):
+            name = str(name)
+        if number is None or not isinstance(name, str) or not name.strip() or number in names:
             raise DataError(
                 f"{path} has the category {str(category)[:80]}, but each needs a name and an id of its own."
             )
@@ -222,7 +234,13 @@ def _names(
             names, key=lambda raw: (isinstance(raw, str), raw if isinstance(raw, int) else 0)
         )
         raw_of = {raw: place for place, raw in enumerate(ordered, start=1)}
-    return {raw_of[raw]: name for raw, name in names.items()}, raw_of
+    first: dict[str, int] = {}
+    for number in sorted(names, key=lambda number: raw_of[number]):
+        raw = first.setdefault(names[number], raw_of[number])
+        if raw != raw_of[number]:
+            faults.add("category-of-same-name", f"{number} {names[number]}")
+            raw_of[number] = raw
+    return {raw: name for name, raw in first.items()}, raw_of
 
 
 def _is_heading(category: Mapping[str, Any], categories: list) -> bool:
@@ -241,9 +259,11 @@ def _is_heading(category: Mapping[str, Any], categories: list) -> bool:
 
 def _images(
     entries: list, folder: ImageFolder, faults: Faults, findings: list[Finding]
-) -> dict[Any, _Image]:
-    """The usable images by id, in the order of the file."""
+) -> tuple[dict[Any, _Image], dict[Any, Any]]:
+    """The usable images by id, in the order of the file; and further ids of the same images -> the first."""
     images: dict[Any, _Image] = {}
+    same: dict[Any, Any] = {}
+    id_of: dict[Path, Any] = {}
     seen: set = set()
     used: dict[str, Path] = {}
     twice: list[tuple[Path, Path]] = []
@@ -262,7 +282,11 @@ def _images(
             faults.add("id-without-image", str(folder.path / name))
             continue
         key = same_name(path.relative_to(folder.path).with_suffix("").as_posix())
-        if key in used and used[key] != path:
+        if path in id_of:
+            faults.add("listed-twice", f"{name} (image {id_of[path]} and {image_id})")
+            same[image_id] = id_of[path]
+            continue
+        if key in used:
             twice.append((used[key], path))
         used.setdefault(key, path)
         size = _size(entry, path)
@@ -270,6 +294,7 @@ def _images(
             faults.add("image-entry-malformed", f"image {image_id} ({name})")
             continue
         images[image_id] = _Image(key, path, size)
+        id_of[path] = image_id
     if twice:
         findings.append(same_stem(twice))
     if folder.own:
@@ -278,7 +303,7 @@ def _images(
             path = folder.path / file
             if path.suffix.lower() in IMAGE_SUFFIXES and path not in known:
                 faults.add("image-not-listed", str(path))
-    return images
+    return images, same
 
 
 def nothing_found(folder: ImageFolder, entries: list[dict]) -> DataError:
@@ -320,6 +345,7 @@ def _size(entry: Mapping[str, Any], path: Path) -> Size | None:
 def _shapes(
     annotations: list,
     images: Mapping[Any, _Image],
+    same: Mapping[Any, Any],
     listed: set,
     raw_of: Mapping[int | str, int],
     faults: Faults,
@@ -332,6 +358,7 @@ def _shapes(
             continue
         place = f"annotation {annotation['id']}" if "id" in annotation else f"annotations[{number}]"
         image_id, category = _id(annotation.get("image_id")), _id(annotation.get("category_id"))
+        image_id = same.get(image_id, image_id)
         if image_id not in images:
             if image_id not in listed:
                 faults.add("annotation-unknown-image", f"{place} (image_id {image_id})")

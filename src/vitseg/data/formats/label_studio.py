@@ -45,9 +45,14 @@ FAULTS: dict[str, FaultKind] = {
         "warning", "Regions are neither brush strokes nor polygons, but boxes or points", _LEFT_OUT
     ),
     "polygon-without-area": FaultKind("warning", "Polygons have no area", _LEFT_OUT),
+    "region-of-several-labels": FaultKind(
+        "warning",
+        "Regions have several labels",
+        "The first is used, since a pixel has one class: give each region one label.",
+    ),
     "further-annotations": FaultKind(
         "warning",
-        "Tasks are annotated more than once",
+        "Tasks, or their images, are annotated more than once",
         "The first annotation that was not cancelled is used: remove it where another is better.",
     ),
     "image-without-annotation": FaultKind(
@@ -144,7 +149,10 @@ def _tasks(
             continue
         if task.further:
             faults.add("further-annotations", f"task {task.number}")
-        found[key] = task
+        if key in found:
+            faults.add("further-annotations", f"task {task.number} ({images[key].name})")
+        else:
+            found[key] = task
     if not found:
         raise DataError(
             f"none of the {len(missing)} tasks has an image: the tasks are {first_names(missing)}; the images of "
