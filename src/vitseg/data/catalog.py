@@ -26,7 +26,7 @@ from vitseg.data.official.cityscapes import Cityscapes
 from vitseg.data.official.coco_stuff import CocoStuff10k, CocoStuff164k
 from vitseg.data.official.pascal_context import PascalContext59, PascalContext60
 from vitseg.data.official.voc import Voc2012
-from vitseg.errors import ConfigError, DataError, unknown_name
+from vitseg.errors import ConfigError, DataError, first_names, unknown_name
 
 FORMATS: tuple[DataFormat, ...] = (
     Binary(),
@@ -115,6 +115,19 @@ def _one_class(dataset: SegmentationDataset) -> Finding:
         (name,),
         1,
     )
+
+
+def require_one_table(datasets: Sequence[SegmentationDataset]) -> None:
+    """Raise DataError unless all splits have the same classes in the same order: a class is known by its place."""
+    first = datasets[0]
+    for other in datasets[1:]:
+        ours, theirs = first.classes.names, other.classes.names
+        if ours != theirs:
+            apart = sorted(set(ours) ^ set(theirs)) or ["their order"]
+            raise DataError(
+                f"the splits {first.split} and {other.split} have other classes: {len(ours)} and {len(theirs)}, which "
+                f"differ by {first_names(apart)}. Give all splits one list of classes."
+            )
 
 
 def list_splits(spec: str) -> tuple[str, ...]:
