@@ -119,8 +119,8 @@ def _names(categories: list[Any], path: Path, faults: Faults | None) -> dict[Id,
     twice = sorted(name for name, count in Counter(names.values()).items() if count > 1)
     if twice:
         raise DataError(
-            f"{path}: class names must be unique, but these occur twice: {', '.join(twice)}. Rename one of them, or give "
-            "their annotations one category."
+            f"{path}: class names must be unique, but these occur twice: {', '.join(twice)}. Rename one of them, or "
+            "give their annotations one category."
         )
     return names
 
