@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vitseg.errors import CheckpointError
-
 LONGEST_NAME = 255
 """Bytes of a file's name that file systems hold."""
 
@@ -61,13 +59,6 @@ def _is_running(process: int) -> bool:
     ).exists():  # there is no other way that holds on every system: keep the file
         return True
     return Path(f"/proc/{process}").exists()
-
-
-def require_weight_file(path: Path) -> None:
-    """Raise CheckpointError unless there is a file; nothing of it is read."""
-    if not path.is_file():
-        found = "is a folder: give the file in it" if path.is_dir() else "does not exist"
-        raise CheckpointError(f"weight file {path} {found}.")
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -48,6 +48,9 @@ chosen among the validations that there were."""
 PATHS = frozenset({"data.source", "backbone.weights", "training.init_from"})
 """Fields that lead to files: the same ones by another path are no change."""
 
+_MEASURED = "data.value_range"
+"""A field that a run fills in by its data where its recipe leaves it open, which is then no change."""
+
 _LATER = ("step.", "joint.")
 """Sections of a recipe of several trainings that say the same of later ones."""
 
@@ -195,6 +198,7 @@ def changed_fields(old: Any, new: Any) -> set[str]:
         for name, (before, now) in _differences(old, new).items()
         if _plain(name) not in WITHOUT_EFFECT
         and not (_plain(name) in PATHS and _same_place(before, now))
+        and not (_plain(name) == _MEASURED and now is None)
     }
 
 

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from vitseg.backbones.families import TimmViT
 from vitseg.backbones.tensor_files import read_weight_file
 from vitseg.errors import CheckpointError, first_line, first_names
-from vitseg.files import require_weight_file
 from vitseg.layers.grid import GridInterpolation, resample_grid
 from vitseg.types import Size, StateDict
+from vitseg.weight_files import require_weight_file
 
 logger = logging.getLogger(__name__)
 

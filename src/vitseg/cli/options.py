@@ -43,6 +43,14 @@ Protocol = Annotated[
         metavar="FIELD=VALUE",
     ),
 ]
+ValueRange = Annotated[
+    tuple[float, float] | None,
+    typer.Option(
+        "--value-range",
+        help="Black and white of images of more than 8 bits, in place of what the model and the files say.",
+        metavar="LOW HIGH",
+    ),
+]
 JsonFile = Annotated[
     Path | None,
     typer.Option("--json", help="Also write everything to this file."),
@@ -61,6 +69,14 @@ Ignore = Annotated[
     list[str] | None,
     typer.Option(help="A class whose pixels are ignored. Repeatable.", metavar="CLASS"),
 ]
+
+
+def require_range(pair: tuple[float, float] | None) -> None:
+    """Raise ConfigError for a `--value-range` that is none, before anything else is done."""
+    from vitseg.images.value_range import parse_range
+
+    if pair is not None:
+        parse_range(pair)
 
 
 def parse_merge(merge: list[str] | None) -> dict[str, tuple[str, ...]]:

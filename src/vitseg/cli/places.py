@@ -48,7 +48,7 @@ def require_model(place: Path, given: Mapping[str, Any]) -> None:
 def require_weights(place: str, given: Mapping[str, Any]) -> None:
     """A weight file."""
     from vitseg.checkpoint.hub import hub_address
-    from vitseg.files import require_weight_file
+    from vitseg.weight_files import require_weight_file
 
     if hub_address(place) is None:
         require_weight_file(Path(place))
@@ -74,8 +74,8 @@ def require_recipe(place: str | Path, given: Mapping[str, Any]) -> Mapping[str, 
 def require_training(place: str | Path, given: Mapping[str, Any]) -> None:
     """A recipe with a data set, and the weights that it begins with."""
     from vitseg.errors import ConfigError
-    from vitseg.files import require_weight_file
     from vitseg.training.recipe_files import NO_DATA
+    from vitseg.weight_files import require_weight_file
 
     raw = require_recipe(place, given)
     source = _stated(raw, "data", "source")

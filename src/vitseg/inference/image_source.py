@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -13,8 +12,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from vitseg.errors import DataError
+from vitseg.images.notices import say_notices
 from vitseg.images.pillow_reader import to_rgb
-from vitseg.images.pixel_source import Notice
 from vitseg.images.reader import decode
 from vitseg.images.sources import DECODE_ERRORS, damaged, quiet
 from vitseg.images.value_range import ValueRange
@@ -25,8 +24,6 @@ _ALLOWED = (
     "allowed are a file name, a Pillow image, an (height, width, 3) uint8 RGB array, a uint8 tensor of "
     "(3, height, width) or (height, width, 3), and a list of these"
 )
-
-_log = logging.getLogger("vitseg")
 
 
 def read_source(source: object, declared: ValueRange | None = None) -> UInt8[np.ndarray, "H W 3"]:
@@ -56,12 +53,6 @@ def read_source(source: object, declared: ValueRange | None = None) -> UInt8[np.
             "instead, and the error says what is wrong with it."
         )
     raise DataError(f"the image is a {type(source).__name__}, but {_ALLOWED}.{_way(source)}")
-
-
-def say_notices(name: str, notices: tuple[Notice, ...]) -> None:
-    """Log what was decided about the pixels of a picture, a line each."""
-    for notice in notices:
-        _log.warning("%s: %s.", name, notice.text)
 
 
 def _require_file_name(source: str | Path) -> None:

@@ -30,6 +30,7 @@ from vitseg.training.schedule import lr_at
 from vitseg.training.state import RunIdentity, SavedState, save_state
 from vitseg.training.stop import StopSignals, ignore_interrupts
 from vitseg.training.task import TrainingTask, identity_of, task_of
+from vitseg.training.value_range import with_value_range
 
 LOG_INTERVAL = 10
 """Iterations between rows of train.csv."""
@@ -70,6 +71,7 @@ def train(
     if cache_features is not None:
         require_cacheable(recipe)
     display, task = display or Display(quiet=True), task or task_of(recipe)
+    recipe, task = with_value_range(recipe, task, display, begun=out if resume else None)
     data = read_data(recipe, task, display)
     identity = identity_of(recipe, task)
     saved = SavedState(out, identity) if resume else None

@@ -54,7 +54,7 @@ class DataConfig(BaseModel):
     value_range: tuple[float, float] | None = Field(
         default=None,
         description="values that are black and white in images of more than 8 bits, of data set and model; null: as "
-        "each file states, else by its own values",
+        "each file states, else measured once over the training images",
     )
     num_workers: int = Field(default=2, ge=0, description="processes that load samples")
     balance: BalanceConfig = Field(
@@ -153,6 +153,11 @@ class Recipe(BaseModel):
         mean, std = pretrained_mean_std(self.model.backbone)
         stated = parse(Preprocessing, {"mean": mean, "std": std}, "backbone")
         return stated.model_copy(update={"value_range": self.data.value_range})
+
+    def with_value_range(self, limits: ValueRange) -> Recipe:
+        """The recipe with a declared range of values."""
+        data = self.data.model_copy(update={"value_range": tuple(limits)})
+        return self.model_copy(update={"data": data})
 
     def to_mapping(self) -> dict[str, Any]:
         """The recipe as its file has it."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from vitseg.data.catalog import open_dataset
+from vitseg.data.catalog import open_dataset, require_one_table
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.errors import ConfigError
 from vitseg.images.value_range import ValueRange
@@ -71,4 +71,5 @@ def open_splits(data: DataConfig) -> tuple[SegmentationDataset, SegmentationData
         open_dataset(data.source, split, data.merge, data.ignore).with_value_range(stated)
         for split in (data.train_split, data.val_split)
     )
+    require_one_table([train_set, val_set])
     return train_set, val_set

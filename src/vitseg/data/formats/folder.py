@@ -63,23 +63,24 @@ class AnyFolder(DataFormat):
                 index masks saved as colours.
         """
         found: list[Candidate] = []
-        faults: list[DataError] = []
+        fault: DataError | None = None
         for each in self._formats.values() if root.is_dir() else ():
             try:
                 evidence = each.looks_like(root)
             except DataError as error:
-                evidence = str(error).rstrip(".")
-                faults.append(error)
+                evidence, fault = str(error), error
             if evidence:
                 found.append(Candidate(each.name, evidence))
-        if faults and len(faults) == len(found):  # what several formats need cannot be read
-            raise faults[0]
+        if fault is not None and len({each.evidence for each in found}) == 1:
+            raise fault  # a file that several formats would read
         if len(found) > 1:
             listed = "; ".join(f"{name}:{root} by {evidence}" for name, evidence in found)
             raise DataError(
                 f"{root} can be read in {len(found)} ways: {listed}. Write the one that is meant instead of "
                 f"folder:{root}."
             )
+        if fault is not None:
+            raise fault
         return found[0] if found else self._without_evidence(root)
 
     def _without_evidence(self, root: Path) -> Candidate:
@@ -90,8 +91,8 @@ class AnyFolder(DataFormat):
             tool = find_tool(root)
             if tool:
                 raise DataError(
-                    f"{root} is the {tool}, but without its images: export it with them (in CVAT, 'Save images'), or "
-                    "put them where the export would have them (JPEGImages/)."
+                    f"{root} is the {tool}, but without its images or masks: export it with them (in CVAT, 'Save "
+                    "images'), or put them where the export would have them (JPEGImages/)."
                 ) from error
             known = "; ".join(f"{each.name} ({each.summary})" for each in self._formats.values())
             raise DataError(f"{error} Known formats: {known}.") from error
