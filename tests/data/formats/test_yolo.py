@@ -205,3 +205,10 @@ def test_neither_description_nor_class_file(root):
     (root / "data.yaml").unlink()
     with pytest.raises(DataError, match=r"neither data\.yaml nor a class file"):
         open_dataset(f"yolo:{root}", "train")
+
+
+@pytest.mark.parametrize("place", ["/", "~/"])
+def test_a_whole_disk_or_home_is_no_folder_of_images(root, place):
+    (root / "data.yaml").write_text(f'path: "{place}"\ntrain: .\nnames:\n  0: car\n')
+    with pytest.raises(DataError, match="with all that is in it: name the folder of the images"):
+        open_dataset(f"yolo:{root}", "train")
