@@ -15,8 +15,8 @@ from jaxtyping import UInt8
 
 from vitseg.checks.fingerprint import Fingerprint, hash_source, perceptual_hash
 from vitseg.checks.pixel_facts import PixelFacts
-from vitseg.images.decode import image_size
-from vitseg.images.reader import decode
+from vitseg.images.decode import MAX_PIXELS, image_size
+from vitseg.images.reader import decode as read_image
 from vitseg.images.value_range import Unstated
 from vitseg.types import Size
 
@@ -56,7 +56,7 @@ def examine_image(source: Path | bytes, quick: bool) -> ImageFacts:
     """
     if quick:
         return ImageFacts(image_size(source))
-    decoded = decode(source, _HASH_SIZE, declared=Unstated.OWN_VALUES)
+    decoded = read_image(source, _HASH_SIZE, MAX_PIXELS, Unstated.OWN_VALUES)
     image, size = decoded.pixels, decoded.size
     value, thumbnail = perceptual_hash(image)
     return ImageFacts(
