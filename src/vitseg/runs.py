@@ -10,7 +10,7 @@ from typing import Any, Literal
 import yaml
 
 from vitseg import parsing
-from vitseg.errors import ConfigError
+from vitseg.errors import CheckpointError, ConfigError
 from vitseg.files import write_whole
 
 RECIPE, RESULT, STATE = "recipe.yaml", "result.json", "state.ckpt"
@@ -95,6 +95,23 @@ def claim_new(out: Path) -> None:
     """Raise ConfigError if the folder for a changed or converted model exists, even if it is empty."""
     if out.exists():
         raise ConfigError(f"--out {out} exists already: give a new folder. Nothing was changed.")
+
+
+def claim_run(out: Path, resume: bool) -> None:
+    """As `claim_folder` for a training: its folder is new, or holds a run that is to go on."""
+    keeps = "give a new folder, or pass --resume to continue the run in it"
+    claim_folder(out, may_hold=None if resume else FAILED_START, instead=keeps)
+    if resume:
+        require_state(out)
+
+
+def require_state(out: Path) -> None:
+    """Raise CheckpointError unless the folder of a run has a state to go on from."""
+    if not (out / STATE).is_file():
+        raise CheckpointError(
+            f"{out} has no {STATE} to resume from: give the --out of an interrupted run, or train into a new folder "
+            "without --resume."
+        )
 
 
 def claim_predictions(out: Path, overwrite: bool) -> None:

@@ -52,18 +52,19 @@ def evaluate(
     """Score a model on a data set: mIoU, mAcc, aAcc and every class."""
     from vitseg.checkpoint.places import weights_hash
     from vitseg.data.catalog import open_dataset
-    from vitseg.evaluation.evaluate import evaluate as run_evaluation
-    from vitseg.evaluation.evaluate import joined_as_trained
     from vitseg.files import write_json
-    from vitseg.inference.predictor import load
     from vitseg.runs import claim_folder
 
     options.require_range(value_range)
-    frame.require_place("--json", json_file)
     if report is not None:
         claim_folder(report, may_hold=None, option="--report")
     wanted = parse_measures(("none" if report is None else "all") if measures is None else measures)
     dataset = open_dataset(data, split)
+
+    from vitseg.evaluation.evaluate import evaluate as run_evaluation
+    from vitseg.evaluation.evaluate import joined_as_trained
+    from vitseg.inference.predictor import load
+
     predictor = load(model, device, protocol or (), value_range)
     dataset = joined_as_trained(dataset, data, predictor.record)
     if predictor.preprocessing.limits is not None:

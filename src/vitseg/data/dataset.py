@@ -208,9 +208,9 @@ class SegmentationDataset:
         """The same images under another label table."""
         return replace(self, labels=labels)
 
-    def with_finding(self, finding: Finding) -> SegmentationDataset:
-        """The same images with one finding more."""
-        return replace(self, findings=(*self.findings, finding))
+    def with_findings(self, findings: Sequence[Finding]) -> SegmentationDataset:
+        """The same images with further findings."""
+        return replace(self, findings=(*self.findings, *findings)) if findings else self
 
     def with_name(self, name: str, source: str) -> SegmentationDataset:
         """The same images as a data set of another name, and with other words for where it was found."""

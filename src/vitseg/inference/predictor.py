@@ -67,8 +67,16 @@ class Predictor:
         """
         if isinstance(source, list | tuple):
             with grouped():
-                return [self._segment(each) for each in source]
+                return [self._of_list(source, place) for place in range(len(source))]
         return self._segment(source)
+
+    def _of_list(self, sources: Sequence[object], place: int) -> Segmentation:
+        try:
+            return self._segment(sources[place])
+        except DataError as error:
+            if isinstance(sources[place], str | Path):
+                raise  # which names it
+            raise DataError(f"number {place + 1} of {len(sources)} images: {error}") from error
 
     def _segment(self, source: object) -> Segmentation:
         image = self.as_rgb(source)

@@ -16,7 +16,7 @@ from vitseg.errors import ConfigError, InterruptedRunError, VitsegError
 from vitseg.evaluation.evaluate import Evaluation, evaluate
 from vitseg.files import write_json
 from vitseg.inference.predictor import Predictor
-from vitseg.runs import BEST, DIVERGED, FAILED_START, STATE, claim_folder, write_recipe
+from vitseg.runs import BEST, DIVERGED, STATE, claim_run, write_recipe
 from vitseg.training.caching import fill_cache, require_cacheable
 from vitseg.training.display import Display
 from vitseg.training.feature_cache import CachedSamples
@@ -67,8 +67,7 @@ def train(
         DataError: The data set cannot be read.
         InterruptedRunError: Ctrl-C or SIGTERM; the state is saved.
     """
-    keeps = "give a new folder, or pass --resume to continue the run in it"
-    claim_folder(out, may_hold=None if resume else FAILED_START, instead=keeps)
+    claim_run(out, resume)
     if cache_features is not None:
         require_cacheable(recipe)
     display, task = display or Display(quiet=True), task or task_of(recipe)
