@@ -125,3 +125,13 @@ def test_a_fourth_band_is_alpha_or_is_left_out(tmp_path):
     assert found["transparency"].count == 1
     assert found["bands-left-out"].count == 2
     assert "not tagged as alpha" in found["bands-left-out"].message
+
+
+def test_a_declared_range(tmp_path):
+    root = write_deep_set(tmp_path / "data", png16(4000))
+    (root / "classes.json").write_text(
+        '{"classes": ["sky", "road", "tree"], "value_range": [0, 5000]}'
+    )
+    found = findings(root)
+    assert set(found) == {"deep-values"}
+    assert "0 to 5,000 is declared" in found["deep-values"].fix

@@ -10,6 +10,7 @@ from tests.data.deep_sets import noted_tiff, png8, png16, some, write_deep_set
 from vitseg.data import value_survey
 from vitseg.data.catalog import open_dataset
 from vitseg.data.value_survey import MOST_MEASURED, measured_range
+from vitseg.errors import DataError
 from vitseg.evaluation.picked import picked
 from vitseg.images.value_range import ValueRange
 
@@ -200,3 +201,30 @@ def test_masks_are_never_scaled(tmp_path):
     scaled = plain.with_value_range(ValueRange(0, 500))
     np.testing.assert_array_equal(scaled[3].label_map, labels)
     assert np.unique(scaled.raw_ids(3)).tolist() == [0, 300, 600]
+
+
+def test_a_class_file_declares_the_range(tmp_path):
+    root = write_deep_set(tmp_path / "data", png16(4000))
+    (root / "classes.json").unlink()
+    (root / "classes.yaml").write_text("classes: [sky, road, tree]\nvalue_range: [0, 2000]\n")
+    for split in ("train", "val"):
+        assert open_dataset(f"folder:{root}", split).value_range == (0, 2000)
+    assert open_dataset(f"folder:{root}", "train")[1].image.max() == 255  # half of the light
+    assert measure(root) is None
+
+
+@pytest.mark.parametrize(
+    "value_range", ["[5, 5]", "[1]", "[0, .nan]", "12", "[a, b]", "[0, 1, 2]", "{low: 1}"]
+)
+def test_a_class_file_that_declares_none_is_refused(tmp_path, value_range):
+    root = write_deep_set(tmp_path / "data", png16(4000))
+    (root / "classes.json").unlink()
+    (root / "classes.yaml").write_text(f"classes: [sky, road, tree]\nvalue_range: {value_range}\n")
+    with pytest.raises(DataError, match="value_range"):
+        open_dataset(f"folder:{root}", "train")
+
+
+def test_a_class_file_may_leave_it_open(tmp_path):
+    root = write_deep_set(tmp_path / "data", png16(4000))
+    (root / "classes.json").write_text('{"classes": ["sky", "road", "tree"], "value_range": null}')
+    assert open_dataset(f"folder:{root}", "train").value_range is None

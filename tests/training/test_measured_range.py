@@ -191,3 +191,17 @@ def test_another_range_at_prediction_wins_and_is_said(run, root, caplog):
 def test_the_same_range_is_not_worth_a_word(run, caplog):
     load(run, "cpu", value_range=RANGE)
     assert not caplog.messages
+
+
+def test_a_class_files_range_is_kept_with_the_run(tmp_path):
+    root = write_deep_set(tmp_path / "data", png16(4000))
+    (root / "classes.json").write_text(
+        '{"classes": ["sky", "road", "tree"], "value_range": [0, 5000]}'
+    )
+    display, recipe = Lines(), recipe_of(root)
+    settled, task = with_value_range(recipe, task_of(recipe), display)
+    assert settled.data.value_range == task.train_set.value_range == (0, 5000)
+    assert not display.lines
+    stated = recipe_of(root, value_range=(0, 900))  # comes first
+    settled, task = with_value_range(stated, task_of(stated), display)
+    assert settled.data.value_range == task.train_set.value_range == (0, 900)

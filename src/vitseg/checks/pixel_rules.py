@@ -51,13 +51,18 @@ def _values(tally: PixelTally, datasets: Sequence[SegmentationDataset]) -> Itera
     if not deep:
         return
     trained = next((each for each in datasets if each.split == "train"), datasets[0])
-    training = _what_training_does(measured_range(trained), trained.split)
+    declared = trained.value_range
+    training = None if declared else _what_training_does(measured_range(trained), trained.split)
     for words, group in deep.items():
         unstated = group.unstated
         message = (
             f"{_images(group.count)} {words} pixels, with values from {_range(group)}"
             f"{_depth(words, group)}."
         )
+        if declared is not None:
+            fix = f"Nothing: {declared.words()} is declared as black to white by the class file."
+            yield Finding("deep-values", "info", message, fix, tuple(group.files), group.count)
+            continue
         if not unstated.count:
             fix = "Nothing: their files state which values are black and white."
             if training is not None:
@@ -108,6 +113,8 @@ def _mixed(tally: PixelTally, datasets: Sequence[SegmentationDataset]) -> Iterat
 def _higher(tally: PixelTally, datasets: Sequence[SegmentationDataset]) -> Iterator[Finding]:
     """Splits whose values go far beyond those that are trained on."""
     first = next((n for n, each in enumerate(datasets) if each.split == "train"), 0)
+    if datasets[first].value_range is not None:
+        return
     for words, trained in tally.depths[first].items():
         for dataset, groups in zip(datasets, tally.depths, strict=True):
             group = groups.get(words)
