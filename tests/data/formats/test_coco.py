@@ -454,3 +454,14 @@ def test_a_file_beside_those_of_instances_is_a_split_of_its_own(tmp_path):
     path.rename(path.with_name("val.json"))
     write(tmp_path / "annotations" / "stuff_train.json", one_image({}))
     assert list_splits(f"coco:{tmp_path}") == ("train", "val")
+
+
+def test_file_names_may_differ_in_capitals_where_that_is_clear(root):
+    content = one_image({})
+    content["images"][0]["file_name"] = "0.PNG"
+    assert opened(root, content).image_source(0) == root / "images" / "0.png"
+    for name in ("a.png", "A.png"):
+        save(root / "images" / name, photo("train", 0))
+    content["images"][0]["file_name"] = "a.PNG"
+    with pytest.raises(DataError, match="none of the 1 images"):
+        opened(root, content)

@@ -399,3 +399,40 @@ def test_label_studio_masks_by_people_with_an_address(tmp_path):
     dataset = open_dataset(f"folder:{tmp_path}", "train")
     assert dataset.classes.names == NAMES
     np.testing.assert_array_equal(dataset[1].label_map, ids("train", 1))
+
+
+def test_label_studio_regions_without_label_or_on_a_further_image(tmp_path):
+    def change(tasks):
+        first, second = (task["annotations"][0]["result"] for task in tasks[:2])
+        value = first[0]["value"]
+        for key in [key for key in value if key.endswith("labels")]:
+            del value[key]
+        tasks[1]["data"]["other"] = "/data/upload/1/x.png"
+        second[0]["to_name"] = "other"
+
+    dataset = label_studio(tmp_path, change)
+    assert {each.code: (each.severity, each.count) for each in dataset.findings} == {
+        "region-without-label": ("warning", 1),
+        "region-of-another-image": ("warning", 1),
+    }
+
+
+@pytest.mark.parametrize("place", ["annotations/train.json", "TRAIN.JSON"])
+def test_label_studio_exports_in_other_places_and_with_a_mark(tmp_path, place):
+    write_label_studio_json(tmp_path)
+    (tmp_path / "val.json").unlink()
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    content = (tmp_path / "train.json").read_text()
+    (tmp_path / "train.json").unlink()
+    (tmp_path / place).write_text(content, encoding="utf-8-sig")
+    dataset = open_dataset(f"folder:{tmp_path}", "train")
+    np.testing.assert_array_equal(dataset[1].label_map, ids("train", 1))
+
+
+def test_labelme_lists_may_name_the_files_and_labels_are_text(tmp_path):
+    sound = labelme_shape("car", "rectangle", [[2, 2], [12, 12]])
+    labelme_file(tmp_path, sound, {**sound, "label": " "}, {**sound, "label": 7})
+    (tmp_path / "train.txt").write_text("a.json\n")
+    dataset = open_dataset(f"folder:{tmp_path}", "train")
+    assert dataset.classes.names == ("background", "car")
+    assert [(each.code, each.count) for each in dataset.findings] == [("annotation-malformed", 2)]

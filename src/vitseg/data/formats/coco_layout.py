@@ -29,7 +29,8 @@ class ImageFolder(NamedTuple):
         path: The folder.
         files: Every file below it, by its path with forward slashes.
         own: Whether only this split's images are in it.
-        spelt: Path in the form in which names are compared -> path; of a last part that only one file has, that file.
+        spelt: Path in the form in which names are compared -> path; of a last part that only one file has, that file;
+            and both in lower case, where that is clear.
     """
 
     path: Path
@@ -42,8 +43,9 @@ class ImageFolder(NamedTuple):
         for key in _keys(file_name):
             if key in self.files:
                 return self.path / key
-            if same_name(key) in self.spelt:
-                return self.path / self.spelt[same_name(key)]
+            for spelling in (same_name(key), same_name(key).lower()):
+                if spelling in self.spelt:
+                    return self.path / self.spelt[spelling]
         return None
 
 
@@ -143,6 +145,10 @@ def _listing(folder: Path, own: bool) -> ImageFolder:
         spelt[whole] = name
         if last[part] == 1:
             spelt[part] = name
+    lower = Counter(key.lower() for key in spelt)
+    for key, name in list(spelt.items()):
+        if lower[key.lower()] == 1:
+            spelt.setdefault(key.lower(), name)
     return ImageFolder(folder, frozenset(files), own, spelt)
 
 
