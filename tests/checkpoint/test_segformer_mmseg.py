@@ -118,7 +118,10 @@ def test_an_encoder_alone_is_read_as_pretrained_weights(tmp_path):
 def test_the_levels_are_concatenated_from_shallow_to_deep():
     """What the reversal above stands for: the first channels of the fusing layer are those of the first level."""
     weight = torch.arange(4.0)[None, :, None, None]
-    state = {"decode_head.fusion_conv.conv.weight": weight, "decode_head.convs.0.conv.weight": weight}
+    state = {
+        "decode_head.fusion_conv.conv.weight": weight,
+        "decode_head.convs.0.conv.weight": weight,
+    }
     from vitseg.checkpoint.segformer_reference import convert_segformer
 
     fused = convert_segformer(state)["decoder.fuse.conv.weight"]
