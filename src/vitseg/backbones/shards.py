@@ -6,7 +6,6 @@ The Hugging Face libraries write large models as `model-00001-of-00003.safetenso
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,19 +13,12 @@ from typing import Any
 from vitseg import parsing
 from vitseg.errors import CheckpointError, first_names
 from vitseg.types import StateDict
-
-INDEX = ".index.json"
-"""End of the name of a list of parts."""
-
-_PART = re.compile(r"^(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.\w+)$")
-
-_LISTED = ("*.index.json", "*.safetensors", "*.pth", "*.pt", "*.ckpt", "*.bin", "*.npz")
-_MOST_NAMED = 3
+from vitseg.weight_files import INDEX, PART
 
 
 def require_no_part(path: Path) -> None:
     """Raise CheckpointError for one of several parts: alone it is no model."""
-    match = _PART.match(path.name)
+    match = PART.match(path.name)
     if match and int(match["count"]) > 1:
         index = path.with_name(f"{match['stem']}{match['suffix']}{INDEX}")
         missing = "" if index.is_file() else ", which belongs beside them and is not there"
@@ -80,17 +72,3 @@ def read_shards(path: Path, read: Callable[[Path], Any]) -> StateDict:
             )
         tensors |= {tensor: part[tensor] for tensor in wanted}
     return tensors
-
-
-def folder_refusal(path: Path) -> str:
-    """What to give instead of a folder, behind its name."""
-    if (path / ".metadata").is_file() or any(path.glob("*.distcp")):
-        return (
-            "is a distributed checkpoint of torch: make one file of it with: "
-            "python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE.pth"
-        )
-    names = [file.name for pattern in _LISTED for file in sorted(path.glob(pattern))]
-    listed = any(name.endswith(INDEX) for name in names)
-    names = [name for name in names if not (listed and _PART.match(name))]
-    inside = f" ({', '.join(names[:_MOST_NAMED])})" if names else ""
-    return f"is a folder: give the file in it{inside}."

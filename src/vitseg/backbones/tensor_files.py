@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import pickle
 import re
 import warnings
@@ -17,11 +16,12 @@ import torch
 from vitseg.backbones.file_kinds import file_kind
 from vitseg.backbones.pickles import require_affordable
 from vitseg.backbones.safetensors_files import is_safetensors, read_safetensors
-from vitseg.backbones.shards import INDEX, folder_refusal, read_shards, require_no_part
+from vitseg.backbones.shards import read_shards, require_no_part
 from vitseg.backbones.weight_values import require_usable
 from vitseg.backbones.wrappers import Unwrapped, WeightsOf, unwrap
 from vitseg.errors import CheckpointError, first_line
 from vitseg.types import StateDict
+from vitseg.weight_files import INDEX, require_weight_file
 
 logger = logging.getLogger(__name__)
 
@@ -90,9 +90,7 @@ def read_weight_file(path: Path, weights_of: WeightsOf | None = None) -> WeightF
         CheckpointError: Missing file, damaged file, a pickle that wants to run code or would take far more memory than
             it is large, no such set, shapes that the file cannot hold, or values that are no weights.
     """
-    if not os.path.isfile(path):  # Path.is_file fails for a path that is too long
-        found = folder_refusal(path) if os.path.isdir(path) else "does not exist."
-        raise CheckpointError(f"weight file {path} {found}")
+    require_weight_file(path)
     size = path.stat().st_size
     if path.name.endswith(INDEX):
         content: Any = read_shards(path, lambda part: _content(part)[0])
