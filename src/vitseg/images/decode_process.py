@@ -24,8 +24,9 @@ from vitseg.errors import DataError
 from vitseg.images.decoded import MAX_PIXELS, Decoded
 from vitseg.images.pixel_source import Notice
 from vitseg.images.sources import Source, name_of
-from vitseg.images.value_range import ValueRange
+from vitseg.images.value_range import Declared, PictureValues, Unstated, ValueRange
 from vitseg.images.window import Window
+from vitseg.parsing import parse_json
 
 MAX_SECONDS = 120.0
 """Time that an image of `MAX_PIXELS` may take, on the clock; more for more pixels, where these are asked for."""
@@ -68,9 +69,9 @@ class DecodeProcess:
         content = source if isinstance(source, bytes) else b""
         request = {
             "call": call,
-            "path": None if isinstance(source, bytes) else str(source),
+            "path": None if isinstance(source, bytes) else coded(str(source)),
             "num_bytes": len(content),
-            "folder": os.getcwd(),
+            "folder": coded(os.getcwd()),
             "arguments": arguments,
             "seconds": seconds,
             "memory": memory,
@@ -88,14 +89,14 @@ class DecodeProcess:
                 raise DataError(f"{name_of(source)} {reason}")
         facts, pixels = answer
         if "error" in facts:
-            raise DataError(facts["error"])
+            raise DataError(as_text(facts["error"]))
         if "no_memory" in facts:
             raise DataError(
                 f"{name_of(source)} takes more than {memory / 1e9:.3g} GB of memory to decode, and was left out. Save "
                 "it again with a common program, or smaller."
             )
         if "fault" in facts:
-            raise RuntimeError(f"{name_of(source)}: {facts['fault']}")
+            raise RuntimeError(f"{name_of(source)}: {as_text(facts['fault'])}")
         return facts, pixels
 
     def close(self) -> None:
@@ -115,11 +116,11 @@ class DecodeProcess:
         line = process.stdout.readline()
         if not line.endswith(b"\n"):
             return None
-        facts = json.loads(line)
+        facts = parse_json(line, finite=False)
         if "shape" not in facts:
             return facts, None
         pixels = np.empty(facts["shape"], np.dtype(facts["type"]))
-        rest = memoryview(pixels).cast("B") if pixels.size else memoryview(b"")
+        rest = pixels.data.cast("B") if pixels.size else memoryview(b"")
         while rest:
             count = process.stdout.readinto(rest)  # pyright: ignore[reportAttributeAccessIssue]
             if not count:
@@ -164,6 +165,16 @@ class DecodeProcess:
         self._lock = threading.Lock()
 
 
+def coded(text: str) -> str:
+    """A text with the name of a file, whose bytes need not be letters, as JSON can hold it; see `as_text`."""
+    return os.fsencode(text).hex()
+
+
+def as_text(code: str) -> str:
+    """What `coded` has coded."""
+    return os.fsdecode(bytes.fromhex(code))
+
+
 def _reason(code: int, seconds: float) -> str:
     """Why there is no image, by the exit code of the process."""
     name = signal.Signals(-code).name if code < 0 and -code in signal.valid_signals() else str(code)
@@ -189,15 +200,16 @@ def decode(
     source: Source,
     at_least: tuple[int, int] | None,
     max_pixels: int,
-    declared: ValueRange | None,
+    declared: Declared,
 ) -> Decoded:
     """As `reader.decode`."""
     facts, pixels = _common.ask(
-        "decode", source, at_least, max_pixels, declared, max_pixels=max_pixels
+        "decode", source, at_least, max_pixels, _told(declared), max_pixels=max_pixels
     )
     assert pixels is not None
     height, width = facts["size"]
-    return Decoded(pixels, (height, width), _notices(facts))
+    values = None if facts["values"] is None else PictureValues.from_json(facts["values"])
+    return Decoded(pixels, (height, width), _notices(facts), values, facts["has_alpha"])
 
 
 def header(source: Source) -> dict[str, Any]:
@@ -233,13 +245,15 @@ class DistantImage:
         declared: Black and white of more than 8 bits, if they are stated.
     """
 
-    def __init__(self, path: Path, max_bytes: int, declared: ValueRange | None):
+    def __init__(self, path: Path, max_bytes: int, declared: Declared):
         from vitseg.images.georeference import Georeference
 
         self._process, self._path = DecodeProcess(), path
         try:
             pixels = max(MAX_PIXELS, max_bytes // _DECODED_BYTES)
-            facts, _ = self._process.ask("open", path, max_bytes, declared, max_pixels=pixels)
+            facts, _ = self._process.ask(
+                "open", path, max_bytes, _told(declared), max_pixels=pixels
+            )
         except BaseException:
             self._process.close()
             raise
@@ -265,4 +279,12 @@ class DistantImage:
 
 
 def _notices(facts: dict[str, Any]) -> tuple[Notice, ...]:
-    return tuple(Notice(*notice) for notice in facts["notices"])
+    return tuple(
+        Notice(kind, text, of_many, None if limits is None else ValueRange(*limits))
+        for kind, text, of_many, limits in facts["notices"]
+    )
+
+
+def _told(declared: Declared) -> Any:
+    """A declared range as JSON can hold it."""
+    return declared.name if isinstance(declared, Unstated) else declared

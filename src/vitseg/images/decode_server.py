@@ -19,8 +19,10 @@ import numpy as np
 
 from vitseg.errors import VitsegError
 from vitseg.images import decode_process
-from vitseg.images.value_range import ValueRange
+from vitseg.images.decode_process import as_text, coded
+from vitseg.images.value_range import Declared, Unstated, ValueRange
 from vitseg.images.window import Window
+from vitseg.parsing import parse_json
 
 
 def main() -> None:
@@ -33,7 +35,7 @@ def main() -> None:
     decode_process.inside = True
     with Server(answers) as server:
         while line := requests.readline():
-            request = json.loads(line)
+            request = parse_json(line, finite=False)
             server.answer(request, requests.read(request["num_bytes"]))
 
 
@@ -54,17 +56,17 @@ class Server:
     def answer(self, request: dict[str, Any], content: bytes) -> None:
         """Do what is asked, and write what comes of it."""
         with suppress(FileNotFoundError):
-            os.chdir(request["folder"])
+            os.chdir(as_text(request["folder"]))
         _set_limits(request["seconds"], request["memory"])
         try:
-            source = content if request["path"] is None else Path(request["path"])
+            source = content if request["path"] is None else Path(as_text(request["path"]))
             facts, pixels = getattr(self, f"_{request['call']}")(source, *request["arguments"])
         except VitsegError as error:
-            facts, pixels = {"error": str(error)}, None
+            facts, pixels = {"error": coded(str(error))}, None
         except MemoryError:
             facts, pixels = {"no_memory": True}, None
         except Exception as error:
-            facts, pixels = {"fault": f"{type(error).__name__}: {error}"}, None
+            facts, pixels = {"fault": coded(f"{type(error).__name__}: {error}")}, None
         _set_limits(0, None)
         self._write(facts, pixels)
 
@@ -85,7 +87,13 @@ class Server:
         found = decode(
             source, at_least and (at_least[0], at_least[1]), max_pixels, _range(declared)
         )
-        return {"size": found.size, "notices": found.notices}, found.pixels
+        facts = {
+            "size": found.size,
+            "notices": found.notices,
+            "values": None if found.values is None else found.values.to_json(),
+            "has_alpha": found.has_alpha,
+        }
+        return facts, found.pixels
 
     def _header(self, source: Path | bytes) -> tuple[dict[str, Any], None]:
         from vitseg.images.header import header_of
@@ -132,8 +140,10 @@ class Server:
         return {}, self._source.valid(Window(*window))
 
 
-def _range(limits: list[float] | None) -> ValueRange | None:
-    return None if limits is None else ValueRange(*limits)
+def _range(declared: list[float] | str | None) -> Declared:
+    if isinstance(declared, str):
+        return Unstated[declared]
+    return None if declared is None else ValueRange(*declared)
 
 
 def _set_limits(seconds: float, memory: int | None) -> None:

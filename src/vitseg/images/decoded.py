@@ -9,6 +9,7 @@ from jaxtyping import UInt8
 
 from vitseg.errors import DataError
 from vitseg.images.pixel_source import Notice
+from vitseg.images.value_range import PictureValues
 
 MAX_PIXELS = 150_000_000
 """Default limit of height * width of a file: about 450 MB once decoded to RGB."""
@@ -23,11 +24,15 @@ class Decoded(NamedTuple):
         pixels: RGB, upright; smaller than the picture where that was asked for.
         size: (height, width) of the whole picture.
         notices: What was decided about its pixels.
+        values: Its values, if they have more than 8 bits.
+        has_alpha: Whether it has transparency, be it used or not.
     """
 
     pixels: UInt8[np.ndarray, "_ _ 3"]
     size: tuple[int, int]
     notices: tuple[Notice, ...]
+    values: PictureValues | None = None
+    has_alpha: bool = False
 
 
 def require_pixels(name: str, size: tuple[int, int], max_pixels: int) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from vitseg.errors import DataError
 from vitseg.images.decoded import Decoded, over_white, require_pixels
+from vitseg.images.depth import jpeg2000_depth
 from vitseg.images.orientation import upright
 from vitseg.images.pixel_source import Notice, range_needed, range_notice
 from vitseg.images.png_chunks import significant_bits
@@ -22,7 +23,10 @@ from vitseg.images.sources import (
 )
 from vitseg.images.value_range import (
     FULL,
+    Declared,
     Histogram,
+    PictureValues,
+    Unstated,
     ValueRange,
     of_significant_bits,
     to_bytes,
@@ -46,10 +50,11 @@ def limits_of_values(
     values: np.ndarray,
     words: str,
     name: str,
-    declared: ValueRange | None,
+    declared: Declared,
     stated: ValueRange | None,
     bits: int | None = None,
-) -> tuple[ValueRange, tuple[Notice, ...]]:
+    noted: ValueRange | None = None,
+) -> PictureValues:
     """Black and white of grey or colour values.
 
     Args:
@@ -59,12 +64,33 @@ def limits_of_values(
         declared: By the data set or model.
         stated: By the file.
         bits: Significant bits by the file.
+        noted: Least and largest value by the file, which count before its bits.
     """
-    if declared is not None or stated is not None:
-        return declared or stated or ValueRange(0, FULL), ()
     words = {"I": "int32", "F": "floating-point", "I;16": "uint16", "I;16B": "uint16"}.get(
         words, words
     )
+    counts = declared is Unstated.OWN_VALUES
+    if isinstance(declared, ValueRange):
+        return PictureValues(words, declared, "declared")
+    if not counts and noted is not None:
+        return PictureValues(words, noted, "noted")
+    if not counts and stated is not None:
+        return PictureValues(words, stated, "bits")
+    if not counts:
+        _require_own_range(values, words, name)
+    histogram = Histogram()
+    histogram.add(values)
+    if noted is not None:
+        return PictureValues(words, noted, "noted", histogram)
+    if bits is not None:
+        stated = of_significant_bits(bits, histogram)
+    if stated is not None:
+        return PictureValues(words, stated, "bits", histogram)
+    return PictureValues(words, histogram.limits(), "own", histogram)
+
+
+def _require_own_range(values: np.ndarray, words: str, name: str) -> None:
+    """Raise DataError for values of which nobody states a range, and that give none by themselves."""
     if values.dtype.kind == "f":
         raise DataError(range_needed(name, words))
     low, high = int(values.min()), int(values.max())
@@ -75,17 +101,16 @@ def limits_of_values(
             f"{name} has grey values from {low} to {high}, but 0-65535 are allowed. "
             "Convert it to 8 or 16 bits first."
         )
-    histogram = Histogram()
-    histogram.add(values)
-    if bits is not None:
-        return of_significant_bits(bits, histogram), ()
-    limits = histogram.limits()
-    return limits, (range_notice(words, limits.words()),)
+
+
+def range_notices(values: PictureValues) -> tuple[Notice, ...]:
+    """What is to be said of a range: something where it is by the picture's own values."""
+    return (range_notice(values),) if values.origin == "own" else ()
 
 
 def deep_reader(
     file: BinaryIO, name: str, file_format: str
-) -> Callable[[int, ValueRange | None], Decoded] | None:
+) -> Callable[[int, Declared], Decoded] | None:
     """What decodes colours of 16 bits, of which Pillow itself keeps the upper 8; None for all other pictures."""
     if file_format not in ("PNG", "PPM", "JPEG2000"):
         return None
@@ -101,7 +126,7 @@ def deep_reader(
     return None
 
 
-def _deep_png(file: BinaryIO, name: str, max_pixels: int, declared: ValueRange | None) -> Decoded:
+def _deep_png(file: BinaryIO, name: str, max_pixels: int, declared: Declared) -> Decoded:
     """Colour, or grey with alpha, of 16 bits: read twice, once for either byte of the samples."""
     file.seek(0)
     with pillow_header(file, name, "PNG") as image:
@@ -134,14 +159,13 @@ def _deep_png(file: BinaryIO, name: str, max_pixels: int, declared: ValueRange |
     if isinstance(transparent, tuple) and alpha is None:
         opaque = (colors != np.array(transparent, np.uint16)).any(-1)
         alpha = opaque.astype(np.uint16) * np.uint16(FULL)
-    limits, notices = limits_of_values(
-        colors, "uint16", name, declared, None, significant_bits(file)
-    )
-    rgb = to_bytes(colors, limits)
+    found = limits_of_values(colors, "uint16", name, declared, None, significant_bits(file))
+    rgb = to_bytes(colors, found.limits)
     rgb = rgb if rgb.shape[2] == 3 else np.repeat(rgb, 3, axis=2)
     if alpha is not None:
         rgb = over_white(rgb, to_bytes(alpha, ValueRange(0, FULL)), premultiplied=False)
-    return Decoded(rgb, (rgb.shape[0], rgb.shape[1]), notices)
+    size = (rgb.shape[0], rgb.shape[1])
+    return Decoded(rgb, size, range_notices(found), found, has_alpha=alpha is not None)
 
 
 def _lower_bytes(file: BinaryIO, name: str, mode: str) -> np.ndarray:
@@ -157,7 +181,7 @@ def _lower_bytes(file: BinaryIO, name: str, mode: str) -> np.ndarray:
         return np.array(image)
 
 
-def _deep_ppm(file: BinaryIO, name: str) -> Callable[[int, ValueRange | None], Decoded] | None:
+def _deep_ppm(file: BinaryIO, name: str) -> Callable[[int, Declared], Decoded] | None:
     """What reads a binary PPM of two bytes a sample; None for others, of which Pillow keeps all that counts."""
     with pillow_header(file, name, "PPM") as image:
         tile, size = image.tile[0], (image.height, image.width)
@@ -167,7 +191,7 @@ def _deep_ppm(file: BinaryIO, name: str) -> Callable[[int, ValueRange | None], D
     if tile.codec_name != "ppm" or image.mode != "RGB" or largest <= 255:
         return None
 
-    def read(max_pixels: int, declared: ValueRange | None) -> Decoded:
+    def read(max_pixels: int, declared: Declared) -> Decoded:
         require_pixels(name, size, max_pixels)
         file.seek(tile.offset)
         num_bytes = size[0] * size[1] * 6
@@ -176,21 +200,15 @@ def _deep_ppm(file: BinaryIO, name: str) -> Callable[[int, ValueRange | None], D
             raise DataError(f"{name} is damaged or incomplete: its pixels end early.")
         values = np.frombuffer(content, ">u2").astype(np.uint16).reshape(*size, 3)
         stated = ValueRange(0, largest) if largest < FULL else None
-        limits, notices = limits_of_values(values, "uint16", name, declared, stated)
-        return Decoded(to_bytes(values, limits), size, notices)
+        found = limits_of_values(values, "uint16", name, declared, stated)
+        return Decoded(to_bytes(values, found.limits), size, range_notices(found), found)
 
     return read
 
 
 def _require_shallow(file: BinaryIO, name: str) -> None:
     """Raise DataError for JPEG 2000 of more than 8 bits, of which Pillow keeps the upper 8."""
-    place = file.tell()
-    head = file.read(1 << 16)
-    file.seek(place)
-    found = head.find(
-        b"\xff\x4f\xff\x51"
-    )  # the codestream; then size, capabilities, and 32 bytes of sizes
-    depth = (head[found + 42] & 0x7F) + 1 if found >= 0 and len(head) > found + 42 else 8
+    depth = jpeg2000_depth(file)
     if depth > 8:
         raise DataError(
             f"{name} has {depth}-bit JPEG 2000 pixels, which are read with rasterio only: pip install 'vitseg[geo]'. "

@@ -14,7 +14,13 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from vitseg.errors import DataError
 from vitseg.images.decoded import Decoded, require_pixels
-from vitseg.images.deep_pixels import deep_reader, is_deep, limits_of_values, of_bits
+from vitseg.images.deep_pixels import (
+    deep_reader,
+    is_deep,
+    limits_of_values,
+    of_bits,
+    range_notices,
+)
 from vitseg.images.jpeg_scans import require_few_scans
 from vitseg.images.orientation import on_its_side
 from vitseg.images.pixel_source import BANDS_LEFT_OUT, FIRST_FRAME, Notice, pages_notice
@@ -30,7 +36,7 @@ from vitseg.images.sources import (
     too_large,
 )
 from vitseg.images.tiff_tags import MAX_PAGES, MIN_IS_WHITE, TiffTags, read_tags
-from vitseg.images.value_range import FULL, ValueRange, to_bytes
+from vitseg.images.value_range import FULL, Declared, ValueRange, to_bytes
 
 
 @contextmanager
@@ -78,7 +84,7 @@ def decode_with_pillow(
     file_format: str,
     max_pixels: int,
     at_least: tuple[int, int] | None = None,
-    declared: ValueRange | None = None,
+    declared: Declared = None,
 ) -> Decoded:
     """A whole picture.
 
@@ -112,10 +118,11 @@ def decode_with_pillow(
                 )
             )
             return Decoded(np.array(image)[..., :3].copy(), size, tuple(notices))
-        return Decoded(rgb_of(image, name), size, tuple(notices))
+        has_alpha = image.has_transparency_data
+        return Decoded(rgb_of(image, name), size, tuple(notices), has_alpha=has_alpha)
 
 
-def to_rgb(image: Image.Image, name: str, declared: ValueRange | None = None) -> Decoded:
+def to_rgb(image: Image.Image, name: str, declared: Declared = None) -> Decoded:
     """The pixels of an upright picture of any mode.
 
     Transparent pixels are laid over white; more than 8 bits are read by the declared range or the values.
@@ -132,8 +139,8 @@ def to_rgb(image: Image.Image, name: str, declared: ValueRange | None = None) ->
     if not is_deep(image.mode):
         return Decoded(rgb_of(image, name), size, ())
     values = _grey_values(image)
-    limits, notices = limits_of_values(values, image.mode, name, declared, None)
-    return Decoded(_grey(to_bytes(values, limits)), size, notices)
+    found = limits_of_values(values, image.mode, name, declared, None)
+    return Decoded(_grey(to_bytes(values, found.limits)), size, range_notices(found), found)
 
 
 def rgb_of(image: Image.Image, name: str) -> UInt8[np.ndarray, "H W 3"]:
@@ -170,26 +177,25 @@ def _deep_grey(
     name: str,
     file_format: str,
     tags: TiffTags | None,
-    declared: ValueRange | None,
+    declared: Declared,
     size: tuple[int, int],
     notices: list[Notice],
 ) -> Decoded:
     """One channel of more than 8 bits."""
     values = _grey_values(image)
-    stated = None
+    stated = noted = None
     if tags is not None:
-        stated = tags.sample_range or of_bits(tags.bits)
+        stated = of_bits(tags.bits)
+        noted = None if tags.sample_range is None else ValueRange(*tags.sample_range)
     elif file_format == "PPM" and _scaled_by_pillow(file, name):
         stated = ValueRange(0, FULL)  # Pillow has applied the file's largest value
     bits = significant_bits(file) if file_format == "PNG" else None
     words = tags.pixels if tags is not None else image.mode
-    limits, more = limits_of_values(
-        values, words, name, declared, None if stated is None else ValueRange(*stated), bits
-    )
-    grey = to_bytes(values, limits)
+    found = limits_of_values(values, words, name, declared, stated, bits, noted)
+    grey = to_bytes(values, found.limits)
     if tags is not None and tags.photometric == MIN_IS_WHITE:
         grey = 255 - grey
-    return Decoded(_grey(grey), size, (*notices, *more))
+    return Decoded(_grey(grey), size, (*notices, *range_notices(found)), found)
 
 
 def _grey_values(image: Image.Image) -> np.ndarray:

@@ -172,7 +172,7 @@ class NotForPillowError(DataError):
 
     def __init__(self, name: str, tags: TiffTags, installed: bool = False):
         colors = {CMYK: " CMYK", YCBCR: " YCbCr", **dict.fromkeys(LAB_KINDS, " Lab")}
-        kind = colors.get(tags.photometric, "") if installed else ""
+        kind = colors.get(tags.photometric or 0, "") if installed else ""
         way = (
             "which are not read. Save"
             if installed
