@@ -84,9 +84,8 @@ class Server:
     ) -> tuple[dict[str, Any], np.ndarray]:
         from vitseg.images.reader import decode
 
-        found = decode(
-            source, at_least and (at_least[0], at_least[1]), max_pixels, _range(declared)
-        )
+        least = None if at_least is None else (at_least[0], at_least[1])
+        found = decode(source, least, max_pixels, _range(declared))
         facts = {
             "size": found.size,
             "notices": found.notices,
