@@ -60,7 +60,7 @@ def check(
             on_start=lambda total: progress.update(task, total=total),
             on_image=lambda: progress.advance(task),
         )
-    print_report(report, Console())
+    print_report(report, Console(emoji=False))  # a folder may be named so that it reads ":car:"
     if json_file is not None:
         text = json.dumps(report.to_json(), indent=2, ensure_ascii=False)
         write_whole(json_file, text + "\n")

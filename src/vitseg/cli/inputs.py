@@ -31,6 +31,10 @@ def find_inputs(inputs: list[str]) -> list[tuple[Path, str]]:
         else:
             matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
             files = [match for match in matches if match.is_file()]
+            if not files and path.exists():
+                raise DataError(
+                    f"{path} is no ordinary file, but images and folders of them are read."
+                )
             if not files:
                 raise DataError(f"{text} is no file, no folder, and matches no file as a pattern.")
             found.update({file: Path(file.name) for file in files})

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import weakref
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -40,12 +41,16 @@ inside = False
 """Whether this is such a process, which decodes all itself."""
 
 
+_all: weakref.WeakSet[DecodeProcess] = weakref.WeakSet()
+
+
 class DecodeProcess:
     """A process that decodes images. Started on the first request, and anew where an image has ended it."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
+        _all.add(self)
 
     def ask(
         self, call: str, source: Source, *arguments: Any, max_pixels: int = MAX_PIXELS
@@ -160,9 +165,16 @@ class DecodeProcess:
             return process.wait()
 
     def forget(self) -> None:
-        """In a copy of the process that started it: it belongs to the other one."""
-        self._process = None
+        """In a copy of this process, to which it does not belong: it has to end with the original alone."""
+        process, self._process = self._process, None
         self._lock = threading.Lock()
+        if process is None:
+            return
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for stream in (process.stdin, process.stdout):
+            assert stream is not None
+            os.dup2(nowhere, stream.fileno())  # closing it might write what is left in its buffer
+        os.close(nowhere)
 
 
 def coded(text: str) -> str:
@@ -191,9 +203,21 @@ def _reason(code: int, seconds: float) -> str:
 
 
 _common = DecodeProcess()
-atexit.register(_common.close)
+
+
+@atexit.register
+def _close_all() -> None:
+    for process in _all:
+        process.close()
+
+
+def _forget_all() -> None:
+    for process in _all:
+        process.forget()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_common.forget)
+    os.register_at_fork(after_in_child=_forget_all)
 
 
 def decode(
