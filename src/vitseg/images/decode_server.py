@@ -7,6 +7,7 @@ long, and refuses it memory beyond its budget.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -33,10 +34,18 @@ def main() -> None:
     for screen in (1, 2):  # libraries print their warnings there
         os.dup2(nowhere, screen)
     decode_process.inside = True
+    _import_readers()
     with Server(answers) as server:
         while line := requests.readline():
             request = parse_json(line, finite=False)
             server.answer(request, requests.read(request["num_bytes"]))
+
+
+def _import_readers() -> None:
+    """Before memory is limited, since imports take it, too."""
+    importlib.import_module("vitseg.images.decode")
+    with suppress(ImportError):
+        importlib.import_module("rasterio")
 
 
 class Server:
