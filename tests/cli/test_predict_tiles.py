@@ -10,6 +10,7 @@ from PIL import Image
 
 from tests.images.test_windows import planes, write_tiff
 from tests.tiny import content, photo, write_model
+from vitseg.cli import predict_tiles
 from vitseg.images import decode
 from vitseg.images.label_store import partial_path
 from vitseg.inference import tile_bands
@@ -80,6 +81,21 @@ def test_an_image_beyond_the_pixel_limit_is_tiled_and_said_so(
     assert said[0].startswith("2 images (")
     assert "0.tif" in said[0]
     assert "1.tif" in said[0]
+
+
+def test_an_image_that_would_be_run_whole_for_hours_is_tiled(vitseg, folder, tmp_path, monkeypatch):
+    model = write_model(tmp_path / "whole")
+    Image.fromarray(photo(20, 30)).save(folder / "small.png")
+    monkeypatch.setattr(predict_tiles, "MAX_WHOLE_PIXELS", 10_000)
+    result = vitseg("predict", model, folder, "--out", tmp_path / "out")
+    assert result.code == 0, result
+    assert [entry["mask"] for entry in entries(tmp_path / "out")] == [
+        "masks/0.tif", "masks/1.tif", "masks/small.png",
+    ]  # fmt: skip
+    assert "too large to be run whole, and therefore segmented in tiles" in result.err
+    small = ("--set", "resize=[60,60]")
+    result = vitseg("predict", model, folder, "--out", tmp_path / "small", *small)
+    assert {entry["mask"][-4:] for entry in entries(tmp_path / "small")} == {".png"}
 
 
 def test_the_same_command_continues_an_interrupted_one(

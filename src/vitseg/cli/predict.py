@@ -27,7 +27,7 @@ def predict(
         typer.Option(
             "--tiles",
             help="Run large images window by window, in bounded memory; an interrupted run continues. Images of more "
-            "than 150 million pixels always are.",
+            "than 150 million pixels always are, and of more than 64 million where the model runs images whole.",
         ),
     ] = False,
     max_memory: Annotated[
