@@ -20,6 +20,7 @@ ORDINARY_PIXELS = 64_000_000
 
 _BYTES_PER_PIXEL = 8  # of a picture that is not compressed: four channels of 16 bits
 _SPARE_BYTES = 1_000_000  # what a small picture may hold besides: profiles, previews, texts
+_FEW_BYTES = 250_000  # however they are cut into parts, Pillow reads them in less than a second
 _SLOW_BYTES = 2_000_000  # of what Pillow reads in Python: a second, and 0.1 GB
 _SLOW_PIXELS = 4_000_000
 
@@ -30,7 +31,11 @@ _ORDINARY_COMPRESSIONS = {1, 5, 7, 8, 32773, 32946}  # none, LZW, JPEG, deflate,
 
 
 def is_costly(
-    file: BinaryIO, file_format: str, tags: TiffTags | None, in_windows: bool = False
+    file: BinaryIO,
+    file_format: str,
+    tags: TiffTags | None,
+    in_windows: bool = False,
+    header: bool = False,
 ) -> bool:
     """Whether the first bytes of a file leave open what time and memory its decoding takes.
 
@@ -39,13 +44,14 @@ def is_costly(
         file_format: As `sources.start_of` gives it.
         tags: Of a TIFF; None where they cannot be made out.
         in_windows: Whether a TIFF is read in windows, so that its size does not count.
+        header: Whether the header alone is to be read.
     """
     if decode_process.inside:
         return False
     if file_format == "TIFF":
         return tags is None or not _is_ordinary_tiff(tags, in_windows)
     try:
-        return not _is_ordinary(file, file_format)
+        return not _is_ordinary(file, file_format, header)
     except (struct.error, IndexError):  # cut within its header
         return True
     finally:
@@ -68,16 +74,18 @@ def _is_ordinary_tiff(tags: TiffTags, in_windows: bool) -> bool:
     )
 
 
-def _is_ordinary(file: BinaryIO, file_format: str) -> bool:
-    num_bytes = file.seek(0, os.SEEK_END)
-    file.seek(0)
+def _is_ordinary(file: BinaryIO, file_format: str, header: bool) -> bool:
+    num_bytes = _num_bytes(file)
+    if file_format == "JPEG" and num_bytes <= _FEW_BYTES:
+        return True
     head = file.read(64)
     if file_format == "JPEG":
         frame = frame_of(file)
         return frame is not None and _is_in_proportion(frame[0], num_bytes)
     if file_format == "PNG":
         width, height = struct.unpack(">II", head[16:24])
-        return _is_in_proportion(height * width, num_bytes) and has_few_chunks(file)
+        few = num_bytes <= _FEW_BYTES or has_few_chunks(file, header)
+        return few and _is_in_proportion(height * width, num_bytes)
     if file_format == "WEBP":
         return _is_in_proportion(_webp_pixels(head), num_bytes)
     if file_format == "BMP":
@@ -89,6 +97,15 @@ def _is_ordinary(file: BinaryIO, file_format: str) -> bool:
         width, height = struct.unpack("<HH", head[6:10])
         return height * width <= ORDINARY_PIXELS and num_bytes <= _SLOW_BYTES
     return False  # AVIF, HEIF, JPEG 2000: their first bytes do not say what they take
+
+
+def _num_bytes(file: BinaryIO) -> int:
+    try:
+        return os.fstat(file.fileno()).st_size
+    except OSError:  # it is in memory
+        return file.seek(0, os.SEEK_END)
+    finally:
+        file.seek(0)
 
 
 def _is_in_proportion(pixels: int, num_bytes: int) -> bool:

@@ -51,7 +51,7 @@ def header_of(source: Source) -> Header:
     with open_file(source) as file:
         file_format = start_of(file, name)
         tags = read_tags(file) if file_format == "TIFF" else None
-        if is_costly(file, file_format, tags):
+        if is_costly(file, file_format, tags, header=True):
             return Header(**decode_process.header(source))
         try:
             with pillow_header(file, name, file_format) as image:
@@ -67,6 +67,8 @@ def header_of(source: Source) -> Header:
                 raise
             return _of_tags(tags)
         file.seek(0)
+        if is_costly(file, file_format, tags):
+            return Header(**decode_process.header(source))
         with pillow_image(file, name, file_format, MAX_PIXELS) as (image, size):
             # The tag is gone once it is applied; a mirrored picture is not told from an upright one here.
             return Header(file_format, image.mode, size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, takewhile
 from typing import BinaryIO
 
 _TEXTS_WITH_EXIF = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")
@@ -34,9 +34,17 @@ def has_exif_after_pixels(file: BinaryIO) -> bool:
     return False
 
 
-def has_few_chunks(file: BinaryIO) -> bool:
-    """Whether the file has so few chunks that Pillow, which reads each in Python, takes no second for them."""
-    return sum(1 for _ in islice(_chunks(file), _FEW_CHUNKS + 1)) <= _FEW_CHUNKS
+def has_few_chunks(file: BinaryIO, header: bool = False) -> bool:
+    """Whether the file has so few chunks that Pillow, which reads each in Python, takes no second for them.
+
+    Args:
+        file: Open.
+        header: Whether those before the pixels alone count.
+    """
+    chunks = _chunks(file)
+    if header:
+        chunks = takewhile(lambda chunk: chunk[0] != b"IDAT", chunks)
+    return sum(1 for _ in islice(chunks, _FEW_CHUNKS + 1)) <= _FEW_CHUNKS
 
 
 def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
