@@ -115,7 +115,7 @@ def test_what_is_no_ordinary_file(tmp_path):
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     for number in (errno.ENOSPC, errno.EIO):
-        with pytest.raises(OSError, match="error|space") as error, whole_file(tmp_path / "a.txt"):
+        with pytest.raises(OSError, match=r"error|space") as error, whole_file(tmp_path / "a.txt"):
             raise OSError(number, os.strerror(number))
         assert error.value.filename == str(tmp_path / "a.txt")
 

@@ -59,6 +59,7 @@ DECODE_ERRORS = (
     TypeError,
     AttributeError,
     RuntimeError,
+    SystemError,  # of a decoder that reads the file by itself, which then failed
     MemoryError,
     ZeroDivisionError,
 )
@@ -219,6 +220,8 @@ def exif_orientation(image: ImageFile, name: str) -> int:
 
 def damaged(name: str, error: BaseException) -> DataError:
     """The error about pixels that cannot be decoded."""
+    if isinstance(error, SystemError) and error.__cause__ is not None:
+        error = error.__cause__
     if isinstance(error, OSError) and error.errno is not None:
         return _unreadable(name, error)
     if isinstance(error, MemoryError):
