@@ -21,8 +21,6 @@ from vitseg.images.pixel_source import (
     FIRST_FRAME,
     Notice,
     pages_notice,
-    range_needed,
-    range_notice,
 )
 from vitseg.images.png_chunks import significant_bits
 from vitseg.images.sources import (
@@ -35,15 +33,13 @@ from vitseg.images.sources import (
     require_plausible,
     too_large,
 )
+from vitseg.images.stated_range import limits_of_values, of_bits, range_notices
 from vitseg.images.tiff_tags import MAX_PAGES, MIN_IS_WHITE, TiffTags, read_tags
 from vitseg.images.value_range import (
     FULL,
     Declared,
-    Histogram,
     PictureValues,
-    Unstated,
     ValueRange,
-    of_significant_bits,
     to_bytes,
 )
 
@@ -184,8 +180,8 @@ def to_rgb(image: Image.Image, name: str, declared: Declared = None) -> Decoded:
     if not is_deep(image.mode):
         return Decoded(rgb_of(image, name), size, ())
     values = _grey_values(image)
-    found = _limits_of_values(values, image.mode, name, declared, None)
-    return Decoded(_grey(to_bytes(values, found.limits)), size, _range_notices(found), found)
+    found = limits_of_values(values, image.mode, name, declared, None)
+    return Decoded(_grey(to_bytes(values, found.limits)), size, range_notices(found), found)
 
 
 def rgb_of(image: Image.Image, name: str) -> UInt8[np.ndarray, "H W 3"]:
@@ -254,85 +250,16 @@ def _deep_grey(
         stated = ValueRange(0, FULL)  # Pillow has applied the file's largest value
     bits = significant_bits(file) if file_format == "PNG" else None
     words = tags.pixels if tags is not None else image.mode
-    found = _limits_of_values(values, words, name, declared, stated, bits, noted)
+    found = limits_of_values(values, words, name, declared, stated, bits, noted)
     grey = to_bytes(values, found.limits)
     if tags is not None and tags.photometric == MIN_IS_WHITE:
         grey = 255 - grey
-    return Decoded(_grey(grey), size, (*notices, *_range_notices(found)), found)
-
-
-def of_bits(bits: int) -> ValueRange | None:
-    """The range of samples that a file stores in that many bits.
-
-    Of 16, and of the 15 that satellites' files declare for whatever they hold, none.
-    """
-    return ValueRange(0, 2**bits - 1) if bits < 15 and bits != 8 else None
+    return Decoded(_grey(grey), size, (*notices, *range_notices(found)), found)
 
 
 def _grey_values(image: Image.Image) -> np.ndarray:
     values = np.array(image)
     return values.astype(values.dtype.newbyteorder("="), copy=False)
-
-
-def _limits_of_values(
-    values: np.ndarray,
-    words: str,
-    name: str,
-    declared: Declared,
-    stated: ValueRange | None,
-    bits: int | None = None,
-    noted: ValueRange | None = None,
-) -> PictureValues:
-    """Black and white of grey or colour values.
-
-    Args:
-        values: All of them.
-        words: The type in words, for messages.
-        name: What the error calls the picture.
-        declared: By the data set or model.
-        stated: By the file.
-        bits: Significant bits by the file.
-        noted: Least and largest value by the file, which count before its bits.
-    """
-    words = {"I": "int32", "F": "floating-point", "I;16": "uint16", "I;16B": "uint16"}.get(
-        words, words
-    )
-    counts = declared is Unstated.OWN_VALUES
-    if isinstance(declared, ValueRange):
-        return PictureValues(words, declared, "declared")
-    if not counts and noted is not None:
-        return PictureValues(words, noted, "noted")
-    if not counts and stated is not None:
-        return PictureValues(words, stated, "bits")
-    if not counts:
-        _require_own_range(values, words, name)
-    histogram = Histogram()
-    histogram.add(values)
-    if noted is not None:
-        return PictureValues(words, noted, "noted", histogram)
-    if bits is not None:
-        stated = of_significant_bits(bits, histogram)
-    if stated is not None:
-        return PictureValues(words, stated, "bits", histogram)
-    return PictureValues(words, histogram.limits(), "own", histogram)
-
-
-def _require_own_range(values: np.ndarray, words: str, name: str) -> None:
-    """Raise DataError for values of which nobody states a range, and that give none by themselves."""
-    if values.dtype.kind == "f":
-        raise DataError(range_needed(name, words))
-    low, high = int(values.min()), int(values.max())
-    if values.dtype.itemsize > 2 and (
-        low < -FULL - 1 or high > FULL or (low < 0 and high > FULL // 2)
-    ):
-        raise DataError(
-            f"{name} has grey values from {low} to {high}, but 0-65535 are allowed. "
-            "Convert it to 8 or 16 bits first."
-        )
-
-
-def _range_notices(values: PictureValues) -> tuple[Notice, ...]:
-    return (range_notice(values),) if values.origin == "own" else ()
 
 
 def _grey(grey: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:
@@ -394,13 +321,13 @@ def _deep_png(file: BinaryIO, name: str, max_pixels: int, declared: Declared) ->
     colors, alpha = (values, None) if stored == "RGB" else (values[..., :-1], values[..., -1])
     if isinstance(transparent, tuple) and alpha is None:
         alpha = np.where((colors == np.array(transparent, np.uint16)).all(-1), 0, FULL)
-    found = _limits_of_values(colors, "uint16", name, declared, None, significant_bits(file))
+    found = limits_of_values(colors, "uint16", name, declared, None, significant_bits(file))
     rgb = to_bytes(colors, found.limits)
     rgb = rgb if rgb.shape[2] == 3 else np.repeat(rgb, 3, axis=2)
     if alpha is not None:
         rgb = over_white(rgb, to_bytes(alpha, ValueRange(0, FULL)), premultiplied=False)
     size = (rgb.shape[0], rgb.shape[1])
-    return Decoded(rgb, size, _range_notices(found), found, has_alpha=alpha is not None)
+    return Decoded(rgb, size, range_notices(found), found, has_alpha=alpha is not None)
 
 
 def _lower_bytes(file: BinaryIO, name: str, mode: str) -> np.ndarray:
@@ -435,8 +362,8 @@ def _deep_ppm(file: BinaryIO, name: str) -> Callable[[int, Declared], Decoded] |
             raise DataError(f"{name} is damaged or incomplete: its pixels end early.")
         values = np.frombuffer(content, ">u2").astype(np.uint16).reshape(*size, 3)
         stated = ValueRange(0, largest) if largest < FULL else None
-        found = _limits_of_values(values, "uint16", name, declared, stated)
-        return Decoded(to_bytes(values, found.limits), size, _range_notices(found), found)
+        found = limits_of_values(values, "uint16", name, declared, stated)
+        return Decoded(to_bytes(values, found.limits), size, range_notices(found), found)
 
     return read
 

@@ -12,7 +12,7 @@ from jaxtyping import Bool, UInt8
 from vitseg.errors import DataError
 from vitseg.images.georeference import georeference_of
 from vitseg.images.orientation import stored_window, upright, upright_size
-from vitseg.images.pillow_reader import of_bits, over_white
+from vitseg.images.pillow_reader import over_white
 from vitseg.images.pixel_source import (
     BANDS_LEFT_OUT,
     Notice,
@@ -20,6 +20,7 @@ from vitseg.images.pixel_source import (
     range_needed,
     range_notice,
 )
+from vitseg.images.stated_range import of_bits
 from vitseg.images.tiff_tags import MAX_PAGES, MIN_IS_WHITE, TiffTags
 from vitseg.images.value_range import (
     FULL,
