@@ -154,6 +154,10 @@ def files_of(folder: Path, suffixes: Sequence[str]) -> list[Path]:
 
 def sub_folders(folder: Path) -> list[str]:
     """Names of the folders in a folder, sorted; without hidden ones, and links that lead back to it or above it."""
+    return list(remember("sub-folders", folder, lambda: _sub_folders(folder)))
+
+
+def _sub_folders(folder: Path) -> list[str]:
     above = {folder.resolve(), *folder.resolve().parents}
     return sorted(
         entry.name
