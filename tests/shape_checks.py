@@ -183,7 +183,9 @@ class _Finder(MetaPathFinder):
     ) -> ModuleSpec | None:
         package, _, rest = fullname.partition(".")
         check = self.checks.get(rest.partition(".")[0]) if package == "vitseg" else None
-        spec = PathFinder.find_spec(fullname, path, target) if check else None
+        if check is None:
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
         if spec is not None and isinstance(spec.loader, SourceFileLoader):
             spec.loader = _Loader(spec.loader.name, spec.loader.path, check)
         return spec
