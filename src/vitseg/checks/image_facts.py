@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from vitseg.checks.fingerprint import Fingerprint, hash_source, perceptual_hash
-from vitseg.images.decode import image_size, read_image
+from vitseg.images.decode import read_header, read_image
 from vitseg.types import Size
 
 _HASH_SIZE = (64, 64)
@@ -35,11 +35,13 @@ class ImageFacts:
         size: (height, width).
         fingerprint: Fingerprint of the image, without that of a mask; None where pixels were not looked at.
         values: The range of its values; None likewise.
+        orientation: The tag, 1 to 8, by which it is turned upright.
     """
 
     size: Size
     fingerprint: Fingerprint | None = None
     values: ValueRange | None = None
+    orientation: int = 1
 
 
 def examine_image(source: Path | bytes, quick: bool) -> ImageFacts:
@@ -49,13 +51,13 @@ def examine_image(source: Path | bytes, quick: bool) -> ImageFacts:
         source: A file, or its content.
         quick: Whether to read the header alone.
     """
+    header = read_header(source)
     if quick:
-        return ImageFacts(image_size(source))
+        return ImageFacts(header.size, orientation=header.orientation)
     image, size = read_image(source, _HASH_SIZE)
     value, thumbnail = perceptual_hash(image)
-    return ImageFacts(
-        size, Fingerprint(hash_source(source), 0, value, thumbnail), _value_range(image)
-    )
+    fingerprint = Fingerprint(hash_source(source), 0, value, thumbnail)
+    return ImageFacts(size, fingerprint, _value_range(image), header.orientation)
 
 
 def _value_range(image: UInt8[np.ndarray, "H W 3"]) -> ValueRange:

@@ -14,6 +14,7 @@ from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
 from vitseg.data.formats.mask_files import ColorMasks, IndexMasks
 from vitseg.data.labels import LabelTable
+from vitseg.data.mask_pose import pose_of_folder
 from vitseg.data.pairs import list_pairs
 from vitseg.data.splits import choose_split, find_splits
 from vitseg.errors import DataError
@@ -42,6 +43,7 @@ def open_unnamed(name: str, root: Path, splits: Sequence[str]) -> list[Segmentat
     if not masks:
         return None
     colors = name == "color" or (name == "folder" and _holds_colors(masks[0]))
+    pose = pose_of_folder(root)
     labels = LabelTable(ClassTable.from_names(("unnamed",)), {}, {}, colors)
     return [
         SegmentationDataset(
@@ -53,7 +55,7 @@ def open_unnamed(name: str, root: Path, splits: Sequence[str]) -> list[Segmentat
             (ColorMasks if colors else IndexMasks)(found.masks),
             f"{'color' if colors else 'index'} masks in {known[split].masks}, images in {known[split].images}",
             found.findings,
-        )
+        ).with_mask_pose(pose)
         for split, found in pairs.items()
     ]
 

@@ -89,7 +89,7 @@ def open_unchecked(
 ) -> SegmentationDataset:
     """As `open_dataset`, but what is wrong with single files is left in the data set's `findings`."""
     name, root = parse_data_spec(spec)
-    dataset = DATASETS[name].open(root, split)
+    dataset = DATASETS[name].open_placed(root, split)
     if merge or ignore:
         dataset = dataset.with_labels(dataset.labels.merged(merge, ignore))
     if dataset.classes.num_classes == 1:

@@ -25,6 +25,9 @@ _ALIASES = {
 _NUMBERS = re.compile(r"\s*(\d+)\s*[,;\s]\s*(\d+)\s*[,;\s]\s*(\d+)\s*")
 _HEX = re.compile(r"#?([0-9a-fA-F]{6}|[0-9a-fA-F]{3})|0x([0-9a-fA-F]{6})")
 
+NOTHING = (None, "", "~", "null", "Null", "NULL", "None", "none")
+"""Values of a field that is left empty."""
+
 
 def read_json(path: Path) -> Any:
     """`classes.json` and its like."""

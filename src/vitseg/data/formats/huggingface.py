@@ -14,6 +14,7 @@ from jaxtyping import Integer
 from vitseg.data.class_files import find_class_file, read_class_file, read_labels
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.format import DataFormat, home_expanded
+from vitseg.data.mask_pose import MaskPose, pose_of_folder
 from vitseg.data.splits import choose_split
 from vitseg.errors import ConfigError, DataError, unknown_name
 from vitseg.images.decode import decode_color_mask, decode_mask, read_header
@@ -132,6 +133,10 @@ class ColumnMasks:
     def files(self, index: int) -> tuple[Path, ...]:
         return ()
 
+    def own_turn(self, index: int) -> int:
+        cell = self._cells[index]
+        return read_header(cell).orientation if isinstance(cell, bytes | Path) else 1
+
 
 class HuggingFace(DataFormat):
     """A data set of the library `datasets` with a column of images and one of masks.
@@ -177,6 +182,12 @@ class HuggingFace(DataFormat):
 
     def parse_root(self, text: str) -> HubRoot:
         return parse_hub_root(text)
+
+    def mask_pose(self, root: HubRoot) -> MaskPose:
+        """By the class file that is named, else by those in the folder."""
+        if root.classes is not None:
+            return read_class_file(root.classes).masks
+        return pose_of_folder(Path(root.path))
 
 
 def choose_columns(features: Any, root: HubRoot) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from jaxtyping import Float64, Integer, UInt16
 
 from vitseg.data.formats.brush import decode_brush
 from vitseg.data.formats.rasterise import decode_counts, polygons_to_runs, runs_of
+from vitseg.data.mask_pose import EXCHANGED
 from vitseg.errors import DataError
 from vitseg.types import Size
 
@@ -123,11 +124,15 @@ class ShapeMasks:
             raise DataError(
                 f"{self.files(index)[0]} says that the image has {given[1]}x{given[0]} pixels, but it has "
                 f"{real[1]}x{real[0]}: a mask must have the size of its image."
+                + (f" {EXCHANGED}" if given == real[::-1] else "")
             )
 
     def files(self, index: int) -> tuple[Path, ...]:
         """The annotation file of the image."""
         return (self._files[0 if len(self._files) == 1 else index],)
+
+    def own_turn(self, index: int) -> int:
+        return 1
 
     def _run_lengths(
         self, shape: int, size: Size, scale: tuple[int, int]

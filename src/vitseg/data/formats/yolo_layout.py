@@ -20,6 +20,7 @@ from vitseg.data.listing import (
     same_stem,
     sub_folders,
 )
+from vitseg.data.mask_pose import KEY, MaskPose, pose_of
 from vitseg.data.splits import IdIndex
 from vitseg.errors import DataError
 
@@ -36,11 +37,13 @@ class YoloLayout(NamedTuple):
         names: Class number -> name; None where a class file gives them.
         described: The file that describes the data set, or the class file.
         splits: Split -> folders of images, or text files that list images.
+        pose: How the polygons lie on images with an orientation tag, by the field `masks`; None: it is not said.
     """
 
     names: Mapping[int, str] | None
     described: Path
     splits: Mapping[str, tuple[Path, ...]]
+    pose: MaskPose | None = None
 
 
 def find_yolo(root: Path) -> YoloLayout:
@@ -181,7 +184,8 @@ def _described(path: Path) -> YoloLayout:
     }
     if not splits:
         raise DataError(f"{path} names no images: it needs train, val or test.")
-    return YoloLayout(_names(content.get("names"), path), path, splits)
+    pose = pose_of(content, path) if KEY in content else None
+    return YoloLayout(_names(content.get("names"), path), path, splits, pose)
 
 
 def _names(names: Any, path: Path) -> dict[int, str]:

@@ -1,0 +1,110 @@
+"""How well a mask lies on its image: whether the image has edges where the mask has borders, in each of several turns.
+
+Of the image, the strength of the edge between each two neighbouring pixels is taken by rank, less the mean of its
+surroundings; it is averaged over all borders of the mask. How far that stands out is told by the same average with the
+mask shifted by a few pixels, in `_SHIFTS` ways: the score is its distance from theirs in standard deviations. A mask
+that has nothing to do with the picture scores about 0 with a deviation of 1, on a textured picture as on a smooth one,
+and so does a right one in a wrong turn; in the right turn, masks of photos score 5 to 12.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from jaxtyping import Float32, Integer, UInt8
+from PIL import Image
+from scipy.ndimage import uniform_filter
+
+from vitseg.images.orientation import upright
+from vitseg.types import Size
+
+LONG_SIDE = 192
+"""Pixels of the long side at which image and mask are compared."""
+
+SMALLEST = 24
+"""Pixels of the short side, at that scale, below which nothing is told."""
+
+FEWEST_BORDERS = 48
+"""Pairs of neighbouring pixels of different ids, at that scale, below which nothing is told."""
+
+_MOST_BORDERS = 1000  # of a direction; of more, evenly spread ones
+_SURROUNDINGS = 11  # pixels
+_FARTHEST = 12  # pixels by which a mask is shifted
+_SHIFTS = [(0, 0)] + [
+    (down, right)
+    for down in range(-_FARTHEST, _FARTHEST + 1, 3)
+    for right in range(-_FARTHEST, _FARTHEST + 1, 3)
+    if max(abs(down), abs(right)) > 4
+]
+
+
+def fit_scores(
+    image: UInt8[np.ndarray, "h w 3"],
+    raw_ids: Integer[np.ndarray, "H W"],
+    turns: Iterable[int],
+) -> dict[int, float]:
+    """The score of the mask in each turn that fits the size of the image; none if there is too little to tell by.
+
+    Args:
+        image: The upright image, perhaps at a smaller size.
+        raw_ids: The mask.
+        turns: Orientations, 1 to 8, by which the mask is turned; 1 leaves it as it is.
+    """
+    height, width = raw_ids.shape
+    scale = min(1.0, LONG_SIDE / max(height, width, 1))
+    size = (round(height * scale), round(width * scale))
+    if min(size) < SMALLEST:
+        return {}
+    small = _sampled(raw_ids, size)
+    num_borders = int((small[1:] != small[:-1]).sum() + (small[:, 1:] != small[:, :-1]).sum())
+    if num_borders < FEWEST_BORDERS:
+        return {}
+    picture = Image.fromarray(image).resize(size[::-1], Image.Resampling.BOX)
+    down, right = _edges(np.asarray(picture, np.float32))
+    scores = {}
+    for turn in turns:
+        turned = upright(small, turn)
+        if turned.shape == size:
+            scores[turn] = _score(down, right, turned)
+    return scores
+
+
+def _sampled(raw_ids: Integer[np.ndarray, "H W"], size: Size) -> Integer[np.ndarray, "h w"]:
+    rows, columns = (
+        ((np.arange(count) + 0.5) * whole / count).astype(int)
+        for count, whole in zip(size, raw_ids.shape, strict=True)
+    )
+    return raw_ids[rows][:, columns]
+
+
+def _edges(picture: Float32[np.ndarray, "h w 3"]) -> tuple[np.ndarray, np.ndarray]:
+    """How much stronger each edge is than those around it, by rank: of neighbours above each other, and side by side.
+
+    Returns:
+        (h - 1, w) and (h, w - 1), about 0 on average, within [-1, 1].
+    """
+    steps = [np.abs(np.diff(picture, axis=axis)).max(axis=2) for axis in (0, 1)]
+    together = np.concatenate([each.ravel() for each in steps])
+    _, place, counts = np.unique(together, return_inverse=True, return_counts=True)
+    ranks = ((np.cumsum(counts) - counts / 2) / len(together)).astype(np.float32)[place]
+    down = ranks[: steps[0].size].reshape(steps[0].shape)
+    right = ranks[steps[0].size :].reshape(steps[1].shape)
+    return down - uniform_filter(down, _SURROUNDINGS), right - uniform_filter(right, _SURROUNDINGS)
+
+
+def _score(down: np.ndarray, right: np.ndarray, mask: Integer[np.ndarray, "h w"]) -> float:
+    sums, count, variance = np.zeros(len(_SHIFTS)), 0, 0.0
+    for edges, borders in ((down, mask[1:] != mask[:-1]), (right, mask[:, 1:] != mask[:, :-1])):
+        rows, columns = np.nonzero(borders)
+        step = len(rows) // _MOST_BORDERS + 1
+        rows, columns = rows[::step] + _FARTHEST, columns[::step] + _FARTHEST
+        padded = np.pad(edges, _FARTHEST)
+        for number, (by_rows, by_columns) in enumerate(_SHIFTS):
+            sums[number] += padded[rows + by_rows, columns + by_columns].sum(dtype=np.float64)
+        count += len(rows)
+        variance += len(rows) * float(edges.var())
+    shifted = sums[1:]
+    # no less than what independent edges would give: a picture of few edges has none beside its borders
+    deviation = max(float(shifted.std()), variance**0.5, 1e-6 * count)
+    return float((sums[0] - shifted.mean()) / deviation)
