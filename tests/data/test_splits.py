@@ -17,7 +17,7 @@ from tests.data.formats.content import (
     write_yolo,
 )
 from vitseg.data.catalog import list_splits, open_dataset, open_unchecked
-from vitseg.data.splits import IdIndex
+from vitseg.data.id_lists import IdIndex
 from vitseg.errors import DataError
 
 

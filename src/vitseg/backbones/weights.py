@@ -20,6 +20,7 @@ from vitseg.backbones.tensor_files import read_weight_file
 from vitseg.errors import CheckpointError, first_line, first_names
 from vitseg.layers.grid import GridInterpolation, resample_grid
 from vitseg.types import Size, StateDict
+from vitseg.weight_files import require_weight_file
 
 logger = logging.getLogger(__name__)
 
@@ -194,8 +195,7 @@ def _load_npz(
             f"{path.name}: .npz files hold JAX ViT weights, but the backbone is a {type(vit).__name__}. "
             "Use a .safetensors file."
         )
-    if not path.is_file():
-        raise CheckpointError(f"weight file {path} does not exist.")
+    require_weight_file(path)
     fitted = None
     try:
         stored = _npz_pos_embed(path)

@@ -21,8 +21,9 @@ from vitseg.checks.tally import SplitTally, Tally
 from vitseg.checks.turn_rules import turn_findings
 from vitseg.checks.unnamed import no_class_file, open_unnamed
 from vitseg.classes import IGNORE_INDEX
-from vitseg.data.catalog import list_splits, open_unchecked, parse_data_spec
-from vitseg.data.class_files import find_class_file, read_class_file
+from vitseg.data.catalog import list_splits, open_unchecked, parse_data_spec, require_one_table
+from vitseg.data.class_file_places import find_class_file
+from vitseg.data.class_files import read_class_file
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
 from vitseg.data.parallel import CHUNK, map_in_order
@@ -65,6 +66,7 @@ def check_dataset(
         if unnamed is None:
             raise
         datasets = unnamed
+    require_one_table(datasets)
     tally = _scan(datasets, num_workers, on_start, on_image)
     twins = duplicate_findings(tally)
     findings = [*_of_listing(datasets), *file_findings(tally), *(finding for finding, _ in twins)]

@@ -7,8 +7,9 @@ from pathlib import Path
 from vitseg.checks.file_rules import Rule, fault_finding
 from vitseg.checks.mask_turns import FAULTY, ON_ITS_SIDE
 from vitseg.checks.tally import Tally
+from vitseg.data.class_file_places import class_files_of
 from vitseg.data.finding import Finding
-from vitseg.data.mask_pose import MaskPose, pose_cure
+from vitseg.data.mask_pose import KEY, MaskPose
 
 _FEW = 20  # one in so many may lie otherwise before masks of both kinds are said to be mixed
 
@@ -28,7 +29,7 @@ def turn_findings(tally: Tally, root: Path | None) -> list[Finding]:
     """
     pose = tally.splits[0].dataset.mask_pose
     other: MaskPose = "stored" if pose == "upright" else "upright"
-    cure = pose_cure(other, root)
+    cure = _cure(other, root)
     found = [
         *_on_their_side(tally, other, cure),
         *_other_pose(tally, pose, other, cure),
@@ -36,6 +37,20 @@ def turn_findings(tally: Tally, root: Path | None) -> list[Finding]:
         *_otherwise(tally),
     ]
     return [*found, *_tags(tally, found)]
+
+
+def _cure(pose: MaskPose, root: Path | None) -> str:
+    """How to say that all masks lie so, a sentence without its full stop."""
+    if root is None:
+        return f"say so in the class file: {KEY}: {pose}"
+    files = [path for path in class_files_of(root) if path.suffix.lower() in _WITH_FIELDS]
+    if not files:
+        return f"say so in a file {root / 'classes.yaml'} of this one line: {KEY}: {pose}"
+    field = f'"{KEY}": "{pose}"' if files[0].suffix.lower() == ".json" else f"{KEY}: {pose}"
+    return f"say so in {files[0]}: {field}"
+
+
+_WITH_FIELDS = (".json", ".yaml", ".yml")
 
 
 def _on_their_side(tally: Tally, other: MaskPose, cure: str) -> list[Finding]:
@@ -63,16 +78,12 @@ def _other_pose(tally: Tally, pose: MaskPose, other: MaskPose, cure: str) -> lis
     images = f"{told} image{'' if told == 1 else 's'} with an orientation tag"
     if turns.other_pose() and right * _FEW <= count + right:
         if fault is None:
-            message = f"taken together, the masks of {images} lie {_DRAWN[other]}, to judge by the edges in the pictures."
-            return [
-                Finding(
-                    code, "warning", message[0].upper() + message[1:], f"{_say(cure)}.", (), told
-                )
-            ]
+            message = f"Taken together, the masks of {images} lie {_DRAWN[other]}, as the edges in the pictures show."
+            return [Finding(code, "warning", message, f"{_say(cure)}.", (), told)]
         rule = Rule(
             "warning",
-            f"The mask of 1 of {images} lies {_DRAWN[other]}, to judge by the edges in the picture: {{first}}.",
-            f"The masks of {{n}} of {images} lie {_DRAWN[other]}, to judge by the edges in the pictures; the first is "
+            f"The mask of 1 of {images} lies {_DRAWN[other]}, as the edges in the picture show: {{first}}.",
+            f"The masks of {{n}} of {images} lie {_DRAWN[other]}, as the edges in the pictures show; the first is "
             "{first}.",
             f"{_say(cure)}.",
         )
@@ -82,9 +93,9 @@ def _other_pose(tally: Tally, pose: MaskPose, other: MaskPose, cure: str) -> lis
     rest = f"; {right} lie as they are read" if right else ""
     rule = Rule(
         "warning",
-        f"The mask of 1 of {images} lies {_DRAWN[other]}, to judge by the edges in the picture: {{first}}{rest}.",
-        f"The masks of {{n}} of {images} lie {_DRAWN[other]}, to judge by the edges in the pictures{rest}; the first is "
-        "{first}.",
+        f"The mask of 1 of {images} lies {_DRAWN[other]}, as the edges in the picture show: {{first}}{rest}.",
+        f"The masks of {{n}} of {images} lie {_DRAWN[other]}, as the edges in the pictures show{rest}; the first "
+        "is {first}.",
         f"{_THESE}: `masks: {other}` would hold for all."
         if right
         else f"Look at them. If all masks were drawn so, {cure}.",
@@ -118,8 +129,8 @@ def _otherwise(tally: Tally) -> list[Finding]:
     rule = Rule(
         "warning",
         "The mask of 1 image with an orientation tag would fit it better if it were {detail}: {first}.",
-        "The masks of {n} images with an orientation tag would fit them better if they were turned; the first, {first}, "
-        "if it were {detail}.",
+        "The masks of {n} images with an orientation tag would fit them better if they were turned; the first, "
+        "{first}, if it were {detail}.",
         "Look at them, and export them again: `masks` in the class file does not mend this.",
     )
     return [fault_finding(code, fault, rule)]

@@ -9,12 +9,12 @@ from pathlib import Path
 from vitseg.checks.facts import COLOR_MODES
 from vitseg.checks.tally import Tally
 from vitseg.classes import ClassTable
-from vitseg.data.class_files import USUAL_IGNORE_ID, find_class_file
+from vitseg.data.class_file_places import find_class_file
+from vitseg.data.class_files import USUAL_IGNORE_ID, pose_of_folder
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
 from vitseg.data.formats.mask_files import ColorMasks, IndexMasks
 from vitseg.data.labels import LabelTable
-from vitseg.data.mask_pose import pose_of_folder
 from vitseg.data.pairs import list_pairs
 from vitseg.data.splits import choose_split, find_splits
 from vitseg.errors import DataError

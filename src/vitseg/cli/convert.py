@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vitseg.cli import places
+from vitseg.cli.places import Before
 from vitseg.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ def convert(
             help="A checkpoint (.pth, .safetensors) of SegViT, Shrunk, SETR, Segmenter, SegFormer and others, or "
             "hf://user/repository/FILE."
         ),
+        Before(places.require_weights),
     ],
     *,
     out: Annotated[Path, typer.Option(help="The model directory to write.")],
@@ -77,18 +80,20 @@ def convert(
     ] = None,
 ) -> None:
     """Turn a checkpoint of another program into a model directory."""
-    from vitseg.checkpoint.convert import convert_checkpoint, read_checkpoint
     from vitseg.checkpoint.hub import fetch_file, hub_address
-    from vitseg.checkpoint.model_dir import save_model
     from vitseg.data.class_files import read_labels
     from vitseg.runs import claim_new
 
     claim_new(out)
-    wanted, size = known_set(weights_of), parsed_grid(grid)
+    size, address = parsed_grid(grid), hub_address(file)
     if dataset is not None and dataset not in DATASETS:
         raise ConfigError(f"--dataset: {unknown_name('data set', dataset, DATASETS)}")
     given = None if classes is None else read_labels(classes).classes
-    address = hub_address(file)
+
+    from vitseg.checkpoint.convert import convert_checkpoint, read_checkpoint
+    from vitseg.checkpoint.model_dir import save_model
+
+    wanted = known_set(weights_of)
     path = Path(file) if address is None else fetch_file(address)
     checkpoint = read_checkpoint(path, str(address or ""), wanted, size)
     table, source, dataset = chosen_table(checkpoint, given, classes, dataset)

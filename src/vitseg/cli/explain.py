@@ -25,6 +25,7 @@ def explain(
         int | None,
         typer.Option(help="Show this many: most pixels first, then most probable; else 5.", min=1),
     ] = None,
+    value_range: options.ValueRange = None,
     device: options.Device = "auto",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace sheets that are already in --out.")
@@ -42,13 +43,15 @@ def explain(
 
     if classes is not None and top is not None:
         raise ConfigError("--classes names the classes to show and --top counts them: give one.")
+    options.require_range(value_range)
     targets = find_inputs(inputs)
     folder = SheetFolder(out, targets, overwrite)
 
     from vitseg.explain.table import kind_of
+    from vitseg.images.notices import grouped
     from vitseg.inference.predictor import load
 
-    predictor = load(model, device)
+    predictor = load(model, device, value_range=value_range)
     kind, chosen = kind_of(predictor), {}
     if not kind.shows_some_classes and (classes is not None or top is not None):
         raise ConfigError(
@@ -60,7 +63,7 @@ def explain(
     if top is not None:
         chosen["top"] = top
     failures = Failures()
-    with frame.bar("explain", len(targets)) as advance:
+    with grouped(), frame.bar("explain", len(targets)) as advance:
         for path, name in targets:
             with failures.told(path):
                 folder.add(kind.explain(predictor, path, **chosen), name, caption=str(path))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,11 +11,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from vitseg.classes import IGNORE_INDEX, ClassTable, Color, generated_palette
-from vitseg.data.class_content import checked_content
-from vitseg.data.class_spellings import BY_SUFFIX, CLASS_FILES
+from vitseg.data.class_file_places import class_files_of, find_class_file
+from vitseg.data.class_spellings import BY_SUFFIX, CLASS_FILES, NOTHING, as_color
 from vitseg.data.labels import MAX_ID, LabelTable
-from vitseg.data.mask_pose import MaskPose, is_pose_alone
-from vitseg.errors import ConfigError, DataError
+from vitseg.data.listing import sub_folders
+from vitseg.data.mask_pose import KEY, MaskPose, fields_of, parse_pose, pose_of
+from vitseg.errors import ConfigError, DataError, unknown_name
 
 USUAL_IGNORE_ID = 255
 
@@ -100,45 +100,6 @@ class ClassFile(BaseModel):
         raise ValueError("palette must be a list, or have the ids of classes")
 
 
-def find_class_file(root: Path) -> Path | None:
-    """The class file of a folder, if it has one: the first of `CLASS_FILES` that is there, or in a folder of a split.
-
-    One that has only the field `masks` names no classes, and is passed over, see `mask_pose`.
-
-    In the folders of splits, where Roboflow writes it, it is looked for under the name `_classes.csv`.
-
-    Raises:
-        DataError: Those of two splits differ.
-    """
-    there = (root / name for name in CLASS_FILES if (root / name).is_file())
-    found = next((path for path in there if not is_pose_alone(path)), None)
-    if found is not None:
-        return found
-    of_splits = [path for split in _SPLITS if (path := root / split / _OF_SPLIT).is_file()]
-    for path in of_splits[1:]:
-        if path.read_bytes().split() != of_splits[0].read_bytes().split():
-            raise DataError(
-                f"{of_splits[0]} and {path} differ, but all splits have the same classes: export them together."
-            )
-    return of_splits[0] if of_splits else None
-
-
-_OF_SPLIT = "_classes.csv"
-_SPLITS = ("train", "valid", "val", "test")
-
-
-def is_class_file(path: Path) -> bool:
-    """Whether a file names classes, to judge by its name: it is then no list of images."""
-    return path.name in CLASS_FILES or _CLASS_NAME.fullmatch(path.stem) is not None
-
-
-_CLASS_NAME = re.compile(
-    r"_?(obj|class(es)?|labels?|categor(y|ies)|names?|label[_ -]?map|palette|colou?rs?|color[_ -]?map)"
-    r"([_ -]?(names?|list|dict|colou?rs?|map|ids?))?",
-    re.IGNORECASE,
-)
-
-
 def read_labels(root: Path, colors: bool = False) -> LabelTable:
     """The label table of the class file in a folder.
 
@@ -151,11 +112,28 @@ def read_labels(root: Path, colors: bool = False) -> LabelTable:
     """
     path = find_class_file(root) if root.is_dir() else root
     if path is None:
+        inside = [found[0] for name in sub_folders(root) if (found := class_files_of(root / name))]
+        hint = f" There is {inside[0]}: is folder:{inside[0].parent} meant?" if inside else ""
         raise DataError(
             f"{root / 'classes.json'} does not exist. It names the classes in the order of ids: "
-            f'{{"classes": ["road", "sky"]}}. Also read: {", ".join(list(CLASS_FILES)[1:])}.'
+            f'{{"classes": ["road", "sky"]}}. Also read: {", ".join(list(CLASS_FILES)[1:])}.{hint}'
         )
     return labels_of(read_class_file(path), path, colors)
+
+
+def pose_of_folder(root: Path) -> MaskPose:
+    """How the masks of a folder lie, by the first of its class files that says it; else upright.
+
+    A JSON or YAML file with this field alone says it for classes that are named elsewhere.
+
+    Raises:
+        DataError: The value is none of the two.
+    """
+    for path in class_files_of(root) if root.is_dir() else ():
+        fields = fields_of(path)
+        if KEY in fields:
+            return pose_of(fields, path)
+    return "upright"
 
 
 def read_class_file(path: Path) -> ClassFile:
@@ -164,7 +142,7 @@ def read_class_file(path: Path) -> ClassFile:
     Raises:
         DataError: It is missing or malformed.
     """
-    reader = CLASS_FILES.get(path.name) or BY_SUFFIX.get(path.suffix.lower())
+    reader = CLASS_FILES.get(path.name.lower()) or BY_SUFFIX.get(path.suffix.lower())
     if reader is None:
         raise DataError(f"{path} is no class file. Known: {', '.join(CLASS_FILES)}.")
     if not path.exists():
@@ -175,11 +153,105 @@ def read_class_file(path: Path) -> ClassFile:
         kind = "JSON " if path.suffix == ".json" else ""
         raise DataError(f"{path} is not a readable {kind}file: {error}.") from error
     try:
-        return ClassFile.model_validate(checked_content(content, ClassFile.model_fields))
+        return ClassFile.model_validate(_checked(content))
     except ValidationError as error:
         raise DataError(f"{path} is malformed: {_in_words(error)}.") from error
     except ValueError as error:
         raise DataError(f"{path} is malformed: {error}.") from error
+
+
+def _checked(content: Any) -> dict[str, Any]:
+    """The content with names as text and colours as numbers.
+
+    Raises:
+        ValueError: A value is not what its field allows; the message quotes it.
+    """
+    if not isinstance(content, dict):
+        raise ValueError(
+            f'{str(content)[:80]!r} came, but a class file lists the classes: {{"classes": ["road", "sky"]}}'
+        )
+    fields = ClassFile.model_fields
+    unknown = [str(key) for key in content if key not in fields]
+    if unknown:
+        raise ValueError(unknown_name("field of a class file", unknown[0], fields).rstrip("."))
+    checked = dict(content)
+    checked["classes"] = _names(content.get("classes"))
+    palette = content.get("palette")
+    if isinstance(palette, list | tuple | dict):
+        numbered = palette if isinstance(palette, dict) else dict(enumerate(palette))
+        checked["palette"] = {
+            _number(raw, "palette"): as_color(color, f"palette.{raw}")
+            for raw, color in numbered.items()
+        }
+    elif palette in NOTHING:
+        checked.pop("palette", None)
+    else:
+        raise ValueError(
+            f"palette: {palette!r} came, but it is a list with one colour per class, [[128, 64, 128], ...]"
+        )
+    ignored = content.get("ignore_index")
+    if ignored in NOTHING:
+        checked.pop("ignore_index", None)
+    else:
+        checked["ignore_index"] = _ignore_index(ignored)
+    if KEY in content:
+        checked[KEY] = parse_pose(content[KEY])
+    for field in ("merge", "ignore"):
+        if content.get(field) in NOTHING:
+            checked.pop(field, None)
+    if isinstance(checked.get("ignore"), str):
+        checked["ignore"] = [checked["ignore"]]
+    return checked
+
+
+def _names(classes: Any) -> dict[int, str]:
+    if not classes or not isinstance(classes, list | tuple | dict):
+        what = "nothing" if classes is None else repr(classes)
+        raise ValueError(
+            f'classes: {what} came, but it is the list of names in the order of ids, ["road", "sky"], or ids with '
+            'names, {"1": "road"}'
+        )
+    numbered = classes if isinstance(classes, dict) else dict(enumerate(classes))
+    names: dict[int, str] = {}
+    for key, value in numbered.items():
+        raw = _number(key, "classes")
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise ValueError(
+                f"classes.{key}: {value!r} came, but a name is text: put it into quotation marks"
+            )
+        name = str(value).strip()
+        if not name:
+            raise ValueError(f"classes.{key}: the name is empty, but each class needs one")
+        if raw in names:
+            raise ValueError(f"classes: the id {raw} comes twice, but each class has its own")
+        names[raw] = name
+    return names
+
+
+def _number(value: Any, place: str) -> int:
+    try:
+        if isinstance(value, bool) or not isinstance(value, int | str):
+            raise ValueError
+        return int(value)
+    except ValueError:
+        raise ValueError(
+            f"{place}: {str(value)[:40]!r} came as an id, but ids are whole numbers"
+        ) from None
+
+
+def _ignore_index(value: Any) -> int:
+    try:
+        number = _number(value, "ignore_index")
+    except ValueError:
+        raise ValueError(
+            f"ignore_index: {value!r} came, but it is the mask value of pixels that count nowhere, from 0 to {MAX_ID}; "
+            "names of classes that count nowhere are listed as ignore"
+        ) from None
+    if not 0 <= number <= MAX_ID:
+        raise ValueError(
+            f"ignore_index: {number} came, but a mask value is from 0 to {MAX_ID}; without ignore_index, 255 is ignored"
+        )
+    return number
 
 
 def labels_of(file: ClassFile, path: Path, colors: bool = False) -> LabelTable:

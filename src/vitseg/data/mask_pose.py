@@ -34,8 +34,6 @@ EXCHANGED = (
 KEY = "masks"
 """Name of the field in class files."""
 
-_KEY_READERS = (read_json, read_yaml)
-
 
 def parse_pose(value: Any) -> MaskPose:
     """The value of the field; left empty, upright.
@@ -54,21 +52,6 @@ def parse_pose(value: Any) -> MaskPose:
     )
 
 
-def pose_of_folder(root: Path) -> MaskPose:
-    """The pose by the first class file of a folder that gives one; without such, upright.
-
-    A JSON or YAML file that has this field alone gives it to a folder whose classes are named elsewhere.
-
-    Raises:
-        DataError: The value is none of the two.
-    """
-    for path in _with_key(root):
-        content = _content(path)
-        if KEY in content:
-            return pose_of(content, path)
-    return "upright"
-
-
 def pose_of(content: Mapping[str, Any], path: Path) -> MaskPose:
     """The pose by the content of a file that may have the field.
 
@@ -81,46 +64,24 @@ def pose_of(content: Mapping[str, Any], path: Path) -> MaskPose:
         raise DataError(f"{path} is malformed: {error}.") from error
 
 
+def fields_of(path: Path) -> Mapping[str, Any]:
+    """The fields of a class file; none where it has no such field or is unreadable, which its reader tells of."""
+    reader = CLASS_FILES.get(path.name.lower())
+    if reader is None or reader not in (read_json, read_yaml):
+        return {}
+    try:
+        content = reader(path) if KEY in parsing.read_text(path) else {}
+    except (ValueError, DataError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
 def is_pose_alone(path: Path) -> bool:
-    """Whether a class file gives the pose and names no class."""
-    return CLASS_FILES.get(path.name) in _KEY_READERS and _content(path).keys() == {KEY}
-
-
-def pose_cure(pose: MaskPose, root: Path | None) -> str:
-    """How to say that masks are in a pose, a sentence without its full stop.
-
-    Args:
-        pose: What is to be said.
-        root: The folder of the data set; None: it is in none.
-    """
-    if root is None:
-        return f"say so in the class file: {KEY}: {pose}"
-    files = [name for name, read in CLASS_FILES.items() if read in _KEY_READERS]
-    path = next((root / name for name in files if (root / name).is_file()), None)
-    if path is None:
-        return f"say so in a file {root / 'classes.yaml'} of this one line: {KEY}: {pose}"
-    field = f'"{KEY}": "{pose}"' if path.suffix == ".json" else f"{KEY}: {pose}"
-    return f"say so in {path}: {field}"
+    """Whether a class file says how masks lie, and names no class."""
+    return fields_of(path).keys() == {KEY}
 
 
 def drawn_size(source: Source, pose: MaskPose) -> Size:
     """(height, width) of the picture that a mask in this pose was drawn on; errors as for `read_header`."""
     header = read_header(source)
     return header.size if pose == "upright" else upright_size(header.size, header.orientation)
-
-
-def _with_key(root: Path) -> list[Path]:
-    """The class files that may have the field."""
-    paths = (root / name for name, read in CLASS_FILES.items() if read in _KEY_READERS)
-    return [path for path in paths if path.is_file()]
-
-
-def _content(path: Path) -> Mapping[str, Any]:
-    """The fields of a class file; none where it has no such field or is unreadable, which its reader tells of."""
-    try:
-        if KEY not in parsing.read_text(path):
-            return {}
-        content = CLASS_FILES[path.name](path)
-    except (ValueError, DataError):
-        return {}
-    return content if isinstance(content, dict) else {}

@@ -50,7 +50,7 @@ def upright(stored: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def inverse(orientation: int) -> int:
-    """The orientation that undoes another: `upright(upright(x, o), inverse(o))` is `x`."""
+    """The orientation that undoes another, so that `upright` with one and then the other changes nothing."""
     return {6: 8, 8: 6}.get(orientation, orientation)
 
 

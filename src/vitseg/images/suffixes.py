@@ -16,7 +16,8 @@ OTHER_PICTURES = (
     ".pfm", ".pam", ".qoi", ".dds", ".sgi", ".ras", ".xpm", ".xbm", ".fits", ".fit",
     ".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".orf", ".rw2", ".raf", ".pef", ".raw",
     ".dcm", ".nii", ".nrrd", ".mha", ".czi", ".lif", ".nd2", ".svs", ".ndpi", ".img", ".vrt", ".ecw", ".sid", ".ntf",
-    ".nitf", ".jng", ".mng", ".wmf", ".emf", ".bpg",
+    ".nitf", ".jng", ".mng", ".wmf", ".emf", ".bpg", ".pdf", ".ai", ".rwl", ".srw", ".x3f", ".kdc", ".dcr",
+    ".mrw", ".erf", ".3fr", ".iiq", ".gpr", ".rgbe", ".kra", ".afphoto",
 )  # fmt: skip
 """Suffixes of pictures that are not read: a folder's reader names such files rather than pass over them."""
 

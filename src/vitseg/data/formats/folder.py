@@ -74,6 +74,8 @@ class AnyFolder(DataFormat):
                 evidence, fault = str(error), error
             if evidence:
                 found.append(Candidate(each.name, evidence))
+        if fault is not None and len({each.evidence for each in found}) == 1:
+            raise fault  # a file that several formats would read
         if len(found) > 1:
             listed = "; ".join(f"{name}:{root} by {evidence}" for name, evidence in found)
             raise DataError(
@@ -92,8 +94,8 @@ class AnyFolder(DataFormat):
             tool = find_tool(root)
             if tool:
                 raise DataError(
-                    f"{root} is the {tool}, but without its images: export it with them (in CVAT, 'Save images'), or "
-                    "put them where the export would have them (JPEGImages/)."
+                    f"{root} is the {tool}, but without its images or masks: export it with them (in CVAT, 'Save "
+                    "images'), or put them where the export would have them (JPEGImages/)."
                 ) from error
             known = "; ".join(f"{each.name} ({each.summary})" for each in self._formats.values())
             raise DataError(f"{error} Known formats: {known}.") from error

@@ -11,10 +11,11 @@ from urllib.parse import parse_qsl
 import numpy as np
 from jaxtyping import Integer
 
-from vitseg.data.class_files import find_class_file, read_class_file, read_labels
+from vitseg.data.class_file_places import find_class_file
+from vitseg.data.class_files import pose_of_folder, read_class_file, read_labels
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.format import DataFormat, home_expanded
-from vitseg.data.mask_pose import MaskPose, pose_of_folder
+from vitseg.data.mask_pose import MaskPose
 from vitseg.data.splits import choose_split
 from vitseg.errors import ConfigError, DataError, unknown_name
 from vitseg.images.decode import decode_color_mask, decode_mask, read_header

@@ -16,8 +16,8 @@ from vitseg.data.formats.brush import brush_values
 from vitseg.data.formats.faults import Faults
 from vitseg.data.formats.polygons import has_area, is_within_reach
 from vitseg.data.formats.shapes import Brush, Shape
-from vitseg.data.listing import both_ends, files_below
-from vitseg.data.splits import IdIndex
+from vitseg.data.id_lists import IdIndex
+from vitseg.data.listing import both_ends, files_below, files_of
 from vitseg.errors import DataError
 from vitseg.images.decode import IMAGE_SUFFIXES, MAX_PIXELS
 from vitseg.types import Size
@@ -26,7 +26,9 @@ _SNIFFED = 65536  # bytes of a json file from either end
 _MARKS = (
     b'"brushlabels"', b'"polygonlabels"', b'"original_width"', b'"from_name"', b'"format": "rle"', b'"format":"rle"',
 )  # fmt: skip
-_PNG = re.compile(r"task-(\d+)-annotation-(\d+)-by-([^-]*)-([^-]+)-(.+)-(\d+)")
+_PNG = re.compile(
+    r"task-(\d+)-annotation-(\d+)-by-([^@]*@(?:[\w-]+\.)*\w+|[^-@]*)-([^-]+)-(.+)-(\d+)"
+)  # who annotated is a number, or an address that may have dashes
 _LABELS = (
     "brushlabels",
     "polygonlabels",
@@ -64,7 +66,7 @@ class Task(NamedTuple):
 
 def find_exports(root: Path) -> list[Path]:
     """The json exports in a folder, to judge by their beginning and end."""
-    return [path for path in sorted(root.glob("*.json")) if _is_export(path)]
+    return [path for path in files_of(root, (".json",)) if _is_export(path)]
 
 
 def _is_export(path: Path) -> bool:
@@ -79,7 +81,7 @@ def _is_export(path: Path) -> bool:
 def is_brush_label(name: str) -> bool:
     """Whether a file has the name of a mask of "Brush labels to PNG"."""
     stem, suffix = os.path.splitext(name.rpartition("/")[2])
-    return suffix == ".png" and _PNG.fullmatch(stem) is not None
+    return suffix.lower() == ".png" and _PNG.fullmatch(stem) is not None
 
 
 def mask_files(root: Path) -> dict[tuple[str, str], dict[tuple[str, str], Path]]:
@@ -87,7 +89,7 @@ def mask_files(root: Path) -> dict[tuple[str, str], dict[tuple[str, str], Path]]
     found: dict[tuple[str, str], dict[tuple[str, str], Path]] = {}
     for name in files_below(root):
         stem = name.rpartition("/")[2]
-        match = _PNG.fullmatch(stem[:-4]) if stem.endswith(".png") else None
+        match = _PNG.fullmatch(stem[:-4]) if stem.lower().endswith(".png") else None
         if match is not None:
             task, annotation, _, _, label, number = match.groups()
             found.setdefault((task, annotation), {})[label, number] = root / name
@@ -152,9 +154,25 @@ def _task(entry: Mapping[str, Any], path: Path) -> Task:
             for region in value
             if isinstance(region, dict)
         ]
-        image, count = _image(entry), 1 if regions else 0
+        is_annotated = bool(regions) or "annotation_id" in entry
+        image, count = _image(entry), int(is_annotated)
+    regions = _joined(regions)
     labels = frozenset(label for region in regions for label in _labels_of(region))
     return Task(str(entry.get("id", "")), image, regions, labels, {}, path, count - 1)
+
+
+def _joined(regions: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The regions, each once: where shape and label are drawn by two tools, they are two entries of one id."""
+    entries: dict[Any, list[Mapping[str, Any]]] = {}
+    for number, region in enumerate(regions):
+        key = region.get("id")
+        entries.setdefault(key if isinstance(key, str | int) else (number,), []).append(region)
+    joined: list[Mapping[str, Any]] = []
+    for same in entries.values():
+        values = [each["value"] for each in same if isinstance(each.get("value"), dict)]
+        value = {key: content for each in values for key, content in each.items()}
+        joined.append({**same[0], "value": value} if len(same) > 1 else same[0])
+    return joined
 
 
 def _image(data: Mapping[str, Any]) -> str:
@@ -177,13 +195,20 @@ def task_image(task: Task, ids: IdIndex) -> str | None:
         path = parse_qs(parts.query).get("d", [parts.path])[0]
         path = unquote(path)
         last = path.rpartition("/")[2]
-        names += [path, last, _UPLOADED.sub("", last)]
+        names += [path, last, _UPLOADED.sub("", last), *_before_upload(last, ids)]
     names += [f"task-{task.number}.png", f"{task.number}.png"] if not task.image else []
     for name in names:
         found = ids.find(name)
         if found is not None:
             return found
     return None
+
+
+def _before_upload(name: str, ids: IdIndex) -> list[str]:
+    """The image of which an upload has the name that Label Studio makes of it: blanks become `_`, other signs go."""
+    stem = os.path.splitext(_UPLOADED.sub("", name))[0]
+    found = ids.of_last(stem, lambda last: re.sub(r"[^-\w.]", "", last.strip().replace(" ", "_")))
+    return found if len(found) == 1 else []
 
 
 def _labels_of(region: Mapping[str, Any]) -> list[str]:
@@ -221,6 +246,8 @@ def read_regions(
         if labels[0] not in raw_of:
             faults.add("label-unknown-class", f"{place} ({labels[0]!r})")
             continue
+        if len(labels) > 1:
+            faults.add("region-of-several-labels", f"{place} ({', '.join(labels)})")
         shape = _shape(value, size, place, faults)
         if shape is not None:
             shapes.append((raw_of[labels[0]], shape))
