@@ -1,4 +1,4 @@
-"""`masks: stored` turns the masks of every format by the tags of their images, wherever it is said and whoever reads."""
+"""`masks: stored` turns the masks of every format by the tags of their images, wherever it is said."""
 
 from __future__ import annotations
 
@@ -110,7 +110,9 @@ def test_another_value_is_refused_with_the_allowed_ones(tmp_path, layout, value)
     file = tmp_path / "classes.json"
     content = json.loads(file.read_text()) if file.exists() else {}
     file.write_text(json.dumps({**content, "masks": value}))
-    with pytest.raises(DataError, match=r"classes\.json.*masks: .* came, but it is upright .* or stored"):
+    with pytest.raises(
+        DataError, match=r"classes\.json.*masks: .* came, but it is upright .* or stored"
+    ):
         open_dataset(f"folder:{tmp_path}", "train")
 
 
@@ -198,7 +200,7 @@ def test_hub_data_sets_take_it_as_an_option_or_from_their_class_file(tmp_path):
     np.testing.assert_array_equal(open_dataset(f"folder:{root}", "all")[0].label_map, right)
     with pytest.raises(ConfigError, match=r"masks: 'aside' came, but it is upright .* or stored"):
         open_dataset(f"huggingface:{root}?masks=aside", "all")
-    with pytest.raises(DataError, match="a mask must have the size of its image.*masks: stored"):
+    with pytest.raises(DataError, match=r"a mask must have the size of its image.*masks: stored"):
         open_dataset(f"huggingface:{root}?masks=upright", "all")[0]
 
 
@@ -275,7 +277,7 @@ def test_large_annotated_images_name_the_cure(tmp_path):
         "categories": [{"id": 1, "name": "car"}],
     }
     (tmp_path / "train.json").write_text(json.dumps(content))
-    with pytest.raises(DataError, match="says that the image has 2400x1700.*`masks: stored`"):
+    with pytest.raises(DataError, match=r"says that the image has 2400x1700.*`masks: stored`"):
         open_dataset(f"coco:{tmp_path}", "train")[0]
     (tmp_path / "classes.yaml").write_text(STORED)
     label_map = open_dataset(f"coco:{tmp_path}", "train")[0].label_map

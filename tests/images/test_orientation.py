@@ -33,7 +33,11 @@ def tag_of_type(kind: int, value: bytes) -> bytes:
     field = struct.pack("<I", 26) if behind else value.ljust(4, b"\0")
     entry = struct.pack("<HHI", ORIENTATION, kind, count) + field
     return (
-        b"Exif\0\0II*\0" + struct.pack("<IH", 8, 1) + entry + b"\0\0\0\0" + (value if behind else b"")
+        b"Exif\0\0II*\0"
+        + struct.pack("<IH", 8, 1)
+        + entry
+        + b"\0\0\0\0"
+        + (value if behind else b"")
     )
 
 
