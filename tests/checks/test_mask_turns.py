@@ -309,7 +309,7 @@ def test_masks_in_which_nothing_is_to_be_seen(tmp_path):
 def test_an_untagged_data_set_hears_nothing_of_it_and_no_image_is_read_twice(tmp_path, monkeypatch):
     from vitseg.checks import mask_turns
 
-    monkeypatch.setattr(mask_turns, "read_image", None)
+    monkeypatch.setattr(mask_turns, "decode", None)
     FORMATS["index"][1](tmp_path)
     assert found(tmp_path) == {}
 

@@ -14,7 +14,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from vitseg.checks.fingerprint import Fingerprint, hash_source, perceptual_hash
-from vitseg.images.decode import read_header, read_image
+from vitseg.checks.pixel_facts import PixelFacts
+from vitseg.images.decode import MAX_PIXELS, read_header
+from vitseg.images.reader import decode as read_image
+from vitseg.images.value_range import Unstated
 from vitseg.types import Size
 
 _HASH_SIZE = (64, 64)
@@ -35,12 +38,14 @@ class ImageFacts:
         size: (height, width).
         fingerprint: Fingerprint of the image, without that of a mask; None where pixels were not looked at.
         values: The range of its values; None likewise.
+        pixels: How its pixels are stored; None likewise.
         orientation: The tag, 1 to 8, by which it is turned upright.
     """
 
     size: Size
     fingerprint: Fingerprint | None = None
     values: ValueRange | None = None
+    pixels: PixelFacts | None = None
     orientation: int = 1
 
 
@@ -54,10 +59,16 @@ def examine_image(source: Path | bytes, quick: bool) -> ImageFacts:
     header = read_header(source)
     if quick:
         return ImageFacts(header.size, orientation=header.orientation)
-    image, size = read_image(source, _HASH_SIZE)
+    decoded = read_image(source, _HASH_SIZE, MAX_PIXELS, Unstated.OWN_VALUES)
+    image, size = decoded.pixels, decoded.size
     value, thumbnail = perceptual_hash(image)
-    fingerprint = Fingerprint(hash_source(source), 0, value, thumbnail)
-    return ImageFacts(size, fingerprint, _value_range(image), header.orientation)
+    return ImageFacts(
+        size,
+        Fingerprint(hash_source(source), 0, value, thumbnail),
+        _value_range(image),
+        PixelFacts.of(decoded),
+        header.orientation,
+    )
 
 
 def _value_range(image: UInt8[np.ndarray, "H W 3"]) -> ValueRange:

@@ -11,8 +11,11 @@ from jaxtyping import Integer
 
 from vitseg.checks.mask_fit import LONG_SIDE, fit_scores
 from vitseg.data.dataset import SegmentationDataset
-from vitseg.images.decode import read_image
+from vitseg.errors import DataError
+from vitseg.images.decode import MAX_PIXELS
 from vitseg.images.orientation import inverse
+from vitseg.images.reader import decode
+from vitseg.images.value_range import Unstated
 
 CLEAR = 4.5
 """Score from which a mask is said to lie right in a turn."""
@@ -81,7 +84,7 @@ def measure_turn(
     tag: int,
     own_tag: int = 1,
 ) -> MaskTurn | None:
-    """The scores of a mask in every turn; None if neither picture has a tag, or too little is seen to tell by.
+    """The scores of a mask in every turn; None if neither picture has a tag, or nothing is seen to tell by.
 
     Args:
         dataset: The split.
@@ -89,18 +92,17 @@ def measure_turn(
         raw_ids: The mask as it is read.
         tag: Orientation tag of the image.
         own_tag: Orientation tag of the mask itself.
-
-    Raises:
-        DataError: The image cannot be read.
     """
     if tag == own_tag == 1:
         return None
-    image, size = read_image(
-        dataset.image_source(index), (LONG_SIDE, LONG_SIDE), value_range=dataset.value_range
-    )
-    if size != raw_ids.shape:
+    try:
+        smallest = (LONG_SIDE, LONG_SIDE)
+        image = decode(dataset.image_source(index), smallest, MAX_PIXELS, Unstated.OWN_VALUES)
+    except (DataError, OSError):  # which is told of elsewhere
         return None
-    scores = fit_scores(image, raw_ids, range(1, 9))
+    if image.size != raw_ids.shape:
+        return None
+    scores = fit_scores(image.pixels, raw_ids, range(1, 9))
     if not scores:
         return None
     own = None if own_tag == 1 else inverse(own_tag)

@@ -15,8 +15,9 @@ from vitseg.data.class_file_places import class_files_of, find_class_file
 from vitseg.data.class_spellings import BY_SUFFIX, CLASS_FILES, NOTHING, as_color
 from vitseg.data.labels import MAX_ID, LabelTable
 from vitseg.data.listing import sub_folders
-from vitseg.data.mask_pose import KEY, MaskPose, fields_of, parse_pose, pose_of
+from vitseg.data.mask_pose import KEY, MaskPose, parse_pose
 from vitseg.errors import ConfigError, DataError, unknown_name
+from vitseg.images.value_range import ValueRange
 
 USUAL_IGNORE_ID = 255
 
@@ -61,6 +62,11 @@ class ClassFile(BaseModel):
         description="how masks lie where an image has an orientation tag: upright, as it is shown, or stored, as its "
         "pixels are stored",
     )
+    value_range: tuple[float, float] | None = Field(
+        default=None,
+        description="values that are black and white in images of more than 8 bits, as [0, 3060]; a recipe may state "
+        "others",
+    )
 
     @field_validator("classes", mode="before")
     @classmethod
@@ -79,6 +85,11 @@ class ClassFile(BaseModel):
     @classmethod
     def _listed(cls, value: Any) -> Any:
         return dict(enumerate(value)) if isinstance(value, list | tuple) else value
+
+    @field_validator("value_range")
+    @classmethod
+    def _ascending(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        return None if value is None else ValueRange.valid(*value)
 
     def colors(self) -> dict[int, Color]:
         """Colour of every raw id.
@@ -121,19 +132,14 @@ def read_labels(root: Path, colors: bool = False) -> LabelTable:
     return labels_of(read_class_file(path), path, colors)
 
 
-def pose_of_folder(root: Path) -> MaskPose:
-    """How the masks of a folder lie, by the first of its class files that says it; else upright.
-
-    A JSON or YAML file with this field alone says it for classes that are named elsewhere.
-
-    Raises:
-        DataError: The value is none of the two.
-    """
-    for path in class_files_of(root) if root.is_dir() else ():
-        fields = fields_of(path)
-        if KEY in fields:
-            return pose_of(fields, path)
-    return "upright"
+def declared_range(root: Path) -> ValueRange | None:
+    """The value range that the class file of a folder declares; None where there is none, or none that can be read."""
+    try:
+        path = find_class_file(root)
+        pair = None if path is None else read_class_file(path).value_range
+    except DataError:  # the format reads its classes elsewhere, or has told of it
+        return None
+    return None if pair is None else ValueRange(*pair)
 
 
 def read_class_file(path: Path) -> ClassFile:
@@ -196,7 +202,7 @@ def _checked(content: Any) -> dict[str, Any]:
         checked["ignore_index"] = _ignore_index(ignored)
     if KEY in content:
         checked[KEY] = parse_pose(content[KEY])
-    for field in ("merge", "ignore"):
+    for field in ("merge", "ignore", "value_range"):
         if content.get(field) in NOTHING:
             checked.pop(field, None)
     if isinstance(checked.get("ignore"), str):

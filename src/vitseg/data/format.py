@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
-from vitseg.data.class_files import pose_of_folder
+from vitseg.data.class_file_places import pose_of_folder
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.mask_pose import MaskPose
 from vitseg.errors import ConfigError

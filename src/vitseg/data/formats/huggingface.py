@@ -11,8 +11,8 @@ from urllib.parse import parse_qsl
 import numpy as np
 from jaxtyping import Integer
 
-from vitseg.data.class_file_places import find_class_file
-from vitseg.data.class_files import pose_of_folder, read_class_file, read_labels
+from vitseg.data.class_file_places import find_class_file, pose_of_folder
+from vitseg.data.class_files import read_class_file, read_labels
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.format import DataFormat, home_expanded
 from vitseg.data.mask_pose import MaskPose, parse_pose

@@ -250,6 +250,11 @@ def _source(data_file: Path, path: Any, entry: Any) -> Path:
     if str(entry).startswith("../"):
         tried.append(here / str(entry).removeprefix("../"))
     for candidate in tried:
+        whole = os.path.realpath(candidate)
+        if whole in (os.path.abspath(os.sep), os.path.realpath(os.path.expanduser("~"))):
+            raise DataError(
+                f"{data_file} names {entry}, which is {whole} with all that is in it: name the folder of the images."
+            )
         if candidate.is_dir() or (candidate.suffix.lower() == ".txt" and candidate.is_file()):
             return candidate
     raise DataError(
