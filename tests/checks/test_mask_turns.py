@@ -336,3 +336,47 @@ def test_tags_are_counted_from_headers(tmp_path):
     root = write(tmp_path, [6, 3, 1, 6])
     (root / "images/3.png").write_bytes(b"no picture")
     assert count_tags(open_unchecked(f"index:{root}", "all")) == {6: 1, 3: 1, 1: 1}
+
+
+def write_yolo(root: Path, tags: list[int], drawn: str, size: tuple[int, int]) -> Path:
+    """Photos of three boxes, each a class, whose corners are fractions of the one or the other picture."""
+    (root / "data.yaml").parent.mkdir(parents=True, exist_ok=True)
+    (root / "data.yaml").write_text("train: images\nnames: [a, b, c]\n")
+    (root / "labels").mkdir(exist_ok=True)
+    for number, tag in enumerate(tags):
+        rng = np.random.default_rng(number)
+        shown = rng.integers(90, 120, (*size, 3)).astype(np.uint8)
+        lines = []
+        for label in range(3):
+            top, left = 10 + 45 * label, 15 + 30 * label
+            low, right = top + int(rng.integers(20, 40)), left + int(rng.integers(40, 90))
+            inside = np.zeros(size, bool)
+            inside[top:low, left:right] = True
+            shown[inside] = rng.integers(0, 60, 3) + 195 * (label % 2)
+            placed = upright(inside, inverse(tag)) if drawn == "stored" else inside
+            rows, columns = np.nonzero(placed)
+            (up, down), (west, east) = ((int(v.min()), int(v.max()) + 1) for v in (rows, columns))
+            corners = np.array([[west, up], [east, up], [east, down], [west, down]], float)
+            corners /= (placed.shape[1], placed.shape[0])
+            lines.append(f"{label} " + " ".join(f"{value:.6f}" for value in corners.ravel()))
+        save(root / f"images/{number}.png", upright(shown, inverse(tag)), tag)
+        (root / f"labels/{number}.txt").write_text("\n".join(lines))
+    return root
+
+
+@pytest.mark.parametrize("tag", range(2, 9))
+@pytest.mark.parametrize("size", [(160, 240), (200, 150)])
+def test_fractions_fit_any_size_so_that_the_content_alone_tells(tmp_path, tag, size):
+    root = write_yolo(tmp_path, [tag, tag], "stored", size)
+    warning = found(root)["mask-pose"]
+    assert warning.count == 2
+    assert (
+        warning.fix == f"Say so in a file {root / 'classes.yaml'} of this one line: masks: stored."
+    )
+    file = root / "data.yaml"
+    file.write_text(file.read_text() + "masks: stored\n")
+    assert list(found(root)) == ["orientation-tags"]
+    write_yolo(tmp_path, [tag, tag], "upright", size)
+    assert list(found(root)) == ["orientation-tags"]
+    file.write_text(file.read_text() + "masks: stored\n")
+    assert found(root)["mask-pose"].fix == f"Say so in {file}: masks: upright."

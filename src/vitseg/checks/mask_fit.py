@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from jaxtyping import Float32, Integer, UInt8
+from jaxtyping import Float32, Float64, Integer, UInt8
 from PIL import Image
 from scipy.ndimage import uniform_filter
 
-from vitseg.images.orientation import upright
+from vitseg.images.orientation import on_its_side, upright
 from vitseg.types import Size
 
 LONG_SIDE = 192
@@ -25,24 +25,22 @@ LONG_SIDE = 192
 SMALLEST = 24
 """Pixels of the short side, at that scale, below which nothing is told."""
 
-FEWEST_BORDERS = 48
+FEWEST_BORDERS = 56
 """Pairs of neighbouring pixels of different ids, at that scale, below which nothing is told."""
 
 _MOST_BORDERS = 1000  # of a direction; of more, evenly spread ones
 _SURROUNDINGS = 11  # pixels
-_FARTHEST = 12  # pixels by which a mask is shifted
-_SHIFTS = [(0, 0)] + [
-    (down, right)
-    for down in range(-_FARTHEST, _FARTHEST + 1, 3)
-    for right in range(-_FARTHEST, _FARTHEST + 1, 3)
-    if max(abs(down), abs(right)) > 4
-]
+_FARTHEST = 11  # pixels by which a mask is shifted
+_STEPS = (-11, -9, -7, -5, 5, 7, 9, 11)  # both ways at once: along itself, a straight border stays where the edge is
+_SHIFTS = np.array([(0, 0), *((down, right) for down in _STEPS for right in _STEPS)])
+_LEAST_DEVIATION = 0.0075  # as photos have it; drawings have less, in which a chance hit would count for much
 
 
 def fit_scores(
     image: UInt8[np.ndarray, "h w 3"],
     raw_ids: Integer[np.ndarray, "H W"],
     turns: Iterable[int],
+    stretched: bool = False,
 ) -> dict[int, float]:
     """The score of the mask in each turn that fits the size of the image; none if there is too little to tell by.
 
@@ -50,6 +48,8 @@ def fit_scores(
         image: The upright image, perhaps at a smaller size.
         raw_ids: The mask.
         turns: Orientations, 1 to 8, by which the mask is turned; 1 leaves it as it is.
+        stretched: Whether a mask that is turned on its side is stretched to the size of the image: one whose
+            coordinates are fractions of it.
     """
     height, width = raw_ids.shape
     scale = min(1.0, LONG_SIDE / max(height, width, 1))
@@ -62,12 +62,20 @@ def fit_scores(
         return {}
     picture = Image.fromarray(image).resize(size[::-1], Image.Resampling.BOX)
     down, right = _edges(np.asarray(picture, np.float32))
-    scores = {}
+    placed = {}
     for turn in turns:
-        turned = upright(small, turn)
-        if turned.shape == size:
-            scores[turn] = _score(down, right, turned)
-    return scores
+        if not on_its_side(turn) or height == width:
+            placed[turn] = upright(small, turn)
+        elif stretched:
+            placed[turn] = upright(_sampled(raw_ids, (size[1], size[0])), turn)
+    agreements = {turn: _agreements(down, right, mask) for turn, mask in placed.items()}
+    # one deviation for all, so that the turn in which borders and edges agree most scores most
+    deviation = max(
+        float(np.mean([each[1:].var() for each in agreements.values()])) ** 0.5, _LEAST_DEVIATION
+    )
+    return {
+        turn: float((each[0] - each[1:].mean()) / deviation) for turn, each in agreements.items()
+    }
 
 
 def _sampled(raw_ids: Integer[np.ndarray, "H W"], size: Size) -> Integer[np.ndarray, "h w"]:
@@ -93,18 +101,28 @@ def _edges(picture: Float32[np.ndarray, "h w 3"]) -> tuple[np.ndarray, np.ndarra
     return down - uniform_filter(down, _SURROUNDINGS), right - uniform_filter(right, _SURROUNDINGS)
 
 
-def _score(down: np.ndarray, right: np.ndarray, mask: Integer[np.ndarray, "h w"]) -> float:
-    sums, count, variance = np.zeros(len(_SHIFTS)), 0, 0.0
+def _agreements(
+    down: Float32[np.ndarray, "h1 w"],
+    right: Float32[np.ndarray, "h w1"],
+    mask: Integer[np.ndarray, "h w"],
+) -> Float64[np.ndarray, " shifts"]:
+    """How strong the edges at the borders of a mask are, for each of `_SHIFTS`.
+
+    The borders are quartered by where they lie; of the four means the second lowest counts, so that one straight border
+    that meets some long edge by chance is not enough.
+    """
+    strengths, places = [], []
     for edges, borders in ((down, mask[1:] != mask[:-1]), (right, mask[:, 1:] != mask[:, :-1])):
         rows, columns = np.nonzero(borders)
         step = len(rows) // _MOST_BORDERS + 1
-        rows, columns = rows[::step] + _FARTHEST, columns[::step] + _FARTHEST
+        rows, columns = rows[::step], columns[::step]
         padded = np.pad(edges, _FARTHEST)
-        for number, (by_rows, by_columns) in enumerate(_SHIFTS):
-            sums[number] += padded[rows + by_rows, columns + by_columns].sum(dtype=np.float64)
-        count += len(rows)
-        variance += len(rows) * float(edges.var())
-    shifted = sums[1:]
-    # no less than what independent edges would give: a picture of few edges has none beside its borders
-    deviation = max(float(shifted.std()), variance**0.5, 1e-6 * count)
-    return float((sums[0] - shifted.mean()) / deviation)
+        shifted = rows + _SHIFTS[:, :1] + _FARTHEST, columns + _SHIFTS[:, 1:] + _FARTHEST
+        strengths.append(padded[shifted])  # (shifts, borders)
+        places.append(np.stack([rows, columns]))
+    strength = np.concatenate(strengths, axis=1, dtype=np.float64)
+    rows, columns = np.concatenate(places, axis=1)
+    below, beyond = rows > np.median(rows), columns > np.median(columns)
+    quarter = 2 * below + beyond
+    means = [strength[:, part].mean(axis=1) for n in range(4) if (part := quarter == n).any()]
+    return np.sort(means, axis=0)[min(1, len(means) - 1)]

@@ -11,16 +11,17 @@ from jaxtyping import Integer
 
 from vitseg.checks.mask_fit import LONG_SIDE, fit_scores
 from vitseg.data.dataset import SegmentationDataset
+from vitseg.data.formats.shapes import ShapeMasks
 from vitseg.errors import DataError
 from vitseg.images.decode import MAX_PIXELS
 from vitseg.images.orientation import inverse
 from vitseg.images.reader import decode
 from vitseg.images.value_range import Unstated
 
-CLEAR = 4.5
+CLEAR = 6.0
 """Score from which a mask is said to lie right in a turn."""
 
-APART = 4.0
+APART = 5.0
 """Distance in score from which one turn is said to be right and another wrong.
 
 Of 374 square crops of photos of four data sets, in each of the seven wrong turns, 97 % are told with these two; of the
@@ -30,8 +31,8 @@ same in the right turn, none is said to lie wrongly.
 ON_ITS_SIDE = "mask-on-its-side"
 """Code of the fault that a mask has the size of its image as that is stored, not as it is shown, or the reverse."""
 
-_MOST = 8.0  # score of an image that counts in the sum over all: none decides alone
-_SUM_CLEAR, _SUM_APART, _MEAN_APART = 4.5, 6.0, 1.0
+_MOST = 10.0  # score, or distance in score, of an image in the sums over all: none decides alone
+_SUM_CLEAR, _SUM_APART, _MEAN_APART = 6.0, 8.0, 1.5
 
 Verdict = Literal["as read", "other pose", "without its own tag", "another turn", "untold"]
 
@@ -74,7 +75,7 @@ class MaskTurn(NamedTuple):
 
     def _beats(self, turn: int, other: int) -> bool:
         score = self.scores[turn]
-        return score >= CLEAR and score - self.scores[other] >= APART
+        return score >= CLEAR and score - self.scores[other] >= max(APART, score / 2)
 
 
 def measure_turn(
@@ -102,7 +103,9 @@ def measure_turn(
         return None
     if image.size != raw_ids.shape:
         return None
-    scores = fit_scores(image.pixels, raw_ids, range(1, 9))
+    masks = dataset.masks
+    in_fractions = isinstance(masks, ShapeMasks) and masks.in_fractions(index)
+    scores = fit_scores(image.pixels, raw_ids, range(1, 9), stretched=in_fractions)
     if not scores:
         return None
     own = None if own_tag == 1 else inverse(own_tag)
@@ -123,8 +126,8 @@ class TurnTally:
 
     tags: Counter[int] = field(default_factory=Counter)
     verdicts: Counter[Verdict] = field(default_factory=Counter)
-    _as_read: float = 0.0
     _other: float = 0.0
+    _apart: float = 0.0
     _count: int = 0
 
     @property
@@ -137,8 +140,9 @@ class TurnTally:
         verdict = turn.verdict()
         self.verdicts[verdict] += 1
         if turn.other is not None:
-            self._as_read += min(turn.scores[1], _MOST)
-            self._other += min(turn.scores[turn.other], _MOST)
+            other, read = turn.scores[turn.other], turn.scores[1]
+            self._other += max(-_MOST, min(other, _MOST))
+            self._apart += max(-_MOST, min(other - read, _MOST))
             self._count += 1
         return verdict
 
@@ -146,9 +150,9 @@ class TurnTally:
         """Whether all masks together lie right in the other pose, and not as they are read."""
         if not self._count:
             return False
-        apart, root = self._other - self._as_read, self._count**0.5
+        root = self._count**0.5
         return (
             self._other / root >= _SUM_CLEAR
-            and apart / root >= _SUM_APART
-            and apart / self._count >= _MEAN_APART
+            and self._apart / root >= _SUM_APART
+            and self._apart / self._count >= _MEAN_APART
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from vitseg.checks.file_rules import Rule, fault_finding
@@ -9,9 +10,10 @@ from vitseg.checks.mask_turns import FAULTY, ON_ITS_SIDE
 from vitseg.checks.tally import Tally
 from vitseg.data.class_file_places import class_files_of
 from vitseg.data.finding import Finding
+from vitseg.data.formats.yolo_layout import find_data_file
 from vitseg.data.mask_pose import KEY, MaskPose
 
-_FEW = 20  # one in so many may lie otherwise before masks of both kinds are said to be mixed
+_FEW = 20  # one in so many is the exception
 
 _DRAWN: dict[MaskPose, str] = {
     "stored": "on the pixels as they are stored, not on the upright picture",
@@ -44,6 +46,9 @@ def _cure(pose: MaskPose, root: Path | None) -> str:
     if root is None:
         return f"say so in the class file: {KEY}: {pose}"
     files = [path for path in class_files_of(root) if path.suffix.lower() in _WITH_FIELDS]
+    described = find_data_file(root)
+    if described is not None and re.search(rf"^{KEY}:".encode(), described.read_bytes(), re.M):
+        files = [described]  # of YOLO, which comes first there
     if not files:
         return f"say so in a file {root / 'classes.yaml'} of this one line: {KEY}: {pose}"
     field = f'"{KEY}": "{pose}"' if files[0].suffix.lower() == ".json" else f"{KEY}: {pose}"
@@ -124,11 +129,12 @@ def _own_tag(tally: Tally) -> list[Finding]:
 def _otherwise(tally: Tally) -> list[Finding]:
     code = FAULTY["another turn"]
     fault = tally.faults.get(code)
-    if fault is None:
+    # a single one in a turn that nothing explains is chance rather than a fault
+    if fault is None or fault.count < 2 or fault.count * _FEW < tally.turns.verdicts.total():
         return []
     rule = Rule(
         "warning",
-        "The mask of 1 image with an orientation tag would fit it better if it were {detail}: {first}.",
+        "",
         "The masks of {n} images with an orientation tag would fit them better if they were turned; the first, "
         "{first}, if it were {detail}.",
         "Look at them, and export them again: `masks` in the class file does not mend this.",

@@ -135,6 +135,10 @@ class ShapeMasks:
         """The annotation file of the image."""
         return (self._files[0 if len(self._files) == 1 else index],)
 
+    def in_fractions(self, index: int) -> bool:
+        """Whether coordinates are fractions of the image, so that they fit one of any size."""
+        return self._sizes[2 * index] == 0
+
     def own_turn(self, index: int) -> int:
         return 1
 
