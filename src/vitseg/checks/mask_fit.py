@@ -3,8 +3,8 @@
 Of the image, the strength of the edge between each two neighbouring pixels is taken by rank, less the mean of its
 surroundings; it is averaged over the borders of the mask. How far that stands out is told by the same average with the
 mask shifted by a few pixels, in 64 ways: the score is its distance from theirs in standard deviations. A mask that has
-nothing to do with the picture scores about 0 with a deviation of 1, on a textured picture as on a smooth one, and so does
-a right one in a wrong turn; in the right turn, masks of photos score 8 to 17.
+nothing to do with the picture scores about 0 with a deviation of 1, on a textured picture as on a smooth one, and so
+does a right one in a wrong turn; in the right turn, masks of photos score 8 to 17.
 """
 
 from __future__ import annotations
@@ -31,9 +31,20 @@ FEWEST_BORDERS = 56
 _MOST_BORDERS = 1000  # of a direction; of more, evenly spread ones
 _SURROUNDINGS = 11  # pixels
 _FARTHEST = 11  # pixels by which a mask is shifted
-_STEPS = (-11, -9, -7, -5, 5, 7, 9, 11)  # both ways at once: along itself, a straight border stays where the edge is
+_STEPS = (
+    -11,
+    -9,
+    -7,
+    -5,
+    5,
+    7,
+    9,
+    11,
+)  # both ways at once: along itself, a straight border stays where the edge is
 _SHIFTS = np.array([(0, 0), *((down, right) for down in _STEPS for right in _STEPS)])
-_LEAST_DEVIATION = 0.0075  # as photos have it; drawings have less, in which a chance hit would count for much
+_LEAST_DEVIATION = (
+    0.0075  # as photos have it; drawings have less, in which a chance hit would count for much
+)
 
 
 def fit_scores(
