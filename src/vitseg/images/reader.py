@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from vitseg.errors import DataError
+from vitseg.images.georeference import georeference_of
 from vitseg.images.header import header_of
 from vitseg.images.pillow_reader import (
     MAX_PIXELS,
@@ -147,6 +148,15 @@ def _raster(
             yield None
             return
         yield dataset
+
+
+def applied_orientation(source: Source, file: BinaryIO, tags: TiffTags) -> int:
+    """The orientation by which reading a TIFF turns it: none where it lies on a map, see `RasterImage`."""
+    if tags.orientation == 1:
+        return 1
+    with _raster(source, file, "TIFF", tags) as dataset:
+        on_map = dataset is not None and georeference_of(dataset) is not None
+        return 1 if on_map else tags.orientation
 
 
 def _is_healthy_for_pillow(file: BinaryIO, file_format: str) -> bool:
