@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -19,8 +20,8 @@ _MOST_NAMED = 3
 
 def require_weight_file(path: Path) -> None:
     """Raise CheckpointError unless there is a file; nothing of it is read."""
-    if not path.is_file():
-        found = _folder_refusal(path) if path.is_dir() else "does not exist."
+    if not os.path.isfile(path):  # Path.is_file fails for a path that is too long
+        found = _folder_refusal(path) if os.path.isdir(path) else "does not exist."
         raise CheckpointError(f"weight file {path} {found}")
 
 

@@ -15,6 +15,8 @@ _PAGE = re.compile(rb"^\s*<(!doctype|html|head|body|\?xml|script|!--)", re.IGNOR
 _JSON = re.compile(rb"^\s*[{\[]\s*[\"{\[\]}]")
 _ONNX = re.compile(rb"^\x08[\x01-\x20]\x12.{1,2}(pytorch|tf2onnx|onnx|skl2onnx|keras|vitseg)", re.DOTALL)  # fmt: skip
 
+_TAR_MARK_AT = 257
+
 _PACKED = {
     b"\x1f\x8b": ("gzip", "gunzip"),
     b"BZh": ("bzip2", "bunzip2"),
@@ -70,6 +72,8 @@ def file_kind(path: Path) -> str | None:
 
 def _archive(path: Path, head: bytes) -> str | None:
     """The same for archives that are none of torch.save's, or are cut off."""
+    if head[_TAR_MARK_AT:].startswith(b"ustar"):  # an archive in it may look like one itself
+        return _tar(path)
     try:
         is_zip = zipfile.is_zipfile(path)
         if is_zip:
@@ -86,21 +90,26 @@ def _archive(path: Path, head: bytes) -> str | None:
         if any(name.endswith(".npy") for name in names):
             return f"is an archive of numpy arrays (.npz). {_FORMATS}; of a plain ViT, JAX's .npz too, by that suffix."
         if not any(name.endswith("data.pkl") for name in names):
-            inside = ", ".join(names[:3]) or "nothing in it"
-            return f"is a zip archive with {inside}: unpack it, and give the file with the weights."
+            return f"is a zip archive with {_shown(names)}: unpack it, and give the file with the weights."
         return None
     if head.startswith(b"PK\x03\x04"):
         return "is cut off: the end of the archive is missing. Download or copy it again."
+    return None
+
+
+def _tar(path: Path) -> str | None:
     try:
         with tarfile.open(path, "r:") as archive:
             first = archive.next()
     except (tarfile.TarError, OSError, ValueError):
         return None
-    if first is None:
-        return None
-    return (
-        f"is a tar archive with {first.name[:80]}: unpack it, and give the file with the weights."
-    )
+    inside = _shown([first.name]) if first else "nothing in it"
+    return f"is a tar archive with {inside}: unpack it, and give the file with the weights."
+
+
+def _shown(names: list[str]) -> str:
+    """The first names in an archive, on one line."""
+    return ", ".join(" ".join(name.split())[:80] for name in names[:3]) or "nothing in it"
 
 
 def _text(head: bytes) -> str | None:

@@ -17,6 +17,7 @@ from vitseg.backbones.file_kinds import file_kind
 from vitseg.backbones.pickles import require_affordable
 from vitseg.backbones.safetensors_files import is_safetensors, read_safetensors
 from vitseg.backbones.shards import read_shards, require_no_part
+from vitseg.backbones.weight_values import require_usable
 from vitseg.backbones.wrappers import Unwrapped, WeightsOf, unwrap
 from vitseg.errors import CheckpointError, first_line
 from vitseg.types import StateDict
@@ -87,7 +88,7 @@ def read_weight_file(path: Path, weights_of: WeightsOf | None = None) -> WeightF
 
     Raises:
         CheckpointError: Missing file, damaged file, a pickle that wants to run code or would take far more memory than
-            it is large, no such set, or shapes that the file cannot hold.
+            it is large, no such set, shapes that the file cannot hold, or values that are no weights.
     """
     require_weight_file(path)
     size = path.stat().st_size
@@ -107,6 +108,7 @@ def read_weight_file(path: Path, weights_of: WeightsOf | None = None) -> WeightF
             f"{path} holds no table of tensors (nor one under state_dict, model, module or the like)."
         )
     _require_real(weights.tensors, path, size)
+    require_usable(weights.tensors, str(path))
     return WeightFile(weights, remarks)
 
 

@@ -15,6 +15,7 @@ from vitseg.checks.file_rules import file_findings
 from vitseg.checks.id_rules import SHIFTED, id_findings, ignored_class
 from vitseg.checks.image_rules import image_findings
 from vitseg.checks.on_disk import Coverage, not_listed, unlisted_pictures
+from vitseg.checks.pixel_rules import pixel_findings
 from vitseg.checks.report import CheckReport, SplitReport, worst_first
 from vitseg.checks.sharing import image_groups
 from vitseg.checks.tally import SplitTally, Tally
@@ -69,7 +70,7 @@ def check_dataset(
     tally = _scan(datasets, num_workers, on_start, on_image)
     twins = duplicate_findings(tally)
     findings = [*_of_listing(datasets), *file_findings(tally), *(finding for finding, _ in twins)]
-    findings += image_findings(tally)
+    findings += [*image_findings(tally), *pixel_findings(tally.storage, datasets)]
     if unnamed is not None and folder is not None:
         findings.append(no_class_file(tally, folder))
     else:

@@ -111,12 +111,27 @@ def convert(
         typer.echo(f"weights: {checkpoint.taken}")
     typer.echo(f"classes: {source}")
     typer.echo(f"input: mean {record.preprocessing.mean}, std {record.preprocessing.std}")
-    typer.echo("inference: " + ", ".join(f"{k} {v}" for k, v in record.inference.items()))
+    protocol = ", ".join(f"{k} {v}" for k, v in record.inference.items())
+    typer.echo(f"inference: {protocol}{window_source(checkpoint)}")
     unknown = (
         f"not known, since the file does not state it: --license gives it. If these are published weights, "
         f"'--license published' keeps what holds for them: {published}"
     )
     typer.echo(f"licence: {record.license or unknown}")
+    if checkpoint.grid_source:
+        size = f"{height} x {width} pixels"
+        typer.echo(f"position embeddings: of crops of {size}, {checkpoint.grid_source}")
+
+
+def window_source(checkpoint: ForeignCheckpoint) -> str:
+    """Who says the windows of a model, to be told behind its protocol."""
+    if checkpoint.facts.config.window is not None:
+        return " (windows as the file's own configuration says)"
+    published = checkpoint.dialect.published
+    crop = checkpoint.architecture.crop
+    if published.mode == "slide" and crop not in published.strides:
+        return " (windows two thirds of the crop apart, since nothing says how far)"
+    return ""
 
 
 def known_set(name: str | None) -> WeightsOf | None:

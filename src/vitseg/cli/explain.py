@@ -38,7 +38,7 @@ def explain(
     Images are run whole, in one view. An image that cannot be shown is reported and left out; the exit code is then 2.
     """
     from vitseg.cli.explain_page import SheetFolder
-    from vitseg.cli.inputs import find_inputs
+    from vitseg.cli.inputs import find_inputs, left_out
     from vitseg.cli.member import Failures
 
     if classes is not None and top is not None:
@@ -72,5 +72,7 @@ def explain(
                 raise failures.disk_full
     folder.write_index(f"How {model} labels")
     typer.echo(f"{len(targets) - failures.count} of {len(targets)} images -> {folder.index}")
+    for line in left_out(inputs):
+        typer.echo(line, err=True)
     if failures.count:
         raise typer.Exit(failures.exit_code)

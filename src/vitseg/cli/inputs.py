@@ -8,7 +8,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from vitseg.errors import DataError
+from vitseg.errors import DataError, first_names
 from vitseg.runs import MASKS, OVERLAYS, PREDICTIONS
 
 _log = logging.getLogger("vitseg")
@@ -17,8 +17,8 @@ _log = logging.getLogger("vitseg")
 def find_inputs(inputs: list[str]) -> list[tuple[Path, str]]:
     """Image files with the names of their predictions (path below a given folder, without suffix).
 
-    In folders, hidden files and those in hidden folders are passed over, and so are the masks and overlays of folders
-    of predictions that lie in them, which is logged. A file that is reached in several ways counts once.
+    In a folder, masks and overlays of folders of predictions that lie in it are left out, which is logged. A file that
+    is reached in several ways counts once.
 
     Raises:
         DataError: An input does not exist, a folder holds no image, or two images would get the same name.
@@ -32,60 +32,67 @@ def find_inputs(inputs: list[str]) -> list[tuple[Path, str]]:
 
 def _below(text: str) -> list[tuple[Path, Path]]:
     """The images that an input means, each with its path below the input."""
-    from vitseg.images.decode import IMAGE_SUFFIXES
-
     path = Path(text)
+    if path.is_dir():
+        return [(path / name, Path(name)) for name in _in_folder(path)]
     if path.is_file():
         return [(path, Path(path.name))]
-    if path.is_dir():
-        images = _in_folder(path, IMAGE_SUFFIXES)
-        if not images:
-            raise DataError(f"{path} holds no image ({', '.join(IMAGE_SUFFIXES)}).")
-        return [(image, image.relative_to(path)) for image in images]
-    files = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
-    files = [file for file in files if file.is_file()]
+    matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
+    files = [match for match in matches if match.is_file()]
     if not files:
         raise DataError(f"{text} is no file, no folder, and matches no file as a pattern.")
     return [(file, Path(file.name)) for file in files]
 
 
-def _in_folder(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    from vitseg.data.listing import is_hidden
+def _in_folder(folder: Path) -> list[str]:
+    from vitseg.data.listing import files_below
+    from vitseg.images.suffixes import IMAGE_SUFFIXES, is_image_name
 
-    images: list[Path] = []
-    left_out: Counter[Path] = Counter()
-    known: dict[
-        Path, Path | None
-    ] = {}  # by folder: the folder of predictions whose pictures it holds
-    for path in sorted(folder.rglob("*")):
-        parts = path.relative_to(folder).parts
-        if path.suffix.lower() not in suffixes or any(map(is_hidden, parts)) or not path.is_file():
-            continue
-        if path.parent not in known:
-            known[path.parent] = _predictions(path.parent, len(parts) - 1)
-        predictions = known[path.parent]
+    images: list[str] = []
+    made: Counter[Path] = Counter()
+    known: dict[str, Path | None] = {}  # by folder: the folder of predictions that it is a part of
+    for name in filter(is_image_name, files_below(folder)):
+        inside = os.path.dirname(name)
+        if inside not in known:
+            known[inside] = _predictions(folder, Path(inside))
+        predictions = known[inside]
         if predictions is None:
-            images.append(path)
+            images.append(name)
         else:
-            left_out[predictions] += 1
-    for predictions, count in left_out.items():
-        _log.info(
-            "%s holds predictions: its %d masks and overlays are left out.", predictions, count
-        )
+            made[predictions] += 1
+    lines = [
+        f"{place} holds predictions: its {count:,} masks and overlays are left out"
+        for place, count in made.items()
+    ]
+    if not images:
+        others = "".join(f" {line}." for line in [*lines, *left_out([str(folder)])])
+        raise DataError(f"{folder} holds no image ({', '.join(IMAGE_SUFFIXES)}).{others}")
+    for line in lines:
+        _log.info("%s.", line)
     return images
 
 
-def _predictions(folder: Path, levels: int) -> Path | None:
-    """The folder of predictions whose masks or overlays lie in a folder.
-
-    Args:
-        folder: The folder.
-        levels: How many folders, this one and above it, are looked at.
-    """
-    for place in [folder, *folder.parents][:levels]:
-        if place.name in (MASKS, OVERLAYS) and (place.parent / PREDICTIONS).is_file():
-            return place.parent
+def _predictions(folder: Path, inside: Path) -> Path | None:
+    """The folder of predictions whose masks or overlays a folder below a given one holds, if it does."""
+    for place in (inside, *inside.parents):
+        if place.name in (MASKS, OVERLAYS) and (folder / place.parent / PREDICTIONS).is_file():
+            return folder / place.parent
     return None
+
+
+def left_out(inputs: list[str]) -> list[str]:
+    """The line on files in the given folders that look like pictures, but are in formats that are not read."""
+    from vitseg.data.listing import files_below
+    from vitseg.images.suffixes import is_other_picture
+
+    folders = [Path(text) for text in inputs if Path(text).is_dir()]
+    names = [name for folder in folders for name in files_below(folder) if is_other_picture(name)]
+    if not names:
+        return []
+    are = "file is" if len(names) == 1 else "files are"
+    return [
+        f"{len(names):,} {are} left out, since pictures in such formats are not read: {first_names(names)}"
+    ]
 
 
 def _named(found: list[tuple[Path, Path]]) -> list[tuple[Path, str]]:

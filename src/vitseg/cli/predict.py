@@ -47,7 +47,7 @@ def predict(
     what is missing, after an interruption, too.
     """
     from vitseg.checkpoint.places import find_model_dir
-    from vitseg.cli.inputs import find_inputs
+    from vitseg.cli.inputs import find_inputs, left_out
     from vitseg.cli.predict_run import Run
     from vitseg.cli.predict_tiles import Tiling
     from vitseg.images.notices import grouped
@@ -71,7 +71,7 @@ def predict(
         run = Run(predictor, folder, tiling)
         run.all(targets)
     typer.echo(f"{run.num_finished} of {len(targets)} images -> {out}")
-    for line in run.closing_lines():
+    for line in (*run.closing_lines(), *left_out(inputs)):
         typer.echo(line, err=True)
     if run.failures.count:
         raise typer.Exit(run.failures.exit_code)

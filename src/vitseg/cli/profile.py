@@ -150,11 +150,13 @@ def _inputs(
 ) -> Sequence[Tensor]:
     import torch
 
-    from vitseg.cli.inputs import find_inputs
+    from vitseg.cli.inputs import find_inputs, left_out
     from vitseg.inference.profile import PhotoInputs
 
     if folder is None:
         return [torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))]
+    for line in left_out([str(folder)]):
+        frame.say(line)
     return PhotoInputs([path for path, _ in find_inputs([str(folder)])], size, preprocessing)
 
 

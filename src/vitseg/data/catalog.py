@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vitseg.data.class_files import declared_range
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
 from vitseg.data.format import DataFormat
@@ -97,6 +98,7 @@ def open_unchecked(
         dataset = dataset.with_findings(other_pictures(dataset))
         if isinstance(root, Path) and root.is_dir():
             dataset = dataset.with_findings(class_files(dataset, root))
+            dataset = dataset.with_value_range(declared_range(root) or dataset.value_range)
     if merge or ignore:
         dataset = dataset.with_labels(dataset.labels.merged(merge, ignore))
     if dataset.classes.num_classes == 1:

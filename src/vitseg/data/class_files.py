@@ -16,6 +16,7 @@ from vitseg.data.class_spellings import BY_SUFFIX, CLASS_FILES, as_color
 from vitseg.data.labels import MAX_ID, LabelTable
 from vitseg.data.listing import sub_folders
 from vitseg.errors import ConfigError, DataError, unknown_name
+from vitseg.images.value_range import ValueRange
 
 USUAL_IGNORE_ID = 255
 
@@ -55,6 +56,11 @@ class ClassFile(BaseModel):
     ignore: tuple[str, ...] = Field(
         default=(), description="names of classes whose pixels are ignored"
     )
+    value_range: tuple[float, float] | None = Field(
+        default=None,
+        description="values that are black and white in images of more than 8 bits, as [0, 3060]; a recipe may state "
+        "others",
+    )
 
     @field_validator("classes", mode="before")
     @classmethod
@@ -73,6 +79,11 @@ class ClassFile(BaseModel):
     @classmethod
     def _listed(cls, value: Any) -> Any:
         return dict(enumerate(value)) if isinstance(value, list | tuple) else value
+
+    @field_validator("value_range")
+    @classmethod
+    def _ascending(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        return None if value is None else ValueRange.valid(*value)
 
     def colors(self) -> dict[int, Color]:
         """Colour of every raw id.
@@ -113,6 +124,16 @@ def read_labels(root: Path, colors: bool = False) -> LabelTable:
             f'{{"classes": ["road", "sky"]}}. Also read: {", ".join(list(CLASS_FILES)[1:])}.{hint}'
         )
     return labels_of(read_class_file(path), path, colors)
+
+
+def declared_range(root: Path) -> ValueRange | None:
+    """The value range that the class file of a folder declares; None where there is none, or none that can be read."""
+    try:
+        path = find_class_file(root)
+        pair = None if path is None else read_class_file(path).value_range
+    except DataError:  # the format reads its classes elsewhere, or has told of it
+        return None
+    return None if pair is None else ValueRange(*pair)
 
 
 def read_class_file(path: Path) -> ClassFile:
@@ -173,7 +194,7 @@ def _checked(content: Any) -> dict[str, Any]:
         checked.pop("ignore_index", None)
     else:
         checked["ignore_index"] = _ignore_index(ignored)
-    for field in ("merge", "ignore"):
+    for field in ("merge", "ignore", "value_range"):
         if content.get(field) in (*_NOTHING, None):
             checked.pop(field, None)
     if isinstance(checked.get("ignore"), str):

@@ -102,7 +102,11 @@ def _by_content(rows: _Rows) -> tuple[_Columns, _Rows] | None:
     if not texts:
         return (_Columns(1, 0, []), rows) if numbers == [0, 1] else None
     names = texts[0]
-    rgb = _three(numbers, names)
+    ascending = [str(number) for number in range(len(rows))]
+    counted = [place for place in numbers if cells[place] == ascending]
+    # of four numbers, the one that counts the rows is the id
+    rgb = _three([place for place in numbers if place not in counted[:1]], names)
+    rgb = rgb or _three(numbers, names)
     if rgb is None and width >= 4 and names == 0 and is_number(rows[0][1]):
         rgb = [1, 2, 3]  # one of the numbers is none: it will be refused by its value
     colors = hexes[:1] if rgb is None else rgb
@@ -117,8 +121,9 @@ def _by_content(rows: _Rows) -> tuple[_Columns, _Rows] | None:
 
 def _three(numbers: Sequence[int], names: int) -> list[int] | None:
     """The three columns of numbers that are the colour: right behind the name, or the last three before it."""
-    if all(names + step in numbers for step in (1, 2, 3)):
-        return [names + 1, names + 2, names + 3]
+    behind = [place for place in numbers if place > names]
+    if len(behind) >= 3 and behind[2] - behind[0] == 2:
+        return behind[:3]
     before = [place for place in numbers if place < names]
     if len(before) >= 3 and before[-1] - before[-3] == 2:
         return before[-3:]

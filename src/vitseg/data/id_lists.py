@@ -22,6 +22,7 @@ USUAL_SPLIT = re.compile(r"(train(ing)?|val(id(ation)?)?|test(ing)?|trainval|def
 
 _LIST = ".txt"
 _MAY_BE_LISTS = (_LIST, ".csv", ".tsv", ".lst", ".list", ".text")
+_ANNOTATIONS = (".json", ".txt", ".xml")  # files that lines may name instead of their images
 _MOST_LOOKED_AT = 100  # other text files: there may be one beside every image
 _SNIFFED = 65536  # bytes of a text file by which it is seen whether it lists images
 
@@ -154,7 +155,7 @@ class IdIndex:
         while name.startswith("../"):
             name = name[3:]
         stem, suffix = os.path.splitext(name)
-        names = (name, stem) if suffix.lower() in IMAGE_SUFFIXES else (name,)
+        names = (name, stem) if suffix.lower() in (*IMAGE_SUFFIXES, *_ANNOTATIONS) else (name,)
         for each in names:
             if each in self._keys:
                 return each

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import unicodedata
@@ -275,7 +276,7 @@ def name_first(what: str, paths: Sequence[object]) -> str:
 def both_ends(path: Path, count: int) -> tuple[bytes, bytes]:
     """The first and the last bytes of a file, to judge by them what it is; nothing of one that cannot be read.
 
-    Of text in UTF-16 or UTF-32, the zero bytes are left out, so that it reads as if it were in ASCII.
+    A mark of the encoding and, of UTF-16 or UTF-32, the zero bytes are left out, so that it reads as ASCII would.
 
     Args:
         path: The file.
@@ -289,5 +290,5 @@ def both_ends(path: Path, count: int) -> tuple[bytes, bytes]:
     except OSError:
         return b"", b""
     if start.startswith((b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")):
-        return start.replace(b"\0", b""), end.replace(b"\0", b"")
-    return start, end
+        return start.replace(b"\0", b"").lstrip(b"\xff\xfe"), end.replace(b"\0", b"")
+    return start.removeprefix(codecs.BOM_UTF8), end

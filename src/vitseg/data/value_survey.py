@@ -124,9 +124,9 @@ def measured_range(
     histogram = Histogram()
     for each in histograms.values():
         histogram.merge(each)
-    limits = common_range([*stated, *([_readable(histogram.limits())] if own else [])])
-    assert limits is not None
     kinds = {words: _readable(each.limits()) for words, each in histograms.items()}
+    limits = common_range([*stated, *kinds.values()])
+    assert limits is not None
     whites = [each.high for each in kinds.values()]
     apart = len(kinds) > 1 and max(whites) > _APART * min(whites)
     share = len(dataset) / looked_at

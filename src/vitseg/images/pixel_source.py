@@ -90,7 +90,8 @@ def range_notice(values: PictureValues) -> Notice:
     return Notice(
         RANGE_FROM_VALUES,
         f"{what}: {values.limits.words()}, by its own values, is taken for black to white",
-        f"{what}: each is read by its own values, so brightness cannot be compared between them",
+        f"{what}: each is read by its own values, so brightness cannot be compared between them "
+        "(--value-range LOW HIGH reads all alike)",
         values.limits,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib", ".tif",
@@ -23,10 +23,15 @@ OTHER_PICTURES = (
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a folder's file of this name is taken for a picture that is read; hidden files are not."""
-    return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
+    """Whether a folder's file of this name or path is taken for a picture that is read; hidden files are not."""
+    return _has(name, IMAGE_SUFFIXES)
 
 
 def is_other_picture(name: str) -> bool:
-    """Whether a file of this name looks like a picture in a format that is not read."""
-    return not name.startswith(".") and Path(name).suffix.lower() in OTHER_PICTURES
+    """Whether a file of this name or path looks like a picture in a format that is not read."""
+    return _has(name, OTHER_PICTURES)
+
+
+def _has(name: str, suffixes: tuple[str, ...]) -> bool:
+    last = os.path.basename(name)
+    return not last.startswith(".") and os.path.splitext(last)[1].lower() in suffixes

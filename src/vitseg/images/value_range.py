@@ -125,9 +125,9 @@ def _table(dtype: np.dtype, limits: ValueRange) -> np.ndarray:
 
 
 def _scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    scaled = (np.nan_to_num(values, nan=low) - low) * (255 / (high - low))
+    scaled = (np.nan_to_num(values, nan=low).clip(low, high) - low) * (255 / (high - low))
     # Half-way values go up; floating-point noise must not decide.
-    return np.floor(scaled.clip(0, 255) + 0.5 + 1e-9).astype(np.uint8)
+    return np.floor(scaled + 0.5 + 1e-9).astype(np.uint8)
 
 
 class Histogram:

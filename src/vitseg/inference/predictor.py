@@ -134,7 +134,7 @@ def load(
     path: str | Path,
     device: str = "auto",
     protocol: Sequence[str] = (),
-    value_range: Sequence[float] | None = None,
+    value_range: Sequence[int | float] | None = None,
 ) -> Predictor:
     """A predictor from a model directory, the `--out` folder of a training, or the hub.
 

@@ -135,9 +135,10 @@ def predict_large(
                 store.close()
             store.remove()
         except OSError as error:
+            reason = error.strerror or str(error).rstrip(".")
             raise ConfigError(
-                f"{target} could not be written: {error.strerror or error}. Make room or give another place; "
-                "the same command continues where this one stopped."
+                f"{target} could not be written: {reason}. Make room or give another place; the same command continues "
+                "where this one stopped."
             ) from error
     return prediction
 

@@ -66,10 +66,12 @@ def open_splits(data: DataConfig) -> tuple[SegmentationDataset, SegmentationData
     """
     if data.source is None:
         raise ConfigError(NO_DATA)
-    stated = None if data.value_range is None else ValueRange(*data.value_range)
     train_set, val_set = (
-        open_dataset(data.source, split, data.merge, data.ignore).with_value_range(stated)
+        open_dataset(data.source, split, data.merge, data.ignore)
         for split in (data.train_split, data.val_split)
     )
     require_one_table([train_set, val_set])
-    return train_set, val_set
+    if data.value_range is None:
+        return train_set, val_set
+    stated = ValueRange(*data.value_range)  # before that of a class file
+    return train_set.with_value_range(stated), val_set.with_value_range(stated)

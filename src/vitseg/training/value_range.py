@@ -67,8 +67,9 @@ def _tell_of_deeper(
     if not deep or deep_images(train_set)[1]:
         return
     names = first_names([val_set.image_name(index) for index in deep])
+    have = "image of {} has" if len(deep) == 1 else "images of {} have"
     display.started(
-        f"warning: {len(deep)} images of {val_set.split} have more than 8 bits ({names}), those of {train_set.split} "
+        f"warning: {len(deep)} {have.format(val_set.split)} more than 8 bits ({names}), those of {train_set.split} "
         "have not: unless their files state a range, each is read by its own values. Save both alike, or set "
         "data.value_range."
     )

@@ -30,20 +30,24 @@ class ImageFolder(NamedTuple):
         files: Every file below it, by its path with forward slashes.
         own: Whether only this split's images are in it.
         spelt: Path in the form in which names are compared -> path; of a last part that only one file has, that file.
+        lower: The same in lower case, where that is clear.
     """
 
     path: Path
     files: frozenset[str]
     own: bool
     spelt: Mapping[str, str]
+    lower: Mapping[str, str]
 
     def find(self, file_name: str) -> Path | None:
         """The file that a `file_name` means: that path below the folder, else the file that alone has its last part."""
         for key in _keys(file_name):
             if key in self.files:
                 return self.path / key
-            if same_name(key) in self.spelt:
-                return self.path / self.spelt[same_name(key)]
+            spelling = same_name(key)
+            found = self.spelt.get(spelling) or self.lower.get(spelling.lower())
+            if found is not None:
+                return self.path / found
         return None
 
 
@@ -143,7 +147,9 @@ def _listing(folder: Path, own: bool) -> ImageFolder:
         spelt[whole] = name
         if last[part] == 1:
             spelt[part] = name
-    return ImageFolder(folder, frozenset(files), own, spelt)
+    times = Counter(key.lower() for key in spelt)
+    lower = {low: name for key, name in spelt.items() if times[low := key.lower()] == 1}
+    return ImageFolder(folder, frozenset(files), own, spelt, lower)
 
 
 def _may_be_coco(path: Path) -> bool:

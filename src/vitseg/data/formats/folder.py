@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.format import DataFormat
-from vitseg.data.formats.tools import find_tool
+from vitseg.data.formats.tools import find_foreign, find_tool
 from vitseg.data.listing import listed_once
 from vitseg.data.splits import find_splits
 from vitseg.errors import DataError
@@ -85,6 +85,9 @@ class AnyFolder(DataFormat):
 
     def _without_evidence(self, root: Path) -> Candidate:
         """Images without anything beside them: opened as index masks, so that every missing mask is reported."""
+        foreign = find_foreign(root) if root.is_dir() else ""
+        if foreign:
+            raise DataError(foreign)
         try:
             find_splits(root)
         except DataError as error:  # no folders of images and masks

@@ -45,6 +45,12 @@ FAULTS: dict[str, FaultKind] = {
         "warning", "Regions are neither brush strokes nor polygons, but boxes or points", _LEFT_OUT
     ),
     "polygon-without-area": FaultKind("warning", "Polygons have no area", _LEFT_OUT),
+    "region-without-label": FaultKind("warning", "Regions have no label", _LEFT_OUT),
+    "region-of-another-image": FaultKind(
+        "warning",
+        "Regions are drawn on a further image of their task",
+        "One image of each task is used, and the regions on it: export one image a task.",
+    ),
     "region-of-several-labels": FaultKind(
         "warning",
         "Regions have several labels",

@@ -53,6 +53,7 @@ class Task(NamedTuple):
         masks: (label, number) -> PNG file, in the PNG export.
         source: The json file, or the folder of the PNG files.
         further: How many more annotations it has.
+        key: The name under which the task has the image.
     """
 
     number: str
@@ -62,11 +63,16 @@ class Task(NamedTuple):
     masks: Mapping[tuple[str, str], Path]
     source: Path
     further: int
+    key: str = ""
 
 
 def find_exports(root: Path) -> list[Path]:
-    """The json exports in a folder, to judge by their beginning and end."""
-    return [path for path in files_of(root, (".json",)) if _is_export(path)]
+    """The json exports in a folder, or in `annotations/`, to judge by their beginning and end."""
+    for folder in (root, root / "annotations"):
+        found = [path for path in files_of(folder, (".json",)) if _is_export(path)]
+        if found:
+            return found
+    return []
 
 
 def _is_export(path: Path) -> bool:
@@ -144,7 +150,7 @@ def _task(entry: Mapping[str, Any], path: Path) -> Task:
         sound.sort(key=lambda each: not each.get("ground_truth"))  # stable: else the first
         regions = [each for each in (sound[0]["result"] if sound else ()) if isinstance(each, dict)]
         data = entry.get("data")
-        image = _image(data if isinstance(data, dict) else {})
+        image, key = _image(data if isinstance(data, dict) else {})
         count = len(sound)
     else:
         regions = [
@@ -155,10 +161,10 @@ def _task(entry: Mapping[str, Any], path: Path) -> Task:
             if isinstance(region, dict)
         ]
         is_annotated = bool(regions) or "annotation_id" in entry
-        image, count = _image(entry), int(is_annotated)
+        (image, key), count = _image(entry), int(is_annotated)
     regions = _joined(regions)
     labels = frozenset(label for region in regions for label in _labels_of(region))
-    return Task(str(entry.get("id", "")), image, regions, labels, {}, path, count - 1)
+    return Task(str(entry.get("id", "")), image, regions, labels, {}, path, count - 1, key)
 
 
 def _joined(regions: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -175,16 +181,16 @@ def _joined(regions: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return joined
 
 
-def _image(data: Mapping[str, Any]) -> str:
-    """The value that names a picture: of the usual key, else the first with the suffix of one."""
+def _image(data: Mapping[str, Any]) -> tuple[str, str]:
+    """The value that names a picture, and its key: a usual one, else the first with the suffix of a picture."""
     texts = {key: value for key, value in data.items() if isinstance(value, str)}
     for key in ("image", "img", "picture", "photo"):
         if key in texts:
-            return texts[key]
-    return next(
-        (text for text in texts.values() if urlsplit(text).path.lower().endswith(IMAGE_SUFFIXES)),
-        "",
-    )
+            return texts[key], key
+    for key, text in texts.items():
+        if urlsplit(text).path.lower().endswith(IMAGE_SUFFIXES):
+            return text, key
+    return "", ""
 
 
 def task_image(task: Task, ids: IdIndex) -> str | None:
@@ -216,7 +222,7 @@ def _labels_of(region: Mapping[str, Any]) -> list[str]:
     if not isinstance(value, dict):
         return []
     found = next((value[key] for key in _LABELS if isinstance(value.get(key), list)), [])
-    return [str(label) for label in found]
+    return [str(label) for label in found if str(label).strip()]
 
 
 def read_regions(
@@ -225,12 +231,19 @@ def read_regions(
     """The sound regions of a task, and the (height, width) of its image; None if no region gives it."""
     shapes: list[tuple[int, Shape]] = []
     size: Size | None = None
+    drawn_on = _drawn_on(task)
     for number, region in enumerate(task.regions):
         place = f"task {task.number}, region {region.get('id', number)}"
         labels = _labels_of(region)
         value = region.get("value")
-        if not labels or not isinstance(value, dict):
+        if not isinstance(value, dict) or not (labels or "rle" in value or "points" in value):
             continue  # a choice, a text or a relation: no region
+        if not labels:
+            faults.add("region-without-label", place)
+            continue
+        if region.get("to_name") not in (None, drawn_on):
+            faults.add("region-of-another-image", f"{place} ({region['to_name']})")
+            continue
         height, width = region.get("original_height"), region.get("original_width")
         if (
             type(height) is not int
@@ -252,6 +265,12 @@ def read_regions(
         if shape is not None:
             shapes.append((raw_of[labels[0]], shape))
     return shapes, size
+
+
+def _drawn_on(task: Task) -> Any:
+    """Which of several images of a task its regions count for: that of the task's own key, else the first."""
+    names = [region.get("to_name") for region in task.regions if _labels_of(region)]
+    return task.key if task.key in names else next(iter(names), None)
 
 
 def _shape(value: Mapping[str, Any], size: Size, place: str, faults: Faults) -> Shape | None:

@@ -270,8 +270,12 @@ def _named_shapes(file: _File) -> list[Mapping[str, Any]]:
     return [
         shape
         for shape in file.content["shapes"]
-        if isinstance(shape, dict) and isinstance(shape.get("label"), str)
+        if isinstance(shape, dict) and _is_label(shape.get("label"))
     ]
+
+
+def _is_label(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
 
 
 def _size(file: _File) -> Size | None:
@@ -292,7 +296,7 @@ def _shapes(
     shapes: list[tuple[int, Shape]] = []
     for number, entry in enumerate(file.content["shapes"]):
         place = f"{file.path}: shape {number}"
-        if not isinstance(entry, dict) or not isinstance(entry.get("label"), str):
+        if not isinstance(entry, dict) or not _is_label(entry.get("label")):
             faults.add("annotation-malformed", place)
             continue
         if entry["label"] not in raw_of:

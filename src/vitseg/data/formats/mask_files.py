@@ -92,6 +92,7 @@ def _with_rest(labels: LabelTable, root: Path) -> LabelTable:
     if path is None or path.name not in _MAPS_OF_TOOLS:
         return labels
     mapping, raw_names, classes = dict(labels.mapping), dict(labels.raw_names), labels.classes
+    rest = labels.rest
     if _BORDER not in mapping:
         mapping[_BORDER], raw_names[_BORDER] = IGNORE_INDEX, "border"
     if _BLACK not in mapping:
@@ -102,8 +103,9 @@ def _with_rest(labels: LabelTable, root: Path) -> LabelTable:
             )
             mapping = {color: index + (index != IGNORE_INDEX) for color, index in mapping.items()}
             names = ["background"]
+        rest = classes.names[names.index("background")]
         mapping[_BLACK], raw_names[_BLACK] = names.index("background"), "background"
-    return replace(labels, classes=classes, mapping=mapping, raw_names=raw_names)
+    return replace(labels, classes=classes, mapping=mapping, raw_names=raw_names, rest=rest)
 
 
 _MAPS_OF_TOOLS = ("labelmap.txt", "label_colors.txt")
