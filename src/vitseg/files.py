@@ -79,9 +79,12 @@ def _is_running(process: int) -> bool:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that it appears whole or not at all; see `whole_file`."""
+    """Write a text file in UTF-8 so that it appears whole or not at all; see `whole_file`.
+
+    Of names of files that are no UTF-8 the odd bytes are spelt out, as JSON has them.
+    """
     with whole_file(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, content: Any) -> None:
