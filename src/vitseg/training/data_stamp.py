@@ -75,7 +75,9 @@ def _split_stamp(dataset: SegmentationDataset) -> dict[str, Any]:
         "classes": list(labels.classes.names),
         "palette": [list(color) for color in labels.classes.palette],
         "mapping": hashlib.sha256(mapping.encode()).hexdigest(),
-        "ids": _tensor([_digest(sample_id.encode()) for sample_id in dataset.ids]),
+        "ids": _tensor(
+            [_digest(sample_id.encode(errors="surrogateescape")) for sample_id in dataset.ids]
+        ),
         "files": _tensor(_contents(dataset)),
     }
 
@@ -146,7 +148,7 @@ def _loaded(dataset: SegmentationDataset, index: int) -> bytes:
     try:
         mask = dataset.raw_ids(index).astype("<i4").tobytes()
     except DataError as error:
-        mask = str(error).encode()
+        mask = str(error).encode(errors="surrogateescape")
     return _digest(image + mask)
 
 
