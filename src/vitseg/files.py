@@ -37,12 +37,29 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def _partial(path: Path) -> Path:
-    """Where a file is written; its name is no longer than what file systems hold, as the file's own may just be."""
-    tail = f".{os.getpid()}.partial"
+    return beside(path, f".{os.getpid()}.partial")
+
+
+def beside(path: Path, tail: str) -> Path:
+    """A hidden file beside another, whose name is no longer than what file systems hold, as the other's may just be.
+
+    Args:
+        path: The other file.
+        tail: End of the hidden one's name.
+    """
     name = path.name
     if len(os.fsencode(name)) + len(tail) + 1 > LONGEST_NAME:
         name = hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
     return path.with_name(f".{name}{tail}")
+
+
+def is_utf8(path: Path) -> bool:
+    """Whether a path is written in UTF-8; on Linux it may be any bytes."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -62,9 +79,12 @@ def _is_running(process: int) -> bool:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that it appears whole or not at all; see `whole_file`."""
+    """Write a text file in UTF-8 so that it appears whole or not at all; see `whole_file`.
+
+    Of names of files that are no UTF-8 the odd bytes are spelt out, as JSON has them.
+    """
     with whole_file(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -262,6 +263,47 @@ def test_names_as_long_as_file_systems_allow(vitseg, model, photos, tmp_path):
     (photos / "1.png").rename(photos / f"{name}.png")
     assert vitseg("predict", model, photos, "--out", tmp_path / "out").code == 0
     assert f"{name}.png" in names(tmp_path / "out" / "masks")
+
+
+def test_predictions_of_other_runs_are_no_images(vitseg, model, photos):
+    for out in ("first", "second"):
+        result = vitseg("predict", model, photos, "--out", photos / out)
+        assert [Path(line["image"]).name for line in lines(photos / out)] == [
+            "0.png", "1.png", "2.png",
+        ], result  # fmt: skip
+    assert f"{photos}/first holds predictions: its 6 masks and overlays are left out." in (
+        result.messages
+    )
+    result = vitseg("predict", model, photos / "first" / "masks", "--out", photos / "3")
+    assert result.out.startswith("3 of 3 images")  # what is named is taken
+
+
+def test_one_image_by_several_ways_counts_once(vitseg, model, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(photos)
+    result = vitseg("predict", model, "0.png", photos / ".." / "photos", "*.png", "--out", "../o")
+    assert result.code == 0, result
+    assert len(lines(tmp_path / "o")) == 3
+
+
+def test_names_that_are_no_utf8_are_finished_once(vitseg, model, photos, tmp_path):
+    (photos / "0.png").rename(photos / os.fsdecode(b"caf\xe9.png"))
+    for _ in range(2):
+        (tmp_path / "out" / "masks" / "1.png").unlink(missing_ok=True)
+        result = vitseg("predict", model, photos, "--out", tmp_path / "out")
+        assert result.code == 0, result
+        assert len(lines(tmp_path / "out")) == 3
+    assert "2 were finished before and kept" in result.err
+    result = vitseg("predict", model, photos, "--out", tmp_path / "tiles", "--tiles")
+    assert result.code == 2
+    assert "name that is not in UTF-8, which rasterio needs" in result.err
+
+
+@pytest.mark.parametrize("name", ["a" * 251, "é" * 120])
+def test_long_names_in_tiles(vitseg, model, photos, tmp_path, name):
+    shutil.copy(photos / "0.png", photos / f"{name}.png")
+    result = vitseg("predict", model, photos / f"{name}.png", "--out", tmp_path / "o", "--tiles")
+    assert result.code == 0, result
+    assert names(tmp_path / "o" / "masks") == [f"{name}.tif"]
 
 
 def test_explain_goes_on_behind_an_image_that_fails(vitseg, model, photos, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 from vitseg.cli import interrupts
@@ -12,7 +13,15 @@ _LONGEST = 10_000  # characters of an error's line; a hostile file's values may 
 def run() -> None:
     """Entry point: errors of the user and of his machine exit with 2, ours with 1, each with one clear line."""
     with interrupts.Handled():
+        _print_anything()
         _run()
+
+
+def _print_anything() -> None:
+    """Spell out characters that a terminal or a pipe cannot show, as of names of files, which may be any bytes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _run() -> None:

@@ -21,7 +21,7 @@ def content_hash(dataset: SegmentationDataset) -> str:
     if dataset.mask_pose != "upright":
         digest.update(dataset.mask_pose.encode())
     for index, sample_id in enumerate(dataset.ids):
-        digest.update(sample_id.encode())
+        digest.update(sample_id.encode(errors="surrogateescape"))
         image = dataset.image_source(index)
         digest.update(image if isinstance(image, bytes) else image.read_bytes())
         mask = dataset.mask_picture(index)

@@ -142,6 +142,10 @@ def _raster(
             else:
                 dataset = stack.enter_context(rasterio.open(Path(source).resolve(), driver=driver))
             _ = dataset.colorinterp
+        except UnicodeEncodeError:
+            raise DataError(
+                f"{name_of(source)} has a name that is not in UTF-8, which rasterio needs: rename it, or its folder."
+            ) from None
         except (RasterioError, OSError, ValueError) as error:
             if tags is None or not _is_healthy_for_pillow(file, file_format):
                 raise damaged(name_of(source), error) from error

@@ -76,7 +76,9 @@ def _split_stamp(dataset: SegmentationDataset) -> dict[str, Any]:
         "palette": [list(color) for color in labels.classes.palette],
         "mapping": hashlib.sha256(mapping.encode()).hexdigest(),
         "masks": dataset.mask_pose,
-        "ids": _tensor([_digest(sample_id.encode()) for sample_id in dataset.ids]),
+        "ids": _tensor(
+            [_digest(sample_id.encode(errors="surrogateescape")) for sample_id in dataset.ids]
+        ),
         "files": _tensor(_contents(dataset)),
     }
 
@@ -150,7 +152,7 @@ def _loaded(dataset: SegmentationDataset, index: int) -> bytes:
     try:
         mask = dataset.raw_ids(index).astype("<i4").tobytes()
     except DataError as error:
-        mask = str(error).encode()
+        mask = str(error).encode(errors="surrogateescape")
     return _digest(image + mask)
 
 

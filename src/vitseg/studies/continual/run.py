@@ -129,7 +129,7 @@ class _Run:
 
     def _images(self, number: int) -> dict[str, Any]:
         ids = [self.data.train_split.ids[index] for index in self.data.indices(number)]
-        digest = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
+        digest = hashlib.sha256("\n".join(ids).encode(errors="surrogateescape")).hexdigest()[:16]
         return {"images": len(ids), "image_ids_hash": digest}
 
     def training_recipe(self, number: int) -> Recipe:
