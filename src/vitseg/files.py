@@ -9,11 +9,12 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 LONGEST_NAME = 255
 """Bytes of a file's name that file systems hold."""
 
+_QUOTED = re.compile(r"\(os error (\d+)\)")
 _LEFTOVER = re.compile(r"\.(\d+)\.partial$")
 
 
@@ -51,6 +52,45 @@ def beside(path: Path, tail: str) -> Path:
     if len(os.fsencode(name)) + len(tail) + 1 > LONGEST_NAME:
         name = hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
     return path.with_name(f".{name}{tail}")
+
+
+class WatchedFile:
+    """A file for libraries that write through `write` and tell a failure in words of their own.
+
+    Attributes:
+        error: What the system said of a write that failed; None: all went well.
+    """
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            error.filename = self._file.name
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+@contextmanager
+def system_errors(path: Path) -> Iterator[None]:
+    """Within it, an error of a library that quotes one of the system, as `(os error 28)`, is that.
+
+    Args:
+        path: The file that is written.
+    """
+    try:
+        yield
+    except Exception as error:
+        number = _QUOTED.search(str(error))
+        if isinstance(error, OSError) or number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
 
 def is_utf8(path: Path) -> bool:
