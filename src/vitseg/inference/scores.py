@@ -24,8 +24,8 @@ STRIP_ELEMENTS = 1_500_000
 leave the processor's cache: `benchmarks/fused_labels.py`."""
 
 BAND_ELEMENTS = 4_000_000
-"""Scores per band of a source that is read in bands: 16 MB. What is larger than 32 MB glibc's allocator gives back to
-the system at once, and every page of it is fetched anew for the next one, which takes longer than the arithmetic."""
+"""Scores per band of a source that is read in bands: 16 MB. What is larger than 32 MB goes back to the system when it
+is given up, and every page of it is fetched anew for the next one, which takes longer than the arithmetic."""
 
 
 @runtime_checkable
@@ -99,28 +99,41 @@ class BandedScores:
         self.num_classes = source.num_classes
         self.distribution: Distribution = source.distribution
         self._top = 0
-        self._band: Float[Tensor, "R W k"] | None = None
+        self._num_rows = 0
+        self._band: Float[Tensor, "n W k"] | None = None  # of which `_num_rows` rows are scores
 
     def rows(self, start: int, stop: int) -> Float[Tensor, "k R W"]:
-        bottom = self._top if self._band is None else self._top + len(self._band)
+        return self.borrow(start, stop).clone().permute(2, 0, 1)
+
+    def borrow(self, start: int, stop: int) -> Float[Tensor, "R W k"]:
+        """The rows [start, stop), which are overwritten when others are asked for."""
+        bottom = self._top + self._num_rows
         if not self._top <= start <= bottom:
-            self._band, bottom = None, start
+            self._top, self._num_rows, bottom = start, 0, start
         if stop > bottom:
             self._extend(start, stop, bottom)
         assert self._band is not None
-        return self._band[start - self._top : stop - self._top].permute(2, 0, 1)
+        return self._band[start - self._top : stop - self._top]
 
     def _extend(self, start: int, stop: int, bottom: int) -> None:
-        """Give up the rows above `start`, and have more below `bottom`, those before `stop` at least."""
+        """Give up the rows above `start`, and have more from `bottom` on, those before `stop` at least."""
         height, width = self.size
         end = min(height, max(stop, start + BAND_ELEMENTS // (self.num_classes * width)))
-        kept = None if self._band is None else self._band[start - self._top :]
-        if kept is not None:  # a copy, lest the whole band stays in memory beside the new one
-            kept = kept.clone() if len(kept) else None
-        self._band = None
-        new = self.source.rows(bottom, end).permute(1, 2, 0)  # (R, W, k)
-        self._band = new.contiguous() if kept is None else torch.cat([kept, new])
-        self._top = start
+        rows = self.source.rows(bottom, end).detach().permute(1, 2, 0)  # (R, W, k)
+        kept = None
+        if self._band is not None and bottom > start:
+            kept = self._band[start - self._top : bottom - self._top]
+        # One piece of memory for all bands: a new one for each would lie between those that are used in passing, and
+        # keep them from being used again for others.
+        if self._band is None or len(self._band) < end - start:
+            with torch.inference_mode(False):
+                band = rows.new_empty(end - start, width, self.num_classes)
+        else:
+            band, kept = self._band, None if kept is None else kept.clone()
+        if kept is not None:
+            band[: bottom - start] = kept
+        band[bottom - start : end - start] = rows
+        self._band, self._top, self._num_rows = band, start, end - start
 
 
 class ResizedScores:
@@ -133,10 +146,19 @@ class ResizedScores:
         self.distribution: Distribution = source.distribution
 
     def rows(self, start: int, stop: int) -> Float[Tensor, "k R W"]:
+        height, width = self.source.size
+        # Rows of an image that was run far larger than it is take many of the source's.
+        step = max(1, BAND_ELEMENTS // (self.num_classes * width) * self.size[0] // height)
+        if stop - start <= step:
+            return self._few_rows(start, stop)
+        parts = [self._few_rows(top, min(top + step, stop)) for top in range(start, stop, step)]
+        return torch.cat([part.permute(1, 2, 0) for part in parts]).permute(2, 0, 1)
+
+    def _few_rows(self, start: int, stop: int) -> Float[Tensor, "k R W"]:
         near = Neighbours.of(self.source.size[0], self.size[0], start, stop)
         first, last = near.span()
-        band = self.source.rows(first, last)  # (k, rows, w)
-        rows = near.to(band.device).blend(band.permute(1, 2, 0)[None], first)  # (1, R, w, k)
+        band = self.source.borrow(first, last)  # (rows, w, k)
+        rows = near.to(band.device).blend(band[None], first)  # (1, R, w, k)
         return resize_map(rows.permute(0, 3, 1, 2), (stop - start, self.size[1]))[0]
 
 
