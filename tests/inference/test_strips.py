@@ -248,6 +248,16 @@ def an_output(reading: type[SegOutput], grid: tuple[int, int]) -> SegOutput:
     return reading(masks, *sizes, class_logits=logits)
 
 
+def test_on_a_gpu_half_of_its_free_memory_is_room(monkeypatch):
+    for name, value in (
+        ("memory_reserved", 5 * 10**9), ("memory_allocated", 10**9), ("mem_get_info", (10**9, 2 * 10**10)),
+    ):  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
+    assert shelf.Shelf(torch.device("cuda")).room == (10**9 + 4 * 10**9) // 2
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 5 * 10**9)
+    assert shelf.Shelf(torch.device("cuda")).room == shelf.ROOM
+
+
 @torch.inference_mode()
 def test_without_room_for_files_outputs_stay_in_memory(monkeypatch, image):
     config = InferenceConfig(**SLIDE, flip=True)

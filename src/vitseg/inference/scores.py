@@ -15,7 +15,7 @@ from jaxtyping import Float, Float32, Integer
 from torch import Tensor
 
 from vitseg.errors import VitsegError
-from vitseg.layers.resize import Neighbours, resize_map
+from vitseg.layers.resize import HeldRows, blend_rows, needed_rows, resize_map
 from vitseg.outputs import Distribution, SegOutput
 from vitseg.types import Size
 
@@ -155,10 +155,10 @@ class ResizedScores:
         return torch.cat([part.permute(1, 2, 0) for part in parts]).permute(2, 0, 1)
 
     def _few_rows(self, start: int, stop: int) -> Float[Tensor, "k R W"]:
-        near = Neighbours.of(self.source.size[0], self.size[0], start, stop)
-        first, last = near.span()
-        band = self.source.borrow(first, last)  # (rows, w, k)
-        rows = near.to(band.device).blend(band[None], first)  # (1, R, w, k)
+        height = self.source.size[0]
+        first, last = needed_rows(height, self.size[0], start, stop)
+        band = self.source.borrow(first, last)[None]  # (1, rows, w, k)
+        rows = blend_rows(band, HeldRows(first, height), self.size[0], start, stop)
         return resize_map(rows.permute(0, 3, 1, 2), (stop - start, self.size[1]))[0]
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import BinaryIO, cast
+from io import BufferedRandom
+from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from vitseg.inference.scores import OutputScores, ScoreMap
-from vitseg.layers.resize import Neighbours
+from vitseg.layers.resize import needed_rows
 from vitseg.outputs import Distribution, SegOutput
 
 ROOM = 800_000_000
@@ -36,7 +37,7 @@ class Shelf:
         self.room = ROOM
         if (
             device.type == "cuda"
-        ):  # files are slow beside a GPU, and half of its free memory is mostly more
+        ):  # beside a GPU files are slow, and half of what it has free is mostly more
             unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
             self.room = max(ROOM, (torch.cuda.mem_get_info(device)[0] + unused) // 2)
 
@@ -67,7 +68,7 @@ class Shelved:
 
     def give_up(self) -> None:
         """Make room for others."""
-        self.scores = ()
+        self.scores = []
         self._shelf.room += self._num_bytes
         self._num_bytes = 0
 
@@ -81,7 +82,7 @@ class FileScores:
         place: Where in the file the masks begin, in bytes.
     """
 
-    def __init__(self, output: SegOutput, file: BinaryIO, place: int):
+    def __init__(self, output: SegOutput, file: BufferedRandom, place: int):
         masks = output.mask_logits
         self._grid = masks.shape  # (1, q, h, w)
         none = masks.new_empty((1, self._grid[1], 0, self._grid[3]))
@@ -93,11 +94,10 @@ class FileScores:
 
     def rows(self, start: int, stop: int) -> Float[Tensor, "k R W"]:
         _, num_queries, height, width = self._grid
-        near = Neighbours.of(height, self._output.padded_size[0], start, stop, self._device)
-        first, last = near.span()
+        first, last = needed_rows(height, self._output.padded_size[0], start, stop)
         masks = torch.empty(last - first, width, num_queries)
         self._file.seek(self._place + 4 * first * width * num_queries)
-        wanted = memoryview(masks.numpy()).cast("B")
+        wanted = masks.numpy().data.cast("B")
         if self._file.readinto(wanted) != len(wanted):
             raise OSError("a temporary file has been cut off")
         masks = masks.to(self._device)[None].permute(0, 3, 1, 2)  # (1, q, rows, w)
@@ -106,13 +106,13 @@ class FileScores:
 
 def _in_a_file(outputs: Sequence[SegOutput]) -> list[FileScores]:
     """The outputs, written to one temporary file."""
-    file = cast(BinaryIO, tempfile.TemporaryFile(prefix="vitseg-"))  # noqa: SIM115
+    file = cast(BufferedRandom, tempfile.TemporaryFile(prefix="vitseg-"))  # noqa: SIM115
     scores = []
     try:
         for output in outputs:
             place = file.tell()
             masks = output.mask_logits[0].permute(1, 2, 0)  # (h, w, q)
-            file.write(memoryview(masks.cpu().contiguous().numpy()).cast("B"))
+            file.write(masks.cpu().contiguous().numpy().data)
             scores.append(FileScores(output, file, place))
         file.flush()
     except OSError:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 from vitseg.types import Size
@@ -55,59 +54,41 @@ def _resize_matrix(cells: int, pixels: int, like: Tensor) -> Float[Tensor, "p c"
     return F.interpolate(identity, pixels, mode="linear", align_corners=False)[0].T
 
 
-@dataclass(frozen=True)
-class Neighbours:
-    """Between which two rows of a map each row of its bilinear resize (align_corners=False) lies.
+def needed_rows(old: int, new: int, start: int, stop: int) -> tuple[int, int]:
+    """Half-open range of a map's rows that the rows [start, stop) of its bilinear resize are made of.
 
-    Attributes:
-        above: The upper one.
-        below: The lower one; the same where there is none.
-        weight: Of the lower one, in [0, 1].
+    Args:
+        old: Rows of the map.
+        new: Rows of the whole resize.
+        start: First row of the resize.
+        stop: Row behind the last.
     """
+    first, last = ((row + 0.5) * old / new - 0.5 for row in (start, stop - 1))
+    rounding = 1e-6 * old  # of the places in float32, which may lie on the other side of a row
+    return max(0, int(first - rounding)), min(old, int(max(0.0, last + rounding)) + 2)
 
-    above: Int64[Tensor, " R"]
-    below: Int64[Tensor, " R"]
-    weight: Float32[Tensor, " R"]
 
-    @classmethod
-    def of(
-        cls, old: int, new: int, start: int, stop: int, device: torch.device | None = None
-    ) -> Neighbours:
-        """Those of the rows [start, stop).
+def blend_rows(
+    maps: Float[Tensor, "n _ *rest"], held: HeldRows, new: int, start: int, stop: int
+) -> Float[Tensor, "n R *rest"]:
+    """Rows [start, stop) of the bilinear resize (align_corners=False) along the second axis.
 
-        Args:
-            old: Rows of the map.
-            new: Rows of the whole resize.
-            start: First row of the resize.
-            stop: Row behind the last.
-            device: Where the result lies.
-        """
-        position = (torch.arange(start, stop, device=device) + 0.5) * (old / new) - 0.5
-        position = position.clamp(min=0)
-        above = position.floor().long()
-        return cls(above, (above + 1).clamp(max=old - 1), position - above)
-
-    def to(self, device: torch.device) -> Neighbours:
-        """The same on a device."""
-        return Neighbours(self.above.to(device), self.below.to(device), self.weight.to(device))
-
-    def span(self) -> tuple[int, int]:
-        """Half-open range of the map's rows that are needed."""
-        return int(self.above[0]), int(self.below[-1]) + 1
-
-    def blend(self, maps: Float[Tensor, "n _ *rest"], first: int = 0) -> Float[Tensor, "n R *rest"]:
-        """The rows of the resize.
-
-        Args:
-            maps: Rows of the map, along the second axis.
-            first: The map's row that comes first there.
-        """
-        above, below = (
-            maps.index_select(1, rows - first if first else rows)
-            for rows in (self.above, self.below)
-        )
-        weight = self.weight.to(maps.dtype).view(-1, *[1] * (maps.ndim - 2))
-        return torch.lerp(above, below, weight)
+    Args:
+        maps: Rows of the map, those needed at least.
+        held: Which they are.
+        new: Rows of the whole resize.
+        start: First row.
+        stop: Row behind the last.
+    """
+    first, old = held
+    position = (torch.arange(start, stop, device=maps.device) + 0.5) * (old / new) - 0.5
+    position = position.clamp(min=0)
+    above = position.floor().long()
+    below = (above + 1).clamp(max=old - 1)
+    weight = (position - above).to(maps.dtype).view(-1, *[1] * (maps.ndim - 2))
+    if first:
+        above, below = above - first, below - first
+    return torch.lerp(maps.index_select(1, above), maps.index_select(1, below), weight)
 
 
 def resize_rows(
@@ -126,14 +107,16 @@ def resize_rows(
         stop: Row behind the last.
         held: Which rows of the whole maps are given, if not all; those needed are among them.
     """
-    first, height = held or (0, maps.shape[-2])
+    height = maps.shape[-2] if held is None else held.height
     if held is None and (start, stop) == (0, size[0]):
         return resize_map(maps, size)
+    held = held or HeldRows(0, height)
     if height == size[0]:
-        return resize_map(maps[..., start - first : stop - first, :], (stop - start, size[1]))
-    near = Neighbours.of(height, size[0], start, stop, maps.device)
-    if maps.is_contiguous(memory_format=torch.channels_last):  # and so the rows are, too
-        rows = near.blend(maps.permute(0, 2, 3, 1), first).permute(0, 3, 1, 2)
+        rows = maps[..., start - held.first : stop - held.first, :]
+    elif maps.is_contiguous(memory_format=torch.channels_last):  # and so the rows are, too
+        pixels = maps.permute(0, 2, 3, 1)  # (b, h, w, q)
+        rows = blend_rows(pixels, held, size[0], start, stop).permute(0, 3, 1, 2)
     else:
-        rows = near.blend(maps.flatten(0, 1), first).unflatten(0, maps.shape[:2])
+        rows = blend_rows(maps.flatten(0, 1), held, size[0], start, stop)
+        rows = rows.unflatten(0, maps.shape[:2])
     return resize_map(rows, (stop - start, size[1]))
