@@ -29,6 +29,9 @@ Distribution = Literal["share", "softmax"]
 Rows = tuple[int, int]
 """Half-open range of pixel rows."""
 
+SEMANTIC = "semantic"
+"""The extra that is the sum of SeMask's semantic maps."""
+
 
 @dataclass(frozen=True)
 class SegOutput:

@@ -8,12 +8,14 @@ keys that come twice) is refused as well. Nothing else in the package calls thes
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import math
+import mmap
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
@@ -66,8 +68,12 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     return data
 
 
-def decoded(data: bytes) -> str:
+def decoded(data: bytes, cut: bool = False) -> str:
     """Text in UTF-8, or in UTF-16 or UTF-32 with its mark, as Windows' editors may write it.
+
+    Args:
+        data: The bytes.
+        cut: Whether they are only the beginning of a file, whose last character may be incomplete.
 
     Raises:
         UnreadableError: It is in another encoding, or no text.
@@ -75,10 +81,10 @@ def decoded(data: bytes) -> str:
     encoding = "utf-8-sig"
     if data.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
         encoding = "utf-32"
-    elif data.startswith((b"\xff\xfe", b"\xfe\xff")) and len(data) % 2 == 0:
+    elif data.startswith((b"\xff\xfe", b"\xfe\xff")) and (cut or len(data) % 2 == 0):
         encoding = "utf-16"
     try:
-        text = data.decode(encoding)
+        text = data.decode(encoding, "ignore" if cut else "strict")
     except UnicodeDecodeError as error:
         raise UnreadableError("it is not in UTF-8") from error
     if "\0" in text:
@@ -94,6 +100,32 @@ def read_text(path: Path, most: int = MOST_BYTES) -> str:
 def read_json(path: Path, most: int = MOST_BYTES, finite: bool = True) -> Any:
     """The value in a JSON file; see `read_bytes` and `parse_json`."""
     return parse_json(read_bytes(path, most), finite)
+
+
+def json_values(path: Path, key: str, most: int = MOST_BYTES) -> Iterator[Any]:
+    """The values that stand behind a key anywhere in a JSON file in UTF-8, the last first, without parsing the rest.
+
+    A file may have a gigabyte around the few values that are asked for. What cannot be parsed is passed over; the
+    values are not checked as `parse_json` does.
+
+    Args:
+        path: The file; one that cannot be opened has no values.
+        key: The key.
+        most: Bytes that a value may have.
+    """
+    name = b'"' + key.encode() + b'"'
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            place = data.rfind(name)
+            while place >= 0:
+                start = place + len(name)
+                text = data[start : start + most].decode("utf-8", "ignore").lstrip()
+                if text[:1] == ":":
+                    with contextlib.suppress(ValueError, RecursionError):
+                        yield json.JSONDecoder().raw_decode(text[1:].lstrip())[0]
+                place = data.rfind(name, 0, place)
+    except (OSError, ValueError):  # ValueError: an empty file
+        return
 
 
 def parse_json(text: str | bytes, finite: bool = True) -> Any:

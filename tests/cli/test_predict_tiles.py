@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import re
 from pathlib import Path
@@ -76,7 +77,10 @@ def test_an_image_beyond_the_pixel_limit_is_tiled_and_said_so(
         "masks/0.tif", "masks/1.tif", "masks/small.png",
     ]  # fmt: skip
     said = [line for line in result.messages if "too large to be decoded whole" in line]
-    assert len(said) == 2
+    assert len(said) == 1
+    assert said[0].startswith("2 images (")
+    assert "0.tif" in said[0]
+    assert "1.tif" in said[0]
 
 
 def test_the_same_command_continues_an_interrupted_one(
@@ -173,3 +177,108 @@ def test_one_image_that_does_not_fit_into_the_memory_is_its_line(vitseg, model, 
     result = vitseg(*command, tmp_path / "out", "--max-memory", "1GB")
     assert result.code == 0, result
     assert "2 were finished before and kept" in result.messages[0]
+
+
+def full_disk(monkeypatch, at: int) -> None:
+    """The disk is full from the write number `at` of a rectangle of labels on."""
+    from vitseg.images.label_store import LabelStore
+
+    write, count = LabelStore.write, iter(range(1_000_000))
+
+    def full(self, top, left, labels):
+        if next(count) >= at:
+            self._file.write(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(self, top, left, labels)
+
+    monkeypatch.setattr(LabelStore, "write", full)
+
+
+@pytest.mark.parametrize("at", [0, 1, 2, 3])
+def test_a_full_disk_ends_the_run_and_the_same_command_goes_on(
+    vitseg, model, folder, tmp_path, monkeypatch, at
+):
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    command = ("predict", model, folder, "--tiles", "--polygons", "--out")
+    assert vitseg(*command, whole).code == 0
+    with monkeypatch.context() as patched:
+        full_disk(patched, at)
+        result = vitseg(*command, out)
+    assert result.code == 2, result
+    last = f"No space left on device: {out}. Make room; the same command goes on."
+    assert result.messages[-1] == last
+    finished = [entry for entry in entries(out) if entry.get("mask")]
+    shown = [path for path in (out / "masks").iterdir() if not path.name.startswith(".")]
+    assert len(shown) == len(finished) < 2
+    assert all(path.read_bytes() == (whole / "masks" / path.name).read_bytes() for path in shown)
+    kept = {path: path.stat().st_mtime_ns for path in shown}
+
+    result = vitseg(*command, out)
+    assert result.code == 0, result
+    assert {path: path.stat().st_mtime_ns for path in shown} == kept
+    for kind in ("masks", "polygons"):
+        assert content(out / kind) == content(whole / kind)
+
+
+def test_a_full_disk_that_gdal_meets_is_told_as_one(vitseg, model, folder, tmp_path, monkeypatch):
+    """GDAL writes its last tiles when a file is closed, and then says only that something failed."""
+    from vitseg.images import label_raster
+
+    def fails(*_):
+        raise rasterio.errors.RasterioIOError("Read failed. See previous exception for details.")
+
+    out = tmp_path / "out"
+    usage = label_raster.shutil.disk_usage(tmp_path)
+    for free, last in (
+        (100, f"No space left on device: {out}."),
+        (1 << 40, "could not be written"),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(label_raster, "_require_whole", fails)
+            patched.setattr(
+                label_raster.shutil, "disk_usage", lambda _, free=free: usage._replace(free=free)
+            )
+            result = vitseg("predict", model, folder, "--out", out, "--tiles")
+        assert result.code == 2
+        assert last in result.messages[-1]
+        assert ".." not in result.messages[-1].replace(str(out), "")
+        assert not list((out / "masks").glob("[!.]*"))
+    assert vitseg("predict", model, folder, "--out", out, "--tiles").code == 0
+
+
+@pytest.mark.parametrize("options", [(), ("--tiles",)])
+def test_a_folder_gives_pictures_of_every_kind_and_names_the_others(
+    vitseg, model, tmp_path, options
+):
+    folder, image = tmp_path / "images", Image.fromarray(photo(40, 50))
+    kinds = {
+        ".jfif": "JPEG",
+        ".JPE": "JPEG",
+        ".avif": "AVIF",
+        ".jp2": "JPEG2000",
+        ".j2k": "JPEG2000",
+    }
+    hidden = ("__MACOSX", ".ipynb_checkpoints", "@eaDir")
+    for name in ("deep", *hidden):
+        (folder / name).mkdir(parents=True)
+        image.save(folder / name / "copy.png")
+    for number, (suffix, kind) in enumerate(kinds.items()):
+        image.save(folder / f"{number}{suffix}", kind)
+    for name in ("a.CR2", "deep/b.psd", "c.svg", "d.pdf", ".e.psd", "notes.txt"):
+        (folder / name).write_bytes(b"x")
+    out = tmp_path / "out"
+    result = vitseg("predict", model, folder, "--out", out, *options)
+    assert result.code == 0, result
+    done = {Path(entry["image"]).relative_to(folder).as_posix() for entry in entries(out)}
+    assert done == {"deep/copy.png", *(f"{at}{suffix}" for at, suffix in enumerate(kinds))}
+    assert result.messages[-1] == (
+        "4 files are left out, since pictures in such formats are not read: a.CR2, c.svg, d.pdf and 1 more"
+    )
+
+
+def test_a_folder_of_other_pictures_alone_is_told_by_them(refused, model, tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.dng").write_bytes(b"x")
+    line = refused("predict", model, tmp_path / "images", "--out", tmp_path / "out")
+    assert "holds no image" in line
+    assert "1 file is left out, since pictures in such formats are not read: a.dng." in line

@@ -13,7 +13,8 @@ import torch
 from vitseg.backbones.create_pyramid import OTHERS
 from vitseg.inference.operations import count_operations
 from vitseg.methods import METHODS
-from vitseg.training.recipe import Recipe, load_recipe, parse_recipe, shipped_recipes
+from vitseg.training.recipe import Recipe, load_recipe, parse_recipe
+from vitseg.training.recipe_files import shipped_recipes
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "recipes").rglob("*.yaml"))

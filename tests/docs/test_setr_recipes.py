@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vitseg.training.recipe import load_recipe, shipped_recipes
+from vitseg.training.recipe import load_recipe
+from vitseg.training.recipe_files import shipped_recipes
 
 PUBLISHED = {  # crop, stride, base size, iterations, batch; rates of naive, pup, mla
     "cityscapes": ((768, 512, (2049, 1025), 80_000, 8), (0.01, 0.01, 0.002)),

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from vitseg import parsing
+from vitseg.backbones.safetensors_files import read_safetensors
+from vitseg.backbones.weight_values import wrong_kinds
 from vitseg.checkpoint.budget import require_shapes
 from vitseg.checkpoint.formats import FORMAT, renamed_state, require_readable_format
 from vitseg.checkpoint.learnt import LearntTask, require_unchanged
@@ -25,7 +26,7 @@ from vitseg.checkpoint.places import CONFIG, SUMS, WEIGHTS, find_model_dir, sha2
 from vitseg.checkpoint.versions import package_versions
 from vitseg.classes import ClassTable
 from vitseg.config import parse
-from vitseg.errors import CheckpointError, ConfigError, unknown_name
+from vitseg.errors import CheckpointError, ConfigError, first_names, unknown_name
 from vitseg.images.preprocess import Preprocessing
 from vitseg.methods import METHODS
 from vitseg.methods.model import SegmentationModel
@@ -120,7 +121,7 @@ def load_model(path: Path | str) -> tuple[SegmentationModel, ModelRecord]:
         raise CheckpointError(f"{path / CONFIG}: {unknown_name('method', record.method, METHODS)}")
     try:
         config = parse(METHODS[record.method], record.architecture, "architecture")
-        state = load_file(path / WEIGHTS)
+        state, _ = read_safetensors(path / WEIGHTS)
         if record.format_version != FORMAT:
             state = renamed_state(state, config.old_names, str(path / WEIGHTS))
             record = record.model_copy(update={"format_version": FORMAT})
@@ -130,8 +131,6 @@ def load_model(path: Path | str) -> tuple[SegmentationModel, ModelRecord]:
         model = config.build(record.classes.num_classes, size, load_pretrained=False)
     except ConfigError as error:
         raise CheckpointError(f"{path / CONFIG}: {error}") from error
-    except SafetensorError as error:
-        raise CheckpointError(f"{path / WEIGHTS} is damaged: {error}") from error
     fill(model, state, complaint)
     require_unchanged(record.tasks, state, str(path))
     return model.eval(), record
@@ -141,8 +140,13 @@ def fill(model: SegmentationModel, state: StateDict, complaint: str) -> None:
     """Load all parameters of a model.
 
     Raises:
-        CheckpointError: The complaint, and what is missing, unknown or of another shape, in one line.
+        CheckpointError: The complaint, and what is missing, unknown, of another shape or of integers, in one line.
     """
+    integers = wrong_kinds(state, model.state_dict())
+    if integers:
+        raise CheckpointError(
+            f"{complaint}: {first_names(integers)}, where the model has floating-point numbers."
+        )
     try:
         model.load_state_dict(state)
     except RuntimeError as error:

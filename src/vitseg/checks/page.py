@@ -16,6 +16,7 @@ from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
 from vitseg.errors import DataError
 from vitseg.images.decode import decode_image
+from vitseg.images.value_range import Unstated
 from vitseg.render.contact_sheet import contact_sheet
 from vitseg.render.page_parts import bar_cell, fact_cards, figure, swatch, table, write_page
 from vitseg.render.palette import IGNORE_COLOR
@@ -83,7 +84,8 @@ def _preview(report: CheckReport, place: Place) -> str:
 
 
 def _image(dataset: SegmentationDataset, index: int) -> Image.Image:
-    return Image.fromarray(decode_image(dataset.image_source(index)))
+    source = dataset.image_source(index)
+    return Image.fromarray(decode_image(source, value_range=Unstated.OWN_VALUES))
 
 
 def _mask(dataset: SegmentationDataset, index: int) -> Image.Image:

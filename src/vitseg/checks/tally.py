@@ -13,6 +13,7 @@ from jaxtyping import Int64
 
 from vitseg.checks.duplicates import Fingerprints
 from vitseg.checks.facts import UNKNOWN, Fault, Place, SampleFacts
+from vitseg.checks.pixel_facts import PixelTally
 from vitseg.checks.sharing import Sharing
 from vitseg.checks.smear import SMEARED
 from vitseg.data.dataset import SegmentationDataset
@@ -106,11 +107,17 @@ class Tally:
         self.faults: dict[str, FaultTally] = {}
         self.fingerprints = Fingerprints()
         self.smear_values = 0
+        self.storage = PixelTally(len(datasets))
 
     def add_image(self, samples: Sequence[SampleFacts]) -> None:
         """Count one image file, with every mask that it has."""
         if samples[0].image is None:
             self._unread.append({place.split for facts in samples for place in facts.places})
+        elif samples[0].image.pixels is not None:
+            first = samples[0].place
+            name = self.splits[first.split].dataset.image_name(first.index)
+            splits = {place.split for facts in samples for place in facts.places}
+            self.storage.add(name, splits, samples[0].image.pixels)
         for facts in samples:
             self.add(facts)
 

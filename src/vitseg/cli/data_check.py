@@ -48,8 +48,7 @@ def check(
     from vitseg.checks.run import check_dataset
     from vitseg.files import write_whole
 
-    for option, file in (("--json", json_file), ("--html", html_file)):
-        frame.require_place(option, file)
+    frame.require_place("--html", html_file)
     with frame.progress() as progress:
         task = progress.add_task("check", total=None)
         report = check_dataset(

@@ -15,14 +15,17 @@ def show(
     from rich.table import Table
 
     from vitseg.data.catalog import DATASETS, list_splits, open_unchecked, parse_data_spec
+    from vitseg.data.left_out import LEFT_OUT
 
     joint = options.parse_merge(merge)
     labels = None
     data_format = DATASETS[parse_data_spec(data)[0]]
     splits = Table("split", "images", "what was found", title=data, caption=data_format.summary)
+    left_out: dict[str, None] = {}
     for split in list_splits(data):
         dataset = open_unchecked(data, split, joint, ignore or [])
         labels = dataset.labels
+        left_out |= {each.message: None for each in dataset.findings if each.code in LEFT_OUT}
         splits.add_row(split, str(len(dataset)), dataset.source)
     frame.show(splits)
     assert labels is not None, "a data set has a split"
@@ -37,3 +40,5 @@ def show(
             swatch = f"[on #{red:02x}{green:02x}{blue:02x}]    [/] {red},{green},{blue}"
         table.add_row(text, name, to, swatch)
     frame.show(table)
+    for message in left_out:
+        frame.say(message, style="yellow")

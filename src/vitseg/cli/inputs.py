@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 from pathlib import Path
 
-from vitseg.errors import DataError
+from vitseg.errors import DataError, first_names
 
 
 def find_inputs(inputs: list[str]) -> list[tuple[Path, str]]:
@@ -14,16 +14,18 @@ def find_inputs(inputs: list[str]) -> list[tuple[Path, str]]:
     Raises:
         DataError: An input does not exist, a folder holds no image, or two images would get the same name.
     """
-    from vitseg.images.decode import IMAGE_SUFFIXES
+    from vitseg.data.listing import files_below
+    from vitseg.images.suffixes import IMAGE_SUFFIXES, is_image_name
 
     found: dict[Path, Path] = {}
     for text in inputs:
         path = Path(text)
         if path.is_dir():
-            images = [p for p in sorted(path.rglob("*")) if _is_image(p, IMAGE_SUFFIXES)]
+            images = [name for name in files_below(path) if is_image_name(name)]
             if not images:
-                raise DataError(f"{path} holds no image ({', '.join(IMAGE_SUFFIXES)}).")
-            found.update({image: image.relative_to(path) for image in images})
+                others = "".join(f" {line}." for line in left_out([text]))
+                raise DataError(f"{path} holds no image ({', '.join(IMAGE_SUFFIXES)}).{others}")
+            found.update({path / name: Path(name) for name in images})
         elif path.is_file():
             found[path] = Path(path.name)
         else:
@@ -35,8 +37,19 @@ def find_inputs(inputs: list[str]) -> list[tuple[Path, str]]:
     return _named(found)
 
 
-def _is_image(path: Path, suffixes: tuple[str, ...]) -> bool:
-    return path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
+def left_out(inputs: list[str]) -> list[str]:
+    """The line on files in the given folders that look like pictures, but are in formats that are not read."""
+    from vitseg.data.listing import files_below
+    from vitseg.images.suffixes import is_other_picture
+
+    folders = [Path(text) for text in inputs if Path(text).is_dir()]
+    names = [name for folder in folders for name in files_below(folder) if is_other_picture(name)]
+    if not names:
+        return []
+    are = "file is" if len(names) == 1 else "files are"
+    return [
+        f"{len(names):,} {are} left out, since pictures in such formats are not read: {first_names(names)}"
+    ]
 
 
 def _named(found: dict[Path, Path]) -> list[tuple[Path, str]]:

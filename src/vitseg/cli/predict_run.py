@@ -14,6 +14,8 @@ from vitseg.cli import frame
 from vitseg.cli.member import Failures, disk_full
 from vitseg.cli.predict_tiles import Tiling, is_large
 from vitseg.files import whole_file
+from vitseg.images.notices import say_notices
+from vitseg.images.pixel_source import Notice
 from vitseg.inference.prediction_folder import PredictionFolder, Target
 from vitseg.inference.record import PredictionRecord
 from vitseg.render.palette import encode, label_image
@@ -22,6 +24,10 @@ from vitseg.runs import MASKS, OVERLAYS
 if TYPE_CHECKING:
     from vitseg.inference.predictor import Predictor
     from vitseg.inference.segmentation import Segmentation
+
+_IN_TILES = Notice(
+    "in-tiles", "too large to be decoded whole, and therefore segmented in tiles (--tiles)"
+)
 
 
 class Run:
@@ -86,7 +92,7 @@ class Run:
         if self._tiling.asked_for or is_large(path):
             record = self._tiling.write(self._predictor, path, out, name, run, bars)
             if not self._tiling.asked_for:
-                frame.say(f"{path} is too large to be decoded whole: segmented in tiles (--tiles).")
+                say_notices(str(path), [_IN_TILES])
             return record
         record = write_prediction(self._predictor(path), path, out, name, run)
         self._num_smaller += record.overlay_scale is not None

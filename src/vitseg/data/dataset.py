@@ -17,7 +17,9 @@ from vitseg.data.finding import Finding
 from vitseg.data.labels import IdLookup, LabelTable
 from vitseg.data.sample import Sample
 from vitseg.errors import DataError
-from vitseg.images.decode import IMAGE_SUFFIXES, image_size, read_image
+from vitseg.images.decode import IMAGE_SUFFIXES, image_size
+from vitseg.images.pillow_reader import Decoded
+from vitseg.images.reader import decode
 from vitseg.images.value_range import ValueRange
 from vitseg.types import Size
 
@@ -142,18 +144,19 @@ class SegmentationDataset:
         index = self._at(index)
         label_map = self.label_map(index)
         wanted = None if at_least is None else at_least((label_map.shape[0], label_map.shape[1]))
-        image, size = self._read_image(index, wanted)
+        image = self._read_image(index, wanted)
+        size = image.size
         if size != label_map.shape:
             raise DataError(
                 f"{self.mask_name(index)} is {label_map.shape[1]}x{label_map.shape[0]} pixels, but its image "
                 f"{self.image_name(index)} is {size[1]}x{size[0]}: a mask must have the size of its image."
             )
-        return Sample(id=self.ids[index], image=image, label_map=label_map)
+        return Sample(self.ids[index], image.pixels, label_map, image.notices)
 
-    def _read_image(self, index: int, at_least: Size | None) -> tuple[np.ndarray, Size]:
+    def _read_image(self, index: int, at_least: Size | None) -> Decoded:
         source = self.images[index]
         try:
-            return read_image(source, at_least, value_range=self.value_range)
+            return decode(source, at_least, declared=self.value_range)
         except DataError as error:
             if isinstance(source, bytes):  # of which the error has no name
                 raise DataError(f"{self.image_name(index)}: {error}") from error
@@ -205,9 +208,9 @@ class SegmentationDataset:
         """The same images under another label table."""
         return replace(self, labels=labels)
 
-    def with_finding(self, finding: Finding) -> SegmentationDataset:
-        """The same images with one finding more."""
-        return replace(self, findings=(*self.findings, finding))
+    def with_findings(self, findings: Sequence[Finding]) -> SegmentationDataset:
+        """The same images with further findings."""
+        return replace(self, findings=(*self.findings, *findings)) if findings else self
 
     def with_name(self, name: str, source: str) -> SegmentationDataset:
         """The same images as a data set of another name, and with other words for where it was found."""

@@ -34,6 +34,7 @@ def picked(dataset: SegmentationDataset, indices: Sequence[int]) -> Segmentation
         _PickedMasks(dataset, indices),
         dataset.source,
         dataset.findings,
+        dataset.value_range,
     )
 
 

@@ -11,7 +11,7 @@ from vitseg.images.pillow_reader import MAX_PIXELS, pillow_image
 from vitseg.images.reader import decode
 from vitseg.images.sources import Source, listed, name_of, open_file, start_of
 from vitseg.images.suffixes import IMAGE_SUFFIXES
-from vitseg.images.value_range import ValueRange
+from vitseg.images.value_range import Declared
 
 __all__ = [
     "IMAGE_SUFFIXES", "MAX_PIXELS", "Header", "decode_color_mask", "decode_image", "decode_mask", "image_size",
@@ -23,7 +23,7 @@ _MASK_FORMATS = ("PNG", "TIFF", "BMP", "GIF")
 
 
 def decode_image(
-    source: Source, max_pixels: int = MAX_PIXELS, value_range: ValueRange | None = None
+    source: Source, max_pixels: int = MAX_PIXELS, value_range: Declared = None
 ) -> np.ndarray:
     """The image as (H, W, 3) uint8 RGB, upright: the EXIF orientation is applied.
 
@@ -47,7 +47,7 @@ def read_image(
     source: Source,
     at_least: tuple[int, int] | None = None,
     max_pixels: int = MAX_PIXELS,
-    value_range: ValueRange | None = None,
+    value_range: Declared = None,
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """The image as `decode_image` gives it, or a smaller version, and the (height, width) of the whole.
 

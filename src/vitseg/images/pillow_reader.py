@@ -13,6 +13,7 @@ from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
 from vitseg.errors import DataError
+from vitseg.images.depth import jpeg2000_depth
 from vitseg.images.jpeg_scans import require_few_scans
 from vitseg.images.orientation import on_its_side, upright
 from vitseg.images.pixel_source import (
@@ -37,7 +38,10 @@ from vitseg.images.sources import (
 from vitseg.images.tiff_tags import MAX_PAGES, MIN_IS_WHITE, TiffTags, read_tags
 from vitseg.images.value_range import (
     FULL,
+    Declared,
     Histogram,
+    PictureValues,
+    Unstated,
     ValueRange,
     of_significant_bits,
     to_bytes,
@@ -54,11 +58,15 @@ class Decoded(NamedTuple):
         pixels: RGB, upright; smaller than the picture where that was asked for.
         size: (height, width) of the whole picture.
         notices: What was decided about its pixels.
+        values: Its values, if they have more than 8 bits.
+        has_alpha: Whether it has transparency, be it used or not.
     """
 
     pixels: UInt8[np.ndarray, "_ _ 3"]
     size: tuple[int, int]
     notices: tuple[Notice, ...]
+    values: PictureValues | None = None
+    has_alpha: bool = False
 
 
 @contextmanager
@@ -116,7 +124,7 @@ def decode_with_pillow(
     file_format: str,
     max_pixels: int,
     at_least: tuple[int, int] | None = None,
-    declared: ValueRange | None = None,
+    declared: Declared = None,
 ) -> Decoded:
     """A whole picture.
 
@@ -150,7 +158,8 @@ def decode_with_pillow(
                 )
             )
             return Decoded(np.array(image)[..., :3].copy(), size, tuple(notices))
-        return Decoded(rgb_of(image, name), size, tuple(notices))
+        has_alpha = image.has_transparency_data
+        return Decoded(rgb_of(image, name), size, tuple(notices), has_alpha=has_alpha)
 
 
 def is_deep(mode: str) -> bool:
@@ -158,7 +167,7 @@ def is_deep(mode: str) -> bool:
     return mode in ("I", "F") or mode.startswith("I;16")
 
 
-def to_rgb(image: Image.Image, name: str, declared: ValueRange | None = None) -> Decoded:
+def to_rgb(image: Image.Image, name: str, declared: Declared = None) -> Decoded:
     """The pixels of an upright picture of any mode.
 
     Transparent pixels are laid over white; more than 8 bits are read by the declared range or the values.
@@ -175,8 +184,8 @@ def to_rgb(image: Image.Image, name: str, declared: ValueRange | None = None) ->
     if not is_deep(image.mode):
         return Decoded(rgb_of(image, name), size, ())
     values = _grey_values(image)
-    limits, notices = _limits_of_values(values, image.mode, name, declared, None)
-    return Decoded(_grey(to_bytes(values, limits)), size, notices)
+    found = _limits_of_values(values, image.mode, name, declared, None)
+    return Decoded(_grey(to_bytes(values, found.limits)), size, _range_notices(found), found)
 
 
 def rgb_of(image: Image.Image, name: str) -> UInt8[np.ndarray, "H W 3"]:
@@ -231,26 +240,25 @@ def _deep_grey(
     name: str,
     file_format: str,
     tags: TiffTags | None,
-    declared: ValueRange | None,
+    declared: Declared,
     size: tuple[int, int],
     notices: list[Notice],
 ) -> Decoded:
     """One channel of more than 8 bits."""
     values = _grey_values(image)
-    stated = None
+    stated = noted = None
     if tags is not None:
-        stated = tags.sample_range or of_bits(tags.bits)
+        stated = of_bits(tags.bits)
+        noted = None if tags.sample_range is None else ValueRange(*tags.sample_range)
     elif file_format == "PPM" and _scaled_by_pillow(file, name):
         stated = ValueRange(0, FULL)  # Pillow has applied the file's largest value
     bits = significant_bits(file) if file_format == "PNG" else None
     words = tags.pixels if tags is not None else image.mode
-    limits, more = _limits_of_values(
-        values, words, name, declared, None if stated is None else ValueRange(*stated), bits
-    )
-    grey = to_bytes(values, limits)
+    found = _limits_of_values(values, words, name, declared, stated, bits, noted)
+    grey = to_bytes(values, found.limits)
     if tags is not None and tags.photometric == MIN_IS_WHITE:
         grey = 255 - grey
-    return Decoded(_grey(grey), size, (*notices, *more))
+    return Decoded(_grey(grey), size, (*notices, *_range_notices(found)), found)
 
 
 def of_bits(bits: int) -> ValueRange | None:
@@ -270,10 +278,11 @@ def _limits_of_values(
     values: np.ndarray,
     words: str,
     name: str,
-    declared: ValueRange | None,
+    declared: Declared,
     stated: ValueRange | None,
     bits: int | None = None,
-) -> tuple[ValueRange, tuple[Notice, ...]]:
+    noted: ValueRange | None = None,
+) -> PictureValues:
     """Black and white of grey or colour values.
 
     Args:
@@ -283,12 +292,33 @@ def _limits_of_values(
         declared: By the data set or model.
         stated: By the file.
         bits: Significant bits by the file.
+        noted: Least and largest value by the file, which count before its bits.
     """
-    if declared is not None or stated is not None:
-        return declared or stated or ValueRange(0, FULL), ()
     words = {"I": "int32", "F": "floating-point", "I;16": "uint16", "I;16B": "uint16"}.get(
         words, words
     )
+    counts = declared is Unstated.OWN_VALUES
+    if isinstance(declared, ValueRange):
+        return PictureValues(words, declared, "declared")
+    if not counts and noted is not None:
+        return PictureValues(words, noted, "noted")
+    if not counts and stated is not None:
+        return PictureValues(words, stated, "bits")
+    if not counts:
+        _require_own_range(values, words, name)
+    histogram = Histogram()
+    histogram.add(values)
+    if noted is not None:
+        return PictureValues(words, noted, "noted", histogram)
+    if bits is not None:
+        stated = of_significant_bits(bits, histogram)
+    if stated is not None:
+        return PictureValues(words, stated, "bits", histogram)
+    return PictureValues(words, histogram.limits(), "own", histogram)
+
+
+def _require_own_range(values: np.ndarray, words: str, name: str) -> None:
+    """Raise DataError for values of which nobody states a range, and that give none by themselves."""
     if values.dtype.kind == "f":
         raise DataError(range_needed(name, words))
     low, high = int(values.min()), int(values.max())
@@ -299,12 +329,10 @@ def _limits_of_values(
             f"{name} has grey values from {low} to {high}, but 0-65535 are allowed. "
             "Convert it to 8 or 16 bits first."
         )
-    histogram = Histogram()
-    histogram.add(values)
-    if bits is not None:
-        return of_significant_bits(bits, histogram), ()
-    limits = histogram.limits()
-    return limits, (range_notice(words, limits.words()),)
+
+
+def _range_notices(values: PictureValues) -> tuple[Notice, ...]:
+    return (range_notice(values),) if values.origin == "own" else ()
 
 
 def _grey(grey: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:
@@ -321,7 +349,7 @@ def _scaled_by_pillow(file: BinaryIO, name: str) -> bool:
 
 def _deep_reader(
     file: BinaryIO, name: str, file_format: str
-) -> Callable[[int, ValueRange | None], Decoded] | None:
+) -> Callable[[int, Declared], Decoded] | None:
     """What decodes colours of 16 bits, of which Pillow itself keeps the upper 8; None for all other pictures."""
     if file_format not in ("PNG", "PPM", "JPEG2000"):
         return None
@@ -337,7 +365,7 @@ def _deep_reader(
     return None
 
 
-def _deep_png(file: BinaryIO, name: str, max_pixels: int, declared: ValueRange | None) -> Decoded:
+def _deep_png(file: BinaryIO, name: str, max_pixels: int, declared: Declared) -> Decoded:
     """Colour, or grey with alpha, of 16 bits: read twice, once for either byte of the samples."""
     file.seek(0)
     with pillow_header(file, name, "PNG") as image:
@@ -366,14 +394,13 @@ def _deep_png(file: BinaryIO, name: str, max_pixels: int, declared: ValueRange |
     colors, alpha = (values, None) if stored == "RGB" else (values[..., :-1], values[..., -1])
     if isinstance(transparent, tuple) and alpha is None:
         alpha = np.where((colors == np.array(transparent, np.uint16)).all(-1), 0, FULL)
-    limits, notices = _limits_of_values(
-        colors, "uint16", name, declared, None, significant_bits(file)
-    )
-    rgb = to_bytes(colors, limits)
+    found = _limits_of_values(colors, "uint16", name, declared, None, significant_bits(file))
+    rgb = to_bytes(colors, found.limits)
     rgb = rgb if rgb.shape[2] == 3 else np.repeat(rgb, 3, axis=2)
     if alpha is not None:
         rgb = over_white(rgb, to_bytes(alpha, ValueRange(0, FULL)), premultiplied=False)
-    return Decoded(rgb, (rgb.shape[0], rgb.shape[1]), notices)
+    size = (rgb.shape[0], rgb.shape[1])
+    return Decoded(rgb, size, _range_notices(found), found, has_alpha=alpha is not None)
 
 
 def _lower_bytes(file: BinaryIO, name: str, mode: str) -> np.ndarray:
@@ -389,7 +416,7 @@ def _lower_bytes(file: BinaryIO, name: str, mode: str) -> np.ndarray:
         return np.array(image)
 
 
-def _deep_ppm(file: BinaryIO, name: str) -> Callable[[int, ValueRange | None], Decoded] | None:
+def _deep_ppm(file: BinaryIO, name: str) -> Callable[[int, Declared], Decoded] | None:
     """What reads a binary PPM of two bytes a sample; None for others, of which Pillow keeps all that counts."""
     with pillow_header(file, name, "PPM") as image:
         tile, size = image.tile[0], (image.height, image.width)
@@ -399,7 +426,7 @@ def _deep_ppm(file: BinaryIO, name: str) -> Callable[[int, ValueRange | None], D
     if tile.codec_name != "ppm" or image.mode != "RGB" or largest <= 255:
         return None
 
-    def read(max_pixels: int, declared: ValueRange | None) -> Decoded:
+    def read(max_pixels: int, declared: Declared) -> Decoded:
         require_pixels(name, size, max_pixels)
         file.seek(tile.offset)
         num_bytes = size[0] * size[1] * 6
@@ -408,21 +435,15 @@ def _deep_ppm(file: BinaryIO, name: str) -> Callable[[int, ValueRange | None], D
             raise DataError(f"{name} is damaged or incomplete: its pixels end early.")
         values = np.frombuffer(content, ">u2").astype(np.uint16).reshape(*size, 3)
         stated = ValueRange(0, largest) if largest < FULL else None
-        limits, notices = _limits_of_values(values, "uint16", name, declared, stated)
-        return Decoded(to_bytes(values, limits), size, notices)
+        found = _limits_of_values(values, "uint16", name, declared, stated)
+        return Decoded(to_bytes(values, found.limits), size, _range_notices(found), found)
 
     return read
 
 
 def _require_shallow(file: BinaryIO, name: str) -> None:
     """Raise DataError for JPEG 2000 of more than 8 bits, of which Pillow keeps the upper 8."""
-    place = file.tell()
-    head = file.read(1 << 16)
-    file.seek(place)
-    found = head.find(
-        b"\xff\x4f\xff\x51"
-    )  # the codestream; then size, capabilities, and 32 bytes of sizes
-    depth = (head[found + 42] & 0x7F) + 1 if found >= 0 and len(head) > found + 42 else 8
+    depth = jpeg2000_depth(file)
     if depth > 8:
         raise DataError(
             f"{name} has {depth}-bit JPEG 2000 pixels, which are read with rasterio only: pip install 'vitseg[geo]'. "

@@ -37,7 +37,7 @@ from vitseg.images.tiff_tags import (
     TiffTags,
     read_tags,
 )
-from vitseg.images.value_range import ValueRange
+from vitseg.images.value_range import Declared
 
 DRIVERS = {"TIFF": "GTiff", "JPEG2000": "JP2OpenJPEG"}
 """What GDAL may open. Its other formats can refer to further files or to servers."""
@@ -50,7 +50,7 @@ def decode(
     source: Source,
     at_least: tuple[int, int] | None = None,
     max_pixels: int = MAX_PIXELS,
-    declared: ValueRange | None = None,
+    declared: Declared = None,
 ) -> Decoded:
     """A whole image, with what was decided about its pixels.
 
@@ -72,13 +72,14 @@ def decode(
             if dataset is not None:
                 require_pixels(name, (dataset.height, dataset.width), max_pixels)
                 image = RasterImage(dataset, name, tags, declared, LARGEST_WHOLE_BLOCK)
-                return Decoded(image.whole(), image.size, image.notices)
+                pixels = image.whole()
+                return Decoded(pixels, image.size, image.notices, image.values, image.has_alpha)
         return decode_with_pillow(file, name, file_format, max_pixels, at_least, declared)
 
 
 @contextmanager
 def open_windows(
-    path: str | Path, max_bytes: int, declared: ValueRange | None = None
+    path: str | Path, max_bytes: int, declared: Declared = None
 ) -> Iterator[PixelSource]:
     """An image of any size, open for reading windows.
 
@@ -161,7 +162,7 @@ def _is_healthy_for_pillow(file: BinaryIO, file_format: str) -> bool:
     return True
 
 
-def _decoded(path: Path, max_bytes: int, declared: ValueRange | None) -> DecodedImage:
+def _decoded(path: Path, max_bytes: int, declared: Declared) -> DecodedImage:
     header = header_of(path)
     height, width = header.size
     needed = height * width * _DECODED_BYTES.get(header.mode, 24)

@@ -21,6 +21,7 @@ import torch
 from vitseg.errors import ConfigError, DataError
 from vitseg.images.label_raster import write_label_tiff
 from vitseg.images.label_store import LabelStore
+from vitseg.images.notices import about, say_notices
 from vitseg.images.pixel_source import PixelSource
 from vitseg.images.placement import Placement, place
 from vitseg.images.polygons import write_polygons
@@ -28,7 +29,6 @@ from vitseg.images.reader import has_rasterio, open_windows
 from vitseg.images.window import Window
 from vitseg.inference.blending import Blend
 from vitseg.inference.config import InferenceConfig
-from vitseg.inference.image_source import say_notices
 from vitseg.inference.options import parse_memory
 from vitseg.inference.predictor import Predictor
 from vitseg.inference.tile_bands import label_bands, window_bytes
@@ -134,9 +134,10 @@ def predict_large(
                 store.close()
             store.remove()
         except OSError as error:
+            reason = error.strerror or str(error).rstrip(".")
             raise ConfigError(
-                f"{target} could not be written: {error.strerror or error}. Make room or give another place; "
-                "the same command continues where this one stopped."
+                f"{target} could not be written: {reason}. Make room or give another place; the same command continues "
+                "where this one stopped."
             ) from error
     return prediction
 
@@ -206,6 +207,7 @@ def _say_what_is_left_out(config: InferenceConfig) -> None:
         _log.info(
             "large images run at their own resolution, once: %s of the model's protocol is not applied.",
             ", ".join(left_out),
+            extra=about(""),
         )
 
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.errors import CheckpointError
-from vitseg.runs import DIVERGED, RECIPE, STATE, changed_fields
+from vitseg.runs import DIVERGED, RECIPE, STATE, changed_fields, require_state
 from vitseg.training.data_stamp import changes
 
 _KEYS = {"model", "optimizer", "progress", "recipe", "data", "torch_rng", "cuda_rng"}
@@ -98,11 +98,7 @@ class SavedState:
 
     def __init__(self, out: Path, identity: RunIdentity, look_only: bool = False):
         self._path = out / STATE
-        if not self._path.is_file():
-            raise CheckpointError(
-                f"{out} has no {STATE} to resume from: give the --out of an interrupted run, or train into a new "
-                "folder without --resume."
-            )
+        require_state(out)
         self._state = self._read(look_only)
         with self._damage_named():
             changed = changed_fields(self._state["recipe"], dict(identity.recipe))

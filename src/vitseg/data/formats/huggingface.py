@@ -11,7 +11,8 @@ from urllib.parse import parse_qsl
 import numpy as np
 from jaxtyping import Integer
 
-from vitseg.data.class_files import find_class_file, read_class_file, read_labels
+from vitseg.data.class_file_places import find_class_file
+from vitseg.data.class_files import read_class_file, read_labels
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.format import DataFormat, home_expanded
 from vitseg.data.splits import choose_split

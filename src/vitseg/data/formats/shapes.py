@@ -45,20 +45,23 @@ class ShapeMasks:
     """Shapes of the images of one split, to be painted over each other.
 
     Of two shapes that overlap, the one with fewer pixels stays visible (a cup on a table, whatever the order of the
-    file); of two with equally many, the later one. Pixels outside all shapes have the raw id `rest`. Polygons are
-    rasterised as by pycocotools, so that labels agree with COCO's own masks; what lies outside the image is cut off.
+    file); of two with equally many, the later one. With `in_order`, it is always the later one. Pixels outside all
+    shapes have the raw id `rest`. Polygons are rasterised as by pycocotools, so that labels agree with COCO's own
+    masks; what lies outside the image is cut off.
 
     The shapes are a few flat arrays: about 8 bytes per coordinate, and quick to send to loader processes.
 
     Args:
         files: The annotation file of every image; one file alone if they share it.
         rest: Raw id of pixels without shape.
+        in_order: Whether a later shape lies over an earlier one.
     """
 
     are_pictures = False
 
-    def __init__(self, files: Sequence[Path], rest: int) -> None:
+    def __init__(self, files: Sequence[Path], rest: int, in_order: bool = False) -> None:
         self._files = files
+        self._in_order = in_order
         self._rest = rest
         self._sizes = array("q")  # height, width of each image; 0, 0 if not known
         self._first_shape = array("q", [0])  # of each image, and the end
@@ -98,7 +101,7 @@ class ShapeMasks:
         self._first_shape.append(len(self._raw_ids))
 
     def read(self, index: int, size: Callable[[], Size]) -> UInt16[np.ndarray, "H W"]:
-        """The raw ids of an image: larger shapes first, `rest` where there is none.
+        """The raw ids of an image, `rest` where there is no shape.
 
         Raises:
             DataError: The image has not the size that its annotations give, or a polygon is too long to be drawn.
@@ -112,7 +115,8 @@ class ShapeMasks:
         scale = (width, height) if fractions else (1, 1)
         shapes = range(self._first_shape[index], self._first_shape[index + 1])
         runs = [(self._run_lengths(shape, (height, width), scale), shape) for shape in shapes]
-        runs.sort(key=lambda pair: -int(pair[0][1::2].sum(dtype=np.int64)))  # stable: file order
+        if not self._in_order:  # stable: else file order
+            runs.sort(key=lambda pair: -int(pair[0][1::2].sum(dtype=np.int64)))
         columns = np.full(width * height, self._rest, np.uint16)  # column after column
         for lengths, shape in runs:
             _paint(columns, lengths, self._raw_ids[shape])

@@ -36,7 +36,8 @@ from vitseg.studies.continual.scoring import score_step
 from vitseg.studies.continual.splits import make_steps
 from vitseg.training.display import Display
 from vitseg.training.recipe import Recipe
-from vitseg.training.task import open_splits
+from vitseg.training.task import TrainingTask, open_splits
+from vitseg.training.value_range import with_value_range
 
 PLAN, SCORES = "plan.json", "scores.json"
 
@@ -96,6 +97,10 @@ class _Run:
         self.recipe, self.new_display = recipe, new_display
         data, config = recipe.first.data, recipe.continual
         train_set, val_set = open_splits(data)
+        whole = TrainingTask(train_set, val_set)  # all steps read pixels alike
+        first, whole = with_value_range(recipe.first, whole, new_display())
+        self.recipe = recipe.model_copy(update={"first": first})
+        train_set, val_set = whole.train_set, whole.val_set or val_set
         self.steps = make_steps(
             train_set.classes.names,
             config.split,
