@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tests.tiny import content, photo, write_model
@@ -49,6 +50,15 @@ def failing(monkeypatch, make: Callable[[], Exception], stem: str = "1") -> None
     monkeypatch.setattr(Predictor, "__call__", call)
 
 
+def raised(function: Callable, *arguments: object) -> Exception:
+    """The error of a call, as the library words it."""
+    try:
+        function(*arguments)
+    except Exception as error:
+        return error
+    raise AssertionError("it went well")
+
+
 def full_disk(monkeypatch, name: str) -> None:
     """A file is written by half, and then the disk is full."""
     write = Path.write_bytes
@@ -73,10 +83,23 @@ def full_disk(monkeypatch, name: str) -> None:
             "Permission denied (x)",
         ),
         (lambda: MemoryError("Unable to allocate 3 GiB"), 2, "does not fit in memory"),
+        (MemoryError, 2, "1.png does not fit in memory. vitseg"),
+        (lambda: raised(np.empty, 2**55), 2, "does not fit in memory (Unable to allocate"),
+        (lambda: raised(torch.empty, 2**55), 2, "does not fit in memory"),
         (lambda: RuntimeError("CUDA out of memory."), 2, "does not fit in memory"),
         (lambda: RuntimeError("shapes\ndiffer"), 1, "internal error, RuntimeError: shapes differ"),
     ],
-    ids=["scores", "read", "permission", "numpy memory", "device memory", "ours"],
+    ids=[
+        "scores",
+        "read",
+        "permission",
+        "numpy memory",
+        "memory",
+        "numpy",
+        "torch",
+        "device memory",
+        "ours",
+    ],
 )
 def test_whatever_fails_with_one_image_is_its_line(
     vitseg, model, photos, tmp_path, monkeypatch, make, code, said
@@ -100,6 +123,28 @@ def test_whatever_fails_with_one_image_is_its_line(
     assert [Path(line["image"]).stem for line in lines(out)] == ["0", "1", "2"]
     assert not any("error" in line for line in lines(out))
     assert all((out / "masks" / n).stat().st_mtime_ns == time for n, time in kept.items())
+
+
+@pytest.mark.parametrize("place", ["masks/1.png", "overlays/1.jpg"])
+def test_an_output_that_cannot_be_written_is_its_images_line(
+    vitseg, model, photos, tmp_path, place
+):
+    """A folder lies where the file should: nothing of this image is written, and the others are done."""
+    out = tmp_path / "out"
+    assert vitseg("predict", model, photos, "--out", out).code == 0
+    for number in (1, 2):
+        (out / f"masks/{number}.png").unlink()
+        (out / f"overlays/{number}.jpg").unlink()
+    (out / place / "kept").mkdir(parents=True)
+    result = vitseg("predict", model, photos, "--out", out)
+    assert (result.code, result.out.strip()) == (2, f"2 of 3 images -> {out}")
+    assert "1.png: Is a directory" in result.messages[0]
+    assert str(out / place) in result.messages[0]
+    assert ["error" in line for line in lines(out)] == [False, True, False]
+    files = [path for path in (out / "masks").iterdir() if path.is_file()]
+    assert sorted(path.name for path in files) == ["0.png", "2.png"]
+    shutil.rmtree(out / place)
+    assert vitseg("predict", model, photos, "--out", out).code == 0
 
 
 @pytest.mark.parametrize("name", ["1.png", "1.jpg"])
