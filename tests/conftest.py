@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import pytest
-from jaxtyping import install_import_hook
 
 from tests import shape_checks
 
@@ -21,10 +20,7 @@ STRICT = {
     "types", "layers", "backbones", "decoders", "losses", "methods", "inference", "explain", "metrics", "extend",
 }  # fmt: skip
 """Rooms whose signatures are checked whole; of the others the shapes alone are."""
-install_import_hook([f"vitseg.{room}" for room in sorted(STRICT)], "beartype.beartype")
-install_import_hook(
-    [f"vitseg.{room}" for room in sorted(ROOMS - STRICT)], f"{shape_checks.__name__}.check"
-)
+shape_checks.install(whole=STRICT, shapes=ROOMS - STRICT)
 
 
 @pytest.fixture(scope="session")

@@ -134,13 +134,14 @@ def json_values(path: Path, key: str, most: int = MOST_BYTES) -> Iterator[Any]:
         return
 
 
-def parse_json(text: str | bytes, finite: bool = True) -> Any:
+def parse_json(text: str | bytes, finite: bool = True, halves: bool = False) -> Any:
     """The value that a JSON text holds.
 
     Args:
         text: The text; bytes as for `decoded`.
         finite: Whether NaN, infinite numbers and those beyond 64 bits are refused. Annotations may have them: their
             readers leave out the shape that does, and use the others.
+        halves: Whether half characters are let through, by which Python spells names of files that are no UTF-8.
 
     Raises:
         UnreadableError: It is no JSON, is nested too deeply, has a number beyond 64 bits, half a character, a zero
@@ -160,7 +161,7 @@ def parse_json(text: str | bytes, finite: bool = True) -> Any:
         raise UnreadableError(f"it is no JSON ({error})") from error
     except ValueError as error:  # int() of thousands of digits
         raise UnreadableError(_TOO_WIDE) from error
-    _require_plain(value, finite)
+    _require_plain(value, finite, halves)
     return value
 
 
@@ -242,14 +243,14 @@ def _no_constant(name: str) -> NoReturn:
     raise UnreadableError(f"it has {name} where a number is needed")
 
 
-def _require_plain(value: Any, finite: bool) -> None:
+def _require_plain(value: Any, finite: bool, halves: bool = False) -> None:
     """Refuse what breaks the code behind; level by level, since such values nest too deeply for a recursion."""
     level: list[Any] = [[value]]
     for _ in range(DEEPEST + 1):
         below: list[Any] = []
         for container in level:
             if isinstance(container, dict):
-                _require_texts(container)
+                _require_texts(container, halves)
                 container = list(container.values())
             kinds = set(map(type, container))
             if not kinds <= _PLAIN:
@@ -260,7 +261,7 @@ def _require_plain(value: Any, finite: bool) -> None:
                     numbers = [each for each in container if type(each) in (int, float)]
                 _require_numbers(numbers)
             if str in kinds:
-                _require_texts(each for each in container if type(each) is str)
+                _require_texts((each for each in container if type(each) is str), halves)
             if kinds & {list, dict}:
                 below.extend(each for each in container if type(each) in (list, dict))
         if not below:
@@ -277,11 +278,11 @@ def _require_numbers(numbers: list[Any]) -> None:
         raise UnreadableError(_TOO_WIDE)
 
 
-def _require_texts(texts: Iterable[Any]) -> None:
+def _require_texts(texts: Iterable[Any], halves: bool) -> None:
     for text in texts:
         if "\0" in text:
             raise UnreadableError("it has a text with a zero byte")
-        if not text.isascii():
+        if not halves and not text.isascii():
             try:
                 text.encode()
             except UnicodeEncodeError as error:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -167,11 +168,31 @@ def test_too_little_memory_names_the_least_and_leaves_no_list_in_the_way(
     command = ["predict", model, folder, "--out", tmp_path / "out", "--tiles"]
     result = vitseg(*command, "--max-memory", "1MB")
     assert result.code == 2
-    assert "ConfigError: max_memory is 1,000,000 bytes" in result.messages[-1]
+    start = f"ConfigError: {folder / '1.tif'}: max_memory is 1,000,000 bytes"
+    assert result.messages[-1].startswith(start)
     assert "Give at least " in result.messages[-1]
     assert all("Give at least " in entry["error"] for entry in entries(tmp_path / "out"))
     assert len(entries(tmp_path / "out")) == 2  # the second is tried, too
     assert vitseg(*command).code == 0
+
+
+def test_one_image_that_does_not_fit_into_the_memory_is_its_line(vitseg, model, folder, tmp_path):
+    """A PNG is decoded whole, and this one takes 27 MB more than the bound leaves."""
+    for number in range(2):
+        Image.fromarray(photo(100, 140, seed=number)).save(folder / f"{number}.png")
+        (folder / f"{number}.tif").unlink()
+    command = ["predict", model, folder, "--tiles", "--out"]
+    result = vitseg(*command, tmp_path / "first", "--max-memory", "1MB")
+    least = int(re.search(r"at least (\d+)MB", result.messages[-1])[1])
+    Image.fromarray(np.zeros((3000, 3000, 3), np.uint8)).save(folder / "0a.png")
+    result = vitseg(*command, tmp_path / "out", "--max-memory", f"{least + 3}MB")
+    assert (result.code, result.out.strip()) == (2, f"2 of 3 images -> {tmp_path / 'out'}")
+    assert ["error" in entry for entry in entries(tmp_path / "out")] == [False, True, False]
+    (message,) = result.messages
+    assert "0a.png" in message
+    result = vitseg(*command, tmp_path / "out", "--max-memory", "1GB")
+    assert result.code == 0, result
+    assert "2 were finished before and kept" in result.messages[0]
 
 
 def full_disk(monkeypatch, at: int) -> None:

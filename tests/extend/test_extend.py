@@ -427,5 +427,5 @@ def test_a_model_without_a_range_gets_that_of_the_new_images(story, tmp_path):
     limits = read_record(once).preprocessing.value_range
     assert limits is not None
     assert 0 <= limits[0] < 1500  # no pixel is dark
-    assert 3000 < limits[1] <= 4095
+    assert 2000 < limits[1] <= 4095
     assert read_record(story["base"]).preprocessing.value_range is None

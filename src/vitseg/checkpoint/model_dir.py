@@ -27,6 +27,7 @@ from vitseg.checkpoint.versions import package_versions
 from vitseg.classes import ClassTable
 from vitseg.config import parse
 from vitseg.errors import CheckpointError, ConfigError, first_names, unknown_name
+from vitseg.files import system_errors
 from vitseg.images.preprocess import Preprocessing
 from vitseg.methods import METHODS
 from vitseg.methods.model import SegmentationModel
@@ -68,18 +69,27 @@ def save_model(path: Path, model: SegmentationModel, record: ModelRecord) -> Non
     fresh = path.with_name(f".{path.name}.writing")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    save_file(state, fresh / WEIGHTS, _remarks(model))
-    config, sums = record_files(record, sha256_of(fresh / WEIGHTS))
-    (fresh / CONFIG).write_bytes(config)
-    (fresh / WEIGHTS).chmod((fresh / CONFIG).stat().st_mode)  # safetensors lets nobody else read
-    (fresh / SUMS).write_bytes(sums)
+    try:
+        _write_files(fresh, model, record)
+    except Exception:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
     old = path.with_name(f".{path.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if path.exists():
         os.replace(path, old)
     os.replace(fresh, path)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_files(folder: Path, model: SegmentationModel, record: ModelRecord) -> None:
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    with system_errors(folder / WEIGHTS):
+        save_file(state, folder / WEIGHTS, _remarks(model))
+    config, sums = record_files(record, sha256_of(folder / WEIGHTS))
+    (folder / CONFIG).write_bytes(config)
+    (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)  # safetensors lets nobody else read
+    (folder / SUMS).write_bytes(sums)
 
 
 def _remarks(model: SegmentationModel) -> dict[str, str]:

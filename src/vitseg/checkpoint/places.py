@@ -57,17 +57,22 @@ def verify(path: Path) -> None:
     require_complete(path)
     sums = listed_sums(path)
     changed = [name for name in (CONFIG, WEIGHTS) if sums.get(name) != sha256_of(path / name)]
+    if not changed:
+        return
+    kind = None
     if WEIGHTS in changed:
-        from vitseg.backbones.file_kinds import file_kind  # with which torch comes
+        from vitseg.backbones.file_kinds import file_kind  # its package brings torch
 
         kind = file_kind(path / WEIGHTS)
-        if kind:
-            raise CheckpointError(f"{path / WEIGHTS} is damaged or no weight file: it {kind}")
-    if changed:
-        raise CheckpointError(
-            f"{path}: {', '.join(changed)} changed since the model was saved ({SUMS} says so). Restore the "
-            f"directory; if the change is yours, renew the list there with: sha256sum {CONFIG} {WEIGHTS} > {SUMS}"
-        )
+    cure = (
+        f"{WEIGHTS} {kind}"
+        if kind
+        else "Restore the directory; if the change is yours, renew the list there with: "
+        f"sha256sum {CONFIG} {WEIGHTS} > {SUMS}"
+    )
+    raise CheckpointError(
+        f"{path}: {', '.join(changed)} changed since the model was saved ({SUMS} says so). {cure}"
+    )
 
 
 def require_complete(path: Path) -> None:

@@ -78,10 +78,12 @@ def read_written_config(places: Iterator[Mapping[Any, Any]]) -> WrittenConfig:
 
 def _size(value: object) -> Size | None:
     """A size of one number for both sides or of two."""
-    sides = value if isinstance(value, list | tuple) else (value, value)
-    if len(sides) != 2 or not all(type(side) is int and 0 < side <= _SIDE for side in sides):
+    sides = list(value) if isinstance(value, list | tuple) else [value, value]
+    # Not isinstance: True is no side.
+    numbers = [int(side) for side in sides if type(side) is int and 0 < side <= _SIDE]
+    if len(sides) != 2 or len(numbers) != 2:
         return None
-    return sides[0], sides[1]
+    return numbers[0], numbers[1]
 
 
 def _sizes(text: str) -> Iterator[Size]:

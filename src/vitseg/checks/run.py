@@ -19,6 +19,7 @@ from vitseg.checks.pixel_rules import pixel_findings
 from vitseg.checks.report import CheckReport, SplitReport, worst_first
 from vitseg.checks.sharing import image_groups
 from vitseg.checks.tally import SplitTally, Tally
+from vitseg.checks.turn_rules import turn_findings
 from vitseg.checks.unnamed import no_class_file, open_unnamed
 from vitseg.classes import IGNORE_INDEX
 from vitseg.data.catalog import list_splits, open_unchecked, parse_data_spec, require_one_table
@@ -71,6 +72,7 @@ def check_dataset(
     twins = duplicate_findings(tally)
     findings = [*_of_listing(datasets), *file_findings(tally), *(finding for finding, _ in twins)]
     findings += [*image_findings(tally), *pixel_findings(tally.storage, datasets)]
+    findings += turn_findings(tally, folder)
     if unnamed is not None and folder is not None:
         findings.append(no_class_file(tally, folder))
     else:

@@ -94,7 +94,7 @@ def open_unchecked(
     """As `open_dataset`, but what is wrong with single files is left in the data set's `findings`."""
     name, root = parse_data_spec(spec)
     with listed_once():
-        dataset = DATASETS[name].open(root, split)
+        dataset = DATASETS[name].open_placed(root, split)
         dataset = dataset.with_findings(other_pictures(dataset))
         if isinstance(root, Path) and root.is_dir():
             dataset = dataset.with_findings(class_files(dataset, root))

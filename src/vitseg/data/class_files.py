@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from vitseg.classes import IGNORE_INDEX, ClassTable, Color, generated_palette
 from vitseg.data.class_file_places import class_files_of, find_class_file
-from vitseg.data.class_spellings import BY_SUFFIX, CLASS_FILES, as_color
+from vitseg.data.class_spellings import BY_SUFFIX, CLASS_FILES, NOTHING, as_color
 from vitseg.data.labels import MAX_ID, LabelTable
 from vitseg.data.listing import sub_folders
+from vitseg.data.mask_pose import KEY, MaskPose, parse_pose
 from vitseg.errors import ConfigError, DataError, unknown_name
 from vitseg.images.value_range import ValueRange
 
@@ -55,6 +56,11 @@ class ClassFile(BaseModel):
     )
     ignore: tuple[str, ...] = Field(
         default=(), description="names of classes whose pixels are ignored"
+    )
+    masks: MaskPose = Field(
+        default="upright",
+        description="how masks lie where an image has an orientation tag: upright, as it is shown, or stored, as its "
+        "pixels are stored",
     )
     value_range: tuple[float, float] | None = Field(
         default=None,
@@ -183,26 +189,25 @@ def _checked(content: Any) -> dict[str, Any]:
             _number(raw, "palette"): as_color(color, f"palette.{raw}")
             for raw, color in numbered.items()
         }
-    elif palette in (*_NOTHING, None):
+    elif palette in NOTHING:
         checked.pop("palette", None)
     else:
         raise ValueError(
             f"palette: {palette!r} came, but it is a list with one colour per class, [[128, 64, 128], ...]"
         )
     ignored = content.get("ignore_index")
-    if ignored in (*_NOTHING, None):
+    if ignored in NOTHING:
         checked.pop("ignore_index", None)
     else:
         checked["ignore_index"] = _ignore_index(ignored)
+    if KEY in content:
+        checked[KEY] = parse_pose(content[KEY])
     for field in ("merge", "ignore", "value_range"):
-        if content.get(field) in (*_NOTHING, None):
+        if content.get(field) in NOTHING:
             checked.pop(field, None)
     if isinstance(checked.get("ignore"), str):
         checked["ignore"] = [checked["ignore"]]
     return checked
-
-
-_NOTHING = ("", "~", "null", "Null", "NULL", "None", "none")
 
 
 def _names(classes: Any) -> dict[int, str]:

@@ -32,6 +32,9 @@ _NUMBERS = re.compile(
     r"\s*(?:rgb\s*)?[(\[]?\s*(\d+)\s*[,;\s]\s*(\d+)\s*[,;\s]\s*(\d+)\s*[)\]]?\s*", re.IGNORECASE
 )
 
+NOTHING = (None, "", "~", "null", "Null", "NULL", "None", "none")
+"""Values of a field that is left empty."""
+
 
 def read_json(path: Path) -> Any:
     """`classes.json` and its like."""

@@ -15,13 +15,17 @@ from jaxtyping import Int64, Integer
 from vitseg.classes import ClassTable
 from vitseg.data.finding import Finding
 from vitseg.data.labels import IdLookup, LabelTable
+from vitseg.data.mask_pose import EXCHANGED, MaskPose, drawn_size
 from vitseg.data.sample import Sample
 from vitseg.errors import DataError
-from vitseg.images.decode import IMAGE_SUFFIXES, image_size
+from vitseg.images.decode import IMAGE_SUFFIXES, read_header
 from vitseg.images.decoded import Decoded
+from vitseg.images.orientation import upright
 from vitseg.images.reader import decode
 from vitseg.images.value_range import ValueRange
 from vitseg.types import Size
+
+_AS_STORED = "; masks as the images are stored, turned by their orientation tags"
 
 
 class Masks(Protocol):
@@ -49,6 +53,16 @@ class Masks(Protocol):
         """The files that hold the raw ids of image `index`; empty if no file does."""
         ...
 
+    def own_turn(self, index: int) -> int:
+        """The orientation tag of the pictures that the mask of image `index` is made of; 1: none, or no pictures.
+
+        By this, `read` has turned them.
+
+        Raises:
+            DataError: A file is missing or damaged.
+        """
+        ...
+
 
 @dataclass(frozen=True, eq=False, repr=False)  # too large to compare or to print
 class SegmentationDataset:
@@ -67,6 +81,7 @@ class SegmentationDataset:
         source: Which format was found where, in words for people.
         findings: What is wrong with the listing: files without partner, broken annotations, ...
         value_range: Black and white of images of more than 8 bits; None: as each file states, else by its own values.
+        mask_pose: How masks lie where an image has an orientation tag, see `mask_pose`.
     """
 
     name: str
@@ -78,6 +93,7 @@ class SegmentationDataset:
     source: str
     findings: tuple[Finding, ...] = ()
     value_range: ValueRange | None = None
+    mask_pose: MaskPose = "upright"
 
     def __post_init__(self) -> None:
         assert len(self.ids) == len(self.images), f"{len(self.ids)} ids, {len(self.images)} images"
@@ -91,6 +107,15 @@ class SegmentationDataset:
         if value_range == self.value_range:
             return self
         return replace(self, value_range=value_range)
+
+    def with_mask_pose(self, pose: MaskPose) -> SegmentationDataset:
+        """The data set whose masks lie so, and whose `source` says it; itself where they do."""
+        if pose == self.mask_pose:
+            return self
+        source = self.source.removesuffix(_AS_STORED)
+        if pose == "stored":
+            source += _AS_STORED
+        return replace(self, mask_pose=pose, source=source)
 
     @property
     def label_mapping(self) -> Mapping[int, int]:
@@ -147,10 +172,7 @@ class SegmentationDataset:
         image = self._read_image(index, wanted)
         size = image.size
         if size != label_map.shape:
-            raise DataError(
-                f"{self.mask_name(index)} is {label_map.shape[1]}x{label_map.shape[0]} pixels, but its image "
-                f"{self.image_name(index)} is {size[1]}x{size[0]}: a mask must have the size of its image."
-            )
+            raise DataError(self._wrong_size(index, label_map.shape, size))
         return Sample(self.ids[index], image.pixels, label_map, image.notices)
 
     def _read_image(self, index: int, at_least: Size | None) -> Decoded:
@@ -167,9 +189,42 @@ class SegmentationDataset:
         return self._lookup.label_map(self.raw_ids(index), self.mask_name(index))
 
     def raw_ids(self, index: int) -> Integer[np.ndarray, "H W"]:
-        """What the mask holds, before the table is applied."""
+        """What the mask holds, before the table is applied; placed on the upright image."""
         index = self._at(index)
-        return self.masks.read(index, lambda: image_size(self.images[index]))
+        return self.placed(index, lambda size: self.masks.read(index, size))
+
+    def placed(
+        self, index: int, read: Callable[[Callable[[], Size]], Integer[np.ndarray, "H W"]]
+    ) -> Integer[np.ndarray, "H W"]:
+        """A mask as it lies on its upright image: here image and mask come together, whatever the mask's format.
+
+        Args:
+            index: Position in the split.
+            read: Reads the mask, see `Masks.read`.
+        """
+        index = self._at(index)
+        pose: MaskPose = "upright" if (turn := self.mask_turn(index)) == 1 else "stored"
+        return upright(read(lambda: drawn_size(self.images[index], pose)), turn)
+
+    def mask_turn(self, index: int) -> int:
+        """The orientation, 1 to 8, by which a mask is turned to lie on its image, beyond what `Masks.read` does.
+
+        A mask that has a tag of its own is turned by that alone.
+        """
+        index = self._at(index)
+        if self.mask_pose == "upright":
+            return 1
+        turn = read_header(self.images[index]).orientation
+        return turn if turn == 1 or self.masks.own_turn(index) == 1 else 1
+
+    def _wrong_size(self, index: int, mask: tuple[int, ...], image: Size) -> str:
+        """The error about a mask of another size; where the tag explains it, with the cure."""
+        text = (
+            f"{self.mask_name(index)} is {mask[1]}x{mask[0]} pixels, but its image {self.image_name(index)} is "
+            f"{image[1]}x{image[0]}: a mask must have the size of its image."
+        )
+        turned = mask == image[::-1] and read_header(self.images[index]).orientation != 1
+        return f"{text} {EXCHANGED}" if turned else text
 
     @property
     def in_memory(self) -> bool:

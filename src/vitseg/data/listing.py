@@ -88,7 +88,9 @@ def files_below(folder: Path) -> Sequence[str]:
 def _above(folder: Path) -> list[tuple[int, int]]:
     """Device and inode of the folders that a folder lies in, by the path that was given and by the real one."""
     found = []
-    for parent in {*folder.absolute().parents, *folder.resolve().parents}:
+    given = folder.absolute()
+    named = () if ".." in given.parts else given.parents  # a/../b does not lie in a
+    for parent in {*named, *folder.resolve().parents}:
         try:
             status = parent.stat()
         except OSError:
@@ -154,6 +156,10 @@ def files_of(folder: Path, suffixes: Sequence[str]) -> list[Path]:
 
 def sub_folders(folder: Path) -> list[str]:
     """Names of the folders in a folder, sorted; without hidden ones, and links that lead back to it or above it."""
+    return list(remember("sub-folders", folder, lambda: _sub_folders(folder)))
+
+
+def _sub_folders(folder: Path) -> list[str]:
     above = {folder.resolve(), *folder.resolve().parents}
     return sorted(
         entry.name

@@ -14,13 +14,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from vitseg.errors import DataError
 from vitseg.images.decoded import Decoded, require_pixels
-from vitseg.images.deep_pixels import (
-    deep_reader,
-    is_deep,
-    limits_of_values,
-    of_bits,
-    range_notices,
-)
+from vitseg.images.deep_pixels import deep_reader, is_deep
 from vitseg.images.jpeg_scans import require_few_scans
 from vitseg.images.orientation import on_its_side
 from vitseg.images.pixel_source import BANDS_LEFT_OUT, FIRST_FRAME, Notice, pages_notice
@@ -35,6 +29,7 @@ from vitseg.images.sources import (
     require_plausible,
     too_large,
 )
+from vitseg.images.stated_range import limits_of_values, of_bits, range_notices
 from vitseg.images.tiff_tags import MAX_PAGES, MIN_IS_WHITE, TiffTags, read_tags
 from vitseg.images.value_range import FULL, Declared, ValueRange, to_bytes
 

@@ -11,7 +11,6 @@ from jaxtyping import Bool, UInt8
 
 from vitseg.errors import DataError
 from vitseg.images.decoded import over_white
-from vitseg.images.deep_pixels import of_bits
 from vitseg.images.georeference import georeference_of
 from vitseg.images.orientation import stored_window, upright, upright_size
 from vitseg.images.pixel_source import (
@@ -21,6 +20,7 @@ from vitseg.images.pixel_source import (
     range_needed,
     range_notice,
 )
+from vitseg.images.stated_range import of_bits
 from vitseg.images.tiff_tags import MAX_PAGES, MIN_IS_WHITE, TiffTags
 from vitseg.images.value_range import (
     FULL,

@@ -16,6 +16,7 @@ from vitseg.errors import DataError
 from vitseg.images import decode_process
 from vitseg.images.budget import is_costly, prints_errors
 from vitseg.images.decoded import MAX_PIXELS, Decoded, require_pixels
+from vitseg.images.georeference import georeference_of
 from vitseg.images.header import header_of
 from vitseg.images.pillow_reader import decode_with_pillow
 from vitseg.images.pixel_source import DecodedImage, PixelSource
@@ -172,12 +173,25 @@ def open_raster(
             else:
                 dataset = stack.enter_context(rasterio.open(Path(source).resolve(), driver=driver))
             _ = dataset.colorinterp
+        except UnicodeEncodeError:
+            raise DataError(
+                f"{name_of(source)} has a name that is not in UTF-8, which rasterio needs: rename it, or its folder."
+            ) from None
         except (RasterioError, OSError, ValueError) as error:
             if tags is None or not _is_healthy_for_pillow(file, file_format):
                 raise damaged(name_of(source), error) from error
             yield None
             return
         yield dataset
+
+
+def applied_orientation(source: Source, file: BinaryIO, tags: TiffTags) -> int:
+    """The orientation by which reading a TIFF turns it: none where it lies on a map, see `RasterImage`."""
+    if tags.orientation == 1:
+        return 1
+    with open_raster(source, file, "TIFF", tags) as dataset:
+        on_map = dataset is not None and georeference_of(dataset) is not None
+        return 1 if on_map else tags.orientation
 
 
 def _is_healthy_for_pillow(file: BinaryIO, file_format: str) -> bool:

@@ -215,7 +215,7 @@ def exif_orientation(image: ImageFile, name: str) -> int:
             tag = Image.Image.getexif(image).get(ExifTags.Base.Orientation)
     except DECODE_ERRORS as error:
         raise DataError(f"{name} has damaged EXIF data: {_line(error)}.") from error
-    return tag if isinstance(tag, int) and 1 <= tag <= 8 else 1
+    return next((turn for turn in range(1, 9) if tag == turn), 1)  # as Pillow compares: 6.0 is 6
 
 
 def damaged(name: str, error: BaseException) -> DataError:

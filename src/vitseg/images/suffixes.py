@@ -33,5 +33,5 @@ def is_other_picture(name: str) -> bool:
 
 
 def _has(name: str, suffixes: tuple[str, ...]) -> bool:
-    last = os.path.basename(name)
-    return not last.startswith(".") and os.path.splitext(last)[1].lower() in suffixes
+    # asked for every file of a data set: most others are told by their last letters
+    return name.lower().endswith(suffixes) and not os.path.basename(name).startswith(".")

@@ -25,6 +25,7 @@ from vitseg.inference.image_source import ImageSource, read_source
 from vitseg.inference.modes import image_scores
 from vitseg.inference.scores import ScoreMap, label_map
 from vitseg.inference.segmentation import Segmentation
+from vitseg.inference.view_image import view_of
 from vitseg.methods.model import SegmentationModel
 from vitseg.types import Size
 
@@ -103,7 +104,11 @@ class Predictor:
         self.model.eval()
         size = (image.shape[0], image.shape[1])
         images = (
-            self.model_input(image, self.inference.input_size(size, scale))
+            view_of(
+                self._resized(image, self.inference.input_size(size, scale)),
+                self.preprocessing,
+                self.device,
+            )
             for scale in self.inference.scales
         )
         return image_scores(self.model, images, self.inference, size)
@@ -120,14 +125,17 @@ class Predictor:
         Raises:
             DataError: Far more pixels than the image has, and more than one piece may have.
         """
+        image = self._resized(image, size)
+        return to_tensor(image, self.preprocessing)[None].to(self.device)  # (1, 3, H, W)
+
+    def _resized(self, image: UInt8[np.ndarray, "H W 3"], size: Size) -> UInt8[np.ndarray, "_ _ 3"]:
         if size[0] * size[1] > max(MAX_PIXELS, image.shape[0] * image.shape[1]):
             raise DataError(
                 f"an image of {image.shape[1]}x{image.shape[0]} pixels would be run at {size[1]}x{size[0]}, but at "
                 f"most {MAX_PIXELS:,} pixels are. It is too long for the protocol's resize and min_short: cut it into "
                 "parts, or change them."
             )
-        image = resize_image(image, size)
-        return to_tensor(image, self.preprocessing)[None].to(self.device)  # (1, 3, H, W)
+        return resize_image(image, size)
 
 
 def load(

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from vitseg.errors import ConfigError, DataError
+from vitseg.files import is_utf8
 from vitseg.images.label_raster import write_label_tiff
 from vitseg.images.label_store import LabelStore
 from vitseg.images.notices import about, say_notices
@@ -159,6 +160,10 @@ def run_id(predictor: Predictor, source: Path, blend: Blend) -> str:
 
 
 def _require_writers(target: Path, polygons: Path | None) -> None:
+    if not is_utf8(target) and has_rasterio():
+        raise ConfigError(
+            f"{target} has a name that is not in UTF-8, which rasterio needs: rename the image, or its folder."
+        )
     if target.suffix.lower() not in (".tif", ".tiff", ".png"):
         raise ConfigError(f"{target}: label maps of large images are saved as .tif or .png.")
     if (target.suffix.lower() != ".png" or polygons is not None) and not has_rasterio():

@@ -28,6 +28,7 @@ from vitseg.data.listing import images_below, same_name, without_thumbnails
 from vitseg.data.pairs import find_listed, nothing_pairs
 from vitseg.data.splits import Folders, choose_split, find_splits, unread_of
 from vitseg.errors import DataError
+from vitseg.images.decode import read_header
 from vitseg.types import Size
 
 FAULTS: dict[str, FaultKind] = {
@@ -89,6 +90,10 @@ class BinaryMasks:
 
     def files(self, index: int) -> tuple[Path, ...]:
         return tuple(path for _, path in self._masks[index])
+
+    def own_turn(self, index: int) -> int:
+        """That of the first; masks of one image have one."""
+        return next((read_header(path).orientation for _, path in self._masks[index]), 1)
 
 
 class _Listing(NamedTuple):

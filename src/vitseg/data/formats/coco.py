@@ -23,9 +23,10 @@ from vitseg.data.formats.faults import FaultKind, Faults
 from vitseg.data.formats.shapes import Shape, ShapeMasks
 from vitseg.data.id_lists import unread_lists
 from vitseg.data.listing import name_first, same_name, same_stem
+from vitseg.data.mask_pose import MaskPose, drawn_size
 from vitseg.data.splits import choose_split
 from vitseg.errors import DataError, first_names
-from vitseg.images.decode import IMAGE_SUFFIXES, MAX_PIXELS, image_size
+from vitseg.images.decode import IMAGE_SUFFIXES, MAX_PIXELS
 from vitseg.types import Size
 
 _KEYS = ("images", "annotations", "categories")
@@ -155,7 +156,7 @@ class Coco(DataFormat):
         entries = [entry for entry in content["images"] if isinstance(entry, dict)]
         folder = find_images(root, path, split, [str(entry.get("file_name")) for entry in entries])
         findings: list[Finding] = []
-        images, same = _images(content["images"], folder, faults, findings)
+        images, same = _images(content["images"], folder, self.mask_pose(root), faults, findings)
         listed = {id_of(entry.get("id")) for entry in entries} - {None}
         if entries and faults.count("id-without-image") == len(content["images"]):
             raise nothing_found(folder, entries)
@@ -201,7 +202,7 @@ def _read(path: Path) -> dict[str, list]:
 
 
 def _images(
-    entries: list, folder: ImageFolder, faults: Faults, findings: list[Finding]
+    entries: list, folder: ImageFolder, pose: MaskPose, faults: Faults, findings: list[Finding]
 ) -> tuple[dict[Any, _Image], dict[Any, Any]]:
     """The usable images by id, in the order of the file; and further ids of the same images -> the first."""
     images: dict[Any, _Image] = {}
@@ -232,7 +233,7 @@ def _images(
         if key in used:
             twice.append((used[key], path))
         used.setdefault(key, path)
-        size = _size(entry, path)
+        size = _size(entry, path, pose)
         if size is None:
             faults.add("image-entry-malformed", f"image {image_id} ({name})")
             continue
@@ -260,12 +261,12 @@ def nothing_found(folder: ImageFolder, entries: list[dict]) -> DataError:
     )
 
 
-def _size(entry: Mapping[str, Any], path: Path) -> Size | None:
+def _size(entry: Mapping[str, Any], path: Path, pose: MaskPose) -> Size | None:
     """(height, width) by the entry, else by the file; None if it cannot be."""
     height, width = id_of(entry.get("height")), id_of(entry.get("width"))
     if entry.get("height") is None and entry.get("width") is None:
         try:
-            height, width = image_size(path)
+            height, width = drawn_size(path, pose)
         except DataError:
             return None
     if not isinstance(height, int) or not isinstance(width, int) or height < 1 or width < 1:

@@ -44,10 +44,13 @@ class AnyFolder(DataFormat):
         with listed_once():
             found = self.detect(root)
             data_format = self._formats[found.name]
-            dataset = data_format.open(data_format.parse_root(str(root)), split)
+            dataset = data_format.open_placed(data_format.parse_root(str(root)), split)
         tool = find_tool(root)
         source = f"{tool}: {dataset.source}" if tool else dataset.source
         return dataset.with_name(self.name, f"{source} (detected by {found.evidence})")
+
+    def open_placed(self, root: Path, split: str) -> SegmentationDataset:
+        return self.open(root, split)  # which asks the format found
 
     def splits(self, root: Path) -> tuple[str, ...]:
         """Names of the splits in the format found; errors as for `open`."""

@@ -25,9 +25,10 @@ from vitseg.data.formats.shapes import RunLengths, Shape, ShapeMasks
 from vitseg.data.id_lists import IdIndex, split_lists, unread_lists
 from vitseg.data.labels import MAX_ID, LabelTable
 from vitseg.data.listing import both_ends, files_below, images_below, name_first, same_name
+from vitseg.data.mask_pose import MaskPose, drawn_size
 from vitseg.data.splits import choose_split, splits_of_images
 from vitseg.errors import DataError
-from vitseg.images.decode import MAX_PIXELS, image_size
+from vitseg.images.decode import MAX_PIXELS
 from vitseg.types import Size
 
 _SNIFFED = 4096  # bytes of a json file from either end; between them there may be a whole picture
@@ -110,9 +111,10 @@ class LabelMe(DataFormat):
         split = choose_split(split, tuple(splits), root)
         labels, raw_of, rest = _labels(root, files.values())
         own = {key: files[key] for key in splits[split]}
+        pose = self.mask_pose(root)
         masks = ShapeMasks([file.path for file in own.values()], rest, in_order=True)
         for file in own.values():
-            size = _size(file)
+            size = _size(file, pose)
             shapes = [] if size is None else _shapes(file, size, raw_of, faults)
             if not shapes:
                 faults.add("image-without-annotation", str(file.image))
@@ -278,13 +280,13 @@ def _is_label(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
-def _size(file: _File) -> Size | None:
+def _size(file: _File, pose: MaskPose) -> Size | None:
     """(height, width) by the labelme file, else by the image; None if neither gives it."""
     height, width = file.content.get("imageHeight"), file.content.get("imageWidth")
     if type(height) is int and type(width) is int and height > 0 and width > 0:
         return (height, width) if height * width <= MAX_PIXELS else None
     try:
-        return image_size(file.image)
+        return drawn_size(file.image, pose)
     except DataError:
         return None  # reported when the image is read
 

@@ -17,7 +17,7 @@ from vitseg.data.labels import LabelTable
 from vitseg.data.pairs import list_pairs
 from vitseg.data.splits import choose_split, find_splits, unread_of
 from vitseg.errors import DataError
-from vitseg.images.decode import decode_color_mask, decode_mask
+from vitseg.images.decode import decode_color_mask, decode_mask, read_header
 from vitseg.types import Size
 
 
@@ -35,6 +35,9 @@ class IndexMasks:
     def files(self, index: int) -> tuple[Path, ...]:
         return (self._paths[index],)
 
+    def own_turn(self, index: int) -> int:
+        return read_header(self._paths[index]).orientation
+
 
 class ColorMasks:
     """Colour masks: the raw id of a pixel is its colour, 0xRRGGBB."""
@@ -49,6 +52,9 @@ class ColorMasks:
 
     def files(self, index: int) -> tuple[Path, ...]:
         return (self._paths[index],)
+
+    def own_turn(self, index: int) -> int:
+        return read_header(self._paths[index]).orientation
 
 
 def open_mask_files(name: str, root: Path, split: str, colors: bool) -> SegmentationDataset:

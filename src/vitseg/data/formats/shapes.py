@@ -12,6 +12,7 @@ from jaxtyping import Float64, Integer, UInt16
 
 from vitseg.data.formats.brush import decode_brush
 from vitseg.data.formats.rasterise import decode_counts, polygons_to_runs, runs_of
+from vitseg.data.mask_pose import EXCHANGED
 from vitseg.errors import DataError
 from vitseg.types import Size
 
@@ -127,11 +128,19 @@ class ShapeMasks:
             raise DataError(
                 f"{self.files(index)[0]} says that the image has {given[1]}x{given[0]} pixels, but it has "
                 f"{real[1]}x{real[0]}: a mask must have the size of its image."
+                + (f" {EXCHANGED}" if given == real[::-1] else "")
             )
 
     def files(self, index: int) -> tuple[Path, ...]:
         """The annotation file of the image."""
         return (self._files[0 if len(self._files) == 1 else index],)
+
+    def in_fractions(self, index: int) -> bool:
+        """Whether coordinates are fractions of the image, so that they fit one of any size."""
+        return self._sizes[2 * index] == 0
+
+    def own_turn(self, index: int) -> int:
+        return 1
 
     def _run_lengths(
         self, shape: int, size: Size, scale: tuple[int, int]

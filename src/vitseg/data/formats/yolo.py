@@ -24,6 +24,7 @@ from vitseg.data.formats.yolo_layout import (
 from vitseg.data.id_lists import unread_lists
 from vitseg.data.labels import LabelTable
 from vitseg.data.listing import files_below, files_of, name_first, without_thumbnails
+from vitseg.data.mask_pose import MaskPose
 from vitseg.data.splits import choose_split
 from vitseg.errors import DataError
 
@@ -120,6 +121,10 @@ class Yolo(DataFormat):
 
     def splits(self, root: Path) -> tuple[str, ...]:
         return tuple(find_yolo(root).splits)
+
+    def mask_pose(self, root: Path) -> MaskPose:
+        """By the field `masks` of `data.yaml`, else by a class file."""
+        return find_yolo(root).pose or super().mask_pose(root)
 
     def looks_like(self, root: Path) -> str | None:
         data_file = find_data_file(root)

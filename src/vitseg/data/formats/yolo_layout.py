@@ -24,6 +24,7 @@ from vitseg.data.listing import (
     same_stem,
     sub_folders,
 )
+from vitseg.data.mask_pose import KEY, MaskPose, pose_of
 from vitseg.errors import DataError
 from vitseg.images.suffixes import is_image_name
 
@@ -35,6 +36,7 @@ _NO_SPLITS = frozenset(
         "path",
         "names",
         "nc",
+        KEY,
         "download",
         "roboflow",
         "yaml_file",
@@ -54,12 +56,14 @@ class YoloLayout(NamedTuple):
         described: The file that describes the data set, or the class file.
         splits: Split -> folders of images, or text files that list images.
         missing: Splits that the file names, but whose images are not there.
+        pose: How the polygons lie on images with an orientation tag, by the field `masks`; None: it is not said.
     """
 
     names: Mapping[int, str] | None
     described: Path
     splits: Mapping[str, tuple[Path, ...]]
     missing: Mapping[str, str] = MappingProxyType({})
+    pose: MaskPose | None = None
 
 
 def find_yolo(root: Path) -> YoloLayout:
@@ -214,7 +218,8 @@ def _described(path: Path) -> YoloLayout:
         raise DataError(next(iter(missing.values())))
     if not splits:
         raise DataError(f"{path} names no images: it needs train, val or test.")
-    return YoloLayout(_names(content.get("names"), path), path, splits, missing)
+    pose = pose_of(content, path) if KEY in content else None
+    return YoloLayout(_names(content.get("names"), path), path, splits, missing, pose)
 
 
 def _names(names: Any, path: Path) -> dict[int, str]:

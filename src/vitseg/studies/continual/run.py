@@ -129,7 +129,7 @@ class _Run:
 
     def _images(self, number: int) -> dict[str, Any]:
         ids = [self.data.train_split.ids[index] for index in self.data.indices(number)]
-        digest = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
+        digest = hashlib.sha256("\n".join(ids).encode(errors="surrogateescape")).hexdigest()[:16]
         return {"images": len(ids), "image_ids_hash": digest}
 
     def training_recipe(self, number: int) -> Recipe:
@@ -262,7 +262,7 @@ def _keep_plan(path: Path, plan: dict[str, Any], train_hash: Callable[[], str]) 
         write_json(path, {**plan, "train_content_hash": train_hash()})
         return
     earlier = read_own(path)
-    if {name: earlier[name] for name in plan} != plan:
+    if not isinstance(earlier, dict) or {name: earlier.get(name) for name in plan} != plan:
         raise DataError(
             f"the data set is not the one that the run in {path.parent} began with: its steps have other images or "
             "classes now. Restore it, or begin a new run in another --out."
