@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,11 @@ STRICT = {
 }  # fmt: skip
 """Rooms whose signatures are checked whole; of the others the shapes alone are."""
 shape_checks.install(whole=STRICT, shapes=ROOMS - STRICT)
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A job in the background of a script ignores it, and so would all that the tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

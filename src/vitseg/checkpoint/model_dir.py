@@ -17,9 +17,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import save_file
 
 from vitseg import parsing
-from vitseg.backbones.safetensors_files import read_safetensors
-from vitseg.backbones.weight_values import wrong_kinds
-from vitseg.checkpoint.budget import require_shapes
 from vitseg.checkpoint.formats import FORMAT, renamed_state, require_readable_format
 from vitseg.checkpoint.learnt import LearntTask, require_unchanged
 from vitseg.checkpoint.places import CONFIG, SUMS, WEIGHTS, find_model_dir, sha256_of, verify
@@ -125,6 +122,9 @@ def load_model(path: Path | str) -> tuple[SegmentationModel, ModelRecord]:
         CheckpointError: No model there, a missing or changed file, weights that do not fit, or an extended model whose
             earlier tasks are not what they were.
     """
+    from vitseg.backbones.safetensors_files import read_safetensors
+    from vitseg.checkpoint.budget import require_shapes
+
     path = find_model_dir(path)
     record = read_record(path)
     if record.method not in METHODS:
@@ -152,6 +152,8 @@ def fill(model: SegmentationModel, state: StateDict, complaint: str) -> None:
     Raises:
         CheckpointError: The complaint, and what is missing, unknown, of another shape or of integers, in one line.
     """
+    from vitseg.backbones.weight_values import wrong_kinds
+
     integers = wrong_kinds(state, model.state_dict())
     if integers:
         raise CheckpointError(

@@ -11,6 +11,7 @@ from vitseg.errors import DataError
 from vitseg.images.decoded import Decoded, over_white, require_pixels
 from vitseg.images.depth import jpeg2000_depth
 from vitseg.images.orientation import upright
+from vitseg.images.pillow_reader import DEEP_FORMATS
 from vitseg.images.png_chunks import significant_bits
 from vitseg.images.sources import (
     DECODE_ERRORS,
@@ -24,16 +25,11 @@ from vitseg.images.stated_range import limits_of_values, range_notices
 from vitseg.images.value_range import FULL, Declared, ValueRange, to_bytes
 
 
-def is_deep(mode: str) -> bool:
-    """Whether a Pillow mode holds one channel of more than 8 bits."""
-    return mode in ("I", "F") or mode.startswith("I;16")
-
-
 def deep_reader(
     file: BinaryIO, name: str, file_format: str
 ) -> Callable[[int, Declared], Decoded] | None:
     """What decodes colours of 16 bits, of which Pillow itself keeps the upper 8; None for all other pictures."""
-    if file_format not in ("PNG", "PPM", "JPEG2000"):
+    if file_format not in DEEP_FORMATS:
         return None
     place = file.tell()
     head = file.read(64)

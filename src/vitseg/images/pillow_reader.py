@@ -14,7 +14,6 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from vitseg.errors import DataError
 from vitseg.images.decoded import Decoded, require_pixels
-from vitseg.images.deep_pixels import deep_reader, is_deep
 from vitseg.images.jpeg_scans import require_few_scans
 from vitseg.images.orientation import on_its_side
 from vitseg.images.pixel_source import BANDS_LEFT_OUT, FIRST_FRAME, Notice, pages_notice
@@ -29,9 +28,12 @@ from vitseg.images.sources import (
     require_plausible,
     too_large,
 )
-from vitseg.images.stated_range import limits_of_values, of_bits, range_notices
+from vitseg.images.stated_range import is_deep, limits_of_values, of_bits, range_notices
 from vitseg.images.tiff_tags import MAX_PAGES, MIN_IS_WHITE, TiffTags, read_tags
 from vitseg.images.value_range import FULL, Declared, ValueRange, to_bytes
+
+DEEP_FORMATS = ("PNG", "PPM", "JPEG2000")
+"""Formats of which Pillow keeps the upper 8 bits where colours have more."""
 
 
 @contextmanager
@@ -97,9 +99,12 @@ def decode_with_pillow(
     tags = read_tags(file) if file_format == "TIFF" else None
     if tags is not None and tags.bands >= 3 and tags.bits > 8:
         raise NotForPillowError(name, tags)  # Pillow would drop the lower bits
-    deep = deep_reader(file, name, file_format)
-    if deep is not None:
-        return deep(max_pixels, declared)
+    if file_format in DEEP_FORMATS:
+        from vitseg.images.deep_pixels import deep_reader
+
+        deep = deep_reader(file, name, file_format)
+        if deep is not None:
+            return deep(max_pixels, declared)
     with pillow_image(file, name, file_format, max_pixels, at_least) as (image, size):
         notices = _of_pages(image, tags)
         if is_deep(image.mode):

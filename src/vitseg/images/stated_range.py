@@ -17,6 +17,11 @@ from vitseg.images.value_range import (
 )
 
 
+def is_deep(mode: str) -> bool:
+    """Whether a Pillow mode holds one channel of more than 8 bits."""
+    return mode in ("I", "F") or mode.startswith("I;16")
+
+
 def of_bits(bits: int) -> ValueRange | None:
     """The range of samples that a file stores in that many bits.
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from vitseg.checkpoint.model_dir import ModelRecord, load_model
 from vitseg.config import apply_overrides, parse
 from vitseg.errors import ConfigError, DataError, VitsegError
-from vitseg.images.decode import MAX_PIXELS
+from vitseg.images.decoded import MAX_PIXELS
 from vitseg.images.geometry import resize_image
 from vitseg.images.notices import grouped
 from vitseg.images.preprocess import Preprocessing, to_tensor
