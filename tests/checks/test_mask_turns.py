@@ -134,6 +134,7 @@ PICTURES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mask", UNRELATED)
 @pytest.mark.parametrize("image", PICTURES)
 def test_nothing_is_said_of_masks_that_have_nothing_to_do_with_their_images(image, mask):

@@ -173,7 +173,10 @@ def test_every_method_is_covered():
     assert {name.partition(",")[0] for name in CONFIGS} == set(METHODS)
 
 
-@pytest.mark.parametrize("size", [(64, 96), (96, 64), (50, 71), (16, 16), (1, 40)])
+FURTHER_SIZES = [pytest.param(size, marks=pytest.mark.slow) for size in [(96, 64), (16, 16)]]
+
+
+@pytest.mark.parametrize("size", [(64, 96), (50, 71), (1, 40), *FURTHER_SIZES])
 def test_forward_and_backward_at_any_size(case, size):
     _, config, model = case
     output = model.train()(images_of(size))

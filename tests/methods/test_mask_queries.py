@@ -139,6 +139,7 @@ def loss_of(method: str, num_classes: int, labels: Tensor, **sections) -> Tensor
     return total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", FORMS)
 @pytest.mark.parametrize("size", [(1, 1), (5, 7), (33, 47)])
 @pytest.mark.parametrize("semantic", [None, {"window_levels": [0]}])
