@@ -7,6 +7,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 REPORTS := build/reports
 
+# Where this forbids Python to keep compiled modules, every process that a test starts compiles torch anew, for seconds.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test check lint format types imports bench clean
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import resource
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from rich.console import Console
@@ -15,7 +16,9 @@ from vitseg.inference.scores import OutputScores, label_map
 from vitseg.inference.timing import alternating_medians
 from vitseg.methods.model import SegmentationModel
 
-__all__ = ["alternating_medians", "peak_above", "print_table", "to_labels"]
+__all__ = ["alternating_medians", "peak_above", "peak_and_result", "print_table", "to_labels"]
+
+Result = TypeVar("Result")
 
 
 def to_labels(model: SegmentationModel, images: Tensor) -> Callable[[], None]:
@@ -35,16 +38,22 @@ def peak_above(prepare: Callable[[], Callable[[], object]]) -> tuple[float, floa
     Args:
         prepare: Builds everything that does not count (weights, input) and returns what is measured. Importable.
     """
+    before, peak, _ = peak_and_result(prepare)
+    return before, peak
+
+
+def peak_and_result(prepare: Callable[[], Callable[[], Result]]) -> tuple[float, float, Result]:
+    """`peak_above`, and what the run returned."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
         return pool.apply(_peak, (prepare,))
 
 
-def _peak(prepare: Callable[[], Callable[[], object]]) -> tuple[float, float]:
+def _peak(prepare: Callable[[], Callable[[], Result]]) -> tuple[float, float, Result]:
     run = prepare()
     before = _resident()
-    run()
-    return before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    result = run()
+    return before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, result
 
 
 def _resident() -> float:

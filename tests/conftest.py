@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
-from jaxtyping import install_import_hook
 
 from tests import shape_checks
 
@@ -21,10 +21,12 @@ STRICT = {
     "types", "layers", "backbones", "decoders", "losses", "methods", "inference", "explain", "metrics", "extend",
 }  # fmt: skip
 """Rooms whose signatures are checked whole; of the others the shapes alone are."""
-install_import_hook([f"vitseg.{room}" for room in sorted(STRICT)], "beartype.beartype")
-install_import_hook(
-    [f"vitseg.{room}" for room in sorted(ROOMS - STRICT)], f"{shape_checks.__name__}.check"
-)
+shape_checks.install(whole=STRICT, shapes=ROOMS - STRICT)
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A job in the background of a script ignores it, and so would all that the tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

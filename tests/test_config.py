@@ -90,7 +90,7 @@ def test_overrides_reach_the_recipe():
         ("data.augment.crop_size=[64]", "data.augment.crop_size.1 is missing"),
         ("data.augment.crop_size=64", "data.augment.crop_size is 64"),
         ("backbone.drop_path=1", "backbone.drop_path is 1"),
-        ("decoder=null", "decoder is None"),
+        ("decoder=null", "decoder is null"),
     ],
 )
 def test_a_wrong_field_is_named_with_what_is_allowed(override, message):

@@ -15,6 +15,27 @@ from vitseg.errors import ConfigError
 
 Config = TypeVar("Config", bound=BaseModel)
 
+_LONGEST = 200
+"""Characters of a value that a message shows."""
+
+_SECTION = "a section is expected, which has fields (name: value)"
+_EXPECTED = {
+    "int": "a whole number is expected",
+    "int_from_float": "a whole number is expected",
+    "int_parsing_size": "a number of at most 64 bits is expected",
+    "float": "a number is expected",
+    "string": "a text is expected; a number or a word such as no is one in quotes",
+    "bool": "true or false is expected",
+    "list": "a list is expected",
+    "tuple": "a list is expected",
+    "path": "the name of a file is expected",
+    "dict": _SECTION,
+    "mapping": _SECTION,
+    "model": _SECTION,
+    "model_attributes": _SECTION,
+}
+"""By the beginning of the validator's names (int_type, int_parsing): what is said of a value of another kind."""
+
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file.
@@ -27,6 +48,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         raw = parsing.read_yaml(path)
     except parsing.UnreadableError as error:
+        if isinstance(error.__cause__, OSError):
+            raise ConfigError(f"{path} cannot be read: {error}.") from error
         raise ConfigError(f"{path} is not YAML: {error}.") from error
     if isinstance(raw, str):
         raise ConfigError(f"{path} is not YAML with sections: it holds str, and no mapping.")
@@ -133,7 +156,32 @@ def _describe(model: type[BaseModel], raw: Any, problem: Any, where: str) -> str
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return f"{name}: {message}." if name else f"{message}."
-    return f"{name} is {problem['input']!r:.200}: {message[0].lower()}{message[1:]}."
+    return f"{name} is {_shown(problem['input'])}: {_expected(problem) or _lower(message)}."
+
+
+def _shown(value: Any) -> str:
+    """A value as its file has it, or the beginning of it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
+
+
+def _expected(problem: Any) -> str | None:
+    """What belongs in the place of a value of another kind; None where the validator's own sentence says it."""
+    kind, context = problem["type"], problem.get("ctx", {})
+    if kind in ("too_short", "too_long"):
+        which, length = (
+            ("at least", "min_length") if kind == "too_short" else ("at most", "max_length")
+        )
+        return (
+            f"a list of {which} {context[length]} is expected, and {context['actual_length']} came"
+        )
+    return _EXPECTED.get(kind.rpartition("_")[0] if kind not in _EXPECTED else kind)
+
+
+def _lower(sentence: str) -> str:
+    return f"{sentence[0].lower()}{sentence[1:]}"
 
 
 def _section(model: type[BaseModel], raw: Any, path: Sequence[str]) -> type[BaseModel]:

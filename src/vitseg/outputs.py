@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vitseg.layers.resize import resize_for_gradients, resize_rows
+from vitseg.layers.resize import HeldRows, resize_for_gradients, resize_rows
 from vitseg.types import Size
 
 Distribution = Literal["share", "softmax"]
@@ -28,6 +28,9 @@ Distribution = Literal["share", "softmax"]
 
 Rows = tuple[int, int]
 """Half-open range of pixel rows."""
+
+SEMANTIC = "semantic"
+"""The extra that is the sum of SeMask's semantic maps."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class SegOutput:
         name: What the loss terms of a stage are called by; "" of the final output.
         stages: Earlier outputs of the same classes, for deep supervision.
         extras: Other things that are trained, by name: edges, semantic maps, auxiliary heads.
+        held: Which rows of the grid the masks are, where they are not all; see `with_rows`.
         distribution: How the scores of a pixel become probabilities, also when they are averaged or resized.
     """
 
@@ -52,11 +56,18 @@ class SegOutput:
     name: str = field(default="", kw_only=True)
     stages: tuple[SegOutput, ...] = field(default=(), kw_only=True)
     extras: Mapping[str, SegOutput] = field(default_factory=dict, kw_only=True)
+    held: HeldRows | None = field(default=None, kw_only=True)
 
     @property
     def num_classes(self) -> int:
         """Classes that have scores."""
         return self.mask_logits.shape[1]
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the output, without stages and extras."""
+        own = (value for value in vars(self).values() if isinstance(value, Tensor))
+        return sum(value.numel() * value.element_size() for value in own)
 
     def scores(self, rows: Rows | None = None) -> Float[Tensor, "b k R W"]:
         """Class scores Y at the size of the images, in float32; tensor operations alone, which can be traced.
@@ -78,6 +89,16 @@ class SegOutput:
     def of_image(self, index: int) -> Self:
         """One image's output in float32, without stages and extras."""
         return replace(self, **self._image(index), stages=(), extras={})
+
+    def with_rows(self, mask_logits: Float[Tensor, "b q r w"], first: int) -> Self:
+        """The output with some rows of the grid alone: of pixels between these it gives the same scores.
+
+        Args:
+            mask_logits: The rows.
+            first: The grid's row that comes first.
+        """
+        height = self.mask_logits.shape[2] if self.held is None else self.held.height
+        return replace(self, mask_logits=mask_logits, held=HeldRows(first, height))
 
     def _rows(self, classes: Sequence[int]) -> dict[str, Any]:
         """The fields of some queries."""
@@ -105,7 +126,7 @@ class SegOutput:
         """
         height, width = self.input_size
         if rows is not None:
-            return resize_rows(maps.float(), self.padded_size, *rows)[..., :width]
+            return resize_rows(maps.float(), self.padded_size, *rows, self.held)[..., :width]
         pixels = resize_for_gradients(maps.float(), self.padded_size)
         if self.input_size != self.padded_size:  # a slice of everything has a gradient to fill, too
             pixels = pixels[..., :height, :width]
@@ -234,6 +255,10 @@ class Joined(SegOutput):
     def num_classes(self) -> int:
         return sum(part.num_classes for part in self.parts)
 
+    @property
+    def num_bytes(self) -> int:
+        return super().num_bytes + sum(part.num_bytes for part in self.parts)
+
     def scores(self, rows: Rows | None = None) -> Float[Tensor, "b k R W"]:
         return torch.cat([part.scores(rows) for part in self.parts], dim=1)
 
@@ -245,6 +270,15 @@ class Joined(SegOutput):
                 kept.append(part.select(own))
             first += part.num_classes
         return Joined.of(kept)
+
+    def with_rows(self, mask_logits: Float[Tensor, "b q r w"], first: int) -> Joined:
+        counts = [part.mask_logits.shape[1] for part in self.parts]
+        rows = mask_logits.split(counts, dim=1)
+        parts = tuple(
+            part.with_rows(own.contiguous(memory_format=torch.channels_last), first)
+            for part, own in zip(self.parts, rows, strict=True)
+        )
+        return replace(super().with_rows(mask_logits, first), parts=parts)
 
     def _image(self, index: int) -> dict[str, Any]:
         parts = tuple(part.of_image(index) for part in self.parts)

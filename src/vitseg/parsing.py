@@ -8,12 +8,14 @@ keys that come twice) is refused as well. Nothing else in the package calls thes
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import math
+import mmap
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
@@ -55,10 +57,16 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
         UnreadableError: It cannot be opened, fails to be read, or is larger.
     """
     try:
+        if path.exists() and not (
+            path.is_file() or path.is_dir()
+        ):  # a pipe without a writer would keep it waiting
+            raise UnreadableError("it is no ordinary file")
         with path.open("rb") as file:
             # Not most + 1 at once: as much memory would be taken before anything is read.
             held = os.fstat(file.fileno()).st_size
             data = file.read(min(held, most) + 1) if held else file.read(min(most, MOST_BYTES) + 1)
+    except UnreadableError:
+        raise
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
         raise UnreadableError(getattr(error, "strerror", None) or str(error)) from error
     if len(data) > most:
@@ -66,8 +74,12 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     return data
 
 
-def decoded(data: bytes) -> str:
+def decoded(data: bytes, cut: bool = False) -> str:
     """Text in UTF-8, or in UTF-16 or UTF-32 with its mark, as Windows' editors may write it.
+
+    Args:
+        data: The bytes.
+        cut: Whether they are only the beginning of a file, whose last character may be incomplete.
 
     Raises:
         UnreadableError: It is in another encoding, or no text.
@@ -75,10 +87,10 @@ def decoded(data: bytes) -> str:
     encoding = "utf-8-sig"
     if data.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
         encoding = "utf-32"
-    elif data.startswith((b"\xff\xfe", b"\xfe\xff")) and len(data) % 2 == 0:
+    elif data.startswith((b"\xff\xfe", b"\xfe\xff")) and (cut or len(data) % 2 == 0):
         encoding = "utf-16"
     try:
-        text = data.decode(encoding)
+        text = data.decode(encoding, "ignore" if cut else "strict")
     except UnicodeDecodeError as error:
         raise UnreadableError("it is not in UTF-8") from error
     if "\0" in text:
@@ -96,13 +108,40 @@ def read_json(path: Path, most: int = MOST_BYTES, finite: bool = True) -> Any:
     return parse_json(read_bytes(path, most), finite)
 
 
-def parse_json(text: str | bytes, finite: bool = True) -> Any:
+def json_values(path: Path, key: str, most: int = MOST_BYTES) -> Iterator[Any]:
+    """The values that stand behind a key anywhere in a JSON file in UTF-8, the last first, without parsing the rest.
+
+    A file may have a gigabyte around the few values that are asked for. What cannot be parsed is passed over; the
+    values are not checked as `parse_json` does.
+
+    Args:
+        path: The file; one that cannot be opened has no values.
+        key: The key.
+        most: Bytes that a value may have.
+    """
+    name = b'"' + key.encode() + b'"'
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            place = data.rfind(name)
+            while place >= 0:
+                start = place + len(name)
+                text = data[start : start + most].decode("utf-8", "ignore").lstrip()
+                if text[:1] == ":":
+                    with contextlib.suppress(ValueError, RecursionError):
+                        yield json.JSONDecoder().raw_decode(text[1:].lstrip())[0]
+                place = data.rfind(name, 0, place)
+    except (OSError, ValueError):  # ValueError: an empty file
+        return
+
+
+def parse_json(text: str | bytes, finite: bool = True, halves: bool = False) -> Any:
     """The value that a JSON text holds.
 
     Args:
         text: The text; bytes as for `decoded`.
         finite: Whether NaN, infinite numbers and those beyond 64 bits are refused. Annotations may have them: their
             readers leave out the shape that does, and use the others.
+        halves: Whether half characters are let through, by which Python spells names of files that are no UTF-8.
 
     Raises:
         UnreadableError: It is no JSON, is nested too deeply, has a number beyond 64 bits, half a character, a zero
@@ -122,7 +161,7 @@ def parse_json(text: str | bytes, finite: bool = True) -> Any:
         raise UnreadableError(f"it is no JSON ({error})") from error
     except ValueError as error:  # int() of thousands of digits
         raise UnreadableError(_TOO_WIDE) from error
-    _require_plain(value, finite)
+    _require_plain(value, finite, halves)
     return value
 
 
@@ -204,14 +243,14 @@ def _no_constant(name: str) -> NoReturn:
     raise UnreadableError(f"it has {name} where a number is needed")
 
 
-def _require_plain(value: Any, finite: bool) -> None:
+def _require_plain(value: Any, finite: bool, halves: bool = False) -> None:
     """Refuse what breaks the code behind; level by level, since such values nest too deeply for a recursion."""
     level: list[Any] = [[value]]
     for _ in range(DEEPEST + 1):
         below: list[Any] = []
         for container in level:
             if isinstance(container, dict):
-                _require_texts(container)
+                _require_texts(container, halves)
                 container = list(container.values())
             kinds = set(map(type, container))
             if not kinds <= _PLAIN:
@@ -222,7 +261,7 @@ def _require_plain(value: Any, finite: bool) -> None:
                     numbers = [each for each in container if type(each) in (int, float)]
                 _require_numbers(numbers)
             if str in kinds:
-                _require_texts(each for each in container if type(each) is str)
+                _require_texts((each for each in container if type(each) is str), halves)
             if kinds & {list, dict}:
                 below.extend(each for each in container if type(each) in (list, dict))
         if not below:
@@ -239,11 +278,11 @@ def _require_numbers(numbers: list[Any]) -> None:
         raise UnreadableError(_TOO_WIDE)
 
 
-def _require_texts(texts: Iterable[Any]) -> None:
+def _require_texts(texts: Iterable[Any], halves: bool) -> None:
     for text in texts:
         if "\0" in text:
             raise UnreadableError("it has a text with a zero byte")
-        if not text.isascii():
+        if not halves and not text.isascii():
             try:
                 text.encode()
             except UnicodeEncodeError as error:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import yaml
 
 from vitseg import parsing
-from vitseg.errors import ConfigError
+from vitseg.errors import CheckpointError, ConfigError
 from vitseg.files import write_whole
 
 RECIPE, RESULT, STATE = "recipe.yaml", "result.json", "state.ckpt"
@@ -47,6 +47,9 @@ chosen among the validations that there were."""
 
 PATHS = frozenset({"data.source", "backbone.weights", "training.init_from"})
 """Fields that lead to files: the same ones by another path are no change."""
+
+_MEASURED = "data.value_range"
+"""A field that a run fills in by its data where its recipe leaves it open, which is then no change."""
 
 _LATER = ("step.", "joint.")
 """Sections of a recipe of several trainings that say the same of later ones."""
@@ -92,6 +95,23 @@ def claim_new(out: Path) -> None:
     """Raise ConfigError if the folder for a changed or converted model exists, even if it is empty."""
     if out.exists():
         raise ConfigError(f"--out {out} exists already: give a new folder. Nothing was changed.")
+
+
+def claim_run(out: Path, resume: bool) -> None:
+    """As `claim_folder` for a training: its folder is new, or holds a run that is to go on."""
+    keeps = "give a new folder, or pass --resume to continue the run in it"
+    claim_folder(out, may_hold=None if resume else FAILED_START, instead=keeps)
+    if resume:
+        require_state(out)
+
+
+def require_state(out: Path) -> None:
+    """Raise CheckpointError unless the folder of a run has a state to go on from."""
+    if not (out / STATE).is_file():
+        raise CheckpointError(
+            f"{out} has no {STATE} to resume from: give the --out of an interrupted run, or train into a new folder "
+            "without --resume."
+        )
 
 
 def claim_predictions(out: Path, overwrite: bool) -> None:
@@ -178,6 +198,7 @@ def changed_fields(old: Any, new: Any) -> set[str]:
         for name, (before, now) in _differences(old, new).items()
         if _plain(name) not in WITHOUT_EFFECT
         and not (_plain(name) in PATHS and _same_place(before, now))
+        and not (_plain(name) == _MEASURED and now is None)
     }
 
 

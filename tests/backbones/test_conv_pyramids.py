@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tests.backbones.test_pyramids import ALL, build, images_of, randomise
+from tests.shapes_alone import shapes_alone
 from vitseg.backbones import PyramidConfig, create_backbone
 from vitseg.backbones.pyramid_weights import rename_resnet
 from vitseg.errors import CheckpointError, ConfigError
@@ -40,7 +41,7 @@ def test_a_dilated_backbone_pads_to_its_own_stride():
 
 
 def test_contracted_dilation_of_bottlenecks():
-    with torch.device("meta"):
+    with shapes_alone():
         config = PyramidConfig(name="resnet50c", pretrained=False, levels=ALL, output_stride=8)
         backbone = create_backbone(config, (64, 64))
     rates = {
@@ -52,7 +53,7 @@ def test_contracted_dilation_of_bottlenecks():
 
 @pytest.mark.parametrize("name", ["resnet18c", "resnet34c", "resnet50c", "resnet101c"])
 def test_v1c_stem(name):
-    with torch.device("meta"):
+    with shapes_alone():
         backbone = create_backbone(
             PyramidConfig(name=name, pretrained=False, levels=(1,)), (64, 64)
         )
@@ -72,7 +73,7 @@ def test_the_published_parameter_list_of_nrd_is_ours(shared):
         )
         for name, shape in entries
     }
-    with torch.device("meta"):
+    with shapes_alone():
         config = PyramidConfig(name="resnet101c", pretrained=False, levels=ALL)
         expected = create_backbone(config, (512, 512)).state_dict()
     renamed = rename_resnet(state)
@@ -94,7 +95,7 @@ class Whole(nn.Module):
 )
 def test_multiply_adds_are_the_references(name, size, published, norms):
     """The reference's counter adds 5 FLOPs per element of a normalisation, which ours does not count."""
-    with torch.device("meta"):
+    with shapes_alone():
         config = PyramidConfig(name=name, pretrained=False, levels=ALL)
         model = Whole(create_backbone(config, size).eval())
         images = torch.empty(1, 3, *size)

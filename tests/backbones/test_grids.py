@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tests.tiny import ARCHITECTURE, NAMES
@@ -110,6 +110,57 @@ def test_a_grid_of_as_many_cells_as_the_names(tmp_path):
     theirs = write(tmp_path / "w.safetensors", (7, 28))
     backbone = backbone_of(tmp_path / "w.safetensors", (112, 448), weights_grid=(7, 28))
     assert torch.equal(backbone.pos_embed[:, 1:], theirs)
+
+
+@pytest.mark.parametrize("grid", [(8, 8), (4, 16)])
+def test_a_grid_that_may_be_that_of_the_crops_is_asked_for(tmp_path, grid):
+    """64 cells: nothing in the file says whether they are 8 x 8 or, as the crops have, 4 x 16."""
+    path = tmp_path / "w.pth"
+    theirs = write(tmp_path / "w.safetensors", grid)
+    torch.save(load_file(tmp_path / "w.safetensors"), path)
+    with pytest.raises(CheckpointError, match=r"of 8 x 8 or one of 4 x 16.*\[8,8\] or \[4,16\]"):
+        backbone_of(path, (64, 256))
+    backbone = backbone_of(path, (64, 256), weights_grid=grid)
+    expected = resample_grid(theirs, grid, (4, 16), "bicubic")
+    torch.testing.assert_close(backbone.pos_embed[:, 1:], expected)
+
+
+def test_a_square_that_nothing_says_is_named(tmp_path, caplog):
+    write(tmp_path / "w.safetensors", (8, 8))
+    with caplog.at_level("INFO", "vitseg"):
+        backbone_of(tmp_path / "w.safetensors", (128, 256))
+    assert any("taken for a grid of 8 x 8" in message for message in caplog.messages)
+
+
+def test_tokens_in_front_are_counted_by_the_file(tmp_path):
+    """Weights of a distilled model, of which a model without distillation takes the class token alone."""
+    size = (128, 128)
+    torch.manual_seed(0)
+    source = timm.create_model(
+        "deit_tiny_distilled_patch16_224", pretrained=False, num_classes=0, img_size=size
+    )
+    torch.nn.init.normal_(source.pos_embed)
+    save_file(source.state_dict(), tmp_path / "w.safetensors")
+    backbone = backbone_of(tmp_path / "w.safetensors", size)
+    assert torch.equal(backbone.pos_embed[:, :1], source.pos_embed[:, :1])
+    assert torch.equal(backbone.pos_embed[:, 1:], source.pos_embed[:, 2:])
+
+
+@pytest.mark.parametrize("prefix", ["encoder.", "vit.", "model.image_encoder.", "segmenter.vit."])
+def test_a_vit_under_any_name(tmp_path, prefix):
+    theirs = write(tmp_path / "w.safetensors", (8, 8))
+    state = {f"{prefix}{n}": v for n, v in load_file(tmp_path / "w.safetensors").items()}
+    torch.save({"state_dict": state | {"head.weight": torch.ones(2)}}, tmp_path / "w.pth")
+    assert torch.equal(backbone_of(tmp_path / "w.pth", (128, 128)).pos_embed[:, 1:], theirs)
+
+
+def test_two_vits_are_asked_for(tmp_path):
+    write(tmp_path / "w.safetensors", (8, 8))
+    tensors = load_file(tmp_path / "w.safetensors")
+    both = {f"{name}.{n}": v for name in ("first", "second") for n, v in tensors.items()}
+    torch.save(both, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match=r"has 2 ViTs, first\., second\."):
+        backbone_of(tmp_path / "w.pth", (128, 128))
 
 
 def test_a_grid_without_a_file_is_refused():

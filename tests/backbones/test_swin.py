@@ -12,6 +12,7 @@ from timm.models.swin_transformer import PatchMerging, SwinTransformer
 from torch import Tensor
 
 from tests.golden.reference import load_golden
+from tests.shapes_alone import shapes_alone
 from vitseg.backbones import PyramidConfig, Swin, create_backbone
 from vitseg.backbones.create import pretrained_mean_std
 from vitseg.backbones.pyramid_weights import load_swin_file
@@ -210,7 +211,7 @@ def test_the_published_parameter_list_converts_to_ours(shared):
         for name, shape in entries
     }
     converted = convert_swin(state)
-    with torch.device("meta"):
+    with shapes_alone():
         config = PyramidConfig(name=NAME, pretrained=False, levels=(1, 2, 3))
         expected = create_backbone(config, (512, 512)).state_dict()
     assert {n: v.shape for n, v in converted.items()} == {n: v.shape for n, v in expected.items()}
@@ -246,7 +247,7 @@ def test_a_weight_file_loads_and_one_of_another_model_is_refused(tmp_path: Path)
 )
 def test_wrong_names_and_levels_are_refused(name, levels, message):
     config = PyramidConfig(name=name, pretrained=False, levels=levels)
-    with pytest.raises(ConfigError, match=message), torch.device("meta"):
+    with pytest.raises(ConfigError, match=message), shapes_alone():
         create_backbone(config, (64, 64))
 
 

@@ -157,3 +157,175 @@ def test_prefixes_of_a_safetensors_file(tmp_path):
 def test_no_weights(tmp_path, content):
     with pytest.raises(CheckpointError, match="holds no table of tensors"):
         read(tmp_path, content)
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        ["state", "model"], ["checkpoint", "state_dict"], ["payload", "net", "params"], ["trainer", "model"],
+        ["data", "state", "model", "state_dict"], ["MODEL_STATE"], ["run", "best", "weights"],
+    ],
+    ids=".".join,
+)  # fmt: skip
+@pytest.mark.parametrize("prefix", ["", "module.", "model.module."])
+def test_weights_within_entries_of_any_name(tmp_path, entries, prefix):
+    content: Any = state(1, prefix)
+    for entry in entries[::-1]:
+        content = {"optimizer": OPTIMISER, "metrics": {"loss": torch.ones(())}, entry: content}
+    weights = read(tmp_path, content)
+    assert value_of(weights) == 1
+    assert weights.line.startswith(f"entry {'.'.join(entries)}")
+
+
+def test_of_entries_of_any_name_the_fullest(tmp_path):
+    content = {
+        "extra": {"center": torch.zeros(3)},
+        "payload": state(1),
+        "more": {"x": torch.ones(2)},
+    }
+    assert value_of(read(tmp_path, content)) == 1
+
+
+@pytest.mark.parametrize(
+    "part", ["module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"]
+)  # fmt: skip
+@pytest.mark.parametrize("place", ["in front", "inside", "both"])
+def test_what_a_training_puts_between_the_names(tmp_path, part, place):
+    wrapped = {}
+    for name, value in state(1).items():
+        if place != "in front":
+            name = name.replace("backbone.", f"backbone.{part}.")
+        wrapped[name if place == "inside" else f"{part}.{name}"] = value
+    weights = read(tmp_path, {"model": wrapped})
+    assert value_of(weights) == 1
+    assert weights.line == f"entry model, without {part}."
+
+
+def test_names_that_would_become_one_stay(tmp_path):
+    both = {"module.a": torch.zeros(1), "a": torch.ones(1)}
+    assert set(read(tmp_path, both).tensors) == {"module.a", "a"}
+
+
+@pytest.mark.parametrize("prefix", ["model.", "net.", "module.model.", "_orig_mod."])
+@pytest.mark.parametrize("teacher", ["teacher.", "mean_teacher.", "teacher_model."])
+def test_teacher_and_student_within_a_frame(tmp_path, prefix, teacher):
+    content = {"state_dict": state(1, f"{prefix}student.") | state(2, prefix + teacher)}
+    assert value_of(read(tmp_path, content)) == 2
+    assert value_of(read(tmp_path, content, "student")) == 1
+
+
+def test_parts_of_a_teacher(tmp_path):
+    """As lightly names them: teacher_backbone, student_head."""
+    content = {
+        f"{who}_{name}": value for who in ("teacher", "student") for name, value in state(1).items()
+    }
+    weights = read(tmp_path, {"state_dict": content})
+    assert value_of(weights) == 1
+    assert weights.set == "teacher"
+
+
+def test_an_average_that_a_callback_keeps(tmp_path):
+    kept = {"EMA": {"ema_state_dict": state(2, "model."), "decay": 0.9}, "Timer": {"time": 3}}
+    content = {"state_dict": state(1, "model."), "callbacks": kept}
+    assert value_of(read(tmp_path, content)) == 1
+    assert value_of(read(tmp_path, content, "ema")) == 2
+
+
+def test_a_shadow(tmp_path):
+    content = {"model": state(1), "ema": {"decay": 0.9, "shadow": state(2)}}
+    assert value_of(read(tmp_path, content, "ema")) == 2
+
+
+def exchanged(frame: str) -> dict[str, Any]:
+    """A file whose state_dict is the average, as these frames write it: of the values 2; what was moved has 1."""
+    if frame == "mmengine":
+        raw = state(1, "module.") | {"steps": torch.tensor(4)}
+        meta = {"mmengine_version": "0.10.7", "epoch": 0}
+        return {"meta": meta, "state_dict": state(2), "ema_state_dict": raw}
+    averaging = {"n_averaged": torch.tensor(5)}
+    raw = state(1, "model.")
+    return {
+        "state_dict": state(2, "model."),
+        "current_model_state": raw,
+        "averaging_state": averaging,
+    }
+
+
+@pytest.mark.parametrize("frame", ["mmengine", "Lightning"])
+def test_frames_that_save_the_average_as_the_weights(tmp_path, frame):
+    """mmengine 0.10 and Lightning 2.6 were run for this: a file is meant to be used by its state_dict."""
+    content = exchanged(frame)
+    weights = read(tmp_path, content)
+    assert (weights.set, value_of(weights)) == ("ema", 2)
+    assert (
+        f"{frame} saves the average as state_dict, and what the optimiser moved as" in weights.line
+    )
+    assert "--weights-of model" in weights.line
+    assert value_of(read(tmp_path, content, "ema")) == 2
+    assert value_of(read(tmp_path, content, "model")) == 1
+
+
+@pytest.mark.slow
+def test_what_lightning_writes(tmp_path):
+    pl = pytest.importorskip("lightning.pytorch")
+    from lightning.pytorch.callbacks import EMAWeightAveraging
+
+    class Net(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.model = nn.Linear(1, 1, bias=False)
+            nn.init.ones_(self.model.weight)
+
+        def training_step(self, batch, index):
+            return self.model(batch).sum()
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=1.0)
+
+    class Save(pl.Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            if batch_idx == 3:  # at the end of the training, the average becomes the weights
+                trainer.save_checkpoint(tmp_path / "a.ckpt")
+
+    trainer = pl.Trainer(
+        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, callbacks=[EMAWeightAveraging(decay=0.5), Save()],
+    )  # fmt: skip
+    trainer.fit(Net(), torch.utils.data.DataLoader(torch.ones(4, 1)))
+    average = read_weight_file(tmp_path / "a.ckpt", "ema").weights.tensors["weight"]
+    raw = read_weight_file(tmp_path / "a.ckpt", "model").weights.tensors["weight"]
+    assert raw.item() == -3
+    assert raw.item() < average.item() < 1
+
+
+def test_mmcv_leaves_open_which_is_the_average(tmp_path):
+    averaged = {"ema_" + name.replace(".", "_"): tensor for name, tensor in state(2).items()}
+    weights = read(tmp_path, {"meta": {}, "state_dict": state(1) | averaged})
+    assert "mmcv exchanges the two at the end of an epoch" in weights.line
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.complex64])
+def test_numbers_that_are_no_weights(tmp_path, dtype):
+    with pytest.raises(CheckpointError, match=r"a\.weight \((u?int8|complex64)\).*quantised"):
+        read(tmp_path, {"a.weight": torch.ones(2, 2).to(dtype)})
+
+
+def test_counts_and_tables_are_integers(tmp_path):
+    table = {"a.weight": torch.ones(2), "index": torch.ones(2, dtype=torch.int8)}
+    assert set(read(tmp_path, table).tensors) == set(table)
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn]
+)
+def test_weights_that_are_no_numbers(tmp_path, dtype):
+    broken = {"a.weight": torch.tensor([1.0, float("nan")]).to(dtype), "b.weight": torch.ones(2)}
+    with pytest.raises(CheckpointError, match=r"a\.weight holds values that are no numbers"):
+        read(tmp_path, broken)
+
+
+def test_infinite_weights_and_masks(tmp_path):
+    mask = {"attn_mask": torch.full((2,), float("-inf")), "a.weight": torch.ones(2)}
+    assert set(read(tmp_path, mask).tensors) == set(mask)
+    with pytest.raises(CheckpointError, match=r"a\.weight holds values that are no numbers"):
+        read(tmp_path, {"a.weight": torch.tensor([float("inf")])})

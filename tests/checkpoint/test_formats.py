@@ -205,6 +205,13 @@ def test_a_newer_format_whose_writer_is_unknown(tmp_path, versions):
     assert "install a newer vitseg (pip install" in refusal(folder)
 
 
+def test_a_newer_format_under_the_present_version_names_none(tmp_path):
+    """As a copy of the source has it between two releases."""
+    folder = write_model(tmp_path / "model")
+    edit_config(folder, format_version=3)
+    assert "install a newer vitseg (pip install" in refusal(folder)
+
+
 @pytest.mark.parametrize("version", ["2", "two", 1.0, 2.5, True, None, [2], {"is": 2}, 0, -1])
 def test_a_format_that_is_none_is_refused(tmp_path, version):
     folder = write_model(tmp_path / "model")

@@ -217,3 +217,33 @@ def test_a_failing_save_leaves_the_old_model(monkeypatch, tmp_path, folder):
     monkeypatch.undo()
     save_model(folder, make_model(seed=1), make_record())
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int64, torch.bool])
+def test_integers_are_no_weights(folder, dtype):
+    state = {name: value.to(dtype) for name, value in load_file(folder / WEIGHTS).items()}
+    save_file(state, folder / WEIGHTS)
+    renew_sums(folder)
+    assert "in the file" in refusal(folder)
+    assert "where the model has floating-point numbers" in refusal(folder)
+
+
+@pytest.mark.parametrize("renewed", [True, False])
+def test_a_clone_without_its_large_files(folder, renewed):
+    """The usual state of a repository from a hub, which the list of sums would call a change."""
+    (folder / WEIGHTS).write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\n")
+    if renewed:
+        renew_sums(folder)
+    assert "is a pointer of Git LFS" in refusal(folder)
+
+
+@pytest.mark.parametrize("field", ["mean", "std"])
+def test_a_normalisation_that_is_no_number(folder, field):
+    config = json.loads((folder / CONFIG).read_text())
+    config["preprocessing"][field] = [float("nan")] * 3
+    edit_config(folder, preprocessing=config["preprocessing"])
+    assert "every value is a finite number" in refusal(folder)
+
+
+def test_a_path_that_is_too_long():
+    assert "does not exist" in refusal(Path("x" * 5000))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tests.checkpoint.test_published import read_list
+from tests.shapes_alone import shapes_alone
 from vitseg.checkpoint.detect import recognise
 from vitseg.checkpoint.model_dir import fill
 from vitseg.checkpoint.nrd_reference import convert_nrd, is_nrd, nrd_architecture, nrd_name
@@ -68,7 +69,7 @@ def shapes_of_a_file(**changes: tuple[int, ...] | None) -> dict[str, Tensor]:
 @cache
 def model_of(backbone: str, num_classes: int) -> SegmentationModel:
     sections = {"name": backbone, "pretrained": False, "levels": (0, 2, 3)}
-    with torch.device("meta"):
+    with shapes_alone():
         return parse(NrdConfig, {"backbone": sections}).build(num_classes, (512, 512), False)
 
 

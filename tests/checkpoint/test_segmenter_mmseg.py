@@ -59,8 +59,8 @@ def model_of(kind: str, size: tuple[int, int] = (96, 96)):
     return model.eval()
 
 
-def convert(path, state, **options: Any):
-    torch.save({"meta": {}, "state_dict": state}, path)
+def convert(path, state, meta: dict[str, Any] | None = None, **options: Any):
+    torch.save({"meta": meta or {}, "state_dict": state}, path)
     checkpoint = read_checkpoint(path, **options)
     assert checkpoint.dialect.name == "mmsegmentation's Segmenter"
     return convert_checkpoint(checkpoint, CLASSES)
@@ -107,3 +107,52 @@ def test_the_grid_of_a_long_crop_is_asked_for(tmp_path):
     assert record.inference["crop_size"] == (64, 128)
     images = torch.randn(1, 3, 64, 128)
     torch.testing.assert_close(model(images).scores(), source(images).scores(), atol=0, rtol=0)
+
+
+TEXT = "crop_size = ({0}, {1})\nmodel = dict(test_cfg=dict(mode='slide', crop_size=({0}, {1}), stride=({2}, {3})))\n"
+
+
+@pytest.mark.parametrize("entry", ["config", "cfg"])
+def test_the_files_own_configuration_says_grid_and_windows(tmp_path, entry):
+    """4 x 16 cells are as many as 8 x 8; no table has the stride."""
+    state = published(model_of("linear", (64, 256)).state_dict())
+    _, record = convert(tmp_path / "a.pth", state, {entry: TEXT.format(64, 256, 48, 200)})
+    assert record.image_size == (64, 256)
+    assert record.inference["crop_size"] == (64, 256)
+    assert record.inference["stride"] == (48, 200)
+
+
+def test_the_users_grid_goes_before_the_configuration(tmp_path):
+    state = published(model_of("linear", (64, 256)).state_dict())
+    meta = {"config": "img_size=(256, 64)\n"}
+    assert convert(tmp_path / "a.pth", state, meta)[1].image_size == (256, 64)
+    assert convert(tmp_path / "a.pth", state, meta, grid=(4, 16))[1].image_size == (64, 256)
+
+
+def test_a_configuration_of_two_grids_is_asked_for(tmp_path):
+    state = published(model_of("linear", (128, 128)).state_dict())
+    meta = {"config": "img_size=(64, 256), crop_size=(128, 128)\n"}
+    with pytest.raises(CheckpointError, match=r"crops of 4 x 16 and 8 x 8 patches: say which"):
+        convert(tmp_path / "a.pth", state, meta)
+
+
+def test_a_configuration_that_does_not_fit_says_nothing(tmp_path):
+    state = published(model_of("linear", (96, 96)).state_dict())
+    assert convert(tmp_path / "a.pth", state, {"config": "img_size=224\n"})[1].image_size == (
+        96,
+        96,
+    )
+
+
+def test_windows_that_nothing_says_are_two_thirds_apart(tmp_path):
+    state = published(model_of("linear", (96, 96)).state_dict())
+    assert convert(tmp_path / "a.pth", state)[1].inference["stride"] == (64, 64)
+
+
+def test_a_frame_of_any_name_around_the_model(tmp_path):
+    state = published(model_of("linear").state_dict())
+    framed = {f"seg_net.inner.{name}": value for name, value in state.items()}
+    torch.save({"state_dict": framed}, tmp_path / "a.ckpt")
+    checkpoint = read_checkpoint(tmp_path / "a.ckpt")
+    assert checkpoint.dialect.name == "mmsegmentation's Segmenter"
+    assert checkpoint.taken == "entry state_dict; without seg_net.inner."

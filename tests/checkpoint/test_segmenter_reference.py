@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tests.golden.reference import recipe_weight
+from tests.shapes_alone import shapes_alone
 from vitseg.checkpoint.architecture import HALF, IMAGENET
 from vitseg.checkpoint.convert import convert_checkpoint, read_checkpoint
 from vitseg.checkpoint.detect import recognise
@@ -103,7 +104,7 @@ def shapes(name: str, decoder: dict[str, Any], crop: int, **backbone: Any) -> di
     """A published file without values."""
     raw = {"backbone": {**BACKBONE, "name": name, **backbone}, "decoder": decoder}
     config = parse(METHODS["segmenter"], raw)
-    with torch.device("meta"):
+    with shapes_alone():
         model = config.build(150, (crop, crop), load_pretrained=False)
     return published(model.state_dict())
 
@@ -127,7 +128,7 @@ def test_published_architectures_are_told_by_their_shapes(name, decoder, crop, t
     assert (found.num_classes, found.crop) == (150, crop)
     assert found.preprocessing == (IMAGENET if name.startswith("deit") else HALF)
     config = parse(METHODS["segmenter"], found.config)
-    with torch.device("meta"):
+    with shapes_alone():
         model = config.build(150, (crop, crop), load_pretrained=False)
     ours = recognise(state).convert(state)
     assert {n: v.shape for n, v in model.state_dict().items()} == {

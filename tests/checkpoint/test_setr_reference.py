@@ -12,6 +12,7 @@ from torch import Tensor
 
 import vitseg
 from tests.golden.reference import recipe_weight
+from tests.shapes_alone import shapes_alone
 from vitseg.checkpoint.convert import convert_checkpoint, read_checkpoint
 from vitseg.checkpoint.detect import recognise
 from vitseg.checkpoint.model_dir import save_model
@@ -200,7 +201,7 @@ def test_a_published_list_fits_its_model(shared, kind):
     assert (dialect.name, architecture.num_classes, architecture.crop) == ("SETR", 150, 512)
     assert architecture.config["backbone"]["name"] == "vit_large_patch16_384"
     config = parse(SetrConfig, architecture.config)
-    with torch.device("meta"):
+    with shapes_alone():
         model = config.build(150, (512, 512), load_pretrained=False)
     converted = dialect.convert(state)
     shapes = {n: tuple(v.shape) for n, v in model.state_dict().items()}

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tests.checkpoint.swin_files import as_authors, as_mmseg
 from tests.golden.reference import recipe_weight
+from tests.shapes_alone import shapes_alone
 from vitseg.backbones import PyramidConfig, Swin
 from vitseg.backbones.semantic_swin import SemanticLayersConfig, add_semantic_layers
 from vitseg.backbones.tensor_files import read_tensors
@@ -137,7 +138,7 @@ def shapes_of(
     method = {"SeMask": "semask", "Swin with Semantic FPN": "fpn"}.get(kind, "upernet")
     sections = {"backbone": {"name": backbone, "pretrained": False, "levels": [0, 1, 2, 3]}}
     config = parse(METHODS[method], {**sections, "decoder": decoder})
-    with torch.device("meta"):
+    with shapes_alone():
         model = config.build(num_classes, (512, 512), False)
     return published(model.state_dict(), naming)
 

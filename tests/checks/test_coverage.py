@@ -271,3 +271,54 @@ def test_roles_by_name():
     ]
     apart = {frozenset((names[a], names[b])) for a, b in np.argwhere(sharing.apart) if a != b}
     assert apart == {frozenset(("train", other)) for other in ("val", "minival", "x")}
+
+
+def write_folds(root, names: str = "{0}_{1}", leak: bool = False) -> None:
+    """Three folds of the six images; with a leak, one that fold 1 trains on and is scored on."""
+    for fold in range(3):
+        held = [f"a{number}" for number in range(6) if number // 2 == fold]
+        trained = [f"a{number}" for number in range(6) if number // 2 != fold]
+        trained += held[:1] if leak and fold == 1 else []
+        write_lists(root, **{names.format("train", fold): trained, names.format("val", fold): held})
+
+
+FOLD_NAMES = (
+    "{0}_{1}",
+    "{0}{1}",
+    "fold{1}_{0}",
+    "fold-{1}-{0}",
+    "{0}_fold_{1}",
+    "cv{1}.{0}",
+    "{0}_split{1}",
+)
+
+
+@pytest.mark.parametrize("names", FOLD_NAMES)
+def test_folds_of_a_cross_validation_are_no_leak(root, names):
+    write_folds(root, names)
+    report = check(root)
+    assert report.num_errors == 0
+    (finding,) = [each for each in report.findings if each.code == "folds"]
+    assert "6 splits are the 3 folds" in finding.message
+
+
+def test_a_leak_within_a_fold_is_one(root):
+    write_folds(root, leak=True)
+    report = check(root)
+    (leak,) = [each for each in report.findings if each.code == "duplicate-across-splits"]
+    assert (leak.severity, leak.count) == ("error", 1)
+    assert "a2" in leak.files[0]
+
+
+def test_a_test_split_beside_folds_is_held_out_of_all(root):
+    write_folds(root)
+    write_lists(root, test=["a5"])
+    report = check(root)
+    assert [each.count for each in report.findings if each.code == "duplicate-across-splits"] == [1]
+
+
+def test_years_are_no_folds():
+    sharing = Sharing(["train2014", "val2014", "train2017", "val2017"])
+    assert sharing.folds == (None,) * 4
+    assert sharing.apart[2, 1]
+    assert Sharing(["train_0", "train_1", "val_2"]).folds == (None,) * 3  # no fold is whole

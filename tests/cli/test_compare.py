@@ -155,18 +155,19 @@ def test_a_run_that_was_stopped_goes_on(vitseg, recipes, data, tmp_path, monkeyp
         (("scenes/segvit-test_vit",), "pass --data NAME:ROOT"),
         (("scenes/none", "--data", "folder:x"), "not a known shipped recipe"),
         (
-            ("scenes/segvit-test_vit", "--data", "folder:x", "--cache-features", "features"),
+            ("scenes/segvit-test_vit", "--data", "DATA", "--cache-features", "features"),
             '"data.augment={views: grid, crop_size: [128, 128]}"',
         ),
         (
-            ("scenes/segvit-test_vit", "--data", "folder:x", "--backbone", "vit_tinny"),
+            ("scenes/segvit-test_vit", "--data", "DATA", "--backbone", "vit_tinny"),
             "not a known timm ViT",
         ),
     ],
 )
 def test_what_cannot_be_compared_is_refused_before_any_training(
-    refused, tmp_path, monkeypatch, arguments, words
+    refused, data, tmp_path, monkeypatch, arguments, words
 ):
     monkeypatch.chdir(tmp_path)
+    arguments = [f"folder:{data}" if each == "DATA" else each for each in arguments]
     assert words in refused("compare", *arguments, "--out", tmp_path / "out")
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [data]

@@ -10,6 +10,7 @@ import torch
 import vitseg as package
 from tests.checkpoint.test_convert import published_name
 from tests.golden.reference import recipe_weight
+from tests.shapes_alone import shapes_alone
 from tests.tiny import content
 from vitseg.backbones import BackboneConfig
 from vitseg.checkpoint import hub
@@ -26,7 +27,7 @@ def write_published(path: Path, num_classes: int, crop=(64, 64), **beside) -> Pa
         name="vit_tiny_patch16_384", pretrained=False, taps=(11,), prefix_tokens="drop"
     )
     config = SegVitConfig(backbone=backbone, decoder=AtmConfig(num_layers=1))
-    with torch.device("meta"):
+    with shapes_alone():
         names = config.build(num_classes, crop, load_pretrained=False).state_dict()
     state = {published_name(n): recipe_weight(n, list(v.shape)) for n, v in names.items()}
     torch.save({"meta": {"epoch": 1}, "state_dict": state, **beside}, path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -70,3 +72,18 @@ def test_preview_refuses_other_files(refused, data, tmp_path):
     assert "is no PNG or JPEG file" in line
     line = refused("data", "preview", f"folder:{data}", "--out", tmp_path / "no" / "sheet.png")
     assert "does not exist" in line
+
+
+def test_show_counts_orientation_tags(vitseg, data, tmp_path):
+    assert "turned upright" not in vitseg("data", "show", f"folder:{data}").out
+    copy = tmp_path / "tagged"
+    shutil.copytree(data, copy)
+    tags = Image.Exif()
+    tags[0x0112] = 3
+    path = next((copy / "images").rglob("*.*"))
+    Image.open(path).save(path, exif=tags)
+    shown = vitseg("data", "show", f"folder:{copy}")
+    assert shown.code == 0
+    words = " ".join(shown.out.split())
+    assert "turned upright by their orientation tag" in words
+    assert "1 with 3, of" in words

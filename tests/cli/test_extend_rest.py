@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.data.formats.exports import EXPORTS, write_cvat_mask
 from tests.tiny import make_model, make_record, photo
 from vitseg.checkpoint.model_dir import read_record, save_model
 from vitseg.classes import ClassTable
 from vitseg.data.catalog import open_dataset
 from vitseg.errors import ConfigError
-from vitseg.extend.new_classes import announcement, chosen_classes
+from vitseg.extend.new_classes import announcement, chosen_classes, is_rest
 from vitseg.inference.predictor import load
 
 SIZE = (64, 80)
@@ -160,3 +161,70 @@ def test_old_classes_keep_their_area(vitseg, tmp_path, name):
     changed = before != after
     assert (after[changed] == 2).all()
     assert ((after != 2) == ~changed).all()
+
+
+def write_cvat_without_background(root: Path) -> None:
+    write_cvat_mask(root, background=False)
+
+
+LAYOUTS = {name: write for name, (_, _, write) in EXPORTS.items()}
+LAYOUTS["cvat-mask-unlisted"] = write_cvat_without_background
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_the_rest_of_a_tools_export_is_never_new(tmp_path, name):
+    LAYOUTS[name](tmp_path)
+    dataset = open_dataset(f"folder:{tmp_path}", "train")
+    assert "background" in dataset.classes.names
+    new = chosen_classes(dataset, KNOWN, [])
+    assert new == ["car", "tree"]
+    line = announcement(dataset, KNOWN, new, "folder:x")
+    assert line == (
+        "learning car, tree from folder:x; not learnt, since it is what no class covers: background"
+    )
+
+
+@pytest.mark.parametrize("name", ["labelme", "label-studio-json", "cvat-mask-unlisted"])
+def test_a_rest_that_a_reader_adds_to_an_export_cannot_be_asked_for(tmp_path, name):
+    LAYOUTS[name](tmp_path)
+    dataset = open_dataset(f"folder:{tmp_path}", "train")
+    with pytest.raises(ConfigError, match=r"what pixels without annotation count as.*Name others"):
+        chosen_classes(dataset, KNOWN, ["car", "background"])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "labelme",
+        "cvat-mask-unlisted",
+        pytest.param("label-studio-json", marks=pytest.mark.slow),
+        pytest.param("voc", marks=pytest.mark.slow),
+        pytest.param("roboflow", marks=pytest.mark.slow),
+    ],
+)
+def test_old_classes_keep_their_area_with_an_export(vitseg, tmp_path, name):
+    """As with the formats above: every pixel that changes hands goes to a class that was drawn."""
+    LAYOUTS[name](tmp_path / "data")
+    base, out = tmp_path / "base", tmp_path / "out"
+    save_model(base, make_model(2), make_record(2))
+    result = vitseg(
+        "extend", base, "training.iterations=2", "training.batch_size=2",
+        "--data", f"folder:{tmp_path / 'data'}", "--out", out, "--device", "cpu",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    assert read_record(out / "best").classes.names == ("sky", "road", "car", "tree")
+    image = photo(*SIZE)
+    before, after = load(base, "cpu")(image).label_map, load(out, "cpu")(image).label_map
+    changed = before != after
+    assert (after[changed] >= 2).all()
+    assert ((after < 2) == ~changed).all()
+
+
+@pytest.mark.parametrize("name", ["bg", "_background_", "Void", "no_class", "unlabeled"])
+def test_other_words_for_the_rest(name):
+    assert is_rest(name)
+
+
+@pytest.mark.parametrize("name", ["car", "otherwise", "restaurant", "backgrounds"])
+def test_words_for_something(name):
+    assert not is_rest(name)

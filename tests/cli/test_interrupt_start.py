@@ -10,6 +10,7 @@ import pytest
 
 from tests.tiny import write_dataset, write_model, write_recipe
 from vitseg.cli import interrupts
+from vitseg.training.stop import StopSignals
 
 START = """
 import os, signal, sys, threading, time
@@ -66,6 +67,17 @@ def test_at_the_beginning(commands, verb):
 def test_at_many_moments(commands, verb):
     for moment in range(25):
         check(interrupted(commands[verb], 0.01 + 0.08 * moment))
+
+
+def test_where_it_is_ignored_it_stays_ignored():
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with interrupts.Handled(), interrupts.Raised(), StopSignals() as stop:
+            signal.raise_signal(signal.SIGINT)
+        assert stop.received == 0
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def test_a_run_as_a_function_leaves_another_handler_alone():

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tests.tiny import content, photo, write_model
@@ -48,6 +50,15 @@ def failing(monkeypatch, make: Callable[[], Exception], stem: str = "1") -> None
     monkeypatch.setattr(Predictor, "__call__", call)
 
 
+def raised(function: Callable, *arguments: object) -> Exception:
+    """The error of a call, as the library words it."""
+    try:
+        function(*arguments)
+    except Exception as error:
+        return error
+    raise AssertionError("it went well")
+
+
 def full_disk(monkeypatch, name: str) -> None:
     """A file is written by half, and then the disk is full."""
     write = Path.write_bytes
@@ -72,10 +83,23 @@ def full_disk(monkeypatch, name: str) -> None:
             "Permission denied (x)",
         ),
         (lambda: MemoryError("Unable to allocate 3 GiB"), 2, "does not fit in memory"),
+        (MemoryError, 2, "1.png does not fit in memory. vitseg"),
+        (lambda: raised(np.empty, 2**55), 2, "does not fit in memory (Unable to allocate"),
+        (lambda: raised(torch.empty, 2**55), 2, "does not fit in memory"),
         (lambda: RuntimeError("CUDA out of memory."), 2, "does not fit in memory"),
         (lambda: RuntimeError("shapes\ndiffer"), 1, "internal error, RuntimeError: shapes differ"),
     ],
-    ids=["scores", "read", "permission", "numpy memory", "device memory", "ours"],
+    ids=[
+        "scores",
+        "read",
+        "permission",
+        "numpy memory",
+        "memory",
+        "numpy",
+        "torch",
+        "device memory",
+        "ours",
+    ],
 )
 def test_whatever_fails_with_one_image_is_its_line(
     vitseg, model, photos, tmp_path, monkeypatch, make, code, said
@@ -99,6 +123,28 @@ def test_whatever_fails_with_one_image_is_its_line(
     assert [Path(line["image"]).stem for line in lines(out)] == ["0", "1", "2"]
     assert not any("error" in line for line in lines(out))
     assert all((out / "masks" / n).stat().st_mtime_ns == time for n, time in kept.items())
+
+
+@pytest.mark.parametrize("place", ["masks/1.png", "overlays/1.jpg"])
+def test_an_output_that_cannot_be_written_is_its_images_line(
+    vitseg, model, photos, tmp_path, place
+):
+    """A folder lies where the file should: nothing of this image is written, and the others are done."""
+    out = tmp_path / "out"
+    assert vitseg("predict", model, photos, "--out", out).code == 0
+    for number in (1, 2):
+        (out / f"masks/{number}.png").unlink()
+        (out / f"overlays/{number}.jpg").unlink()
+    (out / place / "kept").mkdir(parents=True)
+    result = vitseg("predict", model, photos, "--out", out)
+    assert (result.code, result.out.strip()) == (2, f"2 of 3 images -> {out}")
+    assert "1.png: Is a directory" in result.messages[0]
+    assert str(out / place) in result.messages[0]
+    assert ["error" in line for line in lines(out)] == [False, True, False]
+    files = [path for path in (out / "masks").iterdir() if path.is_file()]
+    assert sorted(path.name for path in files) == ["0.png", "2.png"]
+    shutil.rmtree(out / place)
+    assert vitseg("predict", model, photos, "--out", out).code == 0
 
 
 @pytest.mark.parametrize("name", ["1.png", "1.jpg"])
@@ -262,6 +308,47 @@ def test_names_as_long_as_file_systems_allow(vitseg, model, photos, tmp_path):
     (photos / "1.png").rename(photos / f"{name}.png")
     assert vitseg("predict", model, photos, "--out", tmp_path / "out").code == 0
     assert f"{name}.png" in names(tmp_path / "out" / "masks")
+
+
+def test_predictions_of_other_runs_are_no_images(vitseg, model, photos):
+    for out in ("first", "second"):
+        result = vitseg("predict", model, photos, "--out", photos / out)
+        assert [Path(line["image"]).name for line in lines(photos / out)] == [
+            "0.png", "1.png", "2.png",
+        ], result  # fmt: skip
+    assert f"{photos}/first holds predictions: its 6 masks and overlays are left out." in (
+        result.messages
+    )
+    result = vitseg("predict", model, photos / "first" / "masks", "--out", photos / "3")
+    assert result.out.startswith("3 of 3 images")  # what is named is taken
+
+
+def test_one_image_by_several_ways_counts_once(vitseg, model, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(photos)
+    result = vitseg("predict", model, "0.png", photos / ".." / "photos", "*.png", "--out", "../o")
+    assert result.code == 0, result
+    assert len(lines(tmp_path / "o")) == 3
+
+
+def test_names_that_are_no_utf8_are_finished_once(vitseg, model, photos, tmp_path):
+    (photos / "0.png").rename(photos / os.fsdecode(b"caf\xe9.png"))
+    for _ in range(2):
+        (tmp_path / "out" / "masks" / "1.png").unlink(missing_ok=True)
+        result = vitseg("predict", model, photos, "--out", tmp_path / "out")
+        assert result.code == 0, result
+        assert len(lines(tmp_path / "out")) == 3
+    assert "2 were finished before and kept" in result.err
+    result = vitseg("predict", model, photos, "--out", tmp_path / "tiles", "--tiles")
+    assert result.code == 2
+    assert "name that is not in UTF-8, which rasterio needs" in result.err
+
+
+@pytest.mark.parametrize("name", ["a" * 251, "é" * 120])
+def test_long_names_in_tiles(vitseg, model, photos, tmp_path, name):
+    shutil.copy(photos / "0.png", photos / f"{name}.png")
+    result = vitseg("predict", model, photos / f"{name}.png", "--out", tmp_path / "o", "--tiles")
+    assert result.code == 0, result
+    assert names(tmp_path / "o" / "masks") == [f"{name}.tif"]
 
 
 def test_explain_goes_on_behind_an_image_that_fails(vitseg, model, photos, tmp_path, monkeypatch):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ from PIL import Image
 
 from tests.images.test_windows import planes, write_tiff
 from tests.tiny import content, photo, write_model
+from vitseg.cli import predict_tiles
 from vitseg.images import decode
 from vitseg.images.label_store import partial_path
 from vitseg.inference import tile_bands
@@ -75,7 +78,25 @@ def test_an_image_beyond_the_pixel_limit_is_tiled_and_said_so(
         "masks/0.tif", "masks/1.tif", "masks/small.png",
     ]  # fmt: skip
     said = [line for line in result.messages if "too large to be decoded whole" in line]
-    assert len(said) == 2
+    assert len(said) == 1
+    assert said[0].startswith("2 images (")
+    assert "0.tif" in said[0]
+    assert "1.tif" in said[0]
+
+
+def test_an_image_that_would_be_run_whole_for_hours_is_tiled(vitseg, folder, tmp_path, monkeypatch):
+    model = write_model(tmp_path / "whole")
+    Image.fromarray(photo(20, 30)).save(folder / "small.png")
+    monkeypatch.setattr(predict_tiles, "MAX_WHOLE_PIXELS", 10_000)
+    result = vitseg("predict", model, folder, "--out", tmp_path / "out")
+    assert result.code == 0, result
+    assert [entry["mask"] for entry in entries(tmp_path / "out")] == [
+        "masks/0.tif", "masks/1.tif", "masks/small.png",
+    ]  # fmt: skip
+    assert "too large to be run whole, and therefore segmented in tiles" in result.err
+    small = ("--set", "resize=[60,60]")
+    result = vitseg("predict", model, folder, "--out", tmp_path / "small", *small)
+    assert {entry["mask"][-4:] for entry in entries(tmp_path / "small")} == {".png"}
 
 
 def test_the_same_command_continues_an_interrupted_one(
@@ -147,8 +168,134 @@ def test_too_little_memory_names_the_least_and_leaves_no_list_in_the_way(
     command = ["predict", model, folder, "--out", tmp_path / "out", "--tiles"]
     result = vitseg(*command, "--max-memory", "1MB")
     assert result.code == 2
-    assert "ConfigError: max_memory is 1,000,000 bytes" in result.messages[-1]
+    start = f"ConfigError: {folder / '1.tif'}: max_memory is 1,000,000 bytes"
+    assert result.messages[-1].startswith(start)
     assert "Give at least " in result.messages[-1]
     assert all("Give at least " in entry["error"] for entry in entries(tmp_path / "out"))
     assert len(entries(tmp_path / "out")) == 2  # the second is tried, too
     assert vitseg(*command).code == 0
+
+
+@pytest.mark.slow
+def test_one_image_that_does_not_fit_into_the_memory_is_its_line(vitseg, model, folder, tmp_path):
+    """A PNG is decoded whole, and this one takes 27 MB more than the bound leaves."""
+    for number in range(2):
+        Image.fromarray(photo(100, 140, seed=number)).save(folder / f"{number}.png")
+        (folder / f"{number}.tif").unlink()
+    command = ["predict", model, folder, "--tiles", "--out"]
+    result = vitseg(*command, tmp_path / "first", "--max-memory", "1MB")
+    least = int(re.search(r"at least (\d+)MB", result.messages[-1])[1])
+    Image.fromarray(np.zeros((3000, 3000, 3), np.uint8)).save(folder / "0a.png")
+    result = vitseg(*command, tmp_path / "out", "--max-memory", f"{least + 3}MB")
+    assert (result.code, result.out.strip()) == (2, f"2 of 3 images -> {tmp_path / 'out'}")
+    assert ["error" in entry for entry in entries(tmp_path / "out")] == [False, True, False]
+    (message,) = result.messages
+    assert "0a.png" in message
+    result = vitseg(*command, tmp_path / "out", "--max-memory", "1GB")
+    assert result.code == 0, result
+    assert "2 were finished before and kept" in result.messages[0]
+
+
+def full_disk(monkeypatch, at: int) -> None:
+    """The disk is full from the write number `at` of a rectangle of labels on."""
+    from vitseg.images.label_store import LabelStore
+
+    write, count = LabelStore.write, iter(range(1_000_000))
+
+    def full(self, top, left, labels):
+        if next(count) >= at:
+            self._file.write(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(self, top, left, labels)
+
+    monkeypatch.setattr(LabelStore, "write", full)
+
+
+@pytest.mark.parametrize("at", [0, 1, 2, 3])
+def test_a_full_disk_ends_the_run_and_the_same_command_goes_on(
+    vitseg, model, folder, tmp_path, monkeypatch, at
+):
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    command = ("predict", model, folder, "--tiles", "--polygons", "--out")
+    assert vitseg(*command, whole).code == 0
+    with monkeypatch.context() as patched:
+        full_disk(patched, at)
+        result = vitseg(*command, out)
+    assert result.code == 2, result
+    last = f"No space left on device: {out}. Make room; the same command goes on."
+    assert result.messages[-1] == last
+    finished = [entry for entry in entries(out) if entry.get("mask")]
+    shown = [path for path in (out / "masks").iterdir() if not path.name.startswith(".")]
+    assert len(shown) == len(finished) < 2
+    assert all(path.read_bytes() == (whole / "masks" / path.name).read_bytes() for path in shown)
+    kept = {path: path.stat().st_mtime_ns for path in shown}
+
+    result = vitseg(*command, out)
+    assert result.code == 0, result
+    assert {path: path.stat().st_mtime_ns for path in shown} == kept
+    for kind in ("masks", "polygons"):
+        assert content(out / kind) == content(whole / kind)
+
+
+def test_a_full_disk_that_gdal_meets_is_told_as_one(vitseg, model, folder, tmp_path, monkeypatch):
+    """GDAL writes its last tiles when a file is closed, and then says only that something failed."""
+    from vitseg.images import label_raster
+
+    def fails(*_):
+        raise rasterio.errors.RasterioIOError("Read failed. See previous exception for details.")
+
+    out = tmp_path / "out"
+    usage = label_raster.shutil.disk_usage(tmp_path)
+    for free, last in (
+        (100, f"No space left on device: {out}."),
+        (1 << 40, "could not be written"),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(label_raster, "_require_whole", fails)
+            patched.setattr(
+                label_raster.shutil, "disk_usage", lambda _, free=free: usage._replace(free=free)
+            )
+            result = vitseg("predict", model, folder, "--out", out, "--tiles")
+        assert result.code == 2
+        assert last in result.messages[-1]
+        assert ".." not in result.messages[-1].replace(str(out), "")
+        assert not list((out / "masks").glob("[!.]*"))
+    assert vitseg("predict", model, folder, "--out", out, "--tiles").code == 0
+
+
+@pytest.mark.parametrize("options", [(), ("--tiles",)])
+def test_a_folder_gives_pictures_of_every_kind_and_names_the_others(
+    vitseg, model, tmp_path, options
+):
+    folder, image = tmp_path / "images", Image.fromarray(photo(40, 50))
+    kinds = {
+        ".jfif": "JPEG",
+        ".JPE": "JPEG",
+        ".avif": "AVIF",
+        ".jp2": "JPEG2000",
+        ".j2k": "JPEG2000",
+    }
+    hidden = ("__MACOSX", ".ipynb_checkpoints", "@eaDir")
+    for name in ("deep", *hidden):
+        (folder / name).mkdir(parents=True)
+        image.save(folder / name / "copy.png")
+    for number, (suffix, kind) in enumerate(kinds.items()):
+        image.save(folder / f"{number}{suffix}", kind)
+    for name in ("a.CR2", "deep/b.psd", "c.svg", "d.pdf", ".e.psd", "notes.txt"):
+        (folder / name).write_bytes(b"x")
+    out = tmp_path / "out"
+    result = vitseg("predict", model, folder, "--out", out, *options)
+    assert result.code == 0, result
+    done = {Path(entry["image"]).relative_to(folder).as_posix() for entry in entries(out)}
+    assert done == {"deep/copy.png", *(f"{at}{suffix}" for at, suffix in enumerate(kinds))}
+    assert result.messages[-1] == (
+        "4 files are left out, since pictures in such formats are not read: a.CR2, c.svg, d.pdf and 1 more"
+    )
+
+
+def test_a_folder_of_other_pictures_alone_is_told_by_them(refused, model, tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.dng").write_bytes(b"x")
+    line = refused("predict", model, tmp_path / "images", "--out", tmp_path / "out")
+    assert "holds no image" in line
+    assert "1 file is left out, since pictures in such formats are not read: a.dng." in line

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -15,35 +14,53 @@ from tests.tiny import photo, write_model
 MOST_MODULES = 60
 """Of ours, that the predictor may load before it has seen a model."""
 
-PREDICT = """
+STAGES = """
+import json
+import sys
+
+found = {{}}
+
+def keep(stage):
+    found[stage] = sorted(sys.modules)
+
+import vitseg.inference
+keep("vitseg.inference")
+
+import vitseg.inference.predictor
+keep("vitseg.inference.predictor")
+
 import numpy as np
 from vitseg.inference.predictor import load
 
-found = load({model!r}, device="cpu")(np.zeros((64, 80, 3), np.uint8))
-assert found.label_map.shape == (64, 80)
-"""
-COMMAND = """
+result = load({model!r}, device="cpu")(np.zeros((64, 80, 3), np.uint8))
+assert result.label_map.shape == (64, 80)
+keep("a loaded model")
+
 from vitseg.cli.main import run
 
+sys.argv[1:] = ["predict", {model!r}, {photo!r}, "--out", {out!r}]
 try:
     run()
 except SystemExit as end:
     assert not end.code, end.code
+keep("the verb predict")
+print(json.dumps(found))
 """
-
-
-def modules_after(code: str, *arguments: str) -> set[str]:
-    """What a fresh interpreter has loaded behind some code."""
-    code += "\nimport json, sys; print(json.dumps(sorted(sys.modules)))"
-    command = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return set(json.loads(done.stdout.splitlines()[-1]))
+"""From little to much in one process, since the first import of torch takes most of the time."""
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    return write_model(tmp_path_factory.mktemp("imports") / "model")
+def loaded(tmp_path_factory) -> dict[str, set[str]]:
+    """The modules that a fresh interpreter has loaded by the end of every stage."""
+    folder = tmp_path_factory.mktemp("imports")
+    write_model(folder / "model")
+    Image.fromarray(photo(64, 80)).save(folder / "photo.png")
+    names = {"model": folder / "model", "photo": folder / "photo.png", "out": folder / "out"}
+    code = STAGES.format(**{name: str(path) for name, path in names.items()})
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return {k: set(v) for k, v in json.loads(done.stdout.splitlines()[-1]).items()}
 
 
 def require_no_training(modules: set[str]) -> None:
@@ -54,15 +71,15 @@ def require_no_training(modules: set[str]) -> None:
 
 
 @pytest.mark.parametrize("module", ["vitseg.inference", "vitseg.inference.predictor"])
-def test_the_predictor_loads_few_modules(module):
-    modules = modules_after(f"import {module}")
+def test_the_predictor_loads_few_modules(loaded, module):
+    modules = loaded[module]
     ours = sorted(name for name in modules if name.partition(".")[0] == "vitseg")
     assert len(ours) <= MOST_MODULES, ours
     require_no_training(modules)
 
 
-def test_a_loaded_model_predicts_without_losses(model):
-    modules = modules_after(PREDICT.format(model=str(model)))
+def test_a_loaded_model_predicts_without_losses(loaded):
+    modules = loaded["a loaded model"]
     assert "vitseg.methods.segvit" in modules
     require_no_training(modules)
     methods = {name for name in modules if name.startswith("vitseg.methods.")}
@@ -70,12 +87,8 @@ def test_a_loaded_model_predicts_without_losses(model):
     assert methods == shared  # of all methods, the model's alone
 
 
-def test_the_verb_predict_loads_no_loss(model, tmp_path):
-    Image.fromarray(photo(64, 80)).save(tmp_path / "photo.png")
-    out = str(tmp_path / "out")
-    modules = modules_after(
-        COMMAND, "predict", str(model), str(tmp_path / "photo.png"), "--out", out
-    )
+def test_the_verb_predict_loads_no_loss(loaded):
+    modules = loaded["the verb predict"]
     assert "vitseg.methods.segvit" in modules
     assert not {name for name in modules if name.startswith("vitseg.losses")}
     assert "scipy" not in modules

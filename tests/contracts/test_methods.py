@@ -173,7 +173,10 @@ def test_every_method_is_covered():
     assert {name.partition(",")[0] for name in CONFIGS} == set(METHODS)
 
 
-@pytest.mark.parametrize("size", [(64, 96), (96, 64), (50, 71), (16, 16), (1, 40)])
+FURTHER_SIZES = [pytest.param(size, marks=pytest.mark.slow) for size in [(96, 64), (16, 16)]]
+
+
+@pytest.mark.parametrize("size", [(64, 96), (50, 71), (1, 40), *FURTHER_SIZES])
 def test_forward_and_backward_at_any_size(case, size):
     _, config, model = case
     output = model.train()(images_of(size))
@@ -189,12 +192,11 @@ def test_forward_and_backward_at_any_size(case, size):
             assert parameter.grad.isfinite().all(), parameter_name
 
 
-SECONDS = {
-    "mask2former, SeMask", "mask2former, FaPN", "maskformer, SeMask", "semask, global", "setr, pup", "upernet, Swin",
-}  # fmt: skip
-"""Cases that take seconds to learn; another case of their method learns with the fast tests."""
+FIRST = {name.partition(",")[0]: name for name in reversed(CONFIGS)}
+"""The first case of every method."""
 LEARNING = [
-    pytest.param(name, marks=pytest.mark.slow) if name in SECONDS else name for name in CONFIGS
+    name if name in FIRST.values() else pytest.param(name, marks=pytest.mark.slow)
+    for name in CONFIGS
 ]
 
 
@@ -325,7 +327,7 @@ def test_exported_models_compute_the_same(case):
     torch.testing.assert_close(exported(images), scores(images), atol=1e-5, rtol=1e-5)
 
 
-COMPILED = [*{name.partition(",")[0]: name for name in reversed(CONFIGS)}.values(), "shrunk, edges"]
+COMPILED = [*FIRST.values(), "shrunk, edges"]
 """The first case of every method, since compiling takes a minute, and the one that breaks graphs."""
 
 

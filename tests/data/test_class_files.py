@@ -5,9 +5,9 @@ import json
 import pytest
 
 from vitseg.classes import IGNORE_INDEX
+from vitseg.data.class_file_places import find_class_file
 from vitseg.data.class_files import (
     CLASS_FILES,
-    find_class_file,
     names_to_labels,
     read_class_file,
     read_labels,

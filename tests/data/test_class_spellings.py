@@ -9,7 +9,8 @@ import pytest
 from tests.data.formats.content import write_index, write_yolo
 from vitseg.classes import IGNORE_INDEX
 from vitseg.data.catalog import open_dataset
-from vitseg.data.class_files import find_class_file, read_class_file, read_labels
+from vitseg.data.class_file_places import find_class_file
+from vitseg.data.class_files import read_class_file, read_labels
 from vitseg.errors import DataError
 
 YAML_WORDS = [
@@ -158,3 +159,73 @@ def test_the_class_file_of_a_split_folder(tmp_path):
     assert find_class_file(tmp_path) == tmp_path / "train" / "_classes.csv"
     write_index(tmp_path)
     assert find_class_file(tmp_path) == tmp_path / "classes.json"
+
+
+NUMBERED = {
+    "blanks": "0 road\n2 sky\n5 no\n",
+    "colons": "0: road\n2: sky\n5: no\n",
+    "any order": "5, no\n0, road\n2, sky\n",
+    "tabs": "# id name\n0\troad\n2\tsky\n5\tno\n",
+    "brackets": "0) road\r\n2) sky\r\n5) no\r\n",
+}
+
+
+@pytest.mark.parametrize("spelling", NUMBERED)
+def test_lines_that_begin_with_a_number_of_their_own(tmp_path, spelling):
+    for name in ("classes.txt", "labels.txt"):
+        path = tmp_path / name
+        path.write_text(NUMBERED[spelling])
+        assert read_class_file(path).classes == {0: "road", 2: "sky", 5: "no"}
+
+
+def test_names_with_numbers_are_names(tmp_path):
+    path = tmp_path / "classes.txt"
+    path.write_text("1 cent\n1 euro\nroad\n")
+    assert list(read_class_file(path).classes.values()) == ["1 cent", "1 euro", "road"]
+
+
+RED, BLUE = (128, 0, 0), (0, 0, 200)
+TABLES = {
+    "id,name": ("0,road\n1,yes\n", None),
+    "name,id": ("yes,1\nroad,0\n", None),
+    "name,#": ("road,#800000\nyes,#0000c8\n", (RED, BLUE)),
+    "#,name": ("#800000,road\n#0000c8,yes\n", (RED, BLUE)),
+    "name,hex": ("road,800000\nyes,0000c8\n", (RED, BLUE)),
+    "id,name,#": ("1,yes,#0000c8\n0,road,#800000\n", (RED, BLUE)),
+    "name,id,r,g,b": ("road,0,128,0,0\nyes,1,0,0,200\n", (RED, BLUE)),
+    "name,r,g,b,id": ("road,128,0,0,0\nyes,0,0,200,1\n", (RED, BLUE)),
+    "id,name,r,g,b": ("0,road,128,0,0\n1,yes,0,0,200\n", (RED, BLUE)),
+    "id,r,g,b,name": ("0,128,0,0,road\n1,0,0,200,yes\n", (RED, BLUE)),
+    "r,g,b,name": ("128,0,0,road\n0,0,200,yes\n", (RED, BLUE)),
+    "name r g b": ("road 128 0 0\nyes 0 0 200\n", (RED, BLUE)),
+    "another header": ("Klasse;R;G;B\nroad;128;0;0\nyes;0;0;200\n", (RED, BLUE)),
+    "names": ("names\nroad\nyes\n", None),
+    "rgb in one cell": ('name,rgb\nroad,"128,0,0"\nyes,"(0, 0, 200)"\n', (RED, BLUE)),
+}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_tables_are_told_by_what_their_columns_hold(tmp_path, table):
+    text, colors = TABLES[table]
+    path = tmp_path / "classes.csv"
+    path.write_text(text)
+    file = read_class_file(path)
+    assert file.classes == {0: "road", 1: "yes"}
+    assert (file.palette and tuple(file.palette[raw] for raw in (0, 1))) == colors
+
+
+@pytest.mark.parametrize("text", ["road\nsky\n", "road,street\nsky,air\n", ""])
+def test_tables_that_are_not_clear_are_refused(tmp_path, text):
+    path = tmp_path / "classes.csv"
+    path.write_text(text)
+    with pytest.raises(DataError, match="needs a header line, such as name"):
+        read_class_file(path)
+
+
+@pytest.mark.parametrize(
+    "color", ["rgb(128, 0, 0)", "(128,0,0)", "[128 0 0]", "0x800000", "#800000"]
+)
+def test_colours_in_words(tmp_path, color):
+    path = tmp_path / "classes.json"
+    path.write_text(json.dumps({"road": color, "sky": "#0000c8"}))
+    assert read_class_file(path).palette == {0: RED, 1: BLUE}

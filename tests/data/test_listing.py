@@ -49,6 +49,13 @@ def test_a_link_to_a_folder_above_is_not_followed(written):
         assert open_dataset(f"folder:{written}", split).ids == ids
 
 
+def test_a_path_that_goes_up_again_is_no_loop(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "photo.png").touch()
+    for spelling in ("a/../a", "a/b/..", "a/b/../../a"):
+        assert files_below(tmp_path / spelling) == ("photo.png",)
+
+
 def test_links_that_lead_to_each_other_end(tmp_path):
     for number in range(4):
         (tmp_path / str(number)).mkdir()

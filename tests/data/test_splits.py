@@ -17,7 +17,7 @@ from tests.data.formats.content import (
     write_yolo,
 )
 from vitseg.data.catalog import list_splits, open_dataset, open_unchecked
-from vitseg.data.splits import IdIndex
+from vitseg.data.id_lists import IdIndex
 from vitseg.errors import DataError
 
 
@@ -180,3 +180,80 @@ def test_masks_beside_their_images(tmp_path):
     (tmp_path / "train.txt").write_text("0\n1\n")
     assert open_dataset(f"folder:{tmp_path}", "train").ids == ("0", "1")
     assert (open_dataset(f"folder:{tmp_path}", "train")[1].label_map == 1).all()
+
+
+def test_comments_in_lists_are_passed_over(flat):
+    (flat / "train.txt").write_text("# my images\na\n#b\nc\n")
+    assert open_dataset(f"folder:{flat}", "train").ids == ("a", "c")
+    save(flat / "images" / "#b.jpg", np.zeros((4, 6, 3), np.uint8))
+    save(flat / "masks" / "#b.png", np.zeros((4, 6), np.uint8))
+    assert open_dataset(f"folder:{flat}", "train").ids == ("a", "#b", "c")
+
+
+def test_names_in_capitals(flat):
+    (flat / "images").rename(flat / "Images")
+    (flat / "masks").rename(flat / "MASKS")
+    (flat / "classes.json").rename(flat / "Classes.JSON")
+    (flat / "TRAIN.TXT").write_text("a\n")
+    (flat / "Validation.txt").write_text("b\n")
+    assert list_splits(f"folder:{flat}") == ("TRAIN", "Validation")
+    assert open_dataset(f"folder:{flat}", "train").ids == ("a",)
+    assert open_dataset(f"folder:{flat}", "val").ids == ("b",)
+
+
+@pytest.mark.parametrize("inner", ["test/images", "test/masks"])
+def test_empty_folders_of_a_split_are_none(tmp_path, inner):
+    for split in ("train", "val"):
+        save(tmp_path / split / "images" / f"{split}.png", np.zeros((4, 6, 3), np.uint8))
+        save(tmp_path / split / "masks" / f"{split}.png", np.zeros((4, 6), np.uint8))
+    for kind in ("images", "masks"):
+        (tmp_path / "test" / kind).mkdir(parents=True)
+    write_classes(tmp_path)
+    assert list_splits(f"folder:{tmp_path}") == ("train", "val")
+    (tmp_path / inner / "1.raw").write_bytes(b"x")  # which is to be told, not passed over
+    assert list_splits(f"folder:{tmp_path}") == ("test", "train", "val")
+
+
+ENDINGS = (
+    "_mask", "-mask", ".mask", "_Mask", "_MASKS", "_gt", "_GT", "_groundtruth", "_label", "-label", "_lbl", "_L",
+    "_labelIds", "_labelTrainIds", "_seg", "_segmentation", "_annotation",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_endings_of_masks_beside_their_images(tmp_path, ending):
+    for number in range(3):
+        save(tmp_path / f"{number}.JPG", np.zeros((4, 6, 3), np.uint8))
+        save(tmp_path / f"{number}{ending}.png", np.full((4, 6), number, np.uint8))
+    write_classes(tmp_path)
+    dataset = open_dataset(f"folder:{tmp_path}", "all")
+    assert dataset.ids == ("0", "1", "2")
+    assert [int(dataset[number].label_map[0, 0]) for number in range(3)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [("img_{}", "mask_{}"), ("{}", "gt-{}"), ("{}_rgb", "{}_id")],
+)
+def test_beginnings_and_endings_that_all_have_in_common(tmp_path, image, mask):
+    for number in range(3):
+        save(tmp_path / "images" / f"{image.format(number)}.jpg", np.zeros((4, 6, 3), np.uint8))
+        save(tmp_path / "masks" / f"{mask.format(number)}.png", np.full((4, 6), number, np.uint8))
+    write_classes(tmp_path)
+    dataset = open_dataset(f"folder:{tmp_path}", "all")
+    assert [int(dataset[number].label_map[0, 0]) for number in range(3)] == [0, 1, 2]
+
+
+def test_pictures_of_one_stem_in_one_folder_are_told_how_to_lie(tmp_path):
+    for number in range(3):
+        save(tmp_path / f"{number}.jpg", np.zeros((4, 6, 3), np.uint8))
+        save(tmp_path / f"{number}.png", np.zeros((4, 6), np.uint8))
+    with pytest.raises(DataError, match=r"0\.jpg, 0\.png, 1\.jpg .*have one stem.*masks/"):
+        list_splits(f"folder:{tmp_path}")
+
+
+def test_the_data_set_in_a_folder_below(flat, tmp_path_factory):
+    above = tmp_path_factory.mktemp("above")
+    flat.rename(above / "set")
+    with pytest.raises(DataError, match=r"There is .*set/classes\.json: is folder:.*set meant\?"):
+        open_dataset(f"folder:{above}", "set")

@@ -10,10 +10,12 @@ import pytest
 import timm
 import torch
 
+from tests.shapes_alone import shapes_alone
 from vitseg.backbones.create_pyramid import OTHERS
 from vitseg.inference.operations import count_operations
 from vitseg.methods import METHODS
-from vitseg.training.recipe import Recipe, load_recipe, parse_recipe, shipped_recipes
+from vitseg.training.recipe import Recipe, load_recipe, parse_recipe
+from vitseg.training.recipe_files import shipped_recipes
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "recipes").rglob("*.yaml"))
@@ -36,8 +38,14 @@ def path(request) -> Path:
     return request.param
 
 
+@cache
+def recipe_of(path: Path) -> Recipe:
+    """Read once; no test can change it."""
+    return load_recipe(path)
+
+
 def test_a_recipe_parses_and_survives_its_mapping(path):
-    recipe = load_recipe(path)
+    recipe = recipe_of(path)
     assert isinstance(recipe, Recipe)
     assert parse_recipe(recipe.to_mapping()) == recipe
 
@@ -46,45 +54,44 @@ def test_a_recipe_is_named_after_its_method_and_backbone(path):
     match = re.fullmatch(r"([a-z0-9]+)-([a-z0-9_.]+)(-[a-z0-9_-]+)?\.yaml", path.name)
     assert match, path.name
     method, backbone, _ = match.groups()
-    recipe = load_recipe(path)
+    recipe = recipe_of(path)
     assert method == recipe.method
     assert method in METHODS
     assert recipe.model.backbone.name.startswith(backbone)
 
 
 def test_a_recipe_names_a_backbone_that_there_is(path):
-    recipe = load_recipe(path)
-    name = recipe.model.backbone.name
+    name = recipe_of(path).model.backbone.name
     assert timm.is_model(name.partition(".")[0]) or name in OTHERS
     assert "." not in name or timm.is_model_pretrained(name)
 
 
 def test_a_recipe_is_found_by_its_name(path):
-    assert load_recipe(name_of(path)) == load_recipe(path)
+    assert load_recipe(name_of(path)) == recipe_of(path)
 
 
 def test_a_recipe_names_no_machine(path):
-    assert load_recipe(path).data.source is None
-    assert load_recipe(path).model.backbone.weights is None
+    assert recipe_of(path).data.source is None
+    assert recipe_of(path).model.backbone.weights is None
 
 
 @cache
 def build_without_weights(method: str, architecture: str, crop_size: tuple[int, int]) -> None:
     """Once for all recipes that share a model; nothing is computed or allocated."""
     config = METHODS[method].model_validate_json(architecture)
-    with torch.device("meta"):
+    with shapes_alone():
         config.build(5, crop_size, load_pretrained=False)
 
 
 def test_a_recipe_builds(path):
-    recipe = load_recipe(path)
+    recipe = recipe_of(path)
     crop_size = recipe.data.augment.crop_size
     build_without_weights(recipe.method, recipe.model.model_dump_json(), crop_size)
     recipe.model.criterion()
 
 
 def test_a_recipe_of_windows_predicts_with_its_training_crop(path):
-    recipe = load_recipe(path)
+    recipe = recipe_of(path)
     if recipe.inference.mode == "slide":
         assert recipe.inference.crop_size == recipe.data.augment.crop_size
 
@@ -159,7 +166,7 @@ def test_published_sizes(name, num_classes, parameters, gmacs):
     """Parameters of the authors' models exactly, multiply-adds of the papers within 1 %."""
     recipe = load_recipe(name)
     crop_size = recipe.data.augment.crop_size
-    with torch.device("meta"):
+    with shapes_alone():
         model = recipe.model.build(num_classes, crop_size, False).eval()
         image = torch.empty(1, 3, *crop_size)
     if parameters is not None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from vitseg.training.recipe import load_recipe, shipped_recipes
+from vitseg.training.recipe import load_recipe
+from vitseg.training.recipe_files import shipped_recipes
 
 BACKBONES = {
     "tiny": "swin_tiny_patch4_window7_224.ms_in1k",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
-from vitseg.training.recipe import load_recipe, shipped_recipes
+from tests.shapes_alone import shapes_alone
+from vitseg.training.recipe import load_recipe
+from vitseg.training.recipe_files import shipped_recipes
 
 PUBLISHED = {  # crop, stride, base size, iterations, batch; rates of naive, pup, mla
     "cityscapes": ((768, 512, (2049, 1025), 80_000, 8), (0.01, 0.01, 0.002)),
@@ -76,7 +77,7 @@ def test_published_settings(name):
 
 def test_the_hybrid_has_a_cnn_of_stride_16_in_front():
     recipe = load_recipe("cityscapes/setr-vit_base_r50_s16_384-naive")
-    with torch.device("meta"):
+    with shapes_alone():
         model = recipe.model.build(19, (768, 768), load_pretrained=False)
     assert model.backbone.patch_size == (16, 16)
     assert model.backbone.patch_embed.backbone is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -392,3 +393,39 @@ def test_a_model_whose_ignored_pixels_were_left_out_tells_new_classes_from_all_e
     recipe = recipe_of(record, f"folder:{story['data']}", "train", False, SHORT)
     assert recipe.model.loss.ignored == "left_out"
     assert on_backbone_of(record, recipe).model.loss.ignored == "negatives"
+
+
+def deep_copy(root: Path, target: Path, high: int = 4000) -> Path:
+    """The data set with its images as 16-bit files that use values up to `high` of them."""
+    shutil.copytree(root, target)
+    for path in (target / "images").iterdir():
+        grey = np.array(Image.open(path).convert("L")).astype(float)
+        Image.fromarray((grey / 255 * high).astype(np.uint16)).save(path)
+    return target
+
+
+def test_new_classes_are_learnt_by_the_models_range(story, tmp_path):
+    preprocessing = make_record().preprocessing.model_copy(update={"value_range": (0.0, 6000.0)})
+    base = base_model(tmp_path / "base", preprocessing=preprocessing)
+    root = deep_copy(story["data"], tmp_path / "data")
+    once = extend(base, root, tmp_path / "once", ["road"])
+    assert read_record(once).preprocessing == preprocessing
+    assert read_record(tmp_path / "once" / "training" / "last").preprocessing == preprocessing
+    with pytest.raises(ConfigError, match="leave it out"):
+        on_backbone_of(
+            read_record(base),
+            recipe_of(
+                read_record(base), f"folder:{root}", "train", False, ["data.value_range=[0,9]"]
+            ),
+        )
+
+
+def test_a_model_without_a_range_gets_that_of_the_new_images(story, tmp_path):
+    root = deep_copy(story["data"], tmp_path / "data")
+    val_set = only(open_dataset(f"folder:{root}", "val"), ["road"])
+    once = extend(story["base"], root, tmp_path / "once", ["road"], val_set=val_set)
+    limits = read_record(once).preprocessing.value_range
+    assert limits is not None
+    assert 0 <= limits[0] < 1500  # no pixel is dark
+    assert 2000 < limits[1] <= 4095
+    assert read_record(story["base"]).preprocessing.value_range is None

@@ -11,7 +11,9 @@ import vitseg
 from tests.tiny import make_model, make_predictor, photo, write_model
 from vitseg.classes import ClassTable
 from vitseg.errors import CheckpointError, ConfigError, DataError, VitsegError
+from vitseg.inference import view_image
 from vitseg.inference.predictor import Predictor, choose_device
+from vitseg.inference.scores import full_scores
 from vitseg.inference.segmentation import Segmentation
 
 ORIENTATION = 0x0112
@@ -213,3 +215,16 @@ def test_scores_that_are_no_numbers_name_the_image(tmp_path):
     Image.fromarray(photo(40, 60)).save(path)
     with pytest.raises(VitsegError, match=r"photo\.png: the model's scores are NaN or infinite"):
         make_predictor(model)(path)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize(
+    "inference", [{}, {"mode": "slide", "crop_size": (64, 64), "stride": (40, 30)}]
+)
+def test_large_views_are_normalised_window_by_window(monkeypatch, inference, flip):
+    """The numbers are the same, whether a view is there as a whole or not."""
+    predictor = make_predictor(**inference, flip=flip, scales=(0.7, 1.3))
+    expected = full_scores(predictor.scores(photo(90, 120)))
+    monkeypatch.setattr(view_image, "NORMALISED_AT_ONCE", 0)
+    found = full_scores(predictor.scores(photo(90, 120)))
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 from pydantic import ValidationError
 
@@ -36,6 +38,24 @@ def test_records_come_back_as_the_same_lines(tmp_path):
     assert list(records) == ["a.jpg", "b.tif", "ü.jpg"]
     assert "".join(record.to_line() for record in records.values()) == WHOLE + IN_TILES + FAILED
     assert records["b.tif"].timed(3.5).to_line() == IN_TILES.replace("2.0", "3.5")
+
+
+def test_damaged_lines_are_left_out(tmp_path):
+    damaged = [
+        b"\xff\xfe",
+        b"[" * 5000,
+        b'{"image": 5}',
+        b'{"image": "a", "height": 1e999}',
+        b"9" * 5000,
+    ]
+    (tmp_path / PREDICTIONS).write_bytes(b"\n".join([*damaged, WHOLE.encode()]))
+    assert list(read_records(tmp_path)) == ["a.jpg"]
+
+
+def test_names_that_are_no_utf8_come_back(tmp_path):
+    name = os.fsdecode(b"caf\xe9.jpg")
+    (tmp_path / PREDICTIONS).write_text(PredictionRecord(image=name).to_line(), encoding="utf-8")
+    assert list(read_records(tmp_path)) == [name]
 
 
 def test_a_new_folder_has_no_records(tmp_path):

@@ -45,8 +45,12 @@ def write_clip(
     degrees=0,
     codec="mpeg4",
     picture: np.ndarray | None = None,
+    start: int = 0,
 ) -> Path:
-    """The picture again and again, else frames that grow lighter, their upper left quarter red."""
+    """The picture again and again, else frames that grow lighter, their upper left quarter red.
+
+    The first frame has the number `start`, at the clip's rate.
+    """
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream(codec, rate=rate)
         stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
@@ -57,7 +61,9 @@ def write_clip(
             pixels = np.full((*size, 3), 60 + 4 * number, np.uint8)
             pixels[: size[0] // 2, : size[1] // 2] = (220, 30, 30)
             pixels = pixels if picture is None else picture
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = start + number, 1 / Fraction(rate)
+            container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
         if audio is not None:
             container.mux(audio.encode(silence()))
@@ -307,6 +313,13 @@ def test_a_file_that_ends_early_says_so(tmp_path, suffix, codec):
     assert 25 <= done.num_frames <= 27
     assert done.expected_frames == 50
     assert len(read_back(tmp_path / "out.mp4")[0]) == done.num_frames
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4", "ts"])
+def test_a_file_that_begins_late_does_not_end_early(tmp_path, suffix):
+    source = write_clip(tmp_path / f"in.{suffix}", start=50)
+    done = segment_video(CountingPredictor(), source, tmp_path / "out.mp4")
+    assert (done.num_frames, done.expected_frames) == (6, None)
 
 
 def test_sound_that_is_longer_is_no_early_end(tmp_path):

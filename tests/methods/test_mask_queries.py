@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.shapes_alone import shapes_alone
 from vitseg.classes import IGNORE_INDEX
 from vitseg.config import parse
 from vitseg.errors import ConfigError
@@ -54,7 +55,7 @@ def size_of(module: torch.nn.Module) -> int:
 def test_recipes_have_the_published_sizes(name, parameters, millions):
     """Published to the million; ours differ by less than one."""
     recipe = load_recipe(f"ade20k/{name}")
-    with torch.device("meta"):
+    with shapes_alone():
         model = recipe.model.build(150, (640, 640), False)
     assert size_of(model) == parameters
     assert parameters / 1e6 == pytest.approx(millions, abs=0.7)
@@ -63,7 +64,7 @@ def test_recipes_have_the_published_sizes(name, parameters, millions):
 @pytest.mark.parametrize("method", FORMS)
 def test_recipes_decay_no_norm_and_no_embedding(method):
     recipe = load_recipe(f"ade20k/{method}-swin_large_patch4_window12_384-semask")
-    with torch.device("meta"):
+    with shapes_alone():
         model = recipe.model.build(150, (640, 640), False)
     kinds = (torch.nn.LayerNorm, torch.nn.GroupNorm, torch.nn.Embedding)
     exempt = tuple(f"{name}." for name, m in model.named_modules() if isinstance(m, kinds))
@@ -138,6 +139,7 @@ def loss_of(method: str, num_classes: int, labels: Tensor, **sections) -> Tensor
     return total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", FORMS)
 @pytest.mark.parametrize("size", [(1, 1), (5, 7), (33, 47)])
 @pytest.mark.parametrize("semantic", [None, {"window_levels": [0]}])
@@ -201,5 +203,5 @@ def test_a_training_repeats_itself():
     ],
 )
 def test_contradictions_are_named(method, sections, message):
-    with pytest.raises(ConfigError, match=message), torch.device("meta"):
+    with pytest.raises(ConfigError, match=message), shapes_alone():
         model_of(method, **sections)

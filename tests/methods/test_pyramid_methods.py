@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.shapes_alone import shapes_alone
 from vitseg.backbones import PyramidConfig
 from vitseg.config import parse
 from vitseg.errors import ConfigError
@@ -56,7 +57,7 @@ def test_published_multiply_adds_with_resnet_50(method, levels, stride, decoder,
     """Tables 3.1, 3.2, 3.5 and 3.8 of the thesis on NRD, which count normalisations and resizes too."""
     size, num_classes = data
     backbone = {"name": "resnet50c", "levels": levels, "output_stride": stride}
-    with torch.device("meta"):
+    with shapes_alone():
         model = model_of(method, backbone, decoder, num_classes).eval()
         image = torch.empty(1, 3, *size)
     operations = count_operations(model, lambda: model(image).scores())
@@ -72,7 +73,7 @@ UNUSED_CONVOLUTION = 2048 * 512 * 9
     [("carafe", {"factors": [8], "reassemble": "logits"}, 36.3), ("duc", {}, 110.8)],
 )
 def test_published_parameters_with_resnet_50(method, decoder, millions):
-    with torch.device("meta"):
+    with shapes_alone():
         model = model_of(method, {"name": "resnet50c", "levels": [2, 3]}, decoder, 19)
     count = sum(parameter.numel() for parameter in model.parameters())
     count += UNUSED_CONVOLUTION if method == "duc" else 0

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.shapes_alone import shapes_alone
 from vitseg.backbones.semantic_swin import SemanticLayer
 from vitseg.config import parse
 from vitseg.errors import ConfigError
@@ -48,12 +49,12 @@ def test_parameters_are_the_references(shared, variant):
     published = json.loads((shared / "golden" / "semask_params.json").read_text())
     for num_classes in (150, 19, 171):
         counts = published[f"{variant}-{num_classes}"]
-        with torch.device("meta"):
+        with shapes_alone():
             model = semask_of(NAMES[variant], num_classes)
         assert size_of(model) == counts["semask_total"]
         assert size_of(model.backbone) == counts["backbone"]
         assert size_of(model.backbone.get_submodule("semantic")) == counts["semantic_layers"]
-    with torch.device("meta"):
+    with shapes_alone():
         assert size_of(fpn_of(NAMES[variant], 171)) == counts["swin_fpn_total"]
 
 
@@ -71,7 +72,7 @@ def test_multiply_adds_are_the_references(shared):
     for key, counts in published.items():
         kind, variant, num_classes, crop = key.split("-")
         make = semask_of if kind == "semask" else fpn_of
-        with torch.device("meta"):
+        with shapes_alone():
             model = make(NAMES[variant], int(num_classes)).eval()
             image = torch.empty(1, 3, *CROPS[crop])
         found = count_operations(model, lambda m=model, i=image: m(i)).total / 1e9
@@ -171,7 +172,7 @@ def test_the_branch_can_learn(window):
     [("T", 150, [0, 1]), ("T", 19, [0, 1, 2, 3]), ("B", 171, [0, 1, 2, 3]), ("L", 20, [0, 1])],
 )
 def test_the_published_rule_of_windows(name, num_classes, expected):
-    with torch.device("meta"):
+    with shapes_alone():
         model = semask_of(NAMES[name], num_classes)
     layers = model.backbone.get_submodule("semantic")
     windowed = [level for level, layer in enumerate(layers.children()) if layer.window is not None]
@@ -180,7 +181,7 @@ def test_the_published_rule_of_windows(name, num_classes, expected):
 
 
 def test_windows_can_be_chosen():
-    with torch.device("meta"):
+    with shapes_alone():
         model = semask_of(NAMES["T"], 5, (0, 1), semantic={"window_levels": [1], "window": 3})
     layers = list(model.backbone.get_submodule("semantic").children())
     assert [layer.window for layer in layers] == [None, (3, 3)]
@@ -204,7 +205,7 @@ def test_contradictions_are_named(sections, message):
     backbone = {"name": NAMES["T"], "levels": [0, 1]}
     raw = {"backbone": backbone, **sections}
     raw["backbone"] = {**raw["backbone"], "pretrained": False}
-    with pytest.raises(ConfigError, match=message), torch.device("meta"):
+    with pytest.raises(ConfigError, match=message), shapes_alone():
         parse(SeMaskConfig, raw).build(3, (64, 64), False)
 
 

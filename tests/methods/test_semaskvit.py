@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from vitseg.backbones import PlainViT
-from vitseg.backbones.steps.semantic import SEMANTIC, SemanticStep
+from vitseg.backbones.steps.semantic import SemanticStep
 from vitseg.config import parse
 from vitseg.errors import ConfigError
 from vitseg.methods.segvit import SegVitConfig
 from vitseg.methods.semaskvit import SeMaskVitConfig
+from vitseg.outputs import SEMANTIC
 
 VIT = {"name": "test_vit", "pretrained": False, "taps": [1, 3]}
 

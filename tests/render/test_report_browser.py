@@ -16,6 +16,7 @@ from vitseg.render.report import write_report
 from vitseg.render.report_data import ClassScore
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (extra dev)")
+pytestmark = pytest.mark.slow
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tests.tiny import content, tiny_recipe, write_dataset
 from vitseg.checkpoint.model_dir import load_model
@@ -268,6 +269,29 @@ def test_folders_that_hold_something_else_are_refused(root, tmp_path):
     (tmp_path / "broken" / "cache.json").write_text("{")
     with pytest.raises(ConfigError, match=r"cache\.json cannot be read"):
         cache_of(frozen(root), tmp_path / "broken")
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{"padded_size": [64]}, {"padded_size": [64, 4096]}, {"minutes": None}, {"entry_bytes": "x"}],
+)
+def test_damaged_facts_are_named(root, tmp_path, facts):
+    cache, backbone = cache_of(frozen(root), tmp_path / "cache")
+    cache.fill(backbone, CPU)
+    path = tmp_path / "cache" / "cache.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **facts}))
+    with pytest.raises(ConfigError, match=r"cannot be read .*to make the features anew"):
+        cache_of(frozen(root), tmp_path / "cache")
+
+
+def test_damaged_labels_are_named(root, tmp_path):
+    cache, backbone = cache_of(frozen(root), tmp_path / "cache")
+    cache.fill(backbone, CPU)
+    tensors = load_file(cache.path((0, False)))
+    tensors["labels"][3, 4] = 77
+    save_file(tensors, cache.path((0, False)))
+    with pytest.raises(DataError, match=r"0000000\.safetensors of the feature cache is damaged"):
+        cache.read((0, False))
 
 
 def test_a_missing_view_is_named(root, tmp_path):

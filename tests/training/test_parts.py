@@ -83,3 +83,20 @@ def test_the_first_signal_is_noted_and_the_handlers_come_back(number):
         assert stop.received == number
         assert signal.getsignal(number) == before
     assert signal.getsignal(number) == before
+
+
+def test_a_damaged_log_does_not_stop_a_run(tmp_path):
+    path = tmp_path / "train.csv"
+    cut = b"iteration,loss\r\n10,1.5\r\nx,2\r\n20,\xff\r\n"
+    for content, left in [
+        (b"", None),
+        (b"x" * 200_000, None),
+        (cut, None),
+        (cut.replace(b"\xff", b""), "iteration,loss\r\n10,1.5\r\n20,\r\n"),
+        (b"iteration,loss\r\n10,1.5\r\n20", "iteration,loss\r\n10,1.5\r\n"),
+    ]:
+        path.write_bytes(content)
+        RunLog(tmp_path, 20).close()
+        assert (path.read_bytes().decode() if path.exists() else None) == left
+        if left is None:
+            assert (tmp_path / "train.csv.damaged").read_bytes() == content

@@ -229,3 +229,13 @@ def restore_all(out: Path, root: Path) -> None:
 def test_a_state_of_another_model(root, out):
     with pytest.raises(CheckpointError, match="damaged or no training state"):
         SavedState(out, identity(root)).restore_model(nn.Linear(4, 2))
+
+
+def test_masks_that_lie_otherwise_are_other_data(root, out):
+    write_classes(root, masks="stored")
+    with pytest.raises(
+        CheckpointError, match="the masks were read as upright and are read as stored"
+    ):
+        SavedState(out, identity(root))
+    write_classes(root, masks="upright")
+    SavedState(out, identity(root))

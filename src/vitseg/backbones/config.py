@@ -117,7 +117,7 @@ class PyramidConfig(CommonConfig):
         default=None,
         description="take the pretrained weights from this file (.safetensors, .pth or .bin) instead of a download, in "
         "timm's names; of a ResNet also in those of mmsegmentation's v1c, of a Swin in its authors' or "
-        "mmsegmentation's, of a MiT in those of transformers or of its authors",
+        "mmsegmentation's, of a MiT in those of transformers, of its authors or of mmsegmentation",
     )
     levels: tuple[int, ...] = Field(
         min_length=1,

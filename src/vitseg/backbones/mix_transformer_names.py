@@ -1,7 +1,8 @@
 """Parameter names of Mix Transformers in files.
 
-They are those of the transformers library, as it has them now and as the published files have them, or those of
-SegFormer's authors. Source: the parameter names of the published files.
+They are those of the transformers library, as it has them now and as the published files have them, those of
+SegFormer's authors, or those of mmsegmentation, alike in its versions 0 and 1. Source: the parameter names of the
+published files.
 """
 
 from __future__ import annotations
@@ -41,6 +42,46 @@ _LAYERS = (
     ("attn.proj.", "attention.o_proj."),
 )
 
+_MMSEG = re.compile(
+    r"^layers\.([0-3])\.(?:0\.(projection|norm)|1\.(\d+)\.(.+?)|2)\."
+    r"(weight|bias|in_proj_weight|in_proj_bias)$"
+)
+_MMSEG_LAYERS = {
+    "norm1": "layernorm_before",
+    "norm2": "layernorm_after",
+    "attn.attn": "attention.qkv_proj",
+    "attn.attn.out_proj": "attention.o_proj",
+    "attn.sr": "attention.sequence_reduction.sequence_reduction",
+    "attn.norm": "attention.sequence_reduction.layer_norm",
+    "ffn.layers.0": "mlp.fc1",
+    "ffn.layers.1": "mlp.dwconv.dwconv",
+    "ffn.layers.4": "mlp.fc2",
+}
+_LINEAR = (".mlp.fc1.weight", ".mlp.fc2.weight")
+"""Which mmsegmentation has as convolutions of 1 x 1."""
+
+
+_JOINT = {
+    "kv_proj": ("k_proj", "v_proj"),
+    "qkv_proj": ("q_proj", "k_proj", "v_proj"),
+}
+"""Layers that give several at once: rows of all heads of the first, then of all heads of the next."""
+
+
+def _mmseg_name(name: str) -> str:
+    """The library's name of a parameter of mmsegmentation; queries, keys and values together are `qkv_proj` here."""
+    match = _MMSEG.match(name)
+    if not match:
+        return name
+    stage, embed, block, layer, part = match.groups()
+    part = part.removeprefix("in_proj_")
+    if embed:
+        return f"stages.{stage}.patch_embeddings.{'proj' if embed == 'projection' else 'layer_norm'}.{part}"
+    if block is None:
+        return f"stages.{stage}.layer_norm.{part}"
+    ours = _MMSEG_LAYERS.get(layer)
+    return name if ours is None else f"stages.{stage}.blocks.{block}.{ours}.{part}"
+
 
 def mix_transformer_name(name: str) -> str:
     """The library's present name of a parameter; one that is in no other naming stays as it is.
@@ -49,7 +90,7 @@ def mix_transformer_name(name: str) -> str:
     """
     match = _PART.match(name)
     if not match:
-        return name
+        return _mmseg_name(name)
     encoder, part, number, rest = match.groups()
     stage = int(number) - (0 if encoder else 1)
     if part == "block":
@@ -69,10 +110,13 @@ def rename_mix_transformer(state: StateDict) -> StateDict:
     renamed: StateDict = {}
     for name, value in state.items():
         ours = mix_transformer_name(name)
-        if ".kv_proj." in ours and len(value) % 2 == 0:
-            keys, values = value.chunk(2)  # rows of all heads' keys, then of all heads' values
-            renamed[ours.replace("kv_proj", "k_proj")] = keys
-            renamed[ours.replace("kv_proj", "v_proj")] = values
+        joint = next((j for j in _JOINT if f".{j}." in ours), None)
+        if joint is not None and len(value) % len(_JOINT[joint]) == 0:
+            parts = _JOINT[joint]
+            for part, rows in zip(parts, value.chunk(len(parts)), strict=True):
+                renamed[ours.replace(joint, part)] = rows
+        elif ours.endswith(_LINEAR) and value.ndim == 4 and value.shape[2:] == (1, 1):
+            renamed[ours] = value.flatten(1)
         else:
             renamed[ours] = value
     return renamed

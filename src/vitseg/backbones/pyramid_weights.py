@@ -65,7 +65,7 @@ TWINS = Layout("Twins", ("head.", "norm."))
 MIX_TRANSFORMER = Layout(
     "Mix Transformer",
     ("head.", "classifier."),
-    "the names of transformers or of SegFormer's authors",
+    "the names of transformers, of SegFormer's authors or of mmsegmentation",
     rename_mix_transformer,
 )
 

@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 
+from vitseg.backbones.file_kinds import file_kind
 from vitseg.backbones.pickles import require_affordable
+from vitseg.backbones.safetensors_files import is_safetensors, read_safetensors
+from vitseg.backbones.shards import read_shards, require_no_part
+from vitseg.backbones.weight_values import require_usable
 from vitseg.backbones.wrappers import Unwrapped, WeightsOf, unwrap
 from vitseg.errors import CheckpointError, first_line
 from vitseg.types import StateDict
+from vitseg.weight_files import INDEX, require_weight_file
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +44,9 @@ LONGEST_EMPTY = 65_536
 
 MOST_SHARED = 4
 """How many times its size a file's tensors may have, where several names share one."""
+
+
+NO_WEIGHTS = "is damaged or no weight file:"
 
 
 class Dropped:
@@ -82,23 +88,17 @@ def read_weight_file(path: Path, weights_of: WeightsOf | None = None) -> WeightF
 
     Raises:
         CheckpointError: Missing file, damaged file, a pickle that wants to run code or would take far more memory than
-            it is large, no such set, or shapes that the file cannot hold.
+            it is large, no such set, shapes that the file cannot hold, or values that are no weights.
     """
-    if not path.is_file():
-        found = "is a folder: give the file in it" if path.is_dir() else "does not exist"
-        raise CheckpointError(f"weight file {path} {found}.")
-    if path.suffix == ".safetensors":
-        try:
-            content: Any = load_file(path)
-            with safe_open(path, "pt") as file:
-                remarks: dict[str, Any] = dict(file.metadata() or {})
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(
-                f"{path} is damaged or no weight file: {first_line(error)}"
-            ) from error
+    require_weight_file(path)
+    size = path.stat().st_size
+    if path.name.endswith(INDEX):
+        content: Any = read_shards(path, lambda part: _content(part)[0])
+        remarks: Mapping[str, Any] = {}
+        size = sum(part.stat().st_size for part in path.parent.iterdir() if part.is_file())
     else:
-        content = _read_pickle(path)
-        remarks = content if isinstance(content, dict) else {}
+        require_no_part(path)
+        content, remarks = _content(path)
     try:
         weights = unwrap(content, weights_of)
     except CheckpointError as error:
@@ -107,12 +107,31 @@ def read_weight_file(path: Path, weights_of: WeightsOf | None = None) -> WeightF
         raise CheckpointError(
             f"{path} holds no table of tensors (nor one under state_dict, model, module or the like)."
         )
-    _require_real(weights.tensors, path)
+    _require_real(weights.tensors, path, size)
+    require_usable(weights.tensors, str(path))
     return WeightFile(weights, remarks)
 
 
-def _require_real(tensors: StateDict, path: Path) -> None:
-    """Raise CheckpointError if the tensors claim more values than the file holds: a copy of them would be made."""
+def _content(path: Path) -> tuple[Any, Mapping[str, Any]]:
+    """What a file holds, by its own beginning and not by its name, and what it says beside its tensors."""
+    if is_safetensors(path):
+        return read_safetensors(path)
+    with path.open("rb") as file:
+        is_torchs = file.read(2) in (b"PK", b"\x80\x02")
+    if path.suffix.lower() == ".safetensors" and not is_torchs:
+        return read_safetensors(path)  # which says what it is
+    content = _read_pickle(path)
+    return content, content if isinstance(content, dict) else {}
+
+
+def _require_real(tensors: StateDict, path: Path, size: int) -> None:
+    """Raise CheckpointError if the tensors claim more values than the file holds: a copy of them would be made.
+
+    Args:
+        tensors: What was read.
+        path: The file.
+        size: Of all files that the tensors are from, in bytes.
+    """
     for name, value in tensors.items():
         shape = "x".join(map(str, value.shape))
         dense = value.layout == torch.strided and not value.is_quantized
@@ -127,19 +146,26 @@ def _require_real(tensors: StateDict, path: Path) -> None:
         if not value.numel() and max(value.shape) > LONGEST_EMPTY:
             raise CheckpointError(f"{path}: {name} claims {shape} values and has none: refused.")
     total = sum(value.numel() * value.element_size() for value in tensors.values())
-    if total > MOST_SHARED * max(path.stat().st_size, 1024):
+    if total > MOST_SHARED * max(size, 1024):
         raise CheckpointError(
-            f"{path}: its tensors claim {total / 1e9:.1f} GB, but the file has {path.stat().st_size / 1e9:.3f} GB: "
+            f"{path}: its tensors claim {total / 1e9:.1f} GB, but the file has {size / 1e9:.3f} GB: "
             "refused."
         )
 
 
 def _read_pickle(path: Path) -> object:
-    require_affordable(path)
+    try:
+        require_affordable(path)
+    except CheckpointError as error:
+        kind = file_kind(path)  # a TorchScript archive or a zip file is packed, too
+        raise CheckpointError(f"{path} {NO_WEIGHTS} it {kind}") if kind else error from error
     stand_ins: list[Any] = [(Dropped, name) for name in DROPPED]
     try:
         with torch.serialization.safe_globals(stand_ins), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickles of other programs, which are refused
+            if path.suffix.lower() == ".safetensors":  # torch goes by the name, if it is given one
+                with path.open("rb") as file:
+                    return torch.load(file, map_location="cpu", weights_only=True)
             # Mapped, so that the optimiser's state, twice the size of the weights, is never read.
             return torch.load(
                 path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
@@ -155,9 +181,16 @@ def _refusal(path: Path, error: Exception) -> str:
         if wanted:
             return (
                 f"{path} asks for {wanted[1]}, which is no tensor, and loading it would run its code: refused. "
-                "Convert it to .safetensors where you trust it."
+                "Where you trust it, save its weights alone (torch.save(model.state_dict(), FILE)) or as .safetensors."
             )
-        with path.open("rb") as file:
-            if file.read(1) == pickle.PROTO:
-                return f"{path} is damaged, or a pickle of more than tensors: refused. torch.save writes weight files."
-    return f"{path} is damaged or no weight file: {first_line(error)}"
+    kind = file_kind(path)
+    if kind:
+        return f"{path} {NO_WEIGHTS} it {kind}"
+    with path.open("rb") as file:
+        is_pickle = file.read(1) == pickle.PROTO
+    if is_pickle and isinstance(error, pickle.UnpicklingError):
+        return f"{path} is damaged, or a pickle of more than tensors: refused. torch.save writes weight files."
+    reason = first_line(error)
+    if "weights_only" in reason or "eights only" in reason:  # torch advises to run the file's code
+        reason = "its bytes are none that torch.save or safetensors write"
+    return f"{path} {NO_WEIGHTS} {reason}"

@@ -20,14 +20,19 @@ from vitseg.backbones.tensor_files import read_weight_file
 from vitseg.errors import CheckpointError, first_line, first_names
 from vitseg.layers.grid import GridInterpolation, resample_grid
 from vitseg.types import Size, StateDict
+from vitseg.weight_files import require_weight_file
 
 logger = logging.getLogger(__name__)
 
 CLASSIFIER_PREFIXES = ("head.", "head_dist.", "fc_norm.", "attn_pool.", "dist_token", "mask_token")
 """Parameters of classification models that no segmentation backbone has: named in the log, not an error."""
 
-BACKBONE = "backbone."
-"""In front of the backbone's names in the file of a whole model."""
+PATCH_WEIGHT = "patch_embed.proj.weight"
+"""By which the backbone is found in the file of a whole model: in front of it stands what stands before all its names.
+"""
+
+TOKENS = ("cls_token", "dist_token", "reg_token")
+"""Tokens in front of the grid, in the order of their position embeddings."""
 
 GRID_REMARK = "pos_embed_grid"
 """Remark of a .safetensors file that says which grid its position embeddings are of, as "32x64"."""
@@ -58,14 +63,14 @@ def load_weight_file(
         interpolation: How position embeddings are resampled.
         image_size: Of the images that they are to be for, in pixels; those that the model's name has where not given.
         grid: (height, width) in patches of the position embeddings in the file; where not given, what the file says,
-            else the model's own, else a square.
+            else the model's own, else a square; asked for where the images' own grid has as many cells, too.
 
     Returns:
         The grid that the model's position embeddings are for.
 
     Raises:
         CheckpointError: The file lacks a parameter, has one that the model lacks, or a shape differs; or its position
-            embeddings are of no square grid, and nobody says of which.
+            embeddings are of no square grid or of one of several, and nobody says of which.
     """
     target = _grid_of(vit, image_size)
     if path.suffix == ".npz":
@@ -81,7 +86,8 @@ def load_weight_file(
     _fit_patch(state, vit)
     pos_embed = state.get("pos_embed")
     if pos_embed is not None and vit.pos_embed is not None and pos_embed.ndim == 3:
-        state["pos_embed"] = _fitted(pos_embed, vit, path, interpolation, target, grid)
+        front = sum(state[n].shape[1] for n in TOKENS if n in state and state[n].ndim == 3)
+        state["pos_embed"] = _fitted(pos_embed, vit, path, interpolation, target, grid, front)
         if state["pos_embed"].shape[2] == vit.pos_embed.shape[2]:
             vit.pos_embed = nn.Parameter(torch.empty_like(state["pos_embed"]))
     wanted = vit.state_dict()
@@ -128,15 +134,21 @@ def parse_grid(remark: object) -> Size | None:
 
 def _backbone_of(state: StateDict, path: Path) -> StateDict:
     """The parameters of the backbone in the file of a model that has other parts too, which are left out."""
-    if "patch_embed.proj.weight" in state:
+    if PATCH_WEIGHT in state:
         return state
-    inner = {n.removeprefix(BACKBONE): v for n, v in state.items() if n.startswith(BACKBONE)}
-    if "patch_embed.proj.weight" not in inner:
+    places = [n.removesuffix(PATCH_WEIGHT) for n in state if n.endswith(f".{PATCH_WEIGHT}")]
+    if not places:
         return state
-    others = [name for name in state if not name.startswith(BACKBONE)]
+    prefix = next((p for p in places if p.split(".")[-2] == "backbone"), places[0])
+    if len(places) > 1 and sum(p.split(".")[-2] == "backbone" for p in places) != 1:
+        raise CheckpointError(
+            f"{path.name} has {len(places)} ViTs, {', '.join(places)}: save the parameters of the one that you mean, "
+            "without that beginning of their names."
+        )
+    others = [name for name in state if not name.startswith(prefix)]
     if others:
         logger.info("%s: left out %s (no backbone)", path.name, first_names(others))
-    return inner
+    return {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
 
 
 def _grid_of(vit: TimmViT, image_size: Size | None) -> Size:
@@ -163,19 +175,29 @@ def _fitted(
     interpolation: GridInterpolation,
     target: Size,
     grid: Size | None,
+    front: int,
 ) -> Float[Tensor, "1 m c"]:
     """Position embeddings of a file for a target grid.
+
+    Args:
+        pos_embed: Those of the file.
+        vit: The model.
+        path: The file, for the error.
+        interpolation: How they are resampled.
+        target: Grid of the images.
+        grid: Grid of the file where somebody has said it.
+        front: Tokens in front of the grid that the file has.
 
     Raises:
         CheckpointError: The grid given is not theirs, or nobody says which is.
     """
     assert vit.pos_embed is not None
     own = _grid_of(vit, None)
-    prefix = vit.pos_embed.shape[1] - own[0] * own[1]
+    kept = vit.pos_embed.shape[1] - own[0] * own[1]
+    prefix = max(kept, front) if kept else 0  # some families give them no positions
     cells = pos_embed.shape[1] - prefix
     if grid is None:
-        side = round(max(0, cells) ** 0.5)
-        grid = own if cells == own[0] * own[1] else (side, side)
+        grid = _grid_of_cells(cells, own, target, path)
     if cells < 1 or grid[0] * grid[1] != cells:
         raise CheckpointError(
             f"{path.name} has position embeddings of {max(0, cells)} patches, which are "
@@ -183,7 +205,31 @@ def _fitted(
             "its training in patches."
         )
     spatial = resample_grid(pos_embed[:, prefix:], grid, target, interpolation)
-    return torch.cat([pos_embed[:, :prefix], spatial], dim=1)
+    return torch.cat([pos_embed[:, :kept], spatial], dim=1)
+
+
+def _grid_of_cells(cells: int, own: Size, target: Size, path: Path) -> Size:
+    """The grid of a number of cells that nothing says: that of the model's name, else a square.
+
+    Raises:
+        CheckpointError: The images have another grid of as many cells, which may be theirs as well.
+    """
+    side = round(max(0, cells) ** 0.5)
+    grid = own if cells == own[0] * own[1] else (side, side)
+    if target[0] * target[1] == cells == grid[0] * grid[1] and target != grid:
+        raise CheckpointError(
+            f"{path.name} has position embeddings of {cells} patches, which may be a grid of {grid[0]} x {grid[1]} or "
+            f"one of {target[0]} x {target[1]}, as the crops have: say which with backbone.weights_grid="
+            f"[{grid[0]},{grid[1]}] or [{target[0]},{target[1]}]."
+        )
+    if grid != own and grid[0] * grid[1] == cells:
+        logger.info(
+            "%s: its %d position embeddings are taken for a grid of %d x %d (backbone.weights_grid says otherwise)",
+            path.name,
+            cells,
+            *grid,
+        )
+    return grid
 
 
 def _load_npz(
@@ -194,13 +240,12 @@ def _load_npz(
             f"{path.name}: .npz files hold JAX ViT weights, but the backbone is a {type(vit).__name__}. "
             "Use a .safetensors file."
         )
-    if not path.is_file():
-        raise CheckpointError(f"weight file {path} does not exist.")
+    require_weight_file(path)
     fitted = None
     try:
         stored = _npz_pos_embed(path)
         if stored is not None and vit.pos_embed is not None:
-            fitted = _fitted(stored, vit, path, interpolation, target, grid)
+            fitted = _fitted(stored, vit, path, interpolation, target, grid, 0)
             vit.pos_embed = nn.Parameter(torch.empty_like(stored))  # taken as it is by timm
         vit.load_pretrained(str(path))  # timm's reader; numpy refuses pickled objects by default
     except _NPZ_FAULTS as error:

@@ -24,7 +24,31 @@ LEAST_CALLS = 50_000
 """Calls that any construction may take: a backbone is built whole, however few of its blocks are kept."""
 
 
-class _CountedCalls(TorchFunctionMode):
+FILLING = {
+    "kaiming_uniform_", "uniform_", "normal_", "erfinv_", "mul_", "add_", "clamp_", "fill_", "zero_", "copy_",
+}  # fmt: skip
+"""What weights are initialised with, in place."""
+
+
+class Unfilled(TorchFunctionMode):
+    """On the meta device weights have no values: their initialisation, most of the time of a model, is left out."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        named = kwargs or {}
+        if getattr(func, "__name__", "") in FILLING:
+            tensor = args[0] if args else named["tensor"]  # the latter of torch.nn.init
+            if tensor.is_meta:
+                return tensor
+        return func(*args, **named)
+
+
+class _CountedCalls(Unfilled):
     """Raises once torch was called more often than a model of so many parameters needs."""
 
     def __init__(self, most: int, complaint: str):
@@ -44,7 +68,7 @@ class _CountedCalls(TorchFunctionMode):
             raise CheckpointError(
                 f"{self.complaint}: its configuration describes far more layers than the weights have."
             )
-        return func(*args, **(kwargs or {}))
+        return super().__torch_function__(func, types, args, kwargs)
 
 
 def require_shapes(

@@ -12,9 +12,10 @@ from vitseg.backbones.tensor_files import read_weight_file
 from vitseg.backbones.wrappers import Unwrapped, WeightsOf
 from vitseg.checkpoint.architecture import Architecture
 from vitseg.checkpoint.budget import require_shapes
-from vitseg.checkpoint.detect import Dialect, recognise
+from vitseg.checkpoint.detect import Dialect, recognised
 from vitseg.checkpoint.file_facts import FileFacts, read_facts
 from vitseg.checkpoint.model_dir import ModelRecord, fill
+from vitseg.checkpoint.plain_vits import stated_grid
 from vitseg.classes import ClassTable
 from vitseg.config import parse
 from vitseg.errors import CheckpointError
@@ -34,6 +35,7 @@ class ForeignCheckpoint:
         state: Parameters in our names.
         facts: What the file says of its classes and its licence.
         taken: Which of its weights were taken, in one line; "" where it has one set as it is.
+        grid_source: Who says the grid of its position embeddings; "" where it has none.
     """
 
     name: str
@@ -42,6 +44,7 @@ class ForeignCheckpoint:
     state: StateDict
     facts: FileFacts
     taken: str
+    grid_source: str
 
 
 def read_checkpoint(
@@ -60,12 +63,20 @@ def read_checkpoint(
             never published, or holds more than it; it has no such weights; or its grid is another one, or not known.
     """
     file = read_weight_file(path, weights_of)
-    state = file.weights.tensors
     try:
-        dialect = recognise(state)
+        dialect, state, frame = recognised(file.weights.tensors)
         if grid is not None and not dialect.has_grid:
             raise CheckpointError(
                 f"--grid is {grid[0]},{grid[1]}, but {dialect.name} stores no position embeddings: leave it out."
+            )
+        facts = read_facts(file.content, path)
+        grid_source = "as --grid says" if grid else ""
+        if dialect.has_grid and grid is None:
+            grid = stated_grid(state, facts.config.sizes)
+            grid_source = (
+                "as the file's own configuration says"
+                if grid
+                else "assumed to be a square, since nothing in the file says it: --grid gives another"
             )
         architecture = dialect.architecture(state, **({"grid": grid} if grid else {}))
         return ForeignCheckpoint(
@@ -73,18 +84,20 @@ def read_checkpoint(
             dialect,
             architecture,
             dialect.convert(state),
-            read_facts(file.content, path),
-            _taken(file.weights, state),
+            facts,
+            _taken(file.weights, state, frame),
+            grid_source,
         )
     except CheckpointError as error:
         raise CheckpointError(f"{name or path}: {error}") from error
 
 
-def _taken(weights: Unwrapped, state: StateDict) -> str:
+def _taken(weights: Unwrapped, state: StateDict, frame: str) -> str:
     """Which weights were taken, and in which precision they are, where that is worth a line."""
     half = {value.dtype for value in state.values() if value.is_floating_point()}
     short = ", ".join(sorted(str(each).removeprefix("torch.") for each in half - {torch.float32}))
-    parts = [weights.line, f"{short} made float32" if short else ""]
+    without = f"without {frame}" if frame else ""
+    parts = [weights.line, without, f"{short} made float32" if short else ""]
     return "; ".join(part for part in parts if part)
 
 
@@ -132,10 +145,18 @@ def convert_checkpoint(
 
 
 def _protocol(checkpoint: ForeignCheckpoint, dataset: str | None) -> dict[str, Any]:
-    """The inference protocol; windows of crops that are not square are two thirds apart in both directions."""
+    """The inference protocol: what the file's configuration says of the window, else that of the published models.
+
+    Windows of crops that are not square are two thirds apart in both directions.
+    """
     height, width = checkpoint.architecture.image_size
     protocol = checkpoint.dialect.published.protocol(checkpoint.architecture.crop, dataset)
     if height != width and protocol["mode"] == "slide":
         stride = (max(1, 2 * height // 3), max(1, 2 * width // 3))
         protocol |= {"crop_size": (height, width), "stride": stride}
+    window = checkpoint.facts.config.window
+    if window is None:
+        return protocol
+    protocol = {k: v for k, v in protocol.items() if k not in ("crop_size", "stride")}
+    protocol |= {k: v for k, v in window._asdict().items() if v is not None}
     return protocol

@@ -185,6 +185,32 @@ STRANGERS = (
 """Checkpoints that are told by a name, in this order: a pattern at its start, whose it is, and why it is refused."""
 
 
+_MOST_FRAMES = 2
+"""Beginnings that all names share and that are tried without."""
+
+
+def recognised(state: StateDict) -> tuple[Dialect, StateDict, str]:
+    """The dialect of a checkpoint, its parameters by that dialect's names, and what stood in front of all of them.
+
+    A training frame may have put a name of its own there ("seg_model.backbone..."), which tells itself by this: without
+    it, the names are those of a dialect.
+
+    Raises:
+        CheckpointError: As for `recognise`.
+    """
+    inner, frame = state, ""
+    for _ in range(_MOST_FRAMES + 1):
+        dialect = next((each for each in DIALECTS if each.matches(inner)), None)
+        if dialect is not None:
+            return dialect, inner, frame
+        first = {name.partition(".")[0] for name in inner}
+        if len(first) != 1 or not all("." in name for name in inner):
+            break
+        start = f"{first.pop()}."
+        inner, frame = {name.removeprefix(start): v for name, v in inner.items()}, frame + start
+    return recognise(state), state, ""
+
+
 def recognise(names: Iterable[str]) -> Dialect:
     """The dialect of a checkpoint.
 

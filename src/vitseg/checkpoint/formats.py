@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vitseg.checkpoint.versions import package_versions
 from vitseg.errors import CheckpointError
 from vitseg.types import StateDict
 
@@ -34,7 +35,8 @@ def require_readable_format(raw: Any, where: str) -> None:
         return
     versions = raw.get("versions")
     writer = versions.get("vitseg") if isinstance(versions, Mapping) else None
-    wanted = f"vitseg {writer} or newer" if writer else "a newer vitseg"
+    known_writer = writer and writer != package_versions().get("vitseg")
+    wanted = f"vitseg {writer} or newer" if known_writer else "a newer vitseg"
     raise CheckpointError(
         f"{where} has format_version {version}, but {known}: install {wanted} (pip install --upgrade vitseg)."
     )

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import huggingface_hub
 from huggingface_hub import errors
+from huggingface_hub.utils import validate_repo_id
 
-from vitseg.errors import CheckpointError, first_line
+from vitseg.errors import CheckpointError, ConfigError, first_line
 from vitseg.hub import offline_if_unreachable
 
 _SCHEME = re.compile(r"^hf:/+")
@@ -55,6 +56,18 @@ def hub_address(place: Path | str) -> HubAddress | None:
             f"{text} is no address on the hub: write hf://user/name, with @revision or /file behind it if wanted."
         )
     return HubAddress(*match.groups())
+
+
+def require_repository(repo: str) -> None:
+    """Raise ConfigError unless a name is that of a repository on the hub, user/name."""
+    try:
+        validate_repo_id(repo)
+    except errors.HFValidationError as error:
+        raise ConfigError(
+            f"{repo!r} is no repository of the hub: write user/name. ({first_line(error)})"
+        ) from error
+    if "/" not in repo:
+        raise ConfigError(f"{repo!r} names no user or organisation: write user/name.")
 
 
 def fetch_file(address: HubAddress) -> Path:

@@ -14,18 +14,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from vitseg import parsing
-from vitseg.checkpoint.budget import require_shapes
 from vitseg.checkpoint.formats import FORMAT, renamed_state, require_readable_format
 from vitseg.checkpoint.learnt import LearntTask, require_unchanged
 from vitseg.checkpoint.places import CONFIG, SUMS, WEIGHTS, find_model_dir, sha256_of, verify
 from vitseg.checkpoint.versions import package_versions
 from vitseg.classes import ClassTable
 from vitseg.config import parse
-from vitseg.errors import CheckpointError, ConfigError, unknown_name
+from vitseg.errors import CheckpointError, ConfigError, first_names, unknown_name
+from vitseg.files import system_errors
 from vitseg.images.preprocess import Preprocessing
 from vitseg.methods import METHODS
 from vitseg.methods.model import SegmentationModel
@@ -67,18 +66,27 @@ def save_model(path: Path, model: SegmentationModel, record: ModelRecord) -> Non
     fresh = path.with_name(f".{path.name}.writing")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    save_file(state, fresh / WEIGHTS, _remarks(model))
-    config, sums = record_files(record, sha256_of(fresh / WEIGHTS))
-    (fresh / CONFIG).write_bytes(config)
-    (fresh / WEIGHTS).chmod((fresh / CONFIG).stat().st_mode)  # safetensors lets nobody else read
-    (fresh / SUMS).write_bytes(sums)
+    try:
+        _write_files(fresh, model, record)
+    except Exception:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
     old = path.with_name(f".{path.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if path.exists():
         os.replace(path, old)
     os.replace(fresh, path)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_files(folder: Path, model: SegmentationModel, record: ModelRecord) -> None:
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    with system_errors(folder / WEIGHTS):
+        save_file(state, folder / WEIGHTS, _remarks(model))
+    config, sums = record_files(record, sha256_of(folder / WEIGHTS))
+    (folder / CONFIG).write_bytes(config)
+    (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)  # safetensors lets nobody else read
+    (folder / SUMS).write_bytes(sums)
 
 
 def _remarks(model: SegmentationModel) -> dict[str, str]:
@@ -114,13 +122,16 @@ def load_model(path: Path | str) -> tuple[SegmentationModel, ModelRecord]:
         CheckpointError: No model there, a missing or changed file, weights that do not fit, or an extended model whose
             earlier tasks are not what they were.
     """
+    from vitseg.backbones.safetensors_files import read_safetensors
+    from vitseg.checkpoint.budget import require_shapes
+
     path = find_model_dir(path)
     record = read_record(path)
     if record.method not in METHODS:
         raise CheckpointError(f"{path / CONFIG}: {unknown_name('method', record.method, METHODS)}")
     try:
         config = parse(METHODS[record.method], record.architecture, "architecture")
-        state = load_file(path / WEIGHTS)
+        state, _ = read_safetensors(path / WEIGHTS)
         if record.format_version != FORMAT:
             state = renamed_state(state, config.old_names, str(path / WEIGHTS))
             record = record.model_copy(update={"format_version": FORMAT})
@@ -130,8 +141,6 @@ def load_model(path: Path | str) -> tuple[SegmentationModel, ModelRecord]:
         model = config.build(record.classes.num_classes, size, load_pretrained=False)
     except ConfigError as error:
         raise CheckpointError(f"{path / CONFIG}: {error}") from error
-    except SafetensorError as error:
-        raise CheckpointError(f"{path / WEIGHTS} is damaged: {error}") from error
     fill(model, state, complaint)
     require_unchanged(record.tasks, state, str(path))
     return model.eval(), record
@@ -141,8 +150,15 @@ def fill(model: SegmentationModel, state: StateDict, complaint: str) -> None:
     """Load all parameters of a model.
 
     Raises:
-        CheckpointError: The complaint, and what is missing, unknown or of another shape, in one line.
+        CheckpointError: The complaint, and what is missing, unknown, of another shape or of integers, in one line.
     """
+    from vitseg.backbones.weight_values import wrong_kinds
+
+    integers = wrong_kinds(state, model.state_dict())
+    if integers:
+        raise CheckpointError(
+            f"{complaint}: {first_names(integers)}, where the model has floating-point numbers."
+        )
     try:
         model.load_state_dict(state)
     except RuntimeError as error:

@@ -6,6 +6,7 @@ Nothing here imports torch, so that a mistyped path is refused at once.
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 from vitseg.checkpoint.hub import fetch_folder, hub_address
@@ -27,7 +28,7 @@ def find_model_dir(path: Path | str) -> Path:
     if address is not None:
         return fetch_folder(address, (CONFIG, WEIGHTS, SUMS))
     path = Path(path)
-    if not path.exists():
+    if not os.path.exists(path):  # Path.exists fails for a path that is too long
         raise CheckpointError(
             f"{path} does not exist: give a model directory, the --out of a training, or hf://user/name."
         )
@@ -56,11 +57,22 @@ def verify(path: Path) -> None:
     require_complete(path)
     sums = listed_sums(path)
     changed = [name for name in (CONFIG, WEIGHTS) if sums.get(name) != sha256_of(path / name)]
-    if changed:
-        raise CheckpointError(
-            f"{path}: {', '.join(changed)} changed since the model was saved ({SUMS} says so). Restore the "
-            f"directory; if the change is yours, renew the list there with: sha256sum {CONFIG} {WEIGHTS} > {SUMS}"
-        )
+    if not changed:
+        return
+    kind = None
+    if WEIGHTS in changed:
+        from vitseg.backbones.file_kinds import file_kind  # its package brings torch
+
+        kind = file_kind(path / WEIGHTS)
+    cure = (
+        f"{WEIGHTS} {kind}"
+        if kind
+        else "Restore the directory; if the change is yours, renew the list there with: "
+        f"sha256sum {CONFIG} {WEIGHTS} > {SUMS}"
+    )
+    raise CheckpointError(
+        f"{path}: {', '.join(changed)} changed since the model was saved ({SUMS} says so). {cure}"
+    )
 
 
 def require_complete(path: Path) -> None:

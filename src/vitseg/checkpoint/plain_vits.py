@@ -6,6 +6,8 @@ not state.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import Any
 
 from vitseg.checkpoint.architecture import HALF, IMAGENET
@@ -31,6 +33,8 @@ TAPS = {
     (24, 3): (7, 15, 23),
 }
 """Taps of the published cascades, by the depth of the ViT and the number of stages."""
+
+_PATCHES = re.compile(r"patch_embed\.proj(ection)?\.weight$")
 
 PATCH = 16
 """Side of the patches in pixels."""
@@ -90,6 +94,33 @@ def grid_of_tokens(name: str, num_tokens: int, num_prefix: int, grid: Size | Non
             "grid with --grid HEIGHT,WIDTH, in patches of the crops of its training."
         )
     return side, side
+
+
+def stated_grid(state: StateDict, sizes: Iterable[Size]) -> Size | None:
+    """The grid of a checkpoint's position embeddings that a size of crops says; None where none fits.
+
+    Args:
+        state: The reference's parameters.
+        sizes: (height, width) in pixels, as the file's own configuration says.
+
+    Raises:
+        CheckpointError: Sizes of different grids fit.
+    """
+    tables = {v.shape[1] for n, v in state.items() if n.endswith("pos_embed") and v.ndim == 3}
+    patches = {tuple(v.shape[2:]) for n, v in state.items() if _PATCHES.search(n) and v.ndim == 4}
+    if len(tables) != 1 or len(patches) != 1:
+        return None
+    (number,), ((down, right),) = tables, patches
+    grids = {(-(-height // down), -(-width // right)) for height, width in sizes}
+    # Behind up to two tokens in front of the grid.
+    fitting = sorted(grid for grid in grids if 0 <= number - grid[0] * grid[1] <= 2)
+    if len(fitting) > 1:
+        listed = " and ".join(f"{height} x {width}" for height, width in fitting)
+        raise CheckpointError(
+            f"its position embeddings have {number} entries, and its configuration names crops of {listed} patches: "
+            "say which with --grid HEIGHT,WIDTH."
+        )
+    return fitting[0] if fitting else None
 
 
 def factors(cells: int) -> str:

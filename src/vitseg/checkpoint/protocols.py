@@ -112,6 +112,6 @@ SEGFORMER = Published(
 )
 SEGMENTER_MMSEG = Published(
     "weights published by mmsegmentation: see the licence of its repository (open-mmlab/mmsegmentation)",
-    {640: 608, 512: 480, 480: 320, 768: 512},
+    {},  # the file's own configuration says it, else two thirds of the crop
     _RESIZES,
 )

@@ -9,7 +9,7 @@ import huggingface_hub
 from huggingface_hub import CommitOperationAdd, HfApi, errors
 
 from vitseg.checkpoint.card import model_card
-from vitseg.checkpoint.hub import HubAddress, explained
+from vitseg.checkpoint.hub import HubAddress, explained, require_repository
 from vitseg.checkpoint.model_dir import read_record, record_files
 from vitseg.checkpoint.places import CONFIG, SUMS, WEIGHTS, find_model_dir, weights_hash
 from vitseg.errors import CheckpointError, ConfigError, first_line
@@ -43,7 +43,7 @@ def prepare(model: Path | str, repo: str, license_text: str | None) -> Publicati
         CheckpointError: No model there, or it is damaged.
         ConfigError: The repository is not written user/name, the licence is not known, or it contradicts the model's.
     """
-    repo = _checked(repo)
+    require_repository(repo)
     folder = find_model_dir(model)
     record = read_record(folder)
     if record.license is None and not license_text:
@@ -61,18 +61,6 @@ def prepare(model: Path | str, repo: str, license_text: str | None) -> Publicati
     config, sums = record_files(record, weights_hash(folder))
     files = {CARD: card.encode(), CONFIG: config, SUMS: sums, WEIGHTS: folder / WEIGHTS}
     return Publication(repo, card, files)
-
-
-def _checked(repo: str) -> str:
-    try:
-        huggingface_hub.utils.validate_repo_id(repo)
-    except errors.HFValidationError as error:
-        raise ConfigError(
-            f"{repo!r} is no repository of the hub: write user/name. ({first_line(error)})"
-        ) from error
-    if "/" not in repo:
-        raise ConfigError(f"{repo!r} names no user or organisation: write user/name.")
-    return repo
 
 
 def publish(publication: Publication, private: bool) -> str:

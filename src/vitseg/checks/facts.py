@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from jaxtyping import Bool, Int64, Integer
 
 from vitseg.checks.fingerprint import hash_array
 from vitseg.checks.image_facts import ImageFacts, examine_image
+from vitseg.checks.mask_turns import ON_ITS_SIDE, MaskTurn, measure_turn
 from vitseg.checks.objects import find_objects
 from vitseg.checks.smear import Smear, measure_smear
 from vitseg.classes import IGNORE_INDEX
@@ -19,12 +20,8 @@ from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.formats.binary import BinaryMasks
 from vitseg.data.formats.binary_files import between_share
 from vitseg.errors import DataError
-from vitseg.images.decode import (
-    Header,
-    decode_color_mask,
-    image_size,
-    read_header,
-)
+from vitseg.images.decode import Header, decode_color_mask, read_header
+from vitseg.images.orientation import on_its_side, upright_size
 from vitseg.types import Size
 
 UNKNOWN = IGNORE_INDEX - 1
@@ -90,6 +87,7 @@ class SampleFacts:
         objects: Class index -> (number of objects, number of tiny ones among them).
         smear: How smeared the borders in the mask are.
         between: Of binary masks, the one that is farthest from binary.
+        turn: How the mask lies on an image with an orientation tag; None: there is no tag, or nothing to tell by.
         mask_hash: Hash of the mask's raw ids; 0 if it is unreadable.
         image_first: Whether this is the first sample of its image, which then counts as looked at.
     """
@@ -102,6 +100,7 @@ class SampleFacts:
     objects: dict[int, tuple[int, int]] = field(default_factory=dict)
     smear: Smear | None = None
     between: Between | None = None
+    turn: MaskTurn | None = None
     mask_hash: int = 0
     image_first: bool = True
 
@@ -128,11 +127,14 @@ class Examiner:
         self._datasets = tuple(datasets)
         self._quick = quick
 
-    def __call__(self, places: tuple[Place, ...]) -> list[SampleFacts]:
+    def __call__(self, places: tuple[Place, ...], turns: bool = True) -> list[SampleFacts]:
         """All facts of one image file, one for each mask that it has; every file is read once.
+
+        An image with an orientation tag is decoded a second time, small, for how its masks lie on it.
 
         Args:
             places: Where the image is: one place, or several that all have the same file.
+            turns: Whether to look at that.
         """
         found: dict[object, SampleFacts] = {}
         for place in places:
@@ -150,7 +152,7 @@ class Examiner:
             self._fault(first, "unreadable-image", dataset.image_name(index), str(error))
         for facts in (first, *others):
             facts.image = first.image
-            self._read_mask(self._datasets[facts.place.split], facts.place.index, facts)
+            self._read_mask(self._datasets[facts.place.split], facts.place.index, facts, turns)
         return [first, *others]
 
     def headers(self, place: Place) -> SampleFacts:
@@ -162,12 +164,16 @@ class Examiner:
             self._fault(facts, "unreadable-image", dataset.image_name(place.index), str(error))
         header = self._mask_header(dataset, place.index, facts)
         if header is not None and facts.size is not None:
-            self._compare_sizes(dataset, place.index, facts, header.size)
+            turn = dataset.mask_turn(place.index)
+            self._compare_sizes(dataset, place.index, facts, upright_size(header.size, turn))
         return facts
 
-    def _read_mask(self, dataset: SegmentationDataset, index: int, facts: SampleFacts) -> None:
+    def _read_mask(
+        self, dataset: SegmentationDataset, index: int, facts: SampleFacts, turns: bool
+    ) -> None:
         one_file = dataset.mask_picture(index) is not None
-        if one_file and self._mask_header(dataset, index, facts) is None:
+        header = self._mask_header(dataset, index, facts) if one_file else None
+        if one_file and header is None:
             return
         try:
             raw_ids = self._raw_ids(dataset, index, facts)
@@ -178,6 +184,9 @@ class Examiner:
             return
         if facts.size is not None and raw_ids.shape != facts.size:
             self._compare_sizes(dataset, index, facts, (raw_ids.shape[0], raw_ids.shape[1]))
+        elif turns and facts.image is not None:
+            own_tag = dataset.masks.own_turn(index) if header is None else header.orientation
+            facts.turn = measure_turn(dataset, index, raw_ids, facts.image.orientation, own_tag)
         label_map = self._count_ids(dataset, raw_ids, facts)
         facts.smear = measure_smear(raw_ids, dataset.labels.colors)
         if not self._quick:
@@ -197,11 +206,16 @@ class Examiner:
         if not isinstance(dataset.masks, BinaryMasks):
             return dataset.raw_ids(index)
         soft: list[Between] = []
-        raw_ids = dataset.masks.read(
-            index,
-            lambda: image_size(dataset.image_source(index)),
-            lambda path, values: soft.append(Between(str(path), between_share(values))),
-        )
+        masks = dataset.masks
+
+        def read(size: Callable[[], Size]) -> Integer[np.ndarray, "H W"]:
+            return masks.read(
+                index,
+                size,
+                lambda path, values: soft.append(Between(str(path), between_share(values))),
+            )
+
+        raw_ids = dataset.placed(index, read)
         facts.between = max(soft, key=lambda between: between.share, default=None)
         return raw_ids
 
@@ -233,7 +247,10 @@ class Examiner:
         if size != facts.size:
             (height, width), (image_height, image_width) = size, facts.size
             detail = f"{width}x{height} pixels, but its image {image_width}x{image_height}"
-            self._fault(facts, "size-mismatch", dataset.mask_name(index), detail)
+            tag = 1 if facts.image is None else facts.image.orientation
+            turned = on_its_side(tag) and size == facts.size[::-1]
+            code = ON_ITS_SIDE if turned else "size-mismatch"
+            self._fault(facts, code, dataset.mask_name(index), detail)
 
     def _count_ids(
         self,

@@ -10,6 +10,7 @@ from vitseg.checks.id_rules import id_findings
 from vitseg.checks.report import worst_first
 from vitseg.checks.sharing import file_key
 from vitseg.checks.tally import Tally
+from vitseg.checks.turn_rules import turn_findings
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
 from vitseg.errors import first_names
@@ -20,6 +21,9 @@ MAX_HEADERS = 20_000
 MAX_DECODED = 64
 """Samples of a split whose masks are decoded, evenly spread."""
 
+MAX_TURNS = 16
+"""Images of a split with an orientation tag that are decoded, small, for how their masks lie on them."""
+
 
 def fast_findings(
     train: SegmentationDataset, val: SegmentationDataset | None = None
@@ -27,7 +31,8 @@ def fast_findings(
     """What can be found in seconds: worst first, errors and warnings only.
 
     The headers of all files give unreadable files, wrong kinds of masks and different sizes; the pixels of some masks,
-    ids outside the table and smeared borders. No image is decoded and nothing is compared.
+    ids outside the table and smeared borders; the pixels of a few images with an orientation tag, masks that do not
+    lie on them. No other image is decoded and nothing is compared.
 
     Args:
         train: The training split.
@@ -38,13 +43,19 @@ def fast_findings(
     tally = Tally(datasets)
     for number, dataset in enumerate(datasets):
         decoded = set(_spread(len(dataset), MAX_DECODED))
+        looked_at = 0
         for index in sorted(decoded.union(_spread(len(dataset), MAX_HEADERS))):
             place = Place(number, index)
-            tally.add(examine((place,))[0] if index in decoded else examine.headers(place))
+            if index in decoded:
+                facts = examine((place,), turns=looked_at < MAX_TURNS)[0]
+                looked_at += facts.turn is not None
+                tally.add(facts)
+            else:
+                tally.add(examine.headers(place))
     listed = dict.fromkeys(finding for dataset in datasets for finding in dataset.findings)
     if val is not None:
         listed |= dict.fromkeys(_same_images(train, val))
-    found = [*listed, *file_findings(tally), *id_findings(tally)]
+    found = [*listed, *file_findings(tally), *turn_findings(tally, None), *id_findings(tally)]
     return [finding for finding in worst_first(found) if finding.severity != "info"]
 
 

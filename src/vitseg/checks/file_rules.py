@@ -46,8 +46,7 @@ RULES: dict[str, Rule] = {
         "error",
         "1 mask has another size than its image: {first} is {detail}.",
         "{n} masks have another size than their images; the first, {first}, is {detail}.",
-        "Export the masks at the size of the images, or resize them by nearest neighbour. If height and width are "
-        "exchanged, the tool that drew them has ignored the rotation in the image's EXIF data.",
+        "Export the masks at the size of the images, or resize them by nearest neighbour.",
     ),
     "lossy-mask": Rule(
         "error",

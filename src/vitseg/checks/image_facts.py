@@ -14,7 +14,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from vitseg.checks.fingerprint import Fingerprint, hash_source, perceptual_hash
-from vitseg.images.decode import image_size, read_image
+from vitseg.checks.pixel_facts import PixelFacts
+from vitseg.images.decode import MAX_PIXELS, read_header
+from vitseg.images.reader import decode as read_image
+from vitseg.images.value_range import Unstated
 from vitseg.types import Size
 
 _HASH_SIZE = (64, 64)
@@ -35,11 +38,15 @@ class ImageFacts:
         size: (height, width).
         fingerprint: Fingerprint of the image, without that of a mask; None where pixels were not looked at.
         values: The range of its values; None likewise.
+        pixels: How its pixels are stored; None likewise.
+        orientation: The tag, 1 to 8, by which it is turned upright.
     """
 
     size: Size
     fingerprint: Fingerprint | None = None
     values: ValueRange | None = None
+    pixels: PixelFacts | None = None
+    orientation: int = 1
 
 
 def examine_image(source: Path | bytes, quick: bool) -> ImageFacts:
@@ -49,12 +56,18 @@ def examine_image(source: Path | bytes, quick: bool) -> ImageFacts:
         source: A file, or its content.
         quick: Whether to read the header alone.
     """
+    header = read_header(source)
     if quick:
-        return ImageFacts(image_size(source))
-    image, size = read_image(source, _HASH_SIZE)
+        return ImageFacts(header.size, orientation=header.orientation)
+    decoded = read_image(source, _HASH_SIZE, MAX_PIXELS, Unstated.OWN_VALUES)
+    image, size = decoded.pixels, decoded.size
     value, thumbnail = perceptual_hash(image)
     return ImageFacts(
-        size, Fingerprint(hash_source(source), 0, value, thumbnail), _value_range(image)
+        size,
+        Fingerprint(hash_source(source), 0, value, thumbnail),
+        _value_range(image),
+        PixelFacts.of(decoded),
+        header.orientation,
     )
 
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import MAX_FILES, Finding
+from vitseg.data.left_out import outermost
 from vitseg.data.listing import files_below
-from vitseg.data.splits import IMAGE_FOLDERS
 from vitseg.errors import first_names
 from vitseg.images.decode import IMAGE_SUFFIXES
 
@@ -58,7 +58,7 @@ def unlisted_pictures(datasets: Sequence[SegmentationDataset]) -> tuple[int | No
     if not listed:
         return None, []
     unlisted = set()
-    for folder in _outermost(folders):
+    for folder in outermost(folders):
         for name in files_below(folder):
             path = folder / name
             if path.suffix.lower() in IMAGE_SUFFIXES and str(path) not in masks:
@@ -84,16 +84,3 @@ def not_listed(unlisted: Sequence[Path]) -> list[Finding]:
             len(unlisted),
         )
     ]
-
-
-def _outermost(folders: set[Path]) -> list[Path]:
-    """The folders of images to look through, none within another."""
-    tops = {_image_folder(folder) for folder in folders}
-    return sorted(top for top in tops if not any(parent in tops for parent in top.parents))
-
-
-def _image_folder(folder: Path) -> Path:
-    for candidate in (folder, *folder.parents):
-        if candidate.name in IMAGE_FOLDERS:
-            return candidate
-    return folder

@@ -16,7 +16,8 @@ from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
 from vitseg.errors import DataError
 from vitseg.images.decode import decode_image
-from vitseg.render.contact_sheet import contact_sheet
+from vitseg.images.value_range import Unstated
+from vitseg.render.contact_sheet import contact_sheet, size_on_sheet
 from vitseg.render.page_parts import bar_cell, fact_cards, figure, swatch, table, write_page
 from vitseg.render.palette import IGNORE_COLOR
 
@@ -83,7 +84,8 @@ def _preview(report: CheckReport, place: Place) -> str:
 
 
 def _image(dataset: SegmentationDataset, index: int) -> Image.Image:
-    return Image.fromarray(decode_image(dataset.image_source(index)))
+    source = dataset.image_source(index)
+    return Image.fromarray(decode_image(source, value_range=Unstated.OWN_VALUES))
 
 
 def _mask(dataset: SegmentationDataset, index: int) -> Image.Image:
@@ -101,10 +103,9 @@ def _mask(dataset: SegmentationDataset, index: int) -> Image.Image:
     ids, _, where = count_values(raw_ids)
     colors = np.array([_color(dataset, raw) for raw in ids.tolist()], np.uint8)
     painted: UInt8[np.ndarray, "H W 3"] = colors[where]
-    height, width = painted.shape[:2]
+    picture = Image.fromarray(painted)
     # scaled here without blending, since the sheet blends what is not indexed
-    size = (max(1, round(width * _HEIGHT / height)), _HEIGHT)
-    return Image.fromarray(painted).resize(size, Image.Resampling.NEAREST)
+    return picture.resize(size_on_sheet(picture.size, _HEIGHT), Image.Resampling.NEAREST)
 
 
 def _color(dataset: SegmentationDataset, raw: int) -> Color:

@@ -15,13 +15,16 @@ from vitseg.checks.file_rules import file_findings
 from vitseg.checks.id_rules import SHIFTED, id_findings, ignored_class
 from vitseg.checks.image_rules import image_findings
 from vitseg.checks.on_disk import Coverage, not_listed, unlisted_pictures
+from vitseg.checks.pixel_rules import pixel_findings
 from vitseg.checks.report import CheckReport, SplitReport, worst_first
 from vitseg.checks.sharing import image_groups
 from vitseg.checks.tally import SplitTally, Tally
+from vitseg.checks.turn_rules import turn_findings
 from vitseg.checks.unnamed import no_class_file, open_unnamed
 from vitseg.classes import IGNORE_INDEX
-from vitseg.data.catalog import list_splits, open_unchecked, parse_data_spec
-from vitseg.data.class_files import find_class_file, read_class_file
+from vitseg.data.catalog import list_splits, open_unchecked, parse_data_spec, require_one_table
+from vitseg.data.class_file_places import find_class_file
+from vitseg.data.class_files import read_class_file
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
 from vitseg.data.parallel import CHUNK, map_in_order
@@ -64,10 +67,12 @@ def check_dataset(
         if unnamed is None:
             raise
         datasets = unnamed
+    require_one_table(datasets)
     tally = _scan(datasets, num_workers, on_start, on_image)
     twins = duplicate_findings(tally)
     findings = [*_of_listing(datasets), *file_findings(tally), *(finding for finding, _ in twins)]
-    findings += image_findings(tally)
+    findings += [*image_findings(tally), *pixel_findings(tally.storage, datasets)]
+    findings += turn_findings(tally, folder)
     if unnamed is not None and folder is not None:
         findings.append(no_class_file(tally, folder))
     else:

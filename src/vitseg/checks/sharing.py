@@ -13,11 +13,17 @@ from jaxtyping import Bool
 from vitseg.checks.facts import Place
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
+from vitseg.errors import first_names
 
 _ROLE = re.compile(r"train|val|dev|hold[ _-]?out|test")
 _ROLE_OF = {"train": "train", "test": "test"}  # all others are for validation
 _PLAIN = re.compile(r"(train(ing)?|val(id(ation)?)?|test(ing)?)\d*")
 """Names of splits that are made of no others."""
+_FOLD = re.compile(
+    r"(?:(?:train(?:ing)?|val(?:id(?:ation)?)?|dev|test(?:ing)?|k|cv|kfold|fold|part|of|set|split|seed|run)[ _.-]*)+"
+)
+"""What the name of a fold of a cross-validation has beside its number (`train_0`, `fold1_val`)."""
+_MOST_FOLDS = 100  # beyond, numbers are years: train2017
 _WHOLE = re.compile(r"(?<![a-z])(all|full|total|complete|everything|whole)(?![a-z])")
 """Words by which the name of a split says that it joins others."""
 
@@ -87,6 +93,29 @@ class Sharing:
         )
 
     @cached_property
+    def folds(self) -> tuple[int | None, ...]:
+        """The number of the fold of a cross-validation that each split belongs to.
+
+        Folds are there if the names of splits have two numbers or more, each with a split to train on and one to score.
+        """
+        numbers = [_fold_number(name) for name in self._names]
+        whole = {
+            number
+            for number in set(numbers) - {None}
+            if len({bool(roles & {"train"}) for roles in self._roles_of(numbers, number)}) == 2
+        }
+        if len(whole) < 2:
+            return (None,) * len(numbers)
+        return tuple(number if number in whole else None for number in numbers)
+
+    def _roles_of(self, numbers: Sequence[int | None], number: int | None) -> list[frozenset[str]]:
+        return [
+            self.roles[split]
+            for split, other in enumerate(numbers)
+            if other == number and self.roles[split]
+        ]
+
+    @cached_property
     def is_joint(self) -> tuple[bool, ...]:
         """Which splits say nothing that others do not: they hold a whole other one of the same role.
 
@@ -117,6 +146,9 @@ class Sharing:
         return apart
 
     def _are_apart(self, one: int, other: int) -> bool:
+        folds = self.folds[one], self.folds[other]
+        if None not in folds and folds[0] != folds[1]:
+            return False  # what one fold trains on, another is scored on
         if self._apart_by_role(one, other):
             return True
         if self.holds(one, other) or self.holds(other, one):
@@ -141,8 +173,16 @@ class Sharing:
         return is_plain and self.holds(split, part) and not self.holds(part, split)
 
     def findings(self) -> list[Finding]:
-        """The fact, for each joint split, that it is one."""
+        """The facts that splits are folds, and, for each joint split, that it is one."""
         found = []
+        folds = sorted({number for number in self.folds if number is not None})
+        if folds:
+            names = [
+                name for name, fold in zip(self._names, self.folds, strict=True) if fold is not None
+            ]
+            message = f"{len(names)} splits are the {len(folds)} folds of a cross-validation: {first_names(names)}."
+            fix = "Nothing: images are looked for twice within a fold only."
+            found.append(Finding.of("folds", "info", message, fix, names))
         for split, name in enumerate(self._names):
             held = [
                 other
@@ -156,3 +196,12 @@ class Sharing:
                 fix = "Nothing: images that splits share are read once, and counted once in what is said of all."
                 found.append(Finding("split-of-splits", "info", message, fix, (name,), 1))
         return found
+
+
+def _fold_number(name: str) -> int | None:
+    """The number in a name that has, beside it, nothing but words of splits and folds; None if it has no such."""
+    numbers = re.findall(r"\d+", name)
+    words = re.sub(r"\d+", " ", name.lower()).strip(" _.-")
+    if len(numbers) != 1 or int(numbers[0][:9]) >= _MOST_FOLDS or not _FOLD.fullmatch(words):
+        return None
+    return int(numbers[0])

@@ -13,11 +13,14 @@ from jaxtyping import Int64
 
 from vitseg.checks.duplicates import Fingerprints
 from vitseg.checks.facts import UNKNOWN, Fault, Place, SampleFacts
+from vitseg.checks.mask_turns import FAULTY, TurnTally
+from vitseg.checks.pixel_facts import PixelTally
 from vitseg.checks.sharing import Sharing
 from vitseg.checks.smear import SMEARED
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import MAX_FILES
 from vitseg.data.labels import LabelTable
+from vitseg.images.orientation import TURNS_IN_WORDS
 
 MAX_EXAMPLES = 3
 """Samples that are remembered of a fault, for previews."""
@@ -106,11 +109,18 @@ class Tally:
         self.faults: dict[str, FaultTally] = {}
         self.fingerprints = Fingerprints()
         self.smear_values = 0
+        self.turns = TurnTally()
+        self.storage = PixelTally(len(datasets))
 
     def add_image(self, samples: Sequence[SampleFacts]) -> None:
         """Count one image file, with every mask that it has."""
         if samples[0].image is None:
             self._unread.append({place.split for facts in samples for place in facts.places})
+        elif samples[0].image.pixels is not None:
+            first = samples[0].place
+            name = self.splits[first.split].dataset.image_name(first.index)
+            splits = {place.split for facts in samples for place in facts.places}
+            self.storage.add(name, splits, samples[0].image.pixels)
         for facts in samples:
             self.add(facts)
 
@@ -142,6 +152,13 @@ class Tally:
             if high - low < NARROWEST:
                 name = split.dataset.image_name(facts.place.index)
                 self.fault(facts.place, Fault("narrow-range", name, f"{low} to {high}"))
+        if image is not None and facts.image_first:
+            self.turns.tags[image.orientation] += 1
+        if facts.turn is not None:
+            verdict = self.turns.add(facts.turn)
+            if verdict in FAULTY:
+                words = TURNS_IN_WORDS.get(facts.turn.best, "")
+                self.fault(facts.place, Fault(FAULTY[verdict], mask, words))
         if facts.between is not None and facts.between.share > 0:
             file, share = facts.between
             code = "not-binary" if share > SOFT else "soft-border"

@@ -9,7 +9,8 @@ from pathlib import Path
 from vitseg.checks.facts import COLOR_MODES
 from vitseg.checks.tally import Tally
 from vitseg.classes import ClassTable
-from vitseg.data.class_files import USUAL_IGNORE_ID, find_class_file
+from vitseg.data.class_file_places import find_class_file, pose_of_folder
+from vitseg.data.class_files import USUAL_IGNORE_ID
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
 from vitseg.data.formats.mask_files import ColorMasks, IndexMasks
@@ -42,6 +43,7 @@ def open_unnamed(name: str, root: Path, splits: Sequence[str]) -> list[Segmentat
     if not masks:
         return None
     colors = name == "color" or (name == "folder" and _holds_colors(masks[0]))
+    pose = pose_of_folder(root)
     labels = LabelTable(ClassTable.from_names(("unnamed",)), {}, {}, colors)
     return [
         SegmentationDataset(
@@ -53,7 +55,7 @@ def open_unnamed(name: str, root: Path, splits: Sequence[str]) -> list[Segmentat
             (ColorMasks if colors else IndexMasks)(found.masks),
             f"{'color' if colors else 'index'} masks in {known[split].masks}, images in {known[split].images}",
             found.findings,
-        )
+        ).with_mask_pose(pose)
         for split, found in pairs.items()
     ]
 

@@ -34,20 +34,21 @@ def classes(
     """
     from rich.table import Table
 
-    from vitseg.checkpoint.model_dir import load_model, save_model
-    from vitseg.extend.edit import renamed, without
-    from vitseg.extend.tasks import as_tasks
     from vitseg.files import write_json
     from vitseg.runs import claim_new
 
     names = parse_renames(rename or [])
-    frame.require_place("--json", json_file)
     if bool(names or remove) != (out is not None):
         raise ConfigError(
             "--out is the folder of a changed model: give it together with --rename or --remove, or leave both out."
         )
     if out is not None:
         claim_new(out)
+
+    from vitseg.checkpoint.model_dir import load_model, save_model
+    from vitseg.extend.edit import renamed, without
+    from vitseg.extend.tasks import as_tasks
+
     loaded, record = load_model(model)
     if remove:
         loaded, record = without(*as_tasks(loaded, record), remove)

@@ -5,20 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vitseg.cli import frame
+from vitseg.cli import frame, places
+from vitseg.cli.places import Before
 from vitseg.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
 
     from vitseg.studies.compare.compare import Row
-    from vitseg.studies.compare.contenders import Contender
 
 OVERRIDE = re.compile(r"[a-z_]+(\.[a-z0-9_]+)+=")
 
@@ -30,9 +30,10 @@ def compare(
             metavar="RECIPE... [section.field=value]...",
             help="Recipes (.yaml, or names of shipped ones), and overrides for all of them.",
         ),
+        Before(lambda arguments, given: require_recipes(arguments, given)),
     ],
     *,
-    data: Annotated[  # looked at behind the recipes, which are the first thing to get right
+    data: Annotated[
         str | None, typer.Option("--data", help="The data set of all recipes, as NAME:ROOT.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the comparison.")],
@@ -60,8 +61,13 @@ def compare(
     Exits with 2 if a training failed; the others are compared all the same.
     """
     from vitseg.files import write_json, write_whole
-    from vitseg.inference.predictor import choose_device
     from vitseg.runs import claim_folder
+
+    claim_folder(out, may_hold=None)
+    if cache_features is not None:
+        claim_folder(cache_features, may_hold=None, option="--cache-features")
+
+    from vitseg.inference.predictor import choose_device
     from vitseg.studies.compare.compare import compare as run_comparison
     from vitseg.studies.compare.compare import comparison_json
     from vitseg.studies.compare.contenders import make_contenders
@@ -71,11 +77,9 @@ def compare(
     recipes, overrides = parse_arguments(arguments)
     if iterations is not None:
         overrides.append(f"training.iterations={iterations}")
-    claim_folder(out, may_hold=None)
     contenders = make_contenders(recipes, overrides, data, backbone or ())
-    for contender in contenders:
-        require_data(contender)
-        if cache_features is not None:
+    if cache_features is not None:
+        for contender in contenders:
             require_cacheable(contender.recipe)
     device = choose_device("auto")
     with frame.kept("Finished trainings are kept: run the same command again."):
@@ -104,10 +108,11 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return recipes, overrides
 
 
-def require_data(contender: Contender) -> None:
-    """Raise ConfigError unless the recipe knows its data set."""
-    if contender.recipe.data.source is None:
-        raise ConfigError("no data set: pass --data NAME:ROOT, or set data.source=NAME:ROOT.")
+def require_recipes(arguments: Sequence[str], given: Mapping[str, Any]) -> None:
+    """See that the recipes of a comparison are there, and what they are trained on and begin with."""
+    recipes, overrides = parse_arguments(arguments)
+    for recipe in recipes:
+        places.require_training(recipe, {**given, "overrides": overrides})
 
 
 def as_csv(rows: Sequence[Row]) -> str:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vitseg.cli import frame, options
+from vitseg.cli import frame, options, places
+from vitseg.cli.places import Before
+from vitseg.errors import ConfigError
 
 if TYPE_CHECKING:
     from vitseg.studies.continual.results import RunResult
@@ -19,6 +21,7 @@ def continual(
     recipe: Annotated[
         Path,
         typer.Argument(help="A recipe with a section continual, or the name of a shipped one."),
+        Before(places.require_training),
     ],
     overrides: Annotated[
         list[str] | None,
@@ -36,6 +39,7 @@ def continual(
             metavar="RUN",
             help="Take the first step of this run, if it is the same, instead of training it.",
         ),
+        Before(lambda run, given: _require_run("--first-of", run)),
     ] = None,
     beside: Annotated[
         list[Path] | None,
@@ -43,6 +47,7 @@ def continual(
             metavar="RUN",
             help="A finished run to show in the tables and the curve, such as the joint training. Repeatable.",
         ),
+        Before(lambda runs, given: [_require_run("--beside", run) for run in runs]),
     ] = None,
 ) -> None:
     """Learn classes in steps, and measure what is kept of the earlier ones.
@@ -50,6 +55,10 @@ def continual(
     Writes a folder for each step, continual.json, the tables and the curve (scores, forgetting and curve .csv; .txt and
     tables.json) and continual.html. Ctrl-C and SIGTERM save everything and exit with 130 and 143; --resume continues.
     """
+    from vitseg.runs import claim_folder
+
+    claim_folder(out, may_hold=None)
+
     from vitseg.studies.continual.recipe import load_continual
     from vitseg.studies.continual.results import RunResult, side_by_side
     from vitseg.studies.continual.run import run_continual
@@ -63,6 +72,11 @@ def continual(
     write_tables(out, side_by_side(result, others))
     typer.echo((out / "scores.txt").read_text(encoding="utf-8").rstrip())
     typer.echo(f"page: {(out / 'continual.html').resolve()}")
+
+
+def _require_run(option: str, run: Path) -> None:
+    if not run.is_dir():
+        raise ConfigError(f"{option} {run} is no folder: give the --out of a `vitseg continual`.")
 
 
 def write_result(out: Path, result: RunResult) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vitseg.cli import places
+from vitseg.cli.places import Before
 from vitseg.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ def convert(
             help="A checkpoint (.pth, .safetensors) of SegViT, Shrunk, SETR, Segmenter, SegFormer and others, or "
             "hf://user/repository/FILE."
         ),
+        Before(places.require_weights),
     ],
     *,
     out: Annotated[Path, typer.Option(help="The model directory to write.")],
@@ -77,18 +80,20 @@ def convert(
     ] = None,
 ) -> None:
     """Turn a checkpoint of another program into a model directory."""
-    from vitseg.checkpoint.convert import convert_checkpoint, read_checkpoint
     from vitseg.checkpoint.hub import fetch_file, hub_address
-    from vitseg.checkpoint.model_dir import save_model
     from vitseg.data.class_files import read_labels
     from vitseg.runs import claim_new
 
     claim_new(out)
-    wanted, size = known_set(weights_of), parsed_grid(grid)
+    size, address = parsed_grid(grid), hub_address(file)
     if dataset is not None and dataset not in DATASETS:
         raise ConfigError(f"--dataset: {unknown_name('data set', dataset, DATASETS)}")
     given = None if classes is None else read_labels(classes).classes
-    address = hub_address(file)
+
+    from vitseg.checkpoint.convert import convert_checkpoint, read_checkpoint
+    from vitseg.checkpoint.model_dir import save_model
+
+    wanted = known_set(weights_of)
     path = Path(file) if address is None else fetch_file(address)
     checkpoint = read_checkpoint(path, str(address or ""), wanted, size)
     table, source, dataset = chosen_table(checkpoint, given, classes, dataset)
@@ -106,12 +111,27 @@ def convert(
         typer.echo(f"weights: {checkpoint.taken}")
     typer.echo(f"classes: {source}")
     typer.echo(f"input: mean {record.preprocessing.mean}, std {record.preprocessing.std}")
-    typer.echo("inference: " + ", ".join(f"{k} {v}" for k, v in record.inference.items()))
+    protocol = ", ".join(f"{k} {v}" for k, v in record.inference.items())
+    typer.echo(f"inference: {protocol}{window_source(checkpoint)}")
     unknown = (
         f"not known, since the file does not state it: --license gives it. If these are published weights, "
         f"'--license published' keeps what holds for them: {published}"
     )
     typer.echo(f"licence: {record.license or unknown}")
+    if checkpoint.grid_source:
+        size = f"{height} x {width} pixels"
+        typer.echo(f"position embeddings: of crops of {size}, {checkpoint.grid_source}")
+
+
+def window_source(checkpoint: ForeignCheckpoint) -> str:
+    """Who says the windows of a model, to be told behind its protocol."""
+    if checkpoint.facts.config.window is not None:
+        return " (windows as the file's own configuration says)"
+    published = checkpoint.dialect.published
+    crop = checkpoint.architecture.crop
+    if published.mode == "slide" and crop not in published.strides:
+        return " (windows two thirds of the crop apart, since nothing says how far)"
+    return ""
 
 
 def known_set(name: str | None) -> WeightsOf | None:

@@ -48,8 +48,7 @@ def check(
     from vitseg.checks.run import check_dataset
     from vitseg.files import write_whole
 
-    for option, file in (("--json", json_file), ("--html", html_file)):
-        frame.require_place(option, file)
+    frame.require_place("--html", html_file)
     with frame.progress() as progress:
         task = progress.add_task("check", total=None)
         report = check_dataset(
@@ -61,7 +60,7 @@ def check(
             on_start=lambda total: progress.update(task, total=total),
             on_image=lambda: progress.advance(task),
         )
-    print_report(report, Console())
+    print_report(report, Console(emoji=False))  # a folder may be named so that it reads ":car:"
     if json_file is not None:
         text = json.dumps(report.to_json(), indent=2, ensure_ascii=False)
         write_whole(json_file, text + "\n")

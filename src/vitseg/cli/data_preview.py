@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from vitseg.cli import frame, options
+from vitseg.cli import frame, options, places
+from vitseg.cli.places import Before
 from vitseg.errors import ConfigError
 
 DEFAULT_RECIPE = "folder/segvit-vit_small_patch16_384"
@@ -20,7 +21,9 @@ def preview(
         "preview.png"
     ),
     recipe: Annotated[
-        str, typer.Option(help="Recipe whose augmentation, sampling and seed are shown.")
+        str,
+        typer.Option(help="Recipe whose augmentation, sampling and seed are shown."),
+        Before(places.require_recipe),
     ] = DEFAULT_RECIPE,
     split: Annotated[
         str | None, typer.Option(help="Split; else the recipe's training split.")
@@ -33,6 +36,10 @@ def preview(
     ignore: options.Ignore = None,
 ) -> None:
     """Draw images, masks and augmented crops, exactly as training would see them first."""
+    if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise ConfigError(f"--out {out} is no PNG or JPEG file: name it {out.stem}.png.")
+    frame.require_place("--out", out)
+
     from PIL import Image
 
     from vitseg.data.catalog import open_dataset
@@ -42,9 +49,6 @@ def preview(
     from vitseg.training.preview import preview as preview_samples
     from vitseg.training.recipe import load_recipe
 
-    if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise ConfigError(f"--out {out} is no PNG or JPEG file: name it {out.stem}.png.")
-    frame.require_place("--out", out)
     loaded = load_recipe(recipe, overrides or [], data)
     joint = options.parse_merge(merge) or loaded.data.merge
     dataset = open_dataset(

@@ -31,14 +31,16 @@ def demo(
     from vitseg.cli.evaluate import score_table
     from vitseg.data.catalog import open_dataset
     from vitseg.data.scenes import write_scenes
+    from vitseg.runs import claim_folder
+
+    claim_folder(out, instead="name another with --out, or empty it")
+
     from vitseg.evaluation.evaluate import evaluate
     from vitseg.inference.predictor import load
-    from vitseg.runs import claim_folder
     from vitseg.training.display import Display
     from vitseg.training.loop import train
     from vitseg.training.recipe import load_recipe
 
-    claim_folder(out, instead="name another with --out, or empty it")
     source = f"folder:{out / 'scenes'}"
     recipe = load_recipe(RECIPE, overrides or [], source)
     frame.say(f"drawing {NUM_TRAIN + NUM_VAL} scenes into {out / 'scenes'}")

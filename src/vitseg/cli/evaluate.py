@@ -46,24 +46,29 @@ def evaluate(
         ),
     ] = None,
     protocol: options.Protocol = None,
+    value_range: options.ValueRange = None,
     device: options.Device = "auto",
 ) -> None:
     """Score a model on a data set: mIoU, mAcc, aAcc and every class."""
     from vitseg.checkpoint.places import weights_hash
     from vitseg.data.catalog import open_dataset
-    from vitseg.evaluation.evaluate import evaluate as run_evaluation
-    from vitseg.evaluation.evaluate import joined_as_trained
     from vitseg.files import write_json
-    from vitseg.inference.predictor import load
     from vitseg.runs import claim_folder
 
-    frame.require_place("--json", json_file)
+    options.require_range(value_range)
     if report is not None:
         claim_folder(report, may_hold=None, option="--report")
     wanted = parse_measures(("none" if report is None else "all") if measures is None else measures)
     dataset = open_dataset(data, split)
-    predictor = load(model, device, protocol or ())
+
+    from vitseg.evaluation.evaluate import evaluate as run_evaluation
+    from vitseg.evaluation.evaluate import joined_as_trained
+    from vitseg.inference.predictor import load
+
+    predictor = load(model, device, protocol or (), value_range)
     dataset = joined_as_trained(dataset, data, predictor.record)
+    if predictor.preprocessing.limits is not None:
+        dataset = dataset.with_value_range(predictor.preprocessing.limits)  # for the report, too
     pages = ReportPages(worst, dataset, model) if report is not None else None
     with frame.bar("evaluate", len(dataset)) as advance:
         result = run_evaluation(
@@ -74,6 +79,8 @@ def evaluate(
             without_classes=without_class or (),
             on_sample=None if pages is None else pages.add,
         )
+    for line in result.notices:
+        frame.say(line)
     frame.show(score_table(result))
     if wanted:
         frame.show(measure_table(result.measures))

@@ -25,6 +25,7 @@ def explain(
         int | None,
         typer.Option(help="Show this many: most pixels first, then most probable; else 5.", min=1),
     ] = None,
+    value_range: options.ValueRange = None,
     device: options.Device = "auto",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace sheets that are already in --out.")
@@ -37,18 +38,20 @@ def explain(
     Images are run whole, in one view. An image that cannot be shown is reported and left out; the exit code is then 2.
     """
     from vitseg.cli.explain_page import SheetFolder
-    from vitseg.cli.inputs import find_inputs
+    from vitseg.cli.inputs import find_inputs, left_out
     from vitseg.cli.member import Failures
 
     if classes is not None and top is not None:
         raise ConfigError("--classes names the classes to show and --top counts them: give one.")
+    options.require_range(value_range)
     targets = find_inputs(inputs)
     folder = SheetFolder(out, targets, overwrite)
 
     from vitseg.explain.table import kind_of
+    from vitseg.images.notices import grouped
     from vitseg.inference.predictor import load
 
-    predictor = load(model, device)
+    predictor = load(model, device, value_range=value_range)
     kind, chosen = kind_of(predictor), {}
     if not kind.shows_some_classes and (classes is not None or top is not None):
         raise ConfigError(
@@ -60,7 +63,7 @@ def explain(
     if top is not None:
         chosen["top"] = top
     failures = Failures()
-    with frame.bar("explain", len(targets)) as advance:
+    with grouped(), frame.bar("explain", len(targets)) as advance:
         for path, name in targets:
             with failures.told(path):
                 folder.add(kind.explain(predictor, path, **chosen), name, caption=str(path))
@@ -69,5 +72,7 @@ def explain(
                 raise failures.disk_full
     folder.write_index(f"How {model} labels")
     typer.echo(f"{len(targets) - failures.count} of {len(targets)} images -> {folder.index}")
+    for line in left_out(inputs):
+        typer.echo(line, err=True)
     if failures.count:
         raise typer.Exit(failures.exit_code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -57,7 +58,7 @@ class SheetFolder:
         from vitseg.render.palette import save_whole
 
         save_whole(self.out / f"{name}.png", sheet.picture)
-        source = quote(f"{name}.png")
+        source = quote(os.fsencode(f"{name}.png"))
         self._how_to_read = sheet.how_to_read
         self._figures.append(
             f'<figure><a href="{source}"><img src="{source}" loading="lazy" alt="Masks of {escape(name)}"></a>'

@@ -72,9 +72,19 @@ def extend(
     The new data label the new classes; everything else counts as none of them. Old data are not needed, and the old
     model stays as it is. Ctrl-C saves; --resume continues.
     """
-    from vitseg.checkpoint.model_dir import read_record
     from vitseg.checkpoint.places import find_model_dir
     from vitseg.data.catalog import list_splits, open_dataset
+    from vitseg.runs import claim_folder
+
+    claim_folder(out, may_hold=None)
+    if cache_features is not None:
+        claim_folder(cache_features, may_hold=None, option="--cache-features")
+    train_set = open_dataset(data, split)
+    if val_split is None and "val" in list_splits(data) and split != "val":
+        val_split = "val"
+    held_out = None if val_split is None else open_dataset(data, val_split)
+
+    from vitseg.checkpoint.model_dir import read_record
     from vitseg.extend.extend import extend_model
     from vitseg.extend.new_classes import announcement, chosen_classes, only
     from vitseg.inference.predictor import choose_device
@@ -83,12 +93,9 @@ def extend(
     chosen = choose_device(device)
     record = read_record(find_model_dir(model))
     wanted = [name.strip() for name in classes.split(",") if name.strip()]
-    train_set = open_dataset(data, split)
     names = chosen_classes(train_set, record.classes, wanted)
     typer.echo(announcement(train_set, record.classes, names, data))
-    if val_split is None and "val" in list_splits(data) and split != "val":
-        val_split = "val"
-    val_set = None if val_split is None else only(open_dataset(data, val_split), names)
+    val_set = None if held_out is None else only(held_out, names)
     recipe = recipe_of(record, data, split, pixels, overrides or [])
     if cache_features is None and not pixels:
         cache_features = out / "features"

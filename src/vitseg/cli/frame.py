@@ -91,7 +91,7 @@ def messages() -> Console:
     """The console of messages and progress, on stderr."""
     from rich.console import Console
 
-    return Console(stderr=True)
+    return Console(stderr=True, emoji=False)  # a folder may be named so that it reads ":car:"
 
 
 def say(line: str, style: str | None = None) -> None:
@@ -104,7 +104,7 @@ def show(*results: RenderableType) -> None:
     from rich.console import Console
 
     for result in results:
-        Console().print(result)
+        Console(emoji=False).print(result)
 
 
 @contextlib.contextmanager

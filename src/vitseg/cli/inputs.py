@@ -3,47 +3,106 @@
 from __future__ import annotations
 
 import glob
+import logging
+import os
+from collections import Counter
 from pathlib import Path
 
-from vitseg.errors import DataError
+from vitseg.errors import DataError, first_names
+from vitseg.runs import MASKS, OVERLAYS, PREDICTIONS
+
+_log = logging.getLogger("vitseg")
 
 
 def find_inputs(inputs: list[str]) -> list[tuple[Path, str]]:
     """Image files with the names of their predictions (path below a given folder, without suffix).
 
+    In a folder, masks and overlays of folders of predictions that lie in it are left out, which is logged. A file that
+    is reached in several ways counts once.
+
     Raises:
         DataError: An input does not exist, a folder holds no image, or two images would get the same name.
     """
-    from vitseg.images.decode import IMAGE_SUFFIXES
-
-    found: dict[Path, Path] = {}
+    found: dict[str, tuple[Path, Path]] = {}
     for text in inputs:
-        path = Path(text)
-        if path.is_dir():
-            images = [p for p in sorted(path.rglob("*")) if _is_image(p, IMAGE_SUFFIXES)]
-            if not images:
-                raise DataError(f"{path} holds no image ({', '.join(IMAGE_SUFFIXES)}).")
-            found.update({image: image.relative_to(path) for image in images})
-        elif path.is_file():
-            found[path] = Path(path.name)
+        for path, relative in _below(text):
+            found[os.path.abspath(path)] = path, relative
+    return _named(list(found.values()))
+
+
+def _below(text: str) -> list[tuple[Path, Path]]:
+    """The images that an input means, each with its path below the input."""
+    path = Path(text)
+    if path.is_dir():
+        return [(path / name, Path(name)) for name in _in_folder(path)]
+    if path.is_file():
+        return [(path, Path(path.name))]
+    matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
+    files = [match for match in matches if match.is_file()]
+    if not files and path.exists():
+        raise DataError(f"{path} is no ordinary file, but images and folders of them are read.")
+    if not files:
+        raise DataError(f"{text} is no file, no folder, and matches no file as a pattern.")
+    return [(file, Path(file.name)) for file in files]
+
+
+def _in_folder(folder: Path) -> list[str]:
+    from vitseg.data.listing import files_below
+    from vitseg.images.suffixes import IMAGE_SUFFIXES, is_image_name
+
+    images: list[str] = []
+    made: Counter[Path] = Counter()
+    known: dict[str, Path | None] = {}  # by folder: the folder of predictions that it is a part of
+    for name in filter(is_image_name, files_below(folder)):
+        inside = os.path.dirname(name)
+        if inside not in known:
+            known[inside] = _predictions(folder, Path(inside))
+        predictions = known[inside]
+        if predictions is None:
+            images.append(name)
         else:
-            matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
-            files = [match for match in matches if match.is_file()]
-            if not files:
-                raise DataError(f"{text} is no file, no folder, and matches no file as a pattern.")
-            found.update({file: Path(file.name) for file in files})
-    return _named(found)
+            made[predictions] += 1
+    lines = [
+        f"{place} holds predictions: its {count:,} masks and overlays are left out"
+        for place, count in made.items()
+    ]
+    if not images:
+        others = "".join(f" {line}." for line in [*lines, *left_out([str(folder)])])
+        raise DataError(f"{folder} holds no image ({', '.join(IMAGE_SUFFIXES)}).{others}")
+    for line in lines:
+        _log.info("%s.", line)
+    return images
 
 
-def _is_image(path: Path, suffixes: tuple[str, ...]) -> bool:
-    return path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
+def _predictions(folder: Path, inside: Path) -> Path | None:
+    """The folder of predictions whose masks or overlays a folder below a given one holds, if it does."""
+    for place in (inside, *inside.parents):
+        if place.name in (MASKS, OVERLAYS) and (folder / place.parent / PREDICTIONS).is_file():
+            return folder / place.parent
+    return None
 
 
-def _named(found: dict[Path, Path]) -> list[tuple[Path, str]]:
-    stems = [str(relative.with_suffix("")) for relative in found.values()]
+def left_out(inputs: list[str]) -> list[str]:
+    """The line on files in the given folders that look like pictures, but are in formats that are not read."""
+    from vitseg.data.listing import files_below
+    from vitseg.images.suffixes import is_other_picture
+
+    folders = [Path(text) for text in inputs if Path(text).is_dir()]
+    names = [name for folder in folders for name in files_below(folder) if is_other_picture(name)]
+    if not names:
+        return []
+    are = "file is" if len(names) == 1 else "files are"
+    return [
+        f"{len(names):,} {are} left out, since pictures in such formats are not read: {first_names(names)}"
+    ]
+
+
+def _named(found: list[tuple[Path, Path]]) -> list[tuple[Path, str]]:
+    stems = [str(relative.with_suffix("")) for _, relative in found]
+    counts = Counter(stems)
     named: dict[str, Path] = {}
-    for (path, relative), stem in zip(found.items(), stems, strict=True):
-        name = str(relative) if stems.count(stem) > 1 else stem
+    for (path, relative), stem in zip(found, stems, strict=True):
+        name = str(relative) if counts[stem] > 1 else stem
         if name in named:
             raise DataError(
                 f"{named[name]} and {path} would both be written as {name}: give the folder that holds both, or run "

@@ -5,7 +5,8 @@ what comes then is a traceback of the import system, an endless recursion in a l
 process by C++, which cannot catch it. So the handler here raises it only within a verb and outside of imports, where
 `frame.framed` ends it; at all other moments there is nothing to be tidied up, and the process ends at once.
 
-This file is the first that the command imports, and imports as little as it can: before it, Ctrl-C is Python's.
+This file is the first that the command imports, and imports as little as it can: before it, while Python itself starts
+and reads its .pth files, Ctrl-C is Python's.
 """
 
 from __future__ import annotations
@@ -35,13 +36,18 @@ _verbs = 0  # verbs in them that have not ended
 
 
 class Handled:
-    """Around a run of the command: Ctrl-C is handled as this file says, also in the teardown of the process."""
+    """Around a run of the command: Ctrl-C is handled as this file says, also in the teardown of the process.
+
+    In a process that ignores it, as a shell's script starts those in the background, it stays ignored.
+    """
 
     def __enter__(self) -> None:
         global _process, _runs
         _process = os.getpid()
         _runs += 1
         self._previous: object = signal.default_int_handler
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+            return
         try:
             self._previous = signal.signal(signal.SIGINT, _on_interrupt)
         except ValueError:  # signals are the main thread's

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import sys
 
 from vitseg.cli import interrupts
 
+_LONGEST_PLACE = 300  # characters of a file's name in it
 _LONGEST = 10_000  # characters of an error's line; a hostile file's values may have millions
 
 
 def run() -> None:
     """Entry point: errors of the user and of his machine exit with 2, ours with 1, each with one clear line."""
     with interrupts.Handled():
+        _print_anything()
         _run()
+
+
+def _print_anything() -> None:
+    """Spell out characters that a terminal or a pipe cannot show, as of names of files, which may be any bytes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _run() -> None:
@@ -36,7 +47,11 @@ def _told(error: Exception) -> tuple[str, int]:
     if isinstance(error, VitsegError):
         return f"{type(error).__name__}: {error}", 2
     if isinstance(error, OSError) and error.errno and error.strerror:
-        place = error.filename if error.filename is not None else "a file or the output"
+        place = str(error.filename if error.filename is not None else "a file or the output")
+        place = place if len(place) <= _LONGEST_PLACE else f"{place[:_LONGEST_PLACE]} ..."
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            again = "a training that saved its state goes on with --resume"
+            return f"{error.strerror}: {place}. Make room, and run the command again; {again}.", 2
         return f"{error.strerror}: {place}. Give a place that can be read and written.", 2
     if isinstance(error, MemoryError):
         return "out of memory: give the work more of it, or smaller inputs.", 2

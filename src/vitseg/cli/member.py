@@ -52,7 +52,7 @@ class Failures:
             frame.say(line, style="red")
             self.count += 1
             self.exit_code = 1 if ours or self.exit_code == 1 else 2
-            self.last = str(error) if isinstance(error, VitsegError) else line
+            self.last = _naming(error, path) if isinstance(error, VitsegError) else line
             self.disk_full = disk_full(error)
 
 
@@ -65,21 +65,27 @@ def disk_full(error: BaseException | None) -> OSError | None:
     return None
 
 
+def _naming(error: VitsegError, path: Path) -> str:
+    """The message of an error, which may be about an option, with the input that it came from."""
+    return str(error) if path.name in str(error) else f"{path}: {error}"
+
+
 def _explained(error: Exception, path: Path) -> tuple[str, bool]:
     """One line on what went wrong with an input, and whether it is a fault of ours."""
     text = " ".join(str(error).split()) or "no message"
     if isinstance(error, VitsegError):
-        return f"{type(error).__name__}: {error}", False
+        return f"{type(error).__name__}: {_naming(error, path)}", False
     if isinstance(error, MemoryError) or any(words in text for words in OUT_OF_MEMORY):
+        reason = f" ({text})" if str(error) else ""
         return (
-            f"{path} does not fit in memory ({text}). vitseg predict --tiles runs images in parts, and --max-memory "
+            f"{path} does not fit in memory{reason}. vitseg predict --tiles runs images in parts, and --max-memory "
             "bounds what it takes.",
             False,
         )
     if isinstance(error, OSError):
-        place = (
-            f" ({error.filename})" if error.filename and str(error.filename) != str(path) else ""
-        )
+        # A file that is to get its name, when it is whole, is told by that.
+        file = error.filename2 or error.filename
+        place = f" ({file})" if file and str(file) != str(path) else ""
         return f"{path}: {error.strerror or text}{place}", False
     return (
         f"{path}: internal error, {type(error).__name__}: {text}. Please report it with: vitseg --debug ...",

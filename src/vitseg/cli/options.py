@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vitseg.cli import frame, places
+from vitseg.cli.places import Before
 from vitseg.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
@@ -15,11 +17,23 @@ if TYPE_CHECKING:
 Model = Annotated[
     Path,
     typer.Argument(help="A model directory, the --out folder of a training, or hf://user/name."),
+    Before(places.require_model),
+]
+Recipe = Annotated[
+    Path,
+    typer.Argument(help="A recipe (.yaml), or the name of a shipped one."),
+    Before(places.require_training),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-Data = Annotated[str, typer.Option(help="The data set, as NAME:ROOT (camvid:..., folder:...).")]
+Data = Annotated[
+    str,
+    typer.Option(help="The data set, as NAME:ROOT (camvid:..., folder:...)."),
+    Before(places.require_data),
+]
 OptionalData = Annotated[
-    str | None, typer.Option("--data", help="The data set, as NAME:ROOT (camvid:..., folder:...).")
+    str | None,
+    typer.Option("--data", help="The data set, as NAME:ROOT (camvid:..., folder:...)."),
+    Before(places.require_data),
 ]
 Protocol = Annotated[
     list[str] | None,
@@ -29,11 +43,23 @@ Protocol = Annotated[
         metavar="FIELD=VALUE",
     ),
 ]
+ValueRange = Annotated[
+    tuple[float, float] | None,
+    typer.Option(
+        "--value-range",
+        help="Black and white of images of more than 8 bits, in place of what the model and the files say.",
+        metavar="LOW HIGH",
+    ),
+]
 JsonFile = Annotated[
-    Path | None, typer.Option("--json", help="Also write everything to this file.")
+    Path | None,
+    typer.Option("--json", help="Also write everything to this file."),
+    Before(lambda file, given: frame.require_place("--json", file)),
 ]
 DataArgument = Annotated[
-    str, typer.Argument(metavar="NAME:ROOT", help="The data set (camvid:..., folder:...).")
+    str,
+    typer.Argument(metavar="NAME:ROOT", help="The data set (camvid:..., folder:...)."),
+    Before(places.require_data),
 ]
 Merge = Annotated[
     list[str] | None,
@@ -43,6 +69,14 @@ Ignore = Annotated[
     list[str] | None,
     typer.Option(help="A class whose pixels are ignored. Repeatable.", metavar="CLASS"),
 ]
+
+
+def require_range(pair: tuple[float, float] | None) -> None:
+    """Raise ConfigError for a `--value-range` that is none, before anything else is done."""
+    from vitseg.images.value_range import parse_range
+
+    if pair is not None:
+        parse_range(pair)
 
 
 def parse_merge(merge: list[str] | None) -> dict[str, tuple[str, ...]]:

@@ -17,6 +17,7 @@ def predict(
     *,
     out: Annotated[Path, typer.Option(help="Folder for masks, overlays and the list.")],
     protocol: options.Protocol = None,
+    value_range: options.ValueRange = None,
     device: options.Device = "auto",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace predictions that are already in --out.")
@@ -26,7 +27,7 @@ def predict(
         typer.Option(
             "--tiles",
             help="Run large images window by window, in bounded memory; an interrupted run continues. Images of more "
-            "than 150 million pixels always are.",
+            "than 150 million pixels always are, and of more than 64 million where the model runs images whole.",
         ),
     ] = False,
     max_memory: Annotated[
@@ -46,27 +47,31 @@ def predict(
     what is missing, after an interruption, too.
     """
     from vitseg.checkpoint.places import find_model_dir
-    from vitseg.cli.inputs import find_inputs
+    from vitseg.cli.inputs import find_inputs, left_out
     from vitseg.cli.predict_run import Run
     from vitseg.cli.predict_tiles import Tiling
+    from vitseg.images.notices import grouped
     from vitseg.inference.prediction_folder import PredictionFolder, without_predictions
 
+    options.require_range(value_range)
     tiling = Tiling.checked(max_memory, blend, polygons, asked_for=tiles)
     targets = without_predictions(find_inputs(inputs), out)
     found = find_model_dir(model)
     settings = {**tiling.settings(), **model_settings(found, protocol or ())}
+    if value_range is not None:
+        settings["value range"] = list(value_range)
     folder = PredictionFolder(out, settings, targets, overwrite)
 
     from vitseg.inference.predictor import (
         load,  # torch is imported here, after all that may be refused
     )
 
-    predictor = load(found, device, protocol or ())
-    with frame.kept("What is finished stays; the same command goes on."), folder:
+    predictor = load(found, device, protocol or (), value_range)
+    with frame.kept("What is finished stays; the same command goes on."), folder, grouped():
         run = Run(predictor, folder, tiling)
         run.all(targets)
     typer.echo(f"{run.num_finished} of {len(targets)} images -> {out}")
-    for line in run.closing_lines():
+    for line in (*run.closing_lines(), *left_out(inputs)):
         typer.echo(line, err=True)
     if run.failures.count:
         raise typer.Exit(run.failures.exit_code)

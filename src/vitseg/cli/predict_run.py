@@ -12,8 +12,10 @@ from rich.progress import Progress
 
 from vitseg.cli import frame
 from vitseg.cli.member import Failures, disk_full
-from vitseg.cli.predict_tiles import Tiling, is_large
+from vitseg.cli.predict_tiles import Tiling, too_large_for
 from vitseg.files import whole_file
+from vitseg.images.notices import say_notices
+from vitseg.images.pixel_source import Notice
 from vitseg.inference.prediction_folder import PredictionFolder, Target
 from vitseg.inference.record import PredictionRecord
 from vitseg.render.palette import encode, label_image
@@ -83,10 +85,14 @@ class Run:
 
     def _predicted(self, path: Path, name: str, bars: Progress) -> PredictionRecord:
         out, run = self._folder.out, self._folder.run_of(path)
-        if self._tiling.asked_for or is_large(path):
+        too_large = too_large_for(path, self._predictor.inference)
+        if self._tiling.asked_for or too_large:
             record = self._tiling.write(self._predictor, path, out, name, run, bars)
             if not self._tiling.asked_for:
-                frame.say(f"{path} is too large to be decoded whole: segmented in tiles (--tiles).")
+                text = (
+                    f"too large to be {too_large} whole, and therefore segmented in tiles (--tiles)"
+                )
+                say_notices(str(path), [Notice("in-tiles", text)])
             return record
         record = write_prediction(self._predictor(path), path, out, name, run)
         self._num_smaller += record.overlay_scale is not None

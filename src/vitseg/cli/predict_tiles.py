@@ -16,7 +16,12 @@ from vitseg.runs import MASKS, POLYGONS
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from vitseg.inference.config import InferenceConfig
     from vitseg.inference.predictor import Predictor
+
+
+MAX_WHOLE_PIXELS = 64_000_000
+"""Pixels that are run in one piece: attention takes time with their square, hours for a picture of twice as many."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,7 @@ class Tiling:
         max_memory: Bytes above the loaded model.
         blend: How overlapping windows are weighted.
         polygons: Whether GeoJSON files are written, too.
-        asked_for: Whether all images are run so, or only those that are too large to be decoded whole.
+        asked_for: Whether all images are run so, or only those that are too large to be decoded or run whole.
     """
 
     max_memory: int
@@ -104,10 +109,20 @@ class Tiling:
         )
 
 
-def is_large(path: Path) -> bool:
-    """Whether an image has more pixels than are decoded at once."""
+def too_large_for(path: Path, inference: InferenceConfig) -> str:
+    """What an image is too large for: to be "decoded" at once, or to be "run" in one piece; "" where it is neither.
+
+    Args:
+        path: The image.
+        inference: How the model runs images.
+    """
     try:
         height, width = decode.image_size(path)
     except DataError:  # predicting it will say what is wrong
-        return False
-    return height * width > decode.MAX_PIXELS
+        return ""
+    if height * width > decode.MAX_PIXELS:
+        return "decoded"
+    if inference.mode != "whole":
+        return ""
+    run_height, run_width = inference.input_size((height, width), max(inference.scales))
+    return "run" if run_height * run_width > MAX_WHOLE_PIXELS else ""

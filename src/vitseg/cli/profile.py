@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from vitseg.cli import frame, options
+from vitseg.cli import frame, options, places
+from vitseg.cli.places import Before
 from vitseg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ DEFAULT_CLASSES = 150
 
 def profile(
     model: Annotated[
-        Path, typer.Argument(metavar="RECIPE|MODEL", help="A recipe, or a model directory.")
+        Path,
+        typer.Argument(metavar="RECIPE|MODEL", help="A recipe, or a model directory."),
+        Before(places.require_recipe_or_model),
     ],
     overrides: Annotated[
         list[str] | None, typer.Argument(help="section.field=value of the recipe.")
@@ -50,6 +53,7 @@ def profile(
     images: Annotated[
         Path | None,
         typer.Option(help="Run on the photos of this folder, and average; else on noise."),
+        Before(places.require_images),
     ] = None,
     runs: Annotated[
         int | None,
@@ -62,6 +66,8 @@ def profile(
 
     A recipe is built with random weights. Times and multiply-adds are of whole images, up to the label map.
     """
+    height, width = parse_size(size)
+
     import torch
 
     from vitseg.checkpoint.versions import package_versions
@@ -70,8 +76,6 @@ def profile(
     from vitseg.inference.predictor import choose_device
     from vitseg.inference.profile import profile_model
 
-    height, width = parse_size(size)
-    frame.require_place("--json", json_file)
     chosen = choose_device(device)
     built, preprocessing, num_classes = _model(model, overrides or [], classes, (height, width))
     inputs = _inputs(images, (height, width), preprocessing)
@@ -146,11 +150,13 @@ def _inputs(
 ) -> Sequence[Tensor]:
     import torch
 
-    from vitseg.cli.inputs import find_inputs
+    from vitseg.cli.inputs import find_inputs, left_out
     from vitseg.inference.profile import PhotoInputs
 
     if folder is None:
         return [torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))]
+    for line in left_out([str(folder)]):
+        frame.say(line)
     return PhotoInputs([path for path, _ in find_inputs([str(folder)])], size, preprocessing)
 
 

@@ -6,13 +6,16 @@ from typing import Annotated
 
 import typer
 
-from vitseg.cli import options
+from vitseg.cli import options, places
+from vitseg.cli.places import Before
 
 
 def push(
     model: options.Model,
     repo: Annotated[
-        str, typer.Argument(metavar="USER/NAME", help="The repository on the Hugging Face hub.")
+        str,
+        typer.Argument(metavar="USER/NAME", help="The repository on the Hugging Face hub."),
+        Before(places.require_repository),
     ],
     *,
     private: Annotated[

@@ -11,7 +11,7 @@ from vitseg.cli import options
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A recipe (.yaml), or the name of a shipped one.")],
+    recipe: options.Recipe,
     overrides: Annotated[
         list[str] | None, typer.Argument(help="section.field=value, as in optimizer.lr=3e-5")
     ] = None,
@@ -33,6 +33,12 @@ def train(
 
     Ctrl-C and SIGTERM save everything and exit with 130 and 143; --resume continues.
     """
+    from vitseg.runs import claim_folder, claim_run
+
+    claim_run(out, resume)
+    if cache_features is not None:
+        claim_folder(cache_features, may_hold=None, option="--cache-features")
+
     from vitseg.training.display import Display
     from vitseg.training.loop import train as run_training
     from vitseg.training.recipe import load_recipe

@@ -48,24 +48,27 @@ def tune(
     Writes tune.json, tune.csv and tune.html; and the model with the best setting, if one within the allowed loss is
     clearly faster than the model as it is: the fastest, and of those about as fast the one of highest mIoU.
     """
-    from vitseg.checkpoint.model_dir import save_model
     from vitseg.checkpoint.places import weights_hash
     from vitseg.data.catalog import open_dataset
+    from vitseg.files import write_json, write_whole
+    from vitseg.runs import claim_folder
+
+    wanted = parse_thresholds(thresholds)
+    require_loss(max_loss)
+    claim_folder(out, instead="give another folder, or empty it")
+    dataset = open_dataset(data, split)
+
+    from vitseg.checkpoint.model_dir import save_model
     from vitseg.evaluation.evaluate import joined_as_trained, require_same_classes
     from vitseg.evaluation.picked import picked, spread_indices
-    from vitseg.files import write_json, write_whole
     from vitseg.inference.predictor import choose_device
-    from vitseg.runs import claim_folder
     from vitseg.studies.tune.settings import load_prunable, make_settings
     from vitseg.studies.tune.tune import planned_runs
     from vitseg.studies.tune.tune import tune as measure
 
     chosen = choose_device(device)
-    wanted = parse_thresholds(thresholds)
-    require_loss(max_loss)
-    claim_folder(out, instead="give another folder, or empty it")
     trained, record = load_prunable(model)
-    dataset = joined_as_trained(open_dataset(data, split), data, record)
+    dataset = joined_as_trained(dataset, data, record)
     require_same_classes(record.classes, dataset)
     if limit is not None:
         dataset = picked(dataset, spread_indices(len(dataset), limit))

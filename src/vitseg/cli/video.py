@@ -25,6 +25,7 @@ def video(
         float, typer.Option(help="Weight of the class colours, from 0 to 1.")
     ] = 0.55,
     protocol: options.Protocol = None,
+    value_range: options.ValueRange = None,
     device: options.Device = "auto",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace OUT if it exists.")
@@ -38,6 +39,7 @@ def video(
     from vitseg.inference.video_files import check_target
     from vitseg.inference.video_reader import read_facts
 
+    options.require_range(value_range)
     check_target(target)
     if target.is_dir():
         raise ConfigError(f"{target} is a folder: give the name of the video to write.")
@@ -52,7 +54,7 @@ def video(
     from vitseg.inference.predictor import load
     from vitseg.inference.video import segment_video
 
-    predictor = load(model, device, protocol or ())
+    predictor = load(model, device, protocol or (), value_range)
     with frame.bar("video", facts.num_frames) as advance:
         done = segment_video(predictor, source, target, every, opacity, advance)
     of = "" if done.expected_frames is None else f" of about {done.expected_frames}"

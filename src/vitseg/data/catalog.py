@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from vitseg.data.class_files import declared_range
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
 from vitseg.data.format import DataFormat
@@ -17,13 +19,15 @@ from vitseg.data.formats.index import Index
 from vitseg.data.formats.label_studio import LabelStudio
 from vitseg.data.formats.labelme import LabelMe
 from vitseg.data.formats.yolo import Yolo
+from vitseg.data.left_out import class_files, other_pictures
+from vitseg.data.listing import listed_once
 from vitseg.data.official.ade20k import Ade20k
 from vitseg.data.official.camvid import CamVid
 from vitseg.data.official.cityscapes import Cityscapes
 from vitseg.data.official.coco_stuff import CocoStuff10k, CocoStuff164k
 from vitseg.data.official.pascal_context import PascalContext59, PascalContext60
 from vitseg.data.official.voc import Voc2012
-from vitseg.errors import ConfigError, DataError, unknown_name
+from vitseg.errors import ConfigError, DataError, first_names, unknown_name
 
 FORMATS: tuple[DataFormat, ...] = (
     Binary(),
@@ -89,11 +93,16 @@ def open_unchecked(
 ) -> SegmentationDataset:
     """As `open_dataset`, but what is wrong with single files is left in the data set's `findings`."""
     name, root = parse_data_spec(spec)
-    dataset = DATASETS[name].open(root, split)
+    with listed_once():
+        dataset = DATASETS[name].open_placed(root, split)
+        dataset = dataset.with_findings(other_pictures(dataset))
+        if isinstance(root, Path) and root.is_dir():
+            dataset = dataset.with_findings(class_files(dataset, root))
+            dataset = dataset.with_value_range(declared_range(root) or dataset.value_range)
     if merge or ignore:
         dataset = dataset.with_labels(dataset.labels.merged(merge, ignore))
     if dataset.classes.num_classes == 1:
-        dataset = dataset.with_finding(_one_class(dataset))
+        dataset = dataset.with_findings([_one_class(dataset)])
     return dataset
 
 
@@ -108,6 +117,19 @@ def _one_class(dataset: SegmentationDataset) -> Finding:
         (name,),
         1,
     )
+
+
+def require_one_table(datasets: Sequence[SegmentationDataset]) -> None:
+    """Raise DataError unless all splits have the same classes in the same order: a class is known by its place."""
+    first = datasets[0]
+    for other in datasets[1:]:
+        ours, theirs = first.classes.names, other.classes.names
+        if ours != theirs:
+            apart = sorted(set(ours) ^ set(theirs)) or ["their order"]
+            raise DataError(
+                f"the splits {first.split} and {other.split} have other classes: {len(ours)} and {len(theirs)}, which "
+                f"differ by {first_names(apart)}. Give all splits one list of classes."
+            )
 
 
 def list_splits(spec: str) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,9 +11,13 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from vitseg.classes import IGNORE_INDEX, ClassTable, Color, generated_palette
-from vitseg.data.class_spellings import BY_SUFFIX, CLASS_FILES, as_color
+from vitseg.data.class_file_places import class_files_of, find_class_file
+from vitseg.data.class_spellings import BY_SUFFIX, CLASS_FILES, NOTHING, as_color
 from vitseg.data.labels import MAX_ID, LabelTable
+from vitseg.data.listing import sub_folders
+from vitseg.data.mask_pose import KEY, MaskPose, parse_pose
 from vitseg.errors import ConfigError, DataError, unknown_name
+from vitseg.images.value_range import ValueRange
 
 USUAL_IGNORE_ID = 255
 
@@ -54,6 +57,16 @@ class ClassFile(BaseModel):
     ignore: tuple[str, ...] = Field(
         default=(), description="names of classes whose pixels are ignored"
     )
+    masks: MaskPose = Field(
+        default="upright",
+        description="how masks lie where an image has an orientation tag: upright, as it is shown, or stored, as its "
+        "pixels are stored",
+    )
+    value_range: tuple[float, float] | None = Field(
+        default=None,
+        description="values that are black and white in images of more than 8 bits, as [0, 3060]; a recipe may state "
+        "others",
+    )
 
     @field_validator("classes", mode="before")
     @classmethod
@@ -72,6 +85,11 @@ class ClassFile(BaseModel):
     @classmethod
     def _listed(cls, value: Any) -> Any:
         return dict(enumerate(value)) if isinstance(value, list | tuple) else value
+
+    @field_validator("value_range")
+    @classmethod
+    def _ascending(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        return None if value is None else ValueRange.valid(*value)
 
     def colors(self) -> dict[int, Color]:
         """Colour of every raw id.
@@ -93,42 +111,6 @@ class ClassFile(BaseModel):
         raise ValueError("palette must be a list, or have the ids of classes")
 
 
-def find_class_file(root: Path) -> Path | None:
-    """The class file of a folder, if it has one: the first of `CLASS_FILES` that is there, or in a folder of a split.
-
-    In the folders of splits, where Roboflow writes it, it is looked for under the name `_classes.csv`.
-
-    Raises:
-        DataError: Those of two splits differ.
-    """
-    found = next((root / name for name in CLASS_FILES if (root / name).is_file()), None)
-    if found is not None:
-        return found
-    of_splits = [path for split in _SPLITS if (path := root / split / _OF_SPLIT).is_file()]
-    for path in of_splits[1:]:
-        if path.read_bytes().split() != of_splits[0].read_bytes().split():
-            raise DataError(
-                f"{of_splits[0]} and {path} differ, but all splits have the same classes: export them together."
-            )
-    return of_splits[0] if of_splits else None
-
-
-_OF_SPLIT = "_classes.csv"
-_SPLITS = ("train", "valid", "val", "test")
-
-
-def is_class_file(path: Path) -> bool:
-    """Whether a file names classes, to judge by its name: it is then no list of images."""
-    return path.name in CLASS_FILES or _CLASS_NAME.fullmatch(path.stem) is not None
-
-
-_CLASS_NAME = re.compile(
-    r"_?(obj|class(es)?|labels?|categor(y|ies)|names?|label[_ -]?map|palette|colou?rs?|color[_ -]?map)"
-    r"([_ -]?(names?|list|dict|colou?rs?|map|ids?))?",
-    re.IGNORECASE,
-)
-
-
 def read_labels(root: Path, colors: bool = False) -> LabelTable:
     """The label table of the class file in a folder.
 
@@ -141,11 +123,23 @@ def read_labels(root: Path, colors: bool = False) -> LabelTable:
     """
     path = find_class_file(root) if root.is_dir() else root
     if path is None:
+        inside = [found[0] for name in sub_folders(root) if (found := class_files_of(root / name))]
+        hint = f" There is {inside[0]}: is folder:{inside[0].parent} meant?" if inside else ""
         raise DataError(
             f"{root / 'classes.json'} does not exist. It names the classes in the order of ids: "
-            f'{{"classes": ["road", "sky"]}}. Also read: {", ".join(list(CLASS_FILES)[1:])}.'
+            f'{{"classes": ["road", "sky"]}}. Also read: {", ".join(list(CLASS_FILES)[1:])}.{hint}'
         )
     return labels_of(read_class_file(path), path, colors)
+
+
+def declared_range(root: Path) -> ValueRange | None:
+    """The value range that the class file of a folder declares; None where there is none, or none that can be read."""
+    try:
+        path = find_class_file(root)
+        pair = None if path is None else read_class_file(path).value_range
+    except DataError:  # the format reads its classes elsewhere, or has told of it
+        return None
+    return None if pair is None else ValueRange(*pair)
 
 
 def read_class_file(path: Path) -> ClassFile:
@@ -154,7 +148,7 @@ def read_class_file(path: Path) -> ClassFile:
     Raises:
         DataError: It is missing or malformed.
     """
-    reader = CLASS_FILES.get(path.name) or BY_SUFFIX.get(path.suffix.lower())
+    reader = CLASS_FILES.get(path.name.lower()) or BY_SUFFIX.get(path.suffix.lower())
     if reader is None:
         raise DataError(f"{path} is no class file. Known: {', '.join(CLASS_FILES)}.")
     if not path.exists():
@@ -195,26 +189,25 @@ def _checked(content: Any) -> dict[str, Any]:
             _number(raw, "palette"): as_color(color, f"palette.{raw}")
             for raw, color in numbered.items()
         }
-    elif palette in (*_NOTHING, None):
+    elif palette in NOTHING:
         checked.pop("palette", None)
     else:
         raise ValueError(
             f"palette: {palette!r} came, but it is a list with one colour per class, [[128, 64, 128], ...]"
         )
     ignored = content.get("ignore_index")
-    if ignored in (*_NOTHING, None):
+    if ignored in NOTHING:
         checked.pop("ignore_index", None)
     else:
         checked["ignore_index"] = _ignore_index(ignored)
-    for field in ("merge", "ignore"):
-        if content.get(field) in (*_NOTHING, None):
+    if KEY in content:
+        checked[KEY] = parse_pose(content[KEY])
+    for field in ("merge", "ignore", "value_range"):
+        if content.get(field) in NOTHING:
             checked.pop(field, None)
     if isinstance(checked.get("ignore"), str):
         checked["ignore"] = [checked["ignore"]]
     return checked
-
-
-_NOTHING = ("", "~", "null", "Null", "NULL", "None", "none")
 
 
 def _names(classes: Any) -> dict[int, str]:

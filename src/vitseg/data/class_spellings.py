@@ -12,18 +12,28 @@ from pathlib import Path
 from typing import Any
 
 from vitseg import parsing
+from vitseg.data.class_tables import (
+    COLOR_KEYS,
+    HEX,
+    ID_KEYS,
+    NAME_KEYS,
+    by_id,
+    is_number,
+    read_table,
+)
 from vitseg.data.listing import read_text
 
 _IGNORE_LINE = "__ignore__"  # labelme's name of the id -1, before the class 0
-_NAME_KEYS = ("name", "title", "label", "class", "class_name")
-_COLOR_KEYS = ("color", "colour", "rgb", "palette")
-_ID_KEYS = ("id", "index", "value", "pixel value", "class_id", "label_id")
 _ALIASES = {
     "classes": ("names", "class_names", "labels", "categories", "id2label", "label2id"),
     "palette": ("colors", "colours"),
 }
-_NUMBERS = re.compile(r"\s*(\d+)\s*[,;\s]\s*(\d+)\s*[,;\s]\s*(\d+)\s*")
-_HEX = re.compile(r"#?([0-9a-fA-F]{6}|[0-9a-fA-F]{3})|0x([0-9a-fA-F]{6})")
+_NUMBERS = re.compile(
+    r"\s*(?:rgb\s*)?[(\[]?\s*(\d+)\s*[,;\s]\s*(\d+)\s*[,;\s]\s*(\d+)\s*[)\]]?\s*", re.IGNORECASE
+)
+
+NOTHING = (None, "", "~", "null", "Null", "NULL", "None", "none")
+"""Values of a field that is left empty."""
 
 
 def read_json(path: Path) -> Any:
@@ -45,10 +55,17 @@ _FOLDER_KEYS = ("path", "train", "val", "test", "nc", "download", "roboflow")
 def read_names(path: Path) -> Any:
     """One name a line, in the order of ids; lines that begin with # are comments.
 
-    labelme's first line `__ignore__` is the id -1, so that the next line is the class 0.
+    labelme's first line `__ignore__` is the id -1, so that the next line is the class 0. Where every line begins with a
+    number of its own (`0 road`, `3: sky`), these are the ids.
     """
     lines = _lines(path)
-    return {"classes": lines[1:] if lines[:1] == [_IGNORE_LINE] else lines}
+    if lines[:1] == [_IGNORE_LINE]:
+        return {"classes": lines[1:]}
+    numbered = [re.fullmatch(r"(\d{1,5})\s*[:=,;\t .)-]\s*(\S.*)", line) for line in lines]
+    ids = [found.group(1) for found in numbered if found]
+    if len(lines) > 1 and len(ids) == len(lines) == len(set(map(int, ids))):
+        return {"classes": {int(found.group(1)): found.group(2) for found in numbered if found}}
+    return {"classes": lines}
 
 
 def read_labels_txt(path: Path) -> Any:
@@ -57,70 +74,6 @@ def read_labels_txt(path: Path) -> Any:
     if lines and all(_color_and_name(line) for line in lines):
         return read_label_colors(path)
     return read_names(path)
-
-
-def read_csv(path: Path) -> Any:
-    """Names and colours, or ids and names, in columns: `name,r,g,b`; `name,#804080`; `Pixel Value, Class`.
-
-    The first line may name the columns.
-    """
-    text = "\n".join(line for line in read_text(path).splitlines() if not line.startswith("# "))
-    first = text.lstrip().partition("\n")[0]
-    delimiter = next((each for each in (",", ";", "\t") if each in first), ",")
-    rows = parsing.parse_csv(text, delimiter)
-    columns = _columns(rows)
-    if columns is None:
-        raise ValueError("it needs a header line and then name,r,g,b in every line")
-    names, ids, colors, body = columns
-    widest = max(names, -1 if ids is None else ids, *colors, -1)
-    if not body or any(len(row) <= widest for row in body):
-        raise ValueError("it needs a header line and then name,r,g,b in every line")
-    content: dict[str, Any] = {"classes": [row[names] for row in body]}
-    if colors:
-        content["palette"] = [
-            [row[column] for column in colors] if len(colors) == 3 else row[colors[0]]
-            for row in body
-        ]
-    if ids is not None:
-        content = _by_id([row[ids] for row in body], content)
-    return content
-
-
-def _columns(
-    rows: Sequence[Sequence[str]],
-) -> tuple[int, int | None, list[int], Sequence[Sequence[str]]] | None:
-    """The column of names, of ids, those of colours, and the rows without the header; None if it is not clear."""
-    if not rows:
-        return None
-    head = [cell.lower() for cell in rows[0]]
-    names = next((head.index(key) for key in _NAME_KEYS if key in head), None)
-    if names is not None and not any(_is_number(cell) for cell in head):
-        ids = next((head.index(key) for key in _ID_KEYS if key in head), None)
-        rgb = [
-            next((place for place, cell in enumerate(head) if cell in (long, long[0])), None)
-            for long in ("red", "green", "blue")
-        ]
-        one = next((head.index(key) for key in _COLOR_KEYS if key in head), None)
-        colors = [place for place in rgb if place is not None]
-        if len(colors) != 3:
-            colors = [] if one is None else [one]
-        return names, ids, colors, rows[1:]
-    first = rows[0]
-    if len(first) >= 4 and all(_is_number(cell) for cell in first[1:4]):
-        return 0, None, [1, 2, 3], rows
-    if len(first) >= 4 and all(_is_number(cell) for cell in first[:3]):
-        return 3, None, [0, 1, 2], rows
-    if len(first) == 2 and _is_number(first[0]):
-        return 1, 0, [], rows
-    if len(first) == 2 and _HEX.fullmatch(first[1]) and first[1].startswith("#"):
-        return 0, None, [1], rows
-    if len(rows) > 1 and len(rows[1]) >= 4 and all(_is_number(cell) for cell in rows[1][1:4]):
-        return 0, None, [1, 2, 3], rows[1:]  # a header of other words
-    if len(rows) > 1 and len(first) == 2 and _is_number(rows[1][0]):
-        return 1, 0, [], rows[1:]
-    if all(len(row) >= 4 for row in rows[1:]) and len(rows) > 1:
-        return 0, None, [1, 2, 3], rows[1:]  # the colours will be refused by their values
-    return None
 
 
 def read_label_map(path: Path) -> Any:
@@ -173,6 +126,15 @@ def voc_color(number: int) -> list[int]:
     return channels
 
 
+def read_csv(path: Path) -> Any:
+    """A table of names and perhaps ids and colours, see `class_tables`; or lines as in `label_colors.txt`."""
+    lines = _lines(path)
+    blanks = lines and not any(sign in line for line in lines for sign in ",;\t")
+    if blanks and all(_color_and_name(line) for line in lines):
+        return read_label_colors(path)
+    return read_table(read_text(path))
+
+
 CLASS_FILES: dict[str, Callable[[Path], Any]] = {
     "classes.json": read_json,
     "classes.yaml": read_yaml,
@@ -221,8 +183,8 @@ def as_content(value: Any) -> Any:
         if len(given) == 1 and given[0] != field:
             content[field] = content.pop(given[0])
     if content and "classes" not in content:
-        whole = all(_is_number(key) for key in content) or all(map(_is_color, content.values()))
-        if whole or all(_is_number(each) for each in content.values()):
+        whole = all(is_number(key) for key in content) or all(map(_is_color, content.values()))
+        if whole or all(is_number(each) for each in content.values()):
             content = {"classes": content}
     return _as_classes(content)
 
@@ -232,9 +194,9 @@ def _as_classes(content: dict[str, Any]) -> dict[str, Any]:
     classes = content.get("classes")
     if isinstance(classes, list) and classes and all(isinstance(each, Mapping) for each in classes):
         return content | _of_entries(classes)
-    if isinstance(classes, Mapping) and classes and not any(map(_is_number, classes)):
+    if isinstance(classes, Mapping) and classes and not any(map(is_number, classes)):
         values = list(classes.values())
-        if all(_is_number(each) for each in values):  # name -> id
+        if all(is_number(each) for each in values):  # name -> id
             return content | {"classes": {int(raw): name for name, raw in classes.items()}}
         if all(map(_is_color, values)) and "palette" not in content:  # name -> colour
             return content | {"classes": list(classes), "palette": values}
@@ -249,7 +211,7 @@ def _of_entries(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         found = [next((entry[key] for key in keys if key in entry), None) for entry in lower]
         return None if any(value is None for value in found) else found
 
-    names, ids, colors = given(_NAME_KEYS), given(_ID_KEYS), given(_COLOR_KEYS)
+    names, ids, colors = given(NAME_KEYS), given(ID_KEYS), given(COLOR_KEYS)
     if names is None:
         raise ValueError(
             f"classes: {str(entries[0])[:80]} came, but each class that is an object needs a name"
@@ -257,32 +219,13 @@ def _of_entries(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     content: dict[str, Any] = {"classes": names}
     if colors is not None:
         content["palette"] = colors
-    return content if ids is None or not all(map(_is_number, ids)) else _by_id(ids, content)
-
-
-def _by_id(ids: Sequence[Any], content: dict[str, Any]) -> dict[str, Any]:
-    """The content with ids instead of places."""
-    for raw in ids:
-        if not _is_number(raw):
-            raise ValueError(f"classes: the id {raw!r} came, but an id is a whole number")
-        if list(map(str, ids)).count(str(raw)) > 1:
-            raise ValueError(f"classes: the id {raw} comes twice, but each class has its own")
-    return {
-        field: {int(raw): value for raw, value in zip(ids, values, strict=True)}
-        for field, values in content.items()
-    }
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) is int or (
-        isinstance(value, str) and re.fullmatch(r"\d{1,9}", value.strip()) is not None
-    )
+    return content if ids is None or not all(map(is_number, ids)) else by_id(ids, content)
 
 
 def _is_color(value: Any) -> bool:
     if isinstance(value, list):
-        return len(value) == 3 and all(map(_is_number, value))
-    return isinstance(value, str) and bool(_NUMBERS.fullmatch(value) or _HEX.fullmatch(value))
+        return len(value) == 3 and all(map(is_number, value))
+    return isinstance(value, str) and bool(_NUMBERS.fullmatch(value) or HEX.fullmatch(value))
 
 
 def as_color(value: Any, place: str) -> Any:
@@ -292,7 +235,7 @@ def as_color(value: Any, place: str) -> Any:
         ValueError: It is none of these.
     """
     if isinstance(value, str):
-        numbers, digits = _NUMBERS.fullmatch(value), _HEX.fullmatch(value.strip())
+        numbers, digits = _NUMBERS.fullmatch(value), HEX.fullmatch(value.strip())
         if numbers is not None:
             value = list(numbers.groups())
         elif digits is not None:
@@ -304,7 +247,7 @@ def as_color(value: Any, place: str) -> Any:
             f"{place}: {value!r} came, but a colour is three whole numbers from 0 to 255, [128, 64, 128], or #804080"
         )
     for at, channel in enumerate(value):
-        if not _is_number(channel) or not 0 <= int(channel) <= 255:
+        if not is_number(channel) or not 0 <= int(channel) <= 255:
             raise ValueError(
                 f"{place}.{at}: {channel!r} came, but a colour is three whole numbers from 0 to 255"
             )

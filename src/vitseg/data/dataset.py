@@ -15,11 +15,17 @@ from jaxtyping import Int64, Integer
 from vitseg.classes import ClassTable
 from vitseg.data.finding import Finding
 from vitseg.data.labels import IdLookup, LabelTable
+from vitseg.data.mask_pose import EXCHANGED, MaskPose, drawn_size
 from vitseg.data.sample import Sample
 from vitseg.errors import DataError
-from vitseg.images.decode import IMAGE_SUFFIXES, image_size, read_image
+from vitseg.images.decode import IMAGE_SUFFIXES, read_header
+from vitseg.images.decoded import Decoded
+from vitseg.images.orientation import upright
+from vitseg.images.reader import decode
 from vitseg.images.value_range import ValueRange
 from vitseg.types import Size
+
+_AS_STORED = "; masks as the images are stored, turned by their orientation tags"
 
 
 class Masks(Protocol):
@@ -47,6 +53,16 @@ class Masks(Protocol):
         """The files that hold the raw ids of image `index`; empty if no file does."""
         ...
 
+    def own_turn(self, index: int) -> int:
+        """The orientation tag of the pictures that the mask of image `index` is made of; 1: none, or no pictures.
+
+        By this, `read` has turned them.
+
+        Raises:
+            DataError: A file is missing or damaged.
+        """
+        ...
+
 
 @dataclass(frozen=True, eq=False, repr=False)  # too large to compare or to print
 class SegmentationDataset:
@@ -65,6 +81,7 @@ class SegmentationDataset:
         source: Which format was found where, in words for people.
         findings: What is wrong with the listing: files without partner, broken annotations, ...
         value_range: Black and white of images of more than 8 bits; None: as each file states, else by its own values.
+        mask_pose: How masks lie where an image has an orientation tag, see `mask_pose`.
     """
 
     name: str
@@ -76,6 +93,7 @@ class SegmentationDataset:
     source: str
     findings: tuple[Finding, ...] = ()
     value_range: ValueRange | None = None
+    mask_pose: MaskPose = "upright"
 
     def __post_init__(self) -> None:
         assert len(self.ids) == len(self.images), f"{len(self.ids)} ids, {len(self.images)} images"
@@ -89,6 +107,15 @@ class SegmentationDataset:
         if value_range == self.value_range:
             return self
         return replace(self, value_range=value_range)
+
+    def with_mask_pose(self, pose: MaskPose) -> SegmentationDataset:
+        """The data set whose masks lie so, and whose `source` says it; itself where they do."""
+        if pose == self.mask_pose:
+            return self
+        source = self.source.removesuffix(_AS_STORED)
+        if pose == "stored":
+            source += _AS_STORED
+        return replace(self, mask_pose=pose, source=source)
 
     @property
     def label_mapping(self) -> Mapping[int, int]:
@@ -142,18 +169,16 @@ class SegmentationDataset:
         index = self._at(index)
         label_map = self.label_map(index)
         wanted = None if at_least is None else at_least((label_map.shape[0], label_map.shape[1]))
-        image, size = self._read_image(index, wanted)
+        image = self._read_image(index, wanted)
+        size = image.size
         if size != label_map.shape:
-            raise DataError(
-                f"{self.mask_name(index)} is {label_map.shape[1]}x{label_map.shape[0]} pixels, but its image "
-                f"{self.image_name(index)} is {size[1]}x{size[0]}: a mask must have the size of its image."
-            )
-        return Sample(id=self.ids[index], image=image, label_map=label_map)
+            raise DataError(self._wrong_size(index, label_map.shape, size))
+        return Sample(self.ids[index], image.pixels, label_map, image.notices)
 
-    def _read_image(self, index: int, at_least: Size | None) -> tuple[np.ndarray, Size]:
+    def _read_image(self, index: int, at_least: Size | None) -> Decoded:
         source = self.images[index]
         try:
-            return read_image(source, at_least, value_range=self.value_range)
+            return decode(source, at_least, declared=self.value_range)
         except DataError as error:
             if isinstance(source, bytes):  # of which the error has no name
                 raise DataError(f"{self.image_name(index)}: {error}") from error
@@ -164,9 +189,42 @@ class SegmentationDataset:
         return self._lookup.label_map(self.raw_ids(index), self.mask_name(index))
 
     def raw_ids(self, index: int) -> Integer[np.ndarray, "H W"]:
-        """What the mask holds, before the table is applied."""
+        """What the mask holds, before the table is applied; placed on the upright image."""
         index = self._at(index)
-        return self.masks.read(index, lambda: image_size(self.images[index]))
+        return self.placed(index, lambda size: self.masks.read(index, size))
+
+    def placed(
+        self, index: int, read: Callable[[Callable[[], Size]], Integer[np.ndarray, "H W"]]
+    ) -> Integer[np.ndarray, "H W"]:
+        """A mask as it lies on its upright image: here image and mask come together, whatever the mask's format.
+
+        Args:
+            index: Position in the split.
+            read: Reads the mask, see `Masks.read`.
+        """
+        index = self._at(index)
+        pose: MaskPose = "upright" if (turn := self.mask_turn(index)) == 1 else "stored"
+        return upright(read(lambda: drawn_size(self.images[index], pose)), turn)
+
+    def mask_turn(self, index: int) -> int:
+        """The orientation, 1 to 8, by which a mask is turned to lie on its image, beyond what `Masks.read` does.
+
+        A mask that has a tag of its own is turned by that alone.
+        """
+        index = self._at(index)
+        if self.mask_pose == "upright":
+            return 1
+        turn = read_header(self.images[index]).orientation
+        return turn if turn == 1 or self.masks.own_turn(index) == 1 else 1
+
+    def _wrong_size(self, index: int, mask: tuple[int, ...], image: Size) -> str:
+        """The error about a mask of another size; where the tag explains it, with the cure."""
+        text = (
+            f"{self.mask_name(index)} is {mask[1]}x{mask[0]} pixels, but its image {self.image_name(index)} is "
+            f"{image[1]}x{image[0]}: a mask must have the size of its image."
+        )
+        turned = mask == image[::-1] and read_header(self.images[index]).orientation != 1
+        return f"{text} {EXCHANGED}" if turned else text
 
     @property
     def in_memory(self) -> bool:
@@ -205,9 +263,9 @@ class SegmentationDataset:
         """The same images under another label table."""
         return replace(self, labels=labels)
 
-    def with_finding(self, finding: Finding) -> SegmentationDataset:
-        """The same images with one finding more."""
-        return replace(self, findings=(*self.findings, finding))
+    def with_findings(self, findings: Sequence[Finding]) -> SegmentationDataset:
+        """The same images with further findings."""
+        return replace(self, findings=(*self.findings, *findings)) if findings else self
 
     def with_name(self, name: str, source: str) -> SegmentationDataset:
         """The same images as a data set of another name, and with other words for where it was found."""

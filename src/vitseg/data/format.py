@@ -6,7 +6,9 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
+from vitseg.data.class_file_places import pose_of_folder
 from vitseg.data.dataset import SegmentationDataset
+from vitseg.data.mask_pose import MaskPose
 from vitseg.errors import ConfigError
 
 
@@ -35,6 +37,18 @@ class DataFormat(ABC):
             DataError: The root is not in this format or has no such split. What is wrong with single files raises
                 nothing: it becomes one of the data set's findings.
         """
+
+    def open_placed(self, root: Any, split: str) -> SegmentationDataset:
+        """As `open`, with masks placed on their images as `mask_pose` says; errors as for both."""
+        return self.open(root, split).with_mask_pose(self.mask_pose(root))
+
+    def mask_pose(self, root: Any) -> MaskPose:
+        """How the masks below a root lie where an image has an orientation tag: by its class files, unless overridden.
+
+        Raises:
+            DataError: A file gives a value that is not known.
+        """
+        return pose_of_folder(root) if isinstance(root, Path) else "upright"
 
     @abstractmethod
     def splits(self, root: Any) -> tuple[str, ...]:

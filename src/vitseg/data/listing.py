@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import unicodedata
@@ -87,7 +88,9 @@ def files_below(folder: Path) -> Sequence[str]:
 def _above(folder: Path) -> list[tuple[int, int]]:
     """Device and inode of the folders that a folder lies in, by the path that was given and by the real one."""
     found = []
-    for parent in {*folder.absolute().parents, *folder.resolve().parents}:
+    given = folder.absolute()
+    named = () if ".." in given.parts else given.parents  # a/../b does not lie in a
+    for parent in {*named, *folder.resolve().parents}:
         try:
             status = parent.stat()
         except OSError:
@@ -131,8 +134,32 @@ def _walk(
             _walk(entry.path, f"{prefix}{entry.name}/", [*above, here], through, files)
 
 
+def files_of(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    """The files of a folder itself, without those below, by their suffixes in either case; not hidden, sorted.
+
+    Args:
+        folder: The folder; one that is not there has no files.
+        suffixes: Suffixes in lower case, with their dot.
+    """
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return []
+    return sorted(
+        folder / entry.name
+        for entry in entries
+        if os.path.splitext(entry.name)[1].lower() in suffixes
+        and not is_hidden(entry.name)
+        and entry.is_file()
+    )
+
+
 def sub_folders(folder: Path) -> list[str]:
     """Names of the folders in a folder, sorted; without hidden ones, and links that lead back to it or above it."""
+    return list(remember("sub-folders", folder, lambda: _sub_folders(folder)))
+
+
+def _sub_folders(folder: Path) -> list[str]:
     above = {folder.resolve(), *folder.resolve().parents}
     return sorted(
         entry.name
@@ -231,11 +258,13 @@ def read_text(path: Path) -> str:
     """The content of a text file in UTF-8, or in UTF-16 with its mark, as Windows' Notepad may write it.
 
     Raises:
-        DataError: It is no readable text.
+        DataError: It is no readable text, or cannot be read at all.
     """
     try:
         return parsing.read_text(path)
     except parsing.UnreadableError as error:
+        if isinstance(error.__cause__, OSError):
+            raise DataError(f"{path} cannot be read: {error}.") from error
         raise DataError(
             f"{path} is not a readable text file: {error}. Save it as text in UTF-8."
         ) from error
@@ -255,6 +284,8 @@ def name_first(what: str, paths: Sequence[object]) -> str:
 def both_ends(path: Path, count: int) -> tuple[bytes, bytes]:
     """The first and the last bytes of a file, to judge by them what it is; nothing of one that cannot be read.
 
+    A mark of the encoding and, of UTF-16 or UTF-32, the zero bytes are left out, so that it reads as ASCII would.
+
     Args:
         path: The file.
         count: Bytes from either end, which overlap in a short file.
@@ -263,6 +294,9 @@ def both_ends(path: Path, count: int) -> tuple[bytes, bytes]:
         with path.open("rb") as file:
             start = file.read(count)
             file.seek(max(0, path.stat().st_size - count))
-            return start, file.read()
+            end = file.read()
     except OSError:
         return b"", b""
+    if start.startswith((b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")):
+        return start.replace(b"\0", b"").lstrip(b"\xff\xfe"), end.replace(b"\0", b"")
+    return start.removeprefix(codecs.BOM_UTF8), end

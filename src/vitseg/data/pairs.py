@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from vitseg.data.finding import Finding
+from vitseg.data.id_lists import IdIndex, read_ids
 from vitseg.data.listing import files_below, same_name, same_stem, without_thumbnails
-from vitseg.data.splits import Folders, IdIndex, read_ids
+from vitseg.data.splits import Folders
 from vitseg.errors import DataError
-from vitseg.images.decode import IMAGE_SUFFIXES
+from vitseg.images.suffixes import IMAGE_SUFFIXES, is_image_name
 
 _MAX_NAMED = 3
 
@@ -30,7 +31,8 @@ def list_pairs(folders: Folders, image_suffix: str = "", mask_suffix: str = "") 
     """The pairs of a split; what has no partner becomes a finding.
 
     Image and mask are matched by their path below their folder, without suffix. Where no path matches, an ending that
-    all images have in common and one that all masks have in common are left out (`001_img.jpg`, `001_gt.png`).
+    all images have in common and one that all masks have in common are left out (`001_img.jpg`, `001_gt.png`), or such
+    beginnings (`img_001.jpg`, `mask_001.png`).
 
     Args:
         folders: Folders of the images and masks.
@@ -48,19 +50,16 @@ def list_pairs(folders: Folders, image_suffix: str = "", mask_suffix: str = "") 
     masks = _files_below(folders.masks, mask_suffix, findings)
     spelt = {key: key for key in images}  # as the files spell it -> id
     if not image_suffix and images and masks and not set(images) & set(masks):
-        ending = _common_ending(images)
-        spelt = {key: key.removesuffix(ending) for key in images}
+        spelt, of_mask = _common_ids(images, masks, mask_suffix)
         images = {spelt[key]: path for key, path in images.items()}
-        if not mask_suffix:
-            ending = _common_ending(masks)
-            masks = {key.removesuffix(ending): path for key, path in masks.items()}
+        masks = {of_mask[key]: path for key, path in masks.items()}
     images = without_thumbnails(images, masks, findings)
     if folders.listed is None:
         images, masks = _only_inside(images, folders.inside), _only_inside(masks, folders.inside)
         if not images:
             folder = folders.images / folders.inside
             raise DataError(
-                f"{folder} holds no images. Known suffixes: {', '.join(IMAGE_SUFFIXES)}."
+                f"{folder} holds no images{_but(folder)}. Known suffixes: {', '.join(IMAGE_SUFFIXES)}."
             )
         known = sorted(images)
         findings += _missing(known, known, masks, folders.masks, "image-without-mask", "mask")
@@ -123,7 +122,8 @@ def find_listed(
             spelling = files.find(line)
             key = None if spelling is None else spelt[spelling]
         if key is None or key not in images:
-            missing.append(line)
+            if line[0] != "#":  # else it is a comment
+                missing.append(line)
         elif images[key] in found:
             twice.append(line)
         else:
@@ -171,13 +171,34 @@ def _files_below(
     return files
 
 
+def _common_ids(
+    images: Mapping[str, Path], masks: Mapping[str, Path], mask_suffix: str
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The ids of images and of masks that share no name, by what their files have in common: an ending, or a beginning.
+
+    Args:
+        images: The images by name.
+        masks: The masks by name.
+        mask_suffix: The ending of the masks, if it is known; it is taken off already.
+    """
+    found: list[tuple[dict[str, str], dict[str, str]]] = []
+    for part in (_ENDING, _BEGINNING):
+        of_image = _without_common(images, part)
+        of_mask = {key: key for key in masks} if mask_suffix else _without_common(masks, part)
+        if set(of_image.values()) & set(of_mask.values()):
+            return of_image, of_mask
+        found.append((of_image, of_mask))
+    return found[0]
+
+
 _ENDING = re.compile(r"[_.-][A-Za-z]+$")
+_BEGINNING = re.compile(r"(?<![^/])[A-Za-z]+[_.-](?=[^/]+$)")
 
 
-def _common_ending(keys: Mapping[str, Path]) -> str:
-    """The ending that all have in common: `_`, `-` or `.` and letters; else ""."""
-    endings = {found.group() if (found := _ENDING.search(key)) else "" for key in keys}
-    return endings.pop() if len(endings) == 1 else ""
+def _without_common(keys: Iterable[str], part: re.Pattern[str]) -> dict[str, str]:
+    """Name -> name without the beginning or ending that all have in common: letters, and `_`, `-` or `.`."""
+    parts = {found.group() if (found := part.search(key)) else "" for key in keys}
+    return {key: part.sub("", key) if len(parts) == 1 and "" not in parts else key for key in keys}
 
 
 def _only_inside(files: Mapping[str, Path], folder: str) -> dict[str, Path]:
@@ -192,6 +213,12 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:_MAX_NAMED]) + (", ..." if len(names) > _MAX_NAMED else "")
 
 
+def _but(folder: Path) -> str:
+    """The files that a folder without pictures holds, as the end of a sentence."""
+    files = [name for name in files_below(folder) if not is_image_name(name)]
+    return f", but {_few(files)}" if files else ""
+
+
 def _missing(
     ids: Sequence[str],
     candidates: Sequence[str],
@@ -203,11 +230,12 @@ def _missing(
     missing = [key for key in candidates if key not in files]
     if not missing:
         return []
+    held = f" The folder holds no pictures{_but(folder)}." if not files else ""
     return [
         Finding.of(
             code,
             "error",
-            f"{len(missing)} of {len(ids)} ids have no {kind} file in {folder}: {_few(missing)}.",
+            f"{len(missing)} of {len(ids)} ids have no {kind} file in {folder}: {_few(missing)}.{held}",
             "Image and mask are matched by the path without suffix; remove the ids or add the files.",
             missing,
         )

@@ -4,38 +4,44 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from vitseg.data.class_files import is_class_file
+from vitseg.data.finding import Finding
+from vitseg.data.id_lists import (
+    USUAL_SPLIT,
+    IdIndex,
+    index_of,
+    read_ids,
+    share_of_ids,
+    split_lists,
+    unread_lists,
+)
 from vitseg.data.listing import (
     files_below,
     image_names_below,
-    is_hidden,
-    read_lines,
-    same_name,
     sub_folders,
 )
 from vitseg.errors import DataError, first_names
-from vitseg.images.decode import IMAGE_SUFFIXES
+from vitseg.images.suffixes import IMAGE_SUFFIXES, is_image_name
 
 IMAGE_FOLDERS = ("images", "imgs", "image", "img", "JPEGImages")
 """Names of folders of images, the usual one first."""
 
 MASK_FOLDERS = (
-    "masks", "mask", "gts", "gt", "annotations", "labels", "SegmentationClass", "SegmentationClassPNG",
+    "masks", "mask", "gts", "gt", "annotations", "annotation", "labels", "label", "SegmentationClass",
+    "SegmentationClassPNG",
 )  # fmt: skip
 """Names of folders of masks, the usual one first."""
 
-MASK_ENDINGS = ("_mask", "-mask", "_masks", "_gt", "_label", "_labels", "_seg", "annot", "_annot")
+MASK_ENDING = re.compile(
+    r"(?:[_.-](?:masks?|gt|ground[_-]?truth|labels?|lbl|lab|label_?(?:train_?)?ids|segmentations?|seg"
+    r"|annotations?|anno|annot)|annot)$|_L$",
+    re.IGNORECASE,
+)
 """What the name of a mask, or of a folder of masks, has more than that of its image, where both lie side by side."""
-
-SPLIT_FOLDERS = ("", "splits", "ImageSets/Segmentation")
-"""Folders in which split files are looked for."""
-
-_USUAL_SPLIT = re.compile(r"(train(ing)?|val(id(ation)?)?|test(ing)?|trainval|default)\d*", re.I)
-_SNIFFED = 65536  # bytes of a text file by which it is seen whether it lists images
 
 
 class Folders(NamedTuple):
@@ -78,11 +84,36 @@ def find_splits(root: Path) -> dict[str, Folders]:
     nested = nested or _annotated_beside(root, children) or _side_by_side(root, children)
     if not nested:
         missing = "images" if _child(root, IMAGE_FOLDERS) is None else "masks"
-        raise DataError(f"{root / missing} is not a folder. {_LAYOUT}")
-    return _with_lists(root, nested)
+        raise DataError(f"{root / missing} is not a folder. {_LAYOUT}{_lying_there(root)}")
+    return _with_lists(root, _without_empty(nested))
 
 
 _LAYOUT = "A data set folder holds images/, masks/ and classes.json."
+
+
+def _lying_there(root: Path) -> str:
+    """A sentence on the pictures of a folder that is in no known layout; "" if there is none."""
+    pictures = [name for name in files_below(root) if is_image_name(name)]
+    if not pictures:
+        return ""
+    stems = [os.path.splitext(name)[0] for name in pictures]
+    twice = [name for name, stem in zip(pictures, stems, strict=True) if stems.count(stem) > 1]
+    if twice:
+        return (
+            f" {first_names(twice)} have one stem: if one is the mask of the other, move the masks to masks/, or name "
+            "them with _mask."
+        )
+    return f" It holds the pictures {first_names(pictures)}."
+
+
+def _without_empty(splits: Mapping[str, Folders]) -> dict[str, Folders]:
+    """The splits less those of which there are folders, but no file, as exports have them; all if all are empty."""
+    kept = {
+        name: each
+        for name, each in splits.items()
+        if files_below(each.images / each.inside) or files_below(each.masks / each.inside)
+    }
+    return kept or dict(splits)
 
 
 def _of_pair(root: Path, images: Path, masks: Path) -> dict[str, Folders]:
@@ -90,32 +121,29 @@ def _of_pair(root: Path, images: Path, masks: Path) -> dict[str, Folders]:
     listed = split_lists(root, [images])
     inside = set(sub_folders(images)) & set(sub_folders(masks))
     if listed or _holds_images(images):  # else a folder of any name is a split
-        inside = {name for name in inside if name in listed or _USUAL_SPLIT.fullmatch(name)}
+        inside = {name for name in inside if name in listed or USUAL_SPLIT.fullmatch(name)}
     names = sorted({*listed, *inside})
     if not names:
         return {"all": Folders(images, masks, None, "")}
-    return {
+    found = {
         name: Folders(images, masks, listed.get(name), name if name in inside else "")
         for name in names
     }
+    return found if listed else _without_empty(found)
 
 
 def _holds_images(folder: Path) -> bool:
     """Whether images lie in the folder itself."""
-    return any(
-        os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES and entry.is_file()
-        for entry in os.scandir(folder)
-        if not is_hidden(entry.name)
-    )
+    return any(is_image_name(entry.name) and entry.is_file() for entry in os.scandir(folder))
 
 
 def _annotated_beside(root: Path, children: Sequence[str]) -> dict[str, Folders]:
     """Two folders per split, as CamVid has them: `train/` and `trainannot/`."""
     found: dict[str, Folders] = {}
-    for name in children:
-        ending = next((end for end in MASK_ENDINGS if name + end in children), None)
-        if ending is not None:
-            found[name] = Folders(root / name, root / (name + ending), None, "")
+    for folder in children:
+        name = MASK_ENDING.sub("", folder)
+        if name != folder and name in children:
+            found.setdefault(name, Folders(root / name, root / folder, None, ""))
     return found
 
 
@@ -140,10 +168,14 @@ def _mask_ending(names: Iterable[str]) -> str:
     stems = {
         stem for stem, suffix in map(os.path.splitext, names) if suffix.lower() in IMAGE_SUFFIXES
     }
-    for ending in MASK_ENDINGS:
+    endings = Counter(
+        found.group()
+        for stem in stems
+        if (found := MASK_ENDING.search(stem)) and stem[: found.start()] in stems
+    )
+    for ending, paired in endings.most_common():
         masks = {stem for stem in stems if stem.endswith(ending)}
-        paired = sum(stem.removesuffix(ending) in stems for stem in masks)
-        if paired and 2 * paired >= len(stems) - len(masks):
+        if 2 * paired >= len(stems) - len(masks):
             return ending
     return ""
 
@@ -155,136 +187,18 @@ def _with_lists(root: Path, splits: Mapping[str, Folders]) -> dict[str, Folders]
         if name in splits:
             found[name] = splits[name]._replace(listed=path)
             continue
-        best = max(splits.values(), key=lambda each: _share_of_ids(path, _index(each.images)))
+        best = max(splits.values(), key=lambda each: share_of_ids(path, index_of(each.images)))
         found[name] = best._replace(listed=path)
     if len(found) > 1 and "all" in splits:
         del found["all"]
     return found
 
 
-def split_lists(root: Path, images: Sequence[Path]) -> dict[str, Path]:
-    """The text files of a folder that list images, by the name of the split.
-
-    Args:
-        root: The folder; lists may also lie in `SPLIT_FOLDERS` below it.
-        images: Folders of images.
-    """
-    found: dict[str, Path] = {}
-    for folder in reversed(SPLIT_FOLDERS):
-        for path in sorted((root / folder).glob("*.txt")):
-            if not is_class_file(path) and path.name[0] != "." and _is_list(path, images):
-                found[path.stem] = path
-    return found
-
-
-def _is_list(path: Path, images: Sequence[Path]) -> bool:
-    """Whether a text file has the name of a split, or at least half of its lines are ids of images."""
-    if _USUAL_SPLIT.fullmatch(path.stem):
-        return True
-    return any(_share_of_ids(path, _index(folder)) >= 0.5 for folder in images)
-
-
-def _share_of_ids(path: Path, ids: IdIndex) -> float:
-    try:
-        with path.open("rb") as file:
-            data = file.read(_SNIFFED + 1)
-        text = data.decode("utf-8-sig", "strict" if len(data) <= _SNIFFED else "ignore")
-    except (OSError, UnicodeDecodeError):
-        return 0
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if len(data) > _SNIFFED:
-        lines = lines[:-1]  # cut
-    return sum(ids.find(line) is not None for line in lines) / max(1, len(lines))
-
-
-def _index(folder: Path) -> IdIndex:
-    return IdIndex(image_names_below(folder), folder.name)
-
-
-class IdIndex:
-    """Finds the image that a line of a list means, in the spellings that lists have.
-
-    Args:
-        keys: The ids of the images: paths below their folder, without suffix.
-        folder: Name of that folder, which lines may have before the id.
-        deep: Whether an id may also be the last part of a key, if that is clear.
-    """
-
-    def __init__(self, keys: Iterable[str], folder: str = "", deep: bool = True) -> None:
-        self._keys = frozenset(keys)
-        self._folder = folder
-        self._deep = deep
-        self._by_last: dict[str, list[str]] | None = None
-
-    def find(self, line: str) -> str | None:
-        """The id that a line means; None if there is no such image.
-
-        A line is an id, perhaps with the suffix of the file, perhaps with the folder of the images or a longer path
-        before it; behind it, there may be the path of the mask.
-        """
-        text = same_name(line.strip())
-        if text in self._keys:
-            return text
-        for name in dict.fromkeys((text, *_first_of_columns(text))):
-            found = self._find(name)
-            if found is not None:
-                return found
-        return None
-
-    def _find(self, name: str) -> str | None:
-        name = os.path.normpath(name.replace("\\", "/")).lstrip("/")
-        while name.startswith("../"):
-            name = name[3:]
-        stem, suffix = os.path.splitext(name)
-        names = (name, stem) if suffix.lower() in IMAGE_SUFFIXES else (name,)
-        for each in names:
-            if each in self._keys:
-                return each
-        for each in names:
-            parts = each.split("/")
-            for place, part in enumerate(parts[:-1]):
-                below = "/".join(parts[place + 1 :])
-                if part == self._folder and below in self._keys:
-                    return below
-        return next((key for each in names if (key := self._deeper(each))), None)
-
-    def _deeper(self, name: str) -> str | None:
-        """The only key of which the name is the last part."""
-        if not self._deep:
-            return None
-        if self._by_last is None:
-            self._by_last = {}
-            for key in self._keys:
-                if "/" in key:
-                    self._by_last.setdefault(key.rpartition("/")[2], []).append(key)
-        found = [
-            key
-            for key in self._by_last.get(name.rpartition("/")[2], ())
-            if key.endswith(f"/{name}")
-        ]
-        return found[0] if len(found) == 1 else None
-
-
-def _first_of_columns(line: str) -> tuple[str, ...]:
-    """The first of several columns of which it is clear that they are paths: `/images/a.png /masks/a.png`."""
-    columns = re.split(r"\s*[,;\t]\s*|\s+(?=\S*[/\\])", line)
-    if len(columns) < 2:
-        return ()
-    first = columns[0].strip("\"'")
-    is_path = os.path.splitext(first)[1].lower() in IMAGE_SUFFIXES or "/" in columns[1]
-    return (first,) if first and is_path else ()
-
-
-def read_ids(path: Path) -> list[str]:
-    """The lines of a text file of ids.
-
-    Raises:
-        DataError: It is unreadable or empty.
-    """
-    ids = read_lines(path)
-    if not ids:
-        raise DataError(f"{path} lists no ids: write one a line, without suffix.")
-    return ids
+def unread_of(root: Path, splits: Mapping[str, Folders]) -> list[Finding]:
+    """The finding about text files of a folder that name images and are no lists of its splits."""
+    folders = dict.fromkeys(each.images for each in splits.values())
+    read = [each.listed for each in splits.values() if each.listed is not None]
+    return unread_lists(root, list(folders), read)
 
 
 def splits_of_images(root: Path, folders: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
@@ -307,7 +221,7 @@ def splits_of_images(root: Path, folders: Mapping[str, Sequence[str]]) -> dict[s
     listed = frozenset(found)
     for key, names in folders.items():
         for name in dict.fromkeys(names):
-            if _USUAL_SPLIT.fullmatch(name) and name not in listed:
+            if USUAL_SPLIT.fullmatch(name) and name not in listed:
                 found.setdefault(name, []).append(key)
     return found or {"all": list(folders)}
 
@@ -320,7 +234,7 @@ def choose_split(split: str, known: Sequence[str], where: object) -> str:
     """
     if split in known:
         return split
-    alike = [name for name in known if re.fullmatch(_ALIASES.get(split, "(?!)"), name)]
+    alike = [name for name in known if re.fullmatch(_ALIASES.get(split, "(?!)"), name, re.I)]
     if len(alike) == 1:
         return alike[0]
     message = f"{split!r} is not a split of {where}. Valid: {', '.join(sorted(known))}."
@@ -338,9 +252,18 @@ def _pair(root: Path) -> tuple[Path, Path] | None:
 
 
 def _child(root: Path, names: Sequence[str]) -> Path | None:
-    found = [root / name for name in names if (root / name).is_dir()]
-    if found and found[0].name == names[0]:
+    """The folder of one of these names, in either case; of several that are not the usual one, the one with pictures.
+
+    Raises:
+        DataError: Several could be meant.
+    """
+    spelt = {name.lower(): name for name in reversed(sub_folders(root))} if root.is_dir() else {}
+    spelt |= {name.lower(): name for name in names if (root / name).is_dir()}
+    found = [root / spelt[name.lower()] for name in names if name.lower() in spelt]
+    if found and found[0].name.lower() == names[0].lower():
         return found[0]
+    if len(found) > 1:
+        found = [path for path in found if image_names_below(path)] or found
     if len(found) > 1:
         raise DataError(
             f"{root} has several folders that could be meant: {', '.join(path.name for path in found)}. Rename the "

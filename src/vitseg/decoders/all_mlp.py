@@ -6,6 +6,8 @@ not in the equation, but in the published models.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
@@ -27,6 +29,11 @@ class AllMlpConfig(BaseModel):
         ge=1,
         description="width that every level is brought to (the published models: 256 for B0 and B1, 768 for B2 to B5)",
     )
+    projection: Literal["linear", "convolution"] = Field(
+        default="linear",
+        description="what brings a level to that width: a linear layer, or, as in mmsegmentation, a convolution of "
+        "1 x 1 with batch normalisation and ReLU",
+    )
     dropout: float = Field(
         default=0.1, ge=0, lt=1, description="rate at which whole channels are dropped in training"
     )
@@ -45,8 +52,9 @@ class AllMlpDecoder(nn.Module):
 
     def __init__(self, in_channels: tuple[int, ...], num_classes: int, config: AllMlpConfig):
         super().__init__()
+        layer = nn.Conv2d if config.projection == "linear" else ConvBatchNormRelu
         self.projections = nn.ModuleList(
-            nn.Conv2d(channels, config.embed_dim, 1) for channels in in_channels
+            layer(channels, config.embed_dim, 1) for channels in in_channels
         )
         self.fuse = ConvBatchNormRelu(config.embed_dim * len(in_channels), config.embed_dim, 1)
         self.dropout = nn.Dropout2d(config.dropout)

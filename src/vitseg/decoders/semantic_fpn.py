@@ -19,11 +19,8 @@ from torch import Tensor, nn
 from vitseg.features import Features
 from vitseg.layers.conv_norm import ConvBatchNormRelu
 from vitseg.layers.resize import resize_map
-from vitseg.outputs import ClassLogits
+from vitseg.outputs import SEMANTIC, ClassLogits
 from vitseg.types import spatial_size
-
-SEMANTIC = "semantic"
-"""What the output of the semantic maps is called among an output's extras."""
 
 
 class SemanticFpnConfig(BaseModel):

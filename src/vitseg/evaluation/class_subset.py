@@ -62,7 +62,6 @@ class _SelectedScores:
         self.source = source
         self.size: Size = source.size
         self.num_classes = len(kept)
-        self.min_rows = source.min_rows
         self.distribution: Distribution = source.distribution
         self._kept = kept
 

@@ -20,6 +20,7 @@ from vitseg.errors import DataError, VitsegError
 from vitseg.evaluation.class_subset import ClassSubset
 from vitseg.evaluation.measures import Measures, MeasureScores, plain
 from vitseg.evaluation.provenance import content_hash, current_commit
+from vitseg.images.notices import NoticeTally
 from vitseg.inference.predictor import Predictor
 from vitseg.inference.scores import label_map, labels_and_confidence
 from vitseg.metrics.confusion import ConfusionMatrix, SegmentationScores
@@ -56,6 +57,7 @@ class Evaluation:
         protocol: Data set, inference, device, versions; plain values.
         counts: The confusion matrix, (k, k): pixels by label (row) and prediction (column).
         measures: What was measured beyond.
+        notices: What was decided about the pixels of images, a line for each kind.
     """
 
     scores: SegmentationScores
@@ -63,6 +65,7 @@ class Evaluation:
     protocol: dict[str, Any]
     counts: np.ndarray
     measures: MeasureScores
+    notices: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values in [0, 1], null where undefined.
@@ -126,9 +129,11 @@ def evaluate(
         require_same_classes(predictor.classes, dataset)
     confusion = ConfusionMatrix(subset.classes.num_classes)
     accumulators = Measures(measures, subset.classes.num_classes)
+    notices = NoticeTally()
     start = time.monotonic()
     for index in range(len(dataset)):
         sample = dataset[index]
+        notices.add(dataset.image_name(index), sample.notices)
         labels = sample.label_map if lacks_them else subset.labels(sample.label_map)
         try:
             prediction, confidence = _predict(predictor, sample, subset, measures)
@@ -146,6 +151,7 @@ def evaluate(
         "without_classes": list(without_classes),
         "content_hash": content_hash(dataset),
         "inference": predictor.inference.model_dump(mode="json"),
+        "value_range": dataset.value_range,
         "device": device_name(predictor.device),
         "threads": torch.get_num_threads(),
         "minutes": round((time.monotonic() - start) / 60, 2),
@@ -158,6 +164,7 @@ def evaluate(
         protocol=protocol,
         counts=confusion.counts,
         measures=accumulators.scores(),
+        notices=tuple(notices.lines()),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from jaxtyping import Integer
@@ -25,15 +26,11 @@ def picked(dataset: SegmentationDataset, indices: Sequence[int]) -> Segmentation
         dataset: The split.
         indices: Positions in it.
     """
-    return SegmentationDataset(
-        dataset.name,
-        dataset.split,
-        dataset.labels,
-        [dataset.ids[index] for index in indices],
-        [dataset.image_source(index) for index in indices],
-        _PickedMasks(dataset, indices),
-        dataset.source,
-        dataset.findings,
+    return replace(
+        dataset,
+        ids=[dataset.ids[index] for index in indices],
+        images=[dataset.image_source(index) for index in indices],
+        masks=_PickedMasks(dataset, indices),
     )
 
 
@@ -44,7 +41,10 @@ class _PickedMasks:
         self.are_pictures = dataset.masks.are_pictures
 
     def read(self, index: int, size: Callable[[], Size]) -> Integer[ndarray, "H W"]:
-        return self.dataset.raw_ids(self.indices[index])  # which asks for the same image's size
+        return self.dataset.masks.read(self.indices[index], size)
 
     def files(self, index: int) -> tuple[Path, ...]:
         return self.dataset.mask_files(self.indices[index])
+
+    def own_turn(self, index: int) -> int:
+        return self.dataset.masks.own_turn(self.indices[index])

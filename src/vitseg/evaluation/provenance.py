@@ -14,11 +14,14 @@ from vitseg.data.dataset import SegmentationDataset
 def content_hash(dataset: SegmentationDataset) -> str:
     """SHA-256 over ids, images and masks of a split, in order; its first 16 hex digits.
 
-    Of an image or mask that is a file, the file is hashed; of another mask, its raw ids as 32-bit little-endian.
+    Of an image or mask that is a file, the file is hashed; of another mask, its raw ids as 32-bit little-endian; of
+    masks that are not upright, also that they are not.
     """
     digest = hashlib.sha256()
+    if dataset.mask_pose != "upright":
+        digest.update(dataset.mask_pose.encode())
     for index, sample_id in enumerate(dataset.ids):
-        digest.update(sample_id.encode())
+        digest.update(sample_id.encode(errors="surrogateescape"))
         image = dataset.image_source(index)
         digest.update(image if isinstance(image, bytes) else image.read_bytes())
         mask = dataset.mask_picture(index)

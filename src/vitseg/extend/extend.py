@@ -27,6 +27,7 @@ from vitseg.extend.new_classes import require_no_rest, require_pixels
 from vitseg.extend.new_stages import NewStages, start_part
 from vitseg.extend.tasks import as_tasks, require_new_names, with_bias, with_task
 from vitseg.files import write_json, write_whole
+from vitseg.images.preprocess import Preprocessing
 from vitseg.inference.predictor import Predictor
 from vitseg.methods import METHODS
 from vitseg.methods.model import SegmentationModel
@@ -37,6 +38,7 @@ from vitseg.training.display import Display
 from vitseg.training.loop import train
 from vitseg.training.recipe import Recipe
 from vitseg.training.task import TrainingTask
+from vitseg.training.value_range import with_value_range
 
 
 class Extension(NamedTuple):
@@ -116,6 +118,10 @@ def extend_model(
     require_new_names(record.classes, train_set.classes.names)
     require_no_rest(train_set)
     require_pixels(train_set)
+    display = display or Display(quiet=True)
+    task = TrainingTask(train_set, val_set)
+    recipe, task = with_value_range(recipe, task, display, out / TRAINING if resume else None)
+    train_set, val_set = task.train_set, task.val_set
 
     def start(part: SegmentationModel) -> None:
         _keep_start(out / START, stages, resume)
@@ -139,6 +145,7 @@ def extend_model(
     )
     config = SegVitConfig.model_validate(part_record.architecture)
     extended, new_record = with_task(old_model, old_record, part, config, train_set.classes, learnt)
+    new_record = new_record.model_copy(update={"preprocessing": _with_range(record, part_record)})
     old, new = Predictor(trained, record, device), Predictor(extended, new_record, device)
     compared = require_same_scores(old, new, train_set)
     new_record = _with_comparison(new_record, compared)
@@ -165,6 +172,11 @@ def extend_model(
     }
     write_json(out / RESULT, result)
     return Extension(out / BEST, held_out)
+
+
+def _with_range(record: ModelRecord, part: ModelRecord) -> Preprocessing:
+    """The model's preprocessing, with the value range by which its new part was trained."""
+    return record.preprocessing.model_copy(update={"value_range": part.preprocessing.value_range})
 
 
 def _keep_start(path: Path, stages: NewStages, resume: bool) -> None:
@@ -225,6 +237,13 @@ def _on_backbone_of(record: ModelRecord, recipe: Recipe) -> Recipe:
     # all that is not new has the ignore label here, and is what the new classes are told from
     loss = recipe.model.loss.model_copy(update={"ignored": "negatives"})
     model = recipe.model.model_copy(update={"backbone": backbone, "loss": loss})
+    limits, wanted = record.preprocessing.limits, recipe.data.value_range
+    if limits is not None and wanted not in (None, limits):
+        raise ConfigError(
+            f"data.value_range is {list(wanted or ())}, but the new classes read the same pixels as the old ones, of "
+            f"which {list(limits)} is black and white: leave it out."
+        )
+    recipe = recipe if limits is None else recipe.with_value_range(limits)
     return recipe.model_copy(update={"model": model})
 
 

@@ -11,16 +11,9 @@ from vitseg.errors import ConfigError, DataError, unknown_name
 from vitseg.extend.tasks import require_new_names
 
 REST_NAMES = (
-    "background",
-    "rest",
-    "other",
-    "others",
-    "unlabelled",
-    "unlabeled",
-    "unknown",
-    "void",
-    "none",
-)
+    "background", "bg", "backgrnd", "rest", "other", "others", "unlabelled", "unlabeled", "unannotated", "unclassified",
+    "unknown", "void", "none", "nothing", "ignore", "no_label", "no label", "no_class", "no class",
+)  # fmt: skip
 """What a class is called that takes the pixels of no other class, in lower case and without underscores around."""
 
 

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 import numpy as np
 from PIL.ImageFile import ImageFile
 
 from vitseg.errors import DataError
+from vitseg.images import decode_process
+from vitseg.images.budget import is_costly, prints_errors
+from vitseg.images.decoded import MAX_PIXELS
 from vitseg.images.header import Header, header_of
-from vitseg.images.pillow_reader import MAX_PIXELS, pillow_image
-from vitseg.images.reader import decode
+from vitseg.images.mask_raster import raster_colors, raster_ids, several_channels
+from vitseg.images.pillow_reader import pillow_image
+from vitseg.images.reader import decode, open_raster
 from vitseg.images.sources import Source, listed, name_of, open_file, start_of
 from vitseg.images.suffixes import IMAGE_SUFFIXES
-from vitseg.images.value_range import ValueRange
+from vitseg.images.tiff_tags import TiffTags, read_tags
+from vitseg.images.value_range import Declared
 
 __all__ = [
-    "IMAGE_SUFFIXES", "MAX_PIXELS", "Header", "decode_color_mask", "decode_image", "decode_mask", "image_size",
-    "read_header", "read_image",
+    "IMAGE_SUFFIXES", "MAX_PIXELS", "Header", "Layers", "decode_color_mask", "decode_image", "decode_layers",
+    "decode_mask", "image_size", "read_header", "read_image",
 ]  # fmt: skip
 
 # The others would change ids: JPEG, WEBP, AVIF, HEIF and JPEG 2000 are lossy, Pillow scales the values of a PPM.
@@ -23,7 +31,7 @@ _MASK_FORMATS = ("PNG", "TIFF", "BMP", "GIF")
 
 
 def decode_image(
-    source: Source, max_pixels: int = MAX_PIXELS, value_range: ValueRange | None = None
+    source: Source, max_pixels: int = MAX_PIXELS, value_range: Declared = None
 ) -> np.ndarray:
     """The image as (H, W, 3) uint8 RGB, upright: the EXIF orientation is applied.
 
@@ -47,7 +55,7 @@ def read_image(
     source: Source,
     at_least: tuple[int, int] | None = None,
     max_pixels: int = MAX_PIXELS,
-    value_range: ValueRange | None = None,
+    value_range: Declared = None,
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """The image as `decode_image` gives it, or a smaller version, and the (height, width) of the whole.
 
@@ -79,11 +87,7 @@ def decode_mask(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     Raises:
         DataError: As for `decode_image`; or the file has several channels, or its format changes ids.
     """
-    name = name_of(source)
-    with open_file(source) as file:
-        file_format = _exact_format(start_of(file, name), name)
-        with pillow_image(file, name, file_format, max_pixels) as (image, _):
-            return _ids(image, name)
+    return _mask("mask", source, max_pixels, raster_ids, _ids)
 
 
 def _ids(image: ImageFile, name: str) -> np.ndarray:
@@ -97,11 +101,7 @@ def _ids(image: ImageFile, name: str) -> np.ndarray:
         return np.array(image, dtype=np.int32)
     if image.mode == "F":
         raise DataError(f"{name} has floating-point pixels, but a mask holds integer ids.")
-    raise DataError(
-        f"{name} has {len(image.getbands())} channels (mode {image.mode}), but index masks are "
-        "allowed: one channel, the class id of every pixel. Are these colour masks? Then name the data "
-        "set color:FOLDER and give every class its colour (palette in classes.json)."
-    )
+    raise several_channels(name, len(image.getbands()), f"mode {image.mode}")
 
 
 def decode_color_mask(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -114,16 +114,77 @@ def decode_color_mask(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarra
     Raises:
         DataError: As for `decode_image`; or the file has 16-bit channels, or its format changes colours.
     """
+    return _mask("colors", source, max_pixels, raster_colors, _colors)
+
+
+def _colors(image: ImageFile, name: str) -> np.ndarray:
+    if image.mode not in ("RGB", "RGBA", "P", "PA", "L", "LA", "1"):
+        raise DataError(f"{name} has colour mode {image.mode}, but colour masks have 8-bit RGB.")
+    red, green, blue = (np.asarray(band, np.int32) for band in image.convert("RGB").split())
+    return red << 16 | green << 8 | blue  # (H, W)
+
+
+def _mask(
+    call: str,
+    source: Source,
+    max_pixels: int,
+    of_raster: Callable[[Any, str, TiffTags, int], np.ndarray],
+    of_image: Callable[[ImageFile, str], np.ndarray],
+) -> np.ndarray:
+    """What a mask holds, read by rasterio, by Pillow or in another process (by the call's name there)."""
     name = name_of(source)
     with open_file(source) as file:
         file_format = _exact_format(start_of(file, name), name)
+        tags = read_tags(file) if file_format == "TIFF" else None
+        if is_costly(file, file_format, tags):
+            return decode_process.mask(call, source, max_pixels)
+        if tags is not None:
+            with open_raster(source, file, file_format, tags) as dataset:
+                if dataset is not None:
+                    return of_raster(dataset, name, tags, max_pixels)
+            if prints_errors(tags):
+                return decode_process.mask(call, source, max_pixels)
         with pillow_image(file, name, file_format, max_pixels) as (image, _):
-            if image.mode not in ("RGB", "RGBA", "P", "PA", "L", "LA", "1"):
-                raise DataError(
-                    f"{name} has colour mode {image.mode}, but colour masks have 8-bit RGB."
-                )
-            red, green, blue = (np.asarray(band, np.int32) for band in image.convert("RGB").split())
-            return red << 16 | green << 8 | blue  # (H, W)
+            return of_image(image, name)
+
+
+class Layers(NamedTuple):
+    """What a picture shows, taken apart.
+
+    Attributes:
+        colors: RGB, (H, W, 3) uint8.
+        opacity: (H, W) uint8; None where all is opaque.
+        indices: Of the palette, (H, W) uint8; None without one.
+    """
+
+    colors: np.ndarray
+    opacity: np.ndarray | None
+    indices: np.ndarray | None
+
+
+def decode_layers(source: Source, max_pixels: int = MAX_PIXELS) -> Layers:
+    """Colours, opacity and indices of an 8-bit picture, upright.
+
+    Args:
+        source: A file that Pillow reads, or the bytes of one.
+        max_pixels: Largest height * width that is decoded, checked on the header.
+
+    Raises:
+        DataError: As for `decode_image`.
+    """
+    name = name_of(source)
+    with open_file(source) as file:
+        file_format = start_of(file, name)
+        tags = read_tags(file) if file_format == "TIFF" else None
+        printing = file_format == "TIFF" and prints_errors(tags)
+        if printing or is_costly(file, file_format, tags):
+            return Layers(*decode_process.layers(source, max_pixels))
+        with pillow_image(file, name, file_format, max_pixels) as (image, _):
+            opacity = None
+            if image.has_transparency_data:
+                opacity = np.asarray(image.convert("RGBA").getchannel("A"))
+            indices = np.asarray(image) if image.mode == "P" else None
+            return Layers(np.asarray(image.convert("RGB")), opacity, indices)
 
 
 def _exact_format(file_format: str, name: str) -> str:

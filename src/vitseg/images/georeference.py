@@ -22,6 +22,31 @@ class Georeference:
     gcps: tuple[Any, ...] = ()
     rpcs: Any = None
 
+    def to_json(self) -> dict[str, Any]:
+        """The same as JSON can hold it; see `from_json`."""
+        return {
+            "crs": None if self.crs is None else self.crs.to_wkt(),
+            "transform": None if self.transform is None else list(self.transform)[:6],
+            "gcps": [point.asdict() for point in self.gcps],
+            "rpcs": None if self.rpcs is None else self.rpcs.to_dict(),
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Georeference:
+        """What `to_json` has given."""
+        from affine import Affine
+        from rasterio.control import GroundControlPoint
+        from rasterio.crs import CRS
+        from rasterio.rpc import RPC
+
+        crs, transform, rpcs = (values[name] for name in ("crs", "transform", "rpcs"))
+        return cls(
+            None if crs is None else CRS.from_wkt(crs),
+            None if transform is None else Affine(*transform),
+            tuple(GroundControlPoint(**point) for point in values["gcps"]),
+            None if rpcs is None else RPC(**rpcs),
+        )
+
     def profile(self) -> dict[str, Any]:
         """What `rasterio.open` takes to write it. GeoTIFF holds a transform or points, never both."""
         from rasterio.crs import CRS

@@ -16,6 +16,7 @@ MAX_SCANNED_PIXELS = 3_000_000_000
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 _FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PIECE = 1 << 20
+_MAX_PARTS = 2_000  # a colour profile has 255 at most
 
 
 def require_few_scans(file: BinaryIO, name: str) -> None:
@@ -25,7 +26,7 @@ def require_few_scans(file: BinaryIO, name: str) -> None:
     """
     place = file.tell()
     try:
-        found = _frame(file)
+        found = frame_of(file)
         if found is None or not found[1]:
             return
         pixels, limit = found[0], MAX_SCANS
@@ -41,12 +42,15 @@ def require_few_scans(file: BinaryIO, name: str) -> None:
         )
 
 
-def _frame(file: BinaryIO) -> tuple[int, bool] | None:
-    """Pixels of the picture, and whether it may have several passes; None where the header cannot be made out."""
+def frame_of(file: BinaryIO) -> tuple[int, bool] | None:
+    """Pixels of the picture, and whether it may have several passes; None where the header cannot be made out.
+
+    So too where its first pass comes after very many parts, each of which costs Pillow time.
+    """
     file.seek(2)
     pixels = components = None
     progressive = False
-    for _ in range(10_000):
+    for _ in range(_MAX_PARTS):
         marker = file.read(2)
         while marker[1:] == b"\xff":  # fill bytes
             marker = marker[1:] + file.read(1)

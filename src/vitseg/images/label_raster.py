@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +60,9 @@ def write_label_tiff(
         profile |= georeference.profile()
     with (
         whole_file(path) as partial,
-        rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES),
+        rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES, CPL_LOG_ERRORS="OFF"),
         warnings.catch_warnings(),
+        _told_of_full_disk(path.parent),
     ):
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with rasterio.open(partial, "w", **profile) as raster:
@@ -66,6 +72,20 @@ def write_label_tiff(
             for window in labels.windows(*WRITE_WINDOW):
                 raster.write(labels.read(window), 1, window=rasterio_window(window))
         _require_whole(partial, labels)
+
+
+@contextmanager
+def _told_of_full_disk(folder: Path) -> Iterator[None]:
+    """GDAL says of a full disk only that something failed; within this, it is the error of the system.
+
+    A disk is full where not even a tile fits on it any more.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None and shutil.disk_usage(folder).free < TILE * TILE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+        raise
 
 
 def _require_whole(path: Path, labels: LabelStore) -> None:

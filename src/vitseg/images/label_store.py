@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Integer
 
 from vitseg import parsing
+from vitseg.files import beside
 from vitseg.images.window import Window
 
 
@@ -34,6 +35,7 @@ class LabelStore:
         self.dtype = dtype
         self._run = run
         self._note = note_path(target)
+        self._target = target
         self.done = self._earlier()
         if not self.done:
             self.remove()
@@ -66,7 +68,7 @@ class LabelStore:
     def mark(self, *done: int) -> None:
         """Note that all written so far counts as done; `done` is what a later run finds."""
         self._file.flush()
-        fresh = self._note.with_name(f"{self._note.name}.fresh")
+        fresh = beside(self._target, ".partial.fresh")
         fresh.write_text(json.dumps({"run": self._run, "done": done}), encoding="utf-8")
         os.replace(fresh, self._note)
         self.done = done
@@ -94,15 +96,15 @@ class LabelStore:
 
     def remove(self) -> None:
         """Delete both files."""
-        for path in (self.path, self._note, self._note.with_name(f"{self._note.name}.fresh")):
+        for path in (self.path, self._note, beside(self._target, ".partial.fresh")):
             path.unlink(missing_ok=True)
 
 
 def partial_path(target: Path) -> Path:
     """Where the labels of an unfinished `target` lie."""
-    return target.with_name(f".{target.name}.partial")
+    return beside(target, ".partial")
 
 
 def note_path(target: Path) -> Path:
     """Where it is noted what is done of an unfinished `target`."""
-    return target.with_name(f".{target.name}.partial.json")
+    return beside(target, ".partial.json")

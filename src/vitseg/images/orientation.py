@@ -19,6 +19,18 @@ _TURNS = {
 }
 
 
+TURNS_IN_WORDS = {
+    2: "mirrored left to right",
+    3: "turned by 180 degrees",
+    4: "mirrored top to bottom",
+    5: "mirrored along the diagonal from the upper left",
+    6: "turned by 90 degrees clockwise",
+    7: "mirrored along the diagonal from the upper right",
+    8: "turned by 90 degrees counterclockwise",
+}
+"""What `upright` does with the pixels."""
+
+
 def on_its_side(orientation: int) -> bool:
     """Whether height and width change places."""
     return _TURNS[orientation][0]
@@ -35,6 +47,11 @@ def upright(stored: np.ndarray, orientation: int) -> np.ndarray:
     turned = stored[::-1] if mirror_rows else stored
     turned = turned[:, ::-1] if mirror_columns else turned
     return np.ascontiguousarray(turned.swapaxes(0, 1) if swap else turned)
+
+
+def inverse(orientation: int) -> int:
+    """The orientation that undoes another, so that `upright` with one and then the other changes nothing."""
+    return {6: 8, 8: 6}.get(orientation, orientation)
 
 
 def upright_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from vitseg.images.georeference import Georeference
+from vitseg.images.value_range import PictureValues, ValueRange
 from vitseg.images.window import Window
 
 
@@ -17,10 +18,14 @@ class Notice(NamedTuple):
     Attributes:
         kind: In hyphened words, the same for all pictures that it happens to: "range-from-values".
         text: What was decided, without the name of the picture: "its 4th band is left out".
+        of_many: The same in words that hold for all pictures of the kind: "all bands but three are left out".
+        limits: The range that the picture's own values gave, where the notice is about one.
     """
 
     kind: str
     text: str
+    of_many: str = ""
+    limits: ValueRange | None = None
 
 
 @runtime_checkable
@@ -79,16 +84,15 @@ RANGE_FROM_VALUES = "range-from-values"
 BANDS_LEFT_OUT = "bands-left-out"
 
 
-def range_notice(pixels: str, limits: str) -> Notice:
-    """The notice about a range that nobody stated.
-
-    Args:
-        pixels: Type in words (`uint16`).
-        limits: The range in words.
-    """
+def range_notice(values: PictureValues) -> Notice:
+    """The notice about a range that nobody stated."""
+    what = f"{values.words} pixels without a stated range"
     return Notice(
         RANGE_FROM_VALUES,
-        f"{pixels} pixels without a stated range: {limits}, by its own values, is taken for black to white",
+        f"{what}: {values.limits.words()}, by its own values, is taken for black to white",
+        f"{what}: each is read by its own values, so brightness cannot be compared between them "
+        "(--value-range LOW HIGH reads all alike)",
+        values.limits,
     )
 
 
@@ -96,7 +100,8 @@ def range_needed(name: str, pixels: str) -> str:
     """The sentence about pixels that cannot be read without a stated range."""
     return (
         f"{name} has {pixels} pixels, and nothing says which values are black and white: neither the model's "
-        "value_range nor the file (SMinSampleValue and SMaxSampleValue, or GDAL's statistics). Make it 8 bits: "
+        "value_range nor the file (SMinSampleValue and SMaxSampleValue, or GDAL's statistics). State it with "
+        "--value-range LOW HIGH, or make it 8 bits: "
         f"gdal_translate -ot Byte -scale LOW HIGH 0 255 {name} scaled.tif"
     )
 
@@ -109,4 +114,5 @@ def pages_notice(pages: int, most: int) -> Notice:
         most: Where counting stopped.
     """
     number = f"more than {most:,}" if pages >= most else f"{pages:,}"
-    return Notice(FIRST_PAGE, f"page 1 of {number} is read, and no other")
+    text = f"page 1 of {number} is read, and no other"
+    return Notice(FIRST_PAGE, text, "files of several pages, of which the first is read")

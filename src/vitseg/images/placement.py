@@ -13,6 +13,7 @@ from jaxtyping import Float64
 
 from vitseg.errors import DataError
 from vitseg.images.georeference import Georeference
+from vitseg.images.notices import about
 from vitseg.types import Size
 
 WGS84 = "EPSG:4326"
@@ -76,7 +77,9 @@ def place(georeference: Georeference | None, size: Size, name: str) -> Placement
     locate = _locator(georeference, size, name)
     if locate is None:
         _log.info(
-            "%s has no coordinate system with a place in it: its polygons are in pixels.", name
+            "%s has no coordinate system with a place in it: its polygons are in pixels.",
+            name,
+            extra=about(name),
         )
         return None
     step = _step(locate, size, name)
@@ -136,6 +139,7 @@ def _by_camera(rpcs: Any, name: str) -> Callable[..., Points]:
         "%s is placed by its rational polynomials (RPCs) at the height %g m: hills and valleys shift its polygons.",
         name,
         rpcs.height_off,
+        extra=about(name),
     )
 
     def locate(columns: np.ndarray, rows: np.ndarray) -> Points:

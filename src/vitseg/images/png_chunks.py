@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from itertools import islice, takewhile
 from typing import BinaryIO
 
 _TEXTS_WITH_EXIF = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")
 _MAX_CHUNKS = 100_000
+_FEW_CHUNKS = 20_000  # of 8 kB each, as is usual: 160 MB
 
 
 def significant_bits(file: BinaryIO) -> int | None:
@@ -30,6 +32,19 @@ def has_exif_after_pixels(file: BinaryIO) -> bool:
         if pixels_seen and (kind == b"eXIf" or file.read(24).startswith(_TEXTS_WITH_EXIF)):
             return True
     return False
+
+
+def has_few_chunks(file: BinaryIO, header: bool = False) -> bool:
+    """Whether the file has so few chunks that Pillow, which reads each in Python, takes no second for them.
+
+    Args:
+        file: Open.
+        header: Whether those before the pixels alone count.
+    """
+    chunks = _chunks(file)
+    if header:
+        chunks = takewhile(lambda chunk: chunk[0] != b"IDAT", chunks)
+    return sum(1 for _ in islice(chunks, _FEW_CHUNKS + 1)) <= _FEW_CHUNKS
 
 
 def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:

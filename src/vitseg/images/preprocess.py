@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
@@ -42,6 +44,10 @@ class Preprocessing(BaseModel):
         if max(*self.mean, *self.std) > 1:
             raise ValueError(
                 f"mean is {self.mean} and std {self.std}, but both are in [0, 1]: divide them by 255"
+            )
+        if not all(map(math.isfinite, (*self.mean, *self.std))):
+            raise ValueError(
+                f"mean is {self.mean} and std {self.std}, but every value is a finite number"
             )
         if min(self.std) <= 0:
             raise ValueError(f"std is {self.std}, but every value must be positive")

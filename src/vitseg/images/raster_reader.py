@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from vitseg.errors import DataError
+from vitseg.images.decoded import over_white
 from vitseg.images.georeference import georeference_of
 from vitseg.images.orientation import stored_window, upright, upright_size
-from vitseg.images.pillow_reader import of_bits, over_white
 from vitseg.images.pixel_source import (
     BANDS_LEFT_OUT,
     Notice,
@@ -20,10 +20,14 @@ from vitseg.images.pixel_source import (
     range_needed,
     range_notice,
 )
+from vitseg.images.stated_range import of_bits
 from vitseg.images.tiff_tags import MAX_PAGES, MIN_IS_WHITE, TiffTags
 from vitseg.images.value_range import (
     FULL,
+    Declared,
     Histogram,
+    PictureValues,
+    Unstated,
     ValueRange,
     common_range,
     of_scale,
@@ -69,7 +73,7 @@ class RasterImage:
         dataset: Any,
         name: str,
         tags: TiffTags | None = None,
-        declared: ValueRange | None = None,
+        declared: Declared = None,
         largest_block: int = LARGEST_BLOCK,
     ):
         self._dataset = dataset
@@ -81,7 +85,7 @@ class RasterImage:
         placed = self.georeference is not None
         self._orientation = 1 if tags is None or placed else tags.orientation
         self.size = upright_size((dataset.height, dataset.width), self._orientation)
-        self._palette = _palette(dataset)
+        self._palette = palette_of(dataset)
         self._alpha = self._alpha_band()
         notices = [] if tags is None or tags.pages < 2 else [pages_notice(tags.pages, MAX_PAGES)]
         self._bands = self._color_bands(notices)
@@ -92,6 +96,7 @@ class RasterImage:
             not _flags(flags) & {"all_valid", "alpha"} for flags in self._mask_flags()
         )
         self.has_gaps = self._alpha is not None or self._masked
+        self.has_alpha = self._alpha is not None
         self._limits = self._decide_limits(declared, notices)
         self.notices: tuple[Notice, ...] = tuple(notices)
 
@@ -203,8 +208,9 @@ class RasterImage:
     def _mask_flags(self) -> list[Any]:
         return [self._dataset.mask_flag_enums[band - 1] for band in self._bands]
 
-    def _decide_limits(self, declared: ValueRange | None, notices: list[Notice]) -> ValueRange:
+    def _decide_limits(self, declared: Declared, notices: list[Notice]) -> ValueRange:
         """Black and white, by the rule of `value_range`."""
+        self.values: PictureValues | None = None
         dtype, words, bits = self._type()
         if self._palette is not None or (dtype == np.uint8 and bits == 8):
             return ValueRange(0, 255)
@@ -215,24 +221,38 @@ class RasterImage:
                 f"{self.name} has {words} pixels, which have no brightness. Convert them to real numbers first: "
                 f"gdal_translate -ot Float32 {self.name} real.tif"
             )
-        if declared is not None:
-            return declared
+        self.values = self._values(declared, dtype, words, bits)
+        if self.values.origin == "own":
+            notices.append(range_notice(self.values))
+        return self.values.limits
+
+    def _values(self, declared: Declared, dtype: np.dtype, words: str, bits: int) -> PictureValues:
+        """Values of more than 8 bits, and black and white among them."""
+        if isinstance(declared, ValueRange):
+            return PictureValues(words, declared, "declared")
+        counted = None
+        if declared is Unstated.OWN_VALUES:
+            counted = self._survey(of_any_size=True)
         if self._tags is not None and self._tags.sample_range is not None:
-            return ValueRange(*self._tags.sample_range)
+            return PictureValues(words, ValueRange(*self._tags.sample_range), "noted", counted)
         stated = of_bits(bits) if dtype == np.uint16 else None
         if stated is not None:
-            return stated
+            return PictureValues(words, stated, "bits", counted)
         known = self._statistics()
-        if known is None and dtype.kind == "f":
-            raise DataError(range_needed(self.name, words))
-        guess = known or self._survey().limits()
+        if known is None:
+            if counted is None and dtype.kind == "f":
+                raise DataError(range_needed(self.name, words))
+            counted = counted or self._survey()
+            guess = counted.limits()
+        else:
+            guess = known
         scaled = self._by_scale(guess.high)
         if scaled is not None:
-            return scaled
+            return PictureValues(words, scaled, "bits", counted)
         if known is None:
-            notices.append(range_notice(words, guess.words()))
-            return guess
-        return ValueRange(0 if 0 <= known.low <= known.high / 4 else known.low, known.high)
+            return PictureValues(words, guess, "own", counted)
+        low = 0 if 0 <= known.low <= known.high / 4 else known.low
+        return PictureValues(words, ValueRange(low, known.high), "noted", counted)
 
     def _type(self) -> tuple[np.dtype, str, int]:
         """NumPy's type of the colour bands, the file's own word for it, and its bits."""
@@ -266,8 +286,11 @@ class RasterImage:
         scale, offset = self._dataset.scales[band], self._dataset.offsets[band]
         return of_scale(float(scale), float(offset), largest)
 
-    def _survey(self) -> Histogram:
+    def _survey(self, of_any_size: bool = False) -> Histogram:
         """The values of the image, or of evenly spread parts of a large one.
+
+        Args:
+            of_any_size: Whether values may be floating-point or beyond 16 bits.
 
         Raises:
             DataError: 32-bit values beyond 16 bits.
@@ -290,7 +313,7 @@ class RasterImage:
                 gaps = self._alpha is not None or self._masked
                 valid = self._valid_as_stored(window) if gaps else None
             values = bands if valid is None else bands[:, valid]
-            if values.dtype.itemsize > 2 and values.size:
+            if values.dtype.itemsize > 2 and values.size and not of_any_size:
                 low, high = int(values.min()), int(values.max())
                 if low < -FULL // 2 or high > FULL:
                     raise DataError(
@@ -351,7 +374,7 @@ def tiling_command(name: str) -> str:
     )
 
 
-def _palette(dataset: Any) -> np.ndarray | None:
+def palette_of(dataset: Any) -> np.ndarray | None:
     """Colours of the indices, (256 or 65536, 3) uint8, of a raster with a palette."""
     from rasterio.enums import ColorInterp
 

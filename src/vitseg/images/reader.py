@@ -7,19 +7,18 @@ format, and every image without that extra, is decoded by Pillow.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from vitseg.errors import DataError
+from vitseg.images import decode_process
+from vitseg.images.budget import is_costly, prints_errors
+from vitseg.images.decoded import MAX_PIXELS, Decoded, require_pixels
+from vitseg.images.georeference import georeference_of
 from vitseg.images.header import header_of
-from vitseg.images.pillow_reader import (
-    MAX_PIXELS,
-    Decoded,
-    decode_with_pillow,
-    require_pixels,
-)
+from vitseg.images.pillow_reader import decode_with_pillow
 from vitseg.images.pixel_source import DecodedImage, PixelSource
 from vitseg.images.raster_reader import (
     CACHE_BYTES,
@@ -28,7 +27,15 @@ from vitseg.images.raster_reader import (
     RasterImage,
     tiling_command,
 )
-from vitseg.images.sources import Source, damaged, name_of, open_file, quiet, start_of
+from vitseg.images.sources import (
+    NotForPillowError,
+    Source,
+    damaged,
+    name_of,
+    open_file,
+    quiet,
+    start_of,
+)
 from vitseg.images.tiff_tags import (
     CMYK,
     JPEG_KINDS,
@@ -37,7 +44,7 @@ from vitseg.images.tiff_tags import (
     TiffTags,
     read_tags,
 )
-from vitseg.images.value_range import ValueRange
+from vitseg.images.value_range import Declared
 
 DRIVERS = {"TIFF": "GTiff", "JPEG2000": "JP2OpenJPEG"}
 """What GDAL may open. Its other formats can refer to further files or to servers."""
@@ -50,7 +57,7 @@ def decode(
     source: Source,
     at_least: tuple[int, int] | None = None,
     max_pixels: int = MAX_PIXELS,
-    declared: ValueRange | None = None,
+    declared: Declared = None,
 ) -> Decoded:
     """A whole image, with what was decided about its pixels.
 
@@ -68,17 +75,27 @@ def decode(
     with open_file(source) as file:
         file_format = start_of(file, name)
         tags = read_tags(file) if file_format == "TIFF" else None
-        with _raster(source, file, file_format, tags) as dataset:
+        if is_costly(file, file_format, tags):
+            return decode_process.decode(source, at_least, max_pixels, declared)
+        with open_raster(source, file, file_format, tags) as dataset:
             if dataset is not None:
                 require_pixels(name, (dataset.height, dataset.width), max_pixels)
                 image = RasterImage(dataset, name, tags, declared, LARGEST_WHOLE_BLOCK)
-                return Decoded(image.whole(), image.size, image.notices)
-        return decode_with_pillow(file, name, file_format, max_pixels, at_least, declared)
+                pixels = image.whole()
+                return Decoded(pixels, image.size, image.notices, image.values, image.has_alpha)
+        if file_format == "TIFF" and prints_errors(tags):
+            return decode_process.decode(source, at_least, max_pixels, declared)
+        try:
+            return decode_with_pillow(file, name, file_format, max_pixels, at_least, declared)
+        except NotForPillowError as error:
+            if tags is None or not has_rasterio():
+                raise
+            raise NotForPillowError(name, tags, installed=True) from error
 
 
 @contextmanager
 def open_windows(
-    path: str | Path, max_bytes: int, declared: ValueRange | None = None
+    path: str | Path, max_bytes: int, declared: Declared = None
 ) -> Iterator[PixelSource]:
     """An image of any size, open for reading windows.
 
@@ -92,14 +109,30 @@ def open_windows(
             whole and does not fit. Otherwise as for `decode_image`.
     """
     path = Path(path)
-    with open_file(path) as file:
-        file_format = start_of(file, str(path))
-        tags = read_tags(file) if file_format == "TIFF" else None
-        with _raster(path, file, file_format, tags) as dataset:
-            if dataset is not None:
-                yield RasterImage(dataset, str(path), tags, declared, LARGEST_BLOCK)
-                return
+    with ExitStack() as stack:
+        with open_file(path) as file:
+            image = _in_windows(path, file, stack, max_bytes, declared)
+        if image is not None:
+            yield image
+            return
     yield _decoded(path, max_bytes, declared)
+
+
+def _in_windows(
+    path: Path, file: BinaryIO, stack: ExitStack, max_bytes: int, declared: Declared
+) -> PixelSource | None:
+    """An image of which windows can be read, open until the stack ends; None for others."""
+    file_format = start_of(file, str(path))
+    tags = read_tags(file) if file_format == "TIFF" else None
+    if not opens_as_raster(file_format, tags):
+        return None
+    if is_costly(file, file_format, tags, in_windows=True):
+        distant = decode_process.DistantImage(path, max_bytes, declared)
+        return stack.enter_context(closing(distant))
+    dataset = stack.enter_context(open_raster(path, file, file_format, tags))
+    if dataset is None:
+        return None
+    return RasterImage(dataset, str(path), tags, declared, LARGEST_BLOCK)
 
 
 def has_rasterio() -> bool:
@@ -118,7 +151,7 @@ def opens_as_raster(file_format: str, tags: TiffTags | None) -> bool:
 
 
 @contextmanager
-def _raster(
+def open_raster(
     source: Source, file: BinaryIO, file_format: str, tags: TiffTags | None
 ) -> Iterator[Any | None]:
     """An open rasterio data set; None where Pillow is to read the file."""
@@ -140,12 +173,25 @@ def _raster(
             else:
                 dataset = stack.enter_context(rasterio.open(Path(source).resolve(), driver=driver))
             _ = dataset.colorinterp
+        except UnicodeEncodeError:
+            raise DataError(
+                f"{name_of(source)} has a name that is not in UTF-8, which rasterio needs: rename it, or its folder."
+            ) from None
         except (RasterioError, OSError, ValueError) as error:
             if tags is None or not _is_healthy_for_pillow(file, file_format):
                 raise damaged(name_of(source), error) from error
             yield None
             return
         yield dataset
+
+
+def applied_orientation(source: Source, file: BinaryIO, tags: TiffTags) -> int:
+    """The orientation by which reading a TIFF turns it: none where it lies on a map, see `RasterImage`."""
+    if tags.orientation == 1:
+        return 1
+    with open_raster(source, file, "TIFF", tags) as dataset:
+        on_map = dataset is not None and georeference_of(dataset) is not None
+        return 1 if on_map else tags.orientation
 
 
 def _is_healthy_for_pillow(file: BinaryIO, file_format: str) -> bool:
@@ -161,7 +207,7 @@ def _is_healthy_for_pillow(file: BinaryIO, file_format: str) -> bool:
     return True
 
 
-def _decoded(path: Path, max_bytes: int, declared: ValueRange | None) -> DecodedImage:
+def _decoded(path: Path, max_bytes: int, declared: Declared) -> DecodedImage:
     header = header_of(path)
     height, width = header.size
     needed = height * width * _DECODED_BYTES.get(header.mode, 24)

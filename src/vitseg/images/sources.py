@@ -22,7 +22,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from vitseg.errors import DataError
-from vitseg.images.tiff_tags import TiffTags, read_tags
+from vitseg.images.tiff_tags import CMYK, LAB_KINDS, YCBCR, TiffTags, read_tags
 
 Source = str | Path | bytes
 """A file, or the bytes of one."""
@@ -59,6 +59,7 @@ DECODE_ERRORS = (
     TypeError,
     AttributeError,
     RuntimeError,
+    SystemError,  # of a decoder that reads the file by itself, which then failed
     MemoryError,
     ZeroDivisionError,
 )
@@ -77,15 +78,26 @@ def name_of(source: Source) -> str:
     return "the image data" if isinstance(source, bytes) else str(source)
 
 
-def open_file(source: Source) -> BinaryIO:
-    """The open file of a source.
+@contextmanager
+def open_file(source: Source) -> Iterator[BinaryIO]:
+    """The open file of a source; what the file system does not give while it is open is said of it, too.
 
     Raises:
         DataError: It is missing, a folder, or cannot be read.
     """
     if isinstance(source, bytes):
-        return BytesIO(source)
-    path = Path(source)
+        yield BytesIO(source)
+        return
+    with _opened(Path(source)) as file:
+        try:
+            yield file
+        except OSError as error:
+            if error.errno is None:  # no error of the file system
+                raise
+            raise _unreadable(str(source), error) from error
+
+
+def _opened(path: Path) -> BinaryIO:
     try:
         if path.is_dir():
             raise DataError(f"{path} is a folder, but an image file is expected.")
@@ -139,7 +151,7 @@ def pillow_header(file: BinaryIO, name: str, file_format: str) -> Iterator[Image
         if isinstance(error, OSError) and error.errno is not None:
             raise _unreadable(name, error) from error
         if tags is not None and is_sound(tags):
-            raise DataError(not_for_pillow(name, tags)) from error
+            raise NotForPillowError(name, tags) from error
         raise DataError(f"{name} has a damaged {file_format} header: {_line(error)}.") from error
     with image:
         yield image
@@ -150,12 +162,24 @@ def is_sound(tags: TiffTags) -> bool:
     return min(tags.size) > 0 and tags.bands > 0 and tags.bits > 0
 
 
-def not_for_pillow(name: str, tags: TiffTags) -> str:
-    """The sentence about a healthy TIFF that only rasterio reads."""
-    return (
-        f"{name} has {bands_in_words(tags)}, which is read with rasterio only: pip install 'vitseg[geo]'. "
-        "Or save it as 8-bit RGB."
-    )
+class NotForPillowError(DataError):
+    """A healthy TIFF that Pillow does not read, and rasterio at most.
+
+    Args:
+        name: What the error calls it.
+        tags: Of the file.
+        installed: Whether rasterio is there, and does not read it either.
+    """
+
+    def __init__(self, name: str, tags: TiffTags, installed: bool = False):
+        colors = {CMYK: " CMYK", YCBCR: " YCbCr", **dict.fromkeys(LAB_KINDS, " Lab")}
+        kind = colors.get(tags.photometric or 0, "") if installed else ""
+        way = (
+            "which are not read. Save"
+            if installed
+            else "which is read with rasterio only: pip install 'vitseg[geo]'. Or save"
+        )
+        super().__init__(f"{name} has {bands_in_words(tags)}{kind}, {way} it as 8-bit RGB.")
 
 
 def bands_in_words(tags: TiffTags) -> str:
@@ -191,11 +215,13 @@ def exif_orientation(image: ImageFile, name: str) -> int:
             tag = Image.Image.getexif(image).get(ExifTags.Base.Orientation)
     except DECODE_ERRORS as error:
         raise DataError(f"{name} has damaged EXIF data: {_line(error)}.") from error
-    return tag if isinstance(tag, int) and 1 <= tag <= 8 else 1
+    return next((turn for turn in range(1, 9) if tag == turn), 1)  # as Pillow compares: 6.0 is 6
 
 
 def damaged(name: str, error: BaseException) -> DataError:
     """The error about pixels that cannot be decoded."""
+    if isinstance(error, SystemError) and error.__cause__ is not None:
+        error = error.__cause__
     if isinstance(error, OSError) and error.errno is not None:
         return _unreadable(name, error)
     if isinstance(error, MemoryError):

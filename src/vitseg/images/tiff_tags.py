@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
 MAX_PAGES = 1000
 """Directories that are looked at; a chain may be endless in a hostile file."""
+
+MAX_ENTRIES = 100_000
+"""Entries of all directories that are looked at; directories may overlap, and be more than the file has bytes."""
 
 _MAX_VALUES = 64  # of a tag; those that are read here have one per band
 
@@ -28,7 +32,7 @@ _WANTED = {
 }  # fmt: skip
 _REDUCED, _TRANSPARENCY = 1, 4  # bits of NewSubfileType: overviews and masks are no pages
 
-MIN_IS_WHITE, CMYK, YCBCR, LAB_KINDS = 0, 5, 6, (8, 9, 10)
+MIN_IS_WHITE, RGB, PALETTE, CMYK, YCBCR, LAB_KINDS = 0, 2, 3, 5, 6, (8, 9, 10)
 """Values of PhotometricInterpretation."""
 
 JPEG_KINDS = (6, 7)
@@ -59,6 +63,7 @@ class TiffTags:
         planar: Whether every band is stored by itself.
         block: (height, width) of a strip or tile.
         pages: Pages, without overviews and masks; `MAX_PAGES` at most.
+        num_entries: Of all directories that were looked at; beyond `MAX_ENTRIES` none is.
     """
 
     size: tuple[int, int]
@@ -73,6 +78,7 @@ class TiffTags:
     planar: bool = False
     block: tuple[int, int] = (0, 0)
     pages: int = 1
+    num_entries: int = 0
     byte_order: str = field(default="<")
 
     @property
@@ -99,6 +105,10 @@ def read_tags(file: BinaryIO) -> TiffTags | None:
         return _read(file)
     except (struct.error, OverflowError, MemoryError, ValueError):
         return None
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a place that no file has
+            raise
+        return None
     finally:
         file.seek(place)
 
@@ -115,10 +125,11 @@ def _read(file: BinaryIO) -> TiffTags | None:
     big = version == 43
     offset = struct.unpack(order + ("Q" if big else "I"), start[8:16] if big else start[4:8])[0]
     first: dict[int, tuple] | None = None
-    pages, seen = 0, set()
-    while offset and offset not in seen and len(seen) < MAX_PAGES:
+    pages, num_entries, seen = 0, 0, set()
+    while offset and offset not in seen and len(seen) < MAX_PAGES and num_entries <= MAX_ENTRIES:
         seen.add(offset)
-        entries, offset = _directory(file, offset, order, big)
+        number, entries, offset = _directory(file, offset, order, big)
+        num_entries += number
         if first is None:
             first = entries
         elif _one(entries, _SUBFILE, 0) & (_REDUCED | _TRANSPARENCY):
@@ -126,11 +137,13 @@ def _read(file: BinaryIO) -> TiffTags | None:
         pages += 1
     if first is None or _WIDTH not in first or _HEIGHT not in first:
         return None
-    return _tags_of(first, pages, order)
+    return _tags_of(first, pages, num_entries, order)
 
 
-def _directory(file: BinaryIO, offset: int, order: str, big: bool) -> tuple[dict[int, tuple], int]:
-    """The wanted entries of a directory, and where the next one begins (0: nowhere)."""
+def _directory(
+    file: BinaryIO, offset: int, order: str, big: bool
+) -> tuple[int, dict[int, tuple], int]:
+    """The number of a directory's entries, the wanted ones, and where the next directory begins (0: nowhere)."""
     file.seek(offset)
     count_size, entry_size, field_size = (8, 20, 8) if big else (2, 12, 4)
     number = struct.unpack(order + ("Q" if big else "H"), file.read(count_size))[0]
@@ -152,10 +165,10 @@ def _directory(file: BinaryIO, offset: int, order: str, big: bool) -> tuple[dict
             content = file.read(kept * size)
         if kept and len(content) >= kept * size:
             entries[tag] = struct.unpack(f"{order}{kept}{code}", content[: kept * size])
-    return entries, next_offset
+    return number, entries, next_offset
 
 
-def _tags_of(entries: dict[int, tuple], pages: int, order: str) -> TiffTags:
+def _tags_of(entries: dict[int, tuple], pages: int, num_entries: int, order: str) -> TiffTags:
     height, width = _one(entries, _HEIGHT, 0), _one(entries, _WIDTH, 0)
     tiled = _TILE_WIDTH in entries and _TILE_HEIGHT in entries
     block = (
@@ -177,6 +190,7 @@ def _tags_of(entries: dict[int, tuple], pages: int, order: str) -> TiffTags:
         planar=_one(entries, _PLANAR, 1) == 2,
         block=block,
         pages=pages,
+        num_entries=num_entries,
         byte_order=order,
     )
 

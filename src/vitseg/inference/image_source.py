@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 from torch import Tensor
 
 from vitseg.errors import DataError
+from vitseg.images.notices import say_notices
 from vitseg.images.pillow_reader import to_rgb
-from vitseg.images.pixel_source import Notice
 from vitseg.images.reader import decode
+from vitseg.images.sources import DECODE_ERRORS, damaged, quiet
 from vitseg.images.value_range import ValueRange
 
 ImageSource = str | Path | Image.Image | np.ndarray | Tensor
@@ -22,8 +24,6 @@ _ALLOWED = (
     "allowed are a file name, a Pillow image, an (height, width, 3) uint8 RGB array, a uint8 tensor of "
     "(3, height, width) or (height, width, 3), and a list of these"
 )
-
-_log = logging.getLogger("vitseg")
 
 
 def read_source(source: object, declared: ValueRange | None = None) -> UInt8[np.ndarray, "H W 3"]:
@@ -37,13 +37,12 @@ def read_source(source: object, declared: ValueRange | None = None) -> UInt8[np.
         DataError: The file cannot be read, or the source is something else.
     """
     if isinstance(source, str | Path):
+        _require_file_name(source)
         decoded = decode(source, declared=declared)
         say_notices(str(source), decoded.notices)
         return decoded.pixels
     if isinstance(source, Image.Image):
-        decoded = to_rgb(ImageOps.exif_transpose(source), "the picture", declared)
-        say_notices("the picture", decoded.notices)
-        return decoded.pixels
+        return _of_picture(source, declared)
     if isinstance(source, Tensor):
         return _of_tensor(source)
     if isinstance(source, np.ndarray):
@@ -53,36 +52,85 @@ def read_source(source: object, declared: ValueRange | None = None) -> UInt8[np.
             "the image is None: cv2.imread returns that for a file that is missing or no image. Give the file's name "
             "instead, and the error says what is wrong with it."
         )
-    raise DataError(f"the image is a {type(source).__name__}, but {_ALLOWED}.")
+    raise DataError(f"the image is a {type(source).__name__}, but {_ALLOWED}.{_way(source)}")
 
 
-def say_notices(name: str, notices: tuple[Notice, ...]) -> None:
-    """Log what was decided about the pixels of a picture, a line each."""
-    for notice in notices:
-        _log.warning("%s: %s.", name, notice.text)
+def _require_file_name(source: str | Path) -> None:
+    if source == "":
+        raise DataError("the image's file name is empty: give the name of a file.")
+    if isinstance(source, str) and "://" in source and not Path(source).exists():
+        raise DataError(
+            f"{source} is an address, and images are read from files: download it, and give the file."
+        )
+
+
+def _of_picture(picture: Image.Image, declared: ValueRange | None) -> UInt8[np.ndarray, "H W 3"]:
+    """Of a Pillow image, whose file is read and decoded here if it was only opened so far."""
+    try:
+        with quiet():
+            upright = ImageOps.exif_transpose(picture)
+        decoded = to_rgb(upright, "the picture", declared)
+    except DECODE_ERRORS as error:
+        raise damaged("the picture", error) from error
+    if not decoded.pixels.size:
+        raise DataError(f"the picture has {picture.width} x {picture.height} pixels: it is empty.")
+    say_notices("the picture", decoded.notices)
+    return decoded.pixels
+
+
+def _way(source: object) -> str:
+    """How to get an image out of what is none, where that is known."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        return " The bytes of a file become one by PIL.Image.open(io.BytesIO(data))."
+    if hasattr(source, "read"):
+        return " A file that is open becomes one by PIL.Image.open(file)."
+    if isinstance(source, Iterable) and not isinstance(source, Mapping):
+        return " Several images come as a list: list(images)."
+    return ""
+
+
+def _advice(shape: tuple[int, ...], is_float: bool, is_tensor: bool) -> str:
+    """What makes an array or a tensor of another shape or type one that is allowed, where that is known."""
+    if 0 in shape:
+        return " It is empty."
+    if len(shape) == 4:
+        return " Give the images of a batch as a list: list(images)."
+    if is_float:
+        way = "(image * 255).round()" + (".byte()" if is_tensor else '.astype("uint8")')
+        return f" Values in [0, 1] become so by {way}."
+    if len(shape) == 2:
+        return " Grey becomes so by " + (
+            "image.expand(3, -1, -1)." if is_tensor else "numpy.stack([image] * 3, axis=-1)."
+        )
+    if len(shape) == 3 and shape[2] == 4:
+        return " A fourth channel is left out by image[..., :3]."
+    if len(shape) == 3 and shape[0] == 3 and not is_tensor:
+        return " Colours that come first are moved by image.transpose(1, 2, 0)."
+    return ""
 
 
 def _of_array(image: np.ndarray) -> UInt8[np.ndarray, "H W 3"]:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise DataError(
             f"the image array is {image.shape} {image.dtype}; allowed is (height, width, 3) uint8 RGB."
+            + _advice(image.shape, image.dtype.kind == "f", is_tensor=False)
         )
     return np.ascontiguousarray(image)  # a view with negative strides is nothing for torch
 
 
 def _of_tensor(image: Tensor) -> UInt8[np.ndarray, "H W 3"]:
     """Of a tensor whose first and last size are 3, the first is that of the colours, as torch has it."""
+    if image.is_meta or image.is_nested or image.layout != torch.strided:
+        kind = "on the device meta" if image.is_meta else "nested" if image.is_nested else "sparse"
+        raise DataError(
+            f"the image tensor is {kind}; allowed is an ordinary one, whose values are in memory."
+        )
     kind = str(image.dtype).removeprefix("torch.")
     shape = tuple(image.shape)
     if len(shape) != 3 or 3 not in (shape[0], shape[2]) or kind != "uint8" or not image.numel():
-        advice = ""
-        if image.is_floating_point():
-            advice = " Values in [0, 1] become so by (image * 255).round().byte()."
-        elif len(shape) == 4:
-            advice = " Give the images of a batch as a list: list(images)."
         raise DataError(
             f"the image tensor is {shape} {kind}; allowed is (3, height, width) or (height, width, 3) uint8 RGB."
-            + advice
+            + _advice(shape, image.is_floating_point(), is_tensor=True)
         )
     pixels = image.detach().cpu()
     if shape[0] == 3:

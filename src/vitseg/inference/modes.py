@@ -8,13 +8,26 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitseg.inference.config import InferenceConfig
-from vitseg.inference.scores import MeanScores, OutputScores, ScoreMap, View, resized
+from vitseg.inference.scores import (
+    BandedScores,
+    MeanScores,
+    MirroredScores,
+    OutputScores,
+    ResizedScores,
+    ScoreMap,
+    resized,
+)
+from vitseg.inference.shelf import Shelf
+from vitseg.inference.view_image import MirroredImage, TensorImage, ViewImage
 from vitseg.inference.window_scores import Model, slide
 from vitseg.types import Size
 
 
 def image_scores(
-    model: Model, images: Iterable[Float[Tensor, "1 3 _ _"]], config: InferenceConfig, size: Size
+    model: Model,
+    images: Iterable[ViewImage | Float[Tensor, "1 3 _ _"]],
+    config: InferenceConfig,
+    size: Size,
 ) -> ScoreMap:
     """Scores of one image at `size`, by the protocol of `config`.
 
@@ -24,23 +37,39 @@ def image_scores(
 
     Args:
         model: Normalised images to output.
-        images: The image as (1, 3, H, W), once at each of `config.scales`.
+        images: The image, once at each of `config.scales`.
         config: Mode, window and whether mirrored images are views, too.
         size: (height, width) of the scores.
     """
-    if len(config.scales) == 1 and not config.flip:
+    if config.mode == "whole" and len(config.scales) == 1 and not config.flip:
         (image,) = images
-        return resized(_one_view(model, image, config), size)
-    views = []
-    for scaled in images:
-        for mirrored in (False, True) if config.flip else (False,):
-            scores = _one_view(model, scaled.flip(3) if mirrored else scaled, config)
-            views.append(View(resized(scores, size), mirrored))
-    return MeanScores(views)
+        return resized(OutputScores(model(_whole(image))), size)
+    shelf: Shelf | None = None
+    views = list[ScoreMap]()
+    for image in images:
+        image = TensorImage(image) if isinstance(image, Tensor) else image
+        shelf = shelf or Shelf(image.device)
+        views.append(_at_size(_one_view(model, image, config, shelf), size))
+        if config.flip:
+            mirrored = _one_view(model, MirroredImage(image), config, shelf)
+            views.append(_at_size(MirroredScores(mirrored), size))
+    return views[0] if len(views) == 1 else MeanScores(views)
 
 
-def _one_view(model: Model, image: Tensor, config: InferenceConfig) -> ScoreMap:
-    if config.mode == "whole":
-        return OutputScores(model(image))
-    assert config.crop_size is not None and config.stride is not None
-    return slide(model, image, config.crop_size, config.stride, config.blend)
+def _one_view(model: Model, image: ViewImage, config: InferenceConfig, shelf: Shelf) -> ScoreMap:
+    if config.mode == "slide":
+        assert config.crop_size is not None and config.stride is not None
+        return slide(model, image, config.crop_size, config.stride, config.blend, shelf)
+    (scores,) = shelf.put([model(_whole(image)).of_image(0)]).scores
+    return scores
+
+
+def _at_size(source: ScoreMap, size: Size) -> ScoreMap:
+    """A view at the size of all; in bands, since to blend windows takes many small steps for any number of rows."""
+    return (
+        BandedScores(source) if tuple(source.size) == tuple(size) else ResizedScores(source, size)
+    )
+
+
+def _whole(image: ViewImage | Tensor) -> Float[Tensor, "1 3 _ _"]:
+    return image if isinstance(image, Tensor) else image.part(0, 0, image.size)

@@ -141,7 +141,8 @@ class PredictionFolder:
         try:
             while rest:
                 rest = rest[os.write(self._file, rest) :]
-        except OSError:
+        except OSError as error:
+            error.filename = str(self.out / PREDICTIONS)  # the system names none on writing
             os.ftruncate(self._file, end)
             raise
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import overload
@@ -14,16 +15,21 @@ from torch import Tensor
 from vitseg.checkpoint.model_dir import ModelRecord, load_model
 from vitseg.config import apply_overrides, parse
 from vitseg.errors import ConfigError, DataError, VitsegError
-from vitseg.images.decode import MAX_PIXELS
+from vitseg.images.decoded import MAX_PIXELS
 from vitseg.images.geometry import resize_image
+from vitseg.images.notices import grouped
 from vitseg.images.preprocess import Preprocessing, to_tensor
+from vitseg.images.value_range import ValueRange, parse_range
 from vitseg.inference.config import InferenceConfig
 from vitseg.inference.image_source import ImageSource, read_source
 from vitseg.inference.modes import image_scores
 from vitseg.inference.scores import ScoreMap, label_map
 from vitseg.inference.segmentation import Segmentation
+from vitseg.inference.view_image import view_of
 from vitseg.methods.model import SegmentationModel
 from vitseg.types import Size
+
+_log = logging.getLogger("vitseg")
 
 
 class Predictor:
@@ -61,8 +67,17 @@ class Predictor:
             VitsegError: The model's scores are NaN or infinite.
         """
         if isinstance(source, list | tuple):
-            return [self._segment(each) for each in source]
+            with grouped():
+                return [self._of_list(source, place) for place in range(len(source))]
         return self._segment(source)
+
+    def _of_list(self, sources: Sequence[object], place: int) -> Segmentation:
+        try:
+            return self._segment(sources[place])
+        except DataError as error:
+            if isinstance(sources[place], str | Path):
+                raise  # which names it
+            raise DataError(f"number {place + 1} of {len(sources)} images: {error}") from error
 
     def _segment(self, source: object) -> Segmentation:
         image = self.as_rgb(source)
@@ -89,7 +104,11 @@ class Predictor:
         self.model.eval()
         size = (image.shape[0], image.shape[1])
         images = (
-            self.model_input(image, self.inference.input_size(size, scale))
+            view_of(
+                self._resized(image, self.inference.input_size(size, scale)),
+                self.preprocessing,
+                self.device,
+            )
             for scale in self.inference.scales
         )
         return image_scores(self.model, images, self.inference, size)
@@ -106,17 +125,25 @@ class Predictor:
         Raises:
             DataError: Far more pixels than the image has, and more than one piece may have.
         """
+        image = self._resized(image, size)
+        return to_tensor(image, self.preprocessing)[None].to(self.device)  # (1, 3, H, W)
+
+    def _resized(self, image: UInt8[np.ndarray, "H W 3"], size: Size) -> UInt8[np.ndarray, "_ _ 3"]:
         if size[0] * size[1] > max(MAX_PIXELS, image.shape[0] * image.shape[1]):
             raise DataError(
                 f"an image of {image.shape[1]}x{image.shape[0]} pixels would be run at {size[1]}x{size[0]}, but at "
                 f"most {MAX_PIXELS:,} pixels are. It is too long for the protocol's resize and min_short: cut it into "
                 "parts, or change them."
             )
-        image = resize_image(image, size)
-        return to_tensor(image, self.preprocessing)[None].to(self.device)  # (1, 3, H, W)
+        return resize_image(image, size)
 
 
-def load(path: str | Path, device: str = "auto", protocol: Sequence[str] = ()) -> Predictor:
+def load(
+    path: str | Path,
+    device: str = "auto",
+    protocol: Sequence[str] = (),
+    value_range: Sequence[int | float] | None = None,
+) -> Predictor:
     """A predictor from a model directory, the `--out` folder of a training, or the hub.
 
     Args:
@@ -124,17 +151,37 @@ def load(path: str | Path, device: str = "auto", protocol: Sequence[str] = ()) -
         device: "auto" takes a GPU where there is one.
         protocol: Changes of the model's inference protocol, `field=value` each (`flip=true`; fields of
             `InferenceConfig`).
+        value_range: (low, high): values that are black and white in images of more than 8 bits. It comes before the
+            model's own range, which is logged, and before what files state.
 
     Raises:
         CheckpointError: No model there, a missing or changed file, or the hub cannot be reached.
-        ConfigError: No such device, or a wrong field or value of the protocol.
+        ConfigError: No such device, a wrong field or value of the protocol, or a range that is none.
     """
+    limits = None if value_range is None else parse_range(value_range)
     chosen = choose_device(device)
     model, record = load_model(path)
+    if limits is not None:
+        record = record.model_copy(
+            update={"preprocessing": _read_by(record.preprocessing, limits, path)}
+        )
     if protocol:
         changed = apply_overrides(dict(record.inference), protocol)
         record = record.model_copy(update={"inference": changed})
     return Predictor(model, record, chosen)
+
+
+def _read_by(preprocessing: Preprocessing, limits: ValueRange, model: str | Path) -> Preprocessing:
+    """The preprocessing with another value range; that it replaces one is logged."""
+    own = preprocessing.limits
+    if own is not None and own != limits:
+        _log.warning(
+            "%s was trained on values of %s as black to white; as asked for, %s is taken instead.",
+            model,
+            own.words(),
+            limits.words(),
+        )
+    return preprocessing.model_copy(update={"value_range": tuple(limits)})
 
 
 def choose_device(name: str) -> torch.device:

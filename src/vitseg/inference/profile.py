@@ -255,7 +255,7 @@ class PhotoInputs(Sequence[Tensor]):
         return len(self.paths)
 
     def __getitem__(self, index):
-        image = decode_image(self.paths[index])
+        image = decode_image(self.paths[index], value_range=self.preprocessing.limits)
         height, width = self.size
         scale = max(height / image.shape[0], width / image.shape[1])
         covering = (

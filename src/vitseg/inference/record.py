@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from vitseg import parsing
 from vitseg.runs import PREDICTIONS
 
 
@@ -54,14 +55,14 @@ class PredictionRecord(BaseModel):
 
 
 def read_records(out: Path) -> dict[str, PredictionRecord]:
-    """The records of an output folder's list, by image; a line that was cut off is left out.
+    """The records of an output folder's list, by image; a line that was cut off or damaged is left out.
 
     Args:
         out: The folder of the predictions; it may be new.
     """
     path, records = out / PREDICTIONS, {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+    for line in path.read_bytes().split(b"\n") if path.exists() else ():
         with contextlib.suppress(ValueError):
-            record = PredictionRecord.model_validate_json(line)
+            record = PredictionRecord.model_validate(parsing.parse_json(line, halves=True))
             records[record.image] = record
     return records

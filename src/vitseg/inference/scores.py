@@ -7,7 +7,7 @@ are a source that hands out rows on demand, and labels are taken strip by strip;
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from jaxtyping import Float, Float32, Integer
 from torch import Tensor
 
 from vitseg.errors import VitsegError
-from vitseg.layers.resize import resize_map
+from vitseg.layers.resize import HeldRows, blend_rows, needed_rows, resize_map
 from vitseg.outputs import Distribution, SegOutput
 from vitseg.types import Size
 
@@ -23,8 +23,9 @@ STRIP_ELEMENTS = 1_500_000
 """Scores (classes x pixels) per strip: 6 MB in float32. Smaller strips upsample more rows than they give, larger ones
 leave the processor's cache: `benchmarks/fused_labels.py`."""
 
-LARGEST_STRIP = 16_000_000
-"""Scores per strip at most, whatever `min_rows` asks for, but one row: 64 MB in float32."""
+BAND_ELEMENTS = 4_000_000
+"""Scores per band of a source that is read in bands: 16 MB. What is larger than 32 MB goes back to the system when it
+is given up, and every page of it is fetched anew for the next one, which takes longer than the arithmetic."""
 
 
 @runtime_checkable
@@ -34,13 +35,11 @@ class ScoreMap(Protocol):
     Attributes:
         size: (height, width) in pixels.
         num_classes: Classes.
-        min_rows: Rows to ask for at a time at least, lest neighbouring strips compute much twice.
         distribution: How the scores of a pixel become probabilities.
     """
 
     size: Size
     num_classes: int
-    min_rows: int
     distribution: Distribution
 
     def rows(self, start: int, stop: int) -> Float[Tensor, "k R W"]:
@@ -55,7 +54,6 @@ class OutputScores:
         self.output = output.of_image(index)
         self.size = output.input_size
         self.num_classes = output.num_classes
-        self.min_rows = 1
         self.distribution: Distribution = output.distribution
 
     def rows(self, start: int, stop: int) -> Float[Tensor, "k R W"]:
@@ -69,66 +67,119 @@ class TensorScores:
         self.scores = scores
         self.size = (scores.shape[1], scores.shape[2])
         self.num_classes = scores.shape[0]
-        self.min_rows = 1
         self.distribution: Distribution = distribution
 
     def rows(self, start: int, stop: int) -> Float[Tensor, "k R W"]:
         return self.scores[:, start:stop]
 
 
+class MirroredScores:
+    """Scores of a mirrored image, mirrored back."""
+
+    def __init__(self, source: ScoreMap):
+        self.source = source
+        self.size = source.size
+        self.num_classes = source.num_classes
+        self.distribution: Distribution = source.distribution
+
+    def rows(self, start: int, stop: int) -> Float[Tensor, "k R W"]:
+        return self.source.rows(start, stop).flip(2)
+
+
+class BandedScores:
+    """Scores of a source that are computed a band of rows at a time, whatever strips are asked for.
+
+    The last band is kept. Asked from top to bottom, as labels are taken, every row is computed once, although
+    neighbouring strips may overlap. The classes of a pixel lie side by side.
+    """
+
+    def __init__(self, source: ScoreMap):
+        self.source = source
+        self.size = source.size
+        self.num_classes = source.num_classes
+        self.distribution: Distribution = source.distribution
+        self._top = 0
+        self._num_rows = 0
+        self._band: Float[Tensor, "n W k"] | None = None  # of which `_num_rows` rows are scores
+
+    def rows(self, start: int, stop: int) -> Float[Tensor, "k R W"]:
+        return self.borrow(start, stop).clone().permute(2, 0, 1)
+
+    def borrow(self, start: int, stop: int) -> Float[Tensor, "R W k"]:
+        """The rows [start, stop), which are overwritten when others are asked for."""
+        bottom = self._top + self._num_rows
+        if not self._top <= start <= bottom:
+            self._top, self._num_rows, bottom = start, 0, start
+        if stop > bottom:
+            self._extend(start, stop, bottom)
+        assert self._band is not None
+        return self._band[start - self._top : stop - self._top]
+
+    def _extend(self, start: int, stop: int, bottom: int) -> None:
+        """Give up the rows above `start`, and have more from `bottom` on, those before `stop` at least."""
+        height, width = self.size
+        end = min(height, max(stop, start + BAND_ELEMENTS // (self.num_classes * width)))
+        rows = self.source.rows(bottom, end).detach().permute(1, 2, 0)  # (R, W, k)
+        kept = None
+        if self._band is not None and bottom > start:
+            kept = self._band[start - self._top : bottom - self._top]
+        # One piece of memory for all bands: a new one for each would lie between those that are used in passing, and
+        # keep them from being used again for others.
+        if self._band is None or len(self._band) < end - start:
+            with torch.inference_mode(False):
+                band = rows.new_empty(end - start, width, self.num_classes)
+        else:
+            band, kept = self._band, None if kept is None else kept.clone()
+        if kept is not None:
+            band[: bottom - start] = kept
+        band[bottom - start : end - start] = rows
+        self._band, self._top, self._num_rows = band, start, end - start
+
+
 class ResizedScores:
     """Scores resized bilinearly (align_corners=False) to another size, rows on demand."""
 
     def __init__(self, source: ScoreMap, size: Size):
-        self.source = source
+        self.source = BandedScores(source)
         self.size = size
         self.num_classes = source.num_classes
-        # Every strip needs a source row more than its share: with four rows or more the waste is small.
-        self.min_rows = min(64, max(1, round(4 * size[0] / source.size[0])))
         self.distribution: Distribution = source.distribution
 
     def rows(self, start: int, stop: int) -> Float[Tensor, "k R W"]:
-        source_height = self.source.size[0]
-        scale = source_height / self.size[0]
-        first = max(0, int((start + 0.5) * scale - 0.5))
-        last = min(source_height - 1, int(max(0.0, (stop - 0.5) * scale - 0.5)) + 1)
-        band = self.source.rows(first, last + 1)[None]  # (1, k, rows, w)
-        position = (torch.arange(start, stop, device=band.device) + 0.5) * scale - 0.5
-        position = position.clamp(min=0)
-        # In float32 a position may round to the other side of a row that lies outside the band.
-        above = position.floor().long().clamp(first, last)
-        below = (above + 1).clamp(max=last)
-        weight = (position - above).clamp(0, 1).to(band.dtype)[:, None]
-        rows = torch.lerp(band[..., above - first, :], band[..., below - first, :], weight)
-        rows = resize_map(rows, (stop - start, self.size[1]))
-        return rows[0]
+        height, width = self.source.size
+        # Rows of an image that was run far larger than it is take many of the source's.
+        step = max(1, BAND_ELEMENTS // (self.num_classes * width) * self.size[0] // height)
+        if stop - start <= step:
+            return self._few_rows(start, stop)
+        parts = [self._few_rows(top, min(top + step, stop)) for top in range(start, stop, step)]
+        return torch.cat([part.permute(1, 2, 0) for part in parts]).permute(2, 0, 1)
 
-
-class View(NamedTuple):
-    """Scores of one view of an image, at the size of the image; those of a mirrored view are mirrored."""
-
-    scores: ScoreMap
-    mirrored: bool
+    def _few_rows(self, start: int, stop: int) -> Float[Tensor, "k R W"]:
+        height = self.source.size[0]
+        first, last = needed_rows(height, self.size[0], start, stop)
+        band = self.source.borrow(first, last)[None]  # (1, rows, w, k)
+        rows = blend_rows(band, HeldRows(first, height), self.size[0], start, stop)
+        return resize_map(rows.permute(0, 3, 1, 2), (stop - start, self.size[1]))[0]
 
 
 class MeanScores:
-    """The mean of the softmaxes of several views, row by row."""
+    """The mean of the softmaxes of several views, row by row.
+
+    Args:
+        views: Scores of every view, of one size.
+    """
 
     distribution: Distribution = "share"
 
-    def __init__(self, views: Sequence[View]):
+    def __init__(self, views: Sequence[ScoreMap]):
         self.views = views
-        first = views[0].scores
-        self.size = first.size
-        self.num_classes = first.num_classes
-        self.min_rows = max(view.scores.min_rows for view in views)
+        self.size = views[0].size
+        self.num_classes = views[0].num_classes
 
     def rows(self, start: int, stop: int) -> Float[Tensor, "k R W"]:
         total: Tensor | None = None
         for view in self.views:
-            rows = view.scores.rows(start, stop)
-            probs = _softmax(rows)
-            probs = probs.flip(2) if view.mirrored else probs
+            probs = _softmax(view.rows(start, stop))
             total = probs if total is None else total.add_(probs)
         assert total is not None
         return total.div_(len(self.views))
@@ -158,12 +209,12 @@ def label_map(source: ScoreMap) -> Integer[np.ndarray, "H W"]:
         VitsegError: A score is NaN or infinite.
     """
     labels = _empty_labels(source)
-    finite = []
+    finite = _Finite()
     for start, stop in _strips(source):
         best, index = source.rows(start, stop).max(0)
-        finite.append(best.isfinite().all())
+        finite.note(best)
         labels[start:stop] = index.cpu().numpy()
-    _require_finite(finite)
+    finite.require()
     return labels
 
 
@@ -181,14 +232,14 @@ def labels_and_confidence(
     """
     labels = _empty_labels(source)
     confidence = np.empty(labels.shape, dtype=np.float32)
-    finite = []
+    finite = _Finite()
     for start, stop in _strips(source):
         rows = source.rows(start, stop)
         best, index = rows.max(0)
-        finite.append(best.isfinite().all())
+        finite.note(best)
         labels[start:stop] = index.cpu().numpy()
         confidence[start:stop] = _probability(rows, best, source.distribution).cpu().numpy()
-    _require_finite(finite)
+    finite.require()
     return labels, confidence
 
 
@@ -204,8 +255,7 @@ def _probability(
 def _strips(source: ScoreMap) -> Iterator[tuple[int, int]]:
     """Half-open row ranges that cover the image, each of about STRIP_ELEMENTS scores."""
     height, width = source.size
-    row = source.num_classes * width
-    step = max(1, STRIP_ELEMENTS // row, min(source.min_rows, LARGEST_STRIP // row))
+    step = max(1, STRIP_ELEMENTS // (source.num_classes * width))
     return ((start, min(start + step, height)) for start in range(0, height, step))
 
 
@@ -213,10 +263,22 @@ def _empty_labels(source: ScoreMap) -> Integer[np.ndarray, "H W"]:
     return np.empty(source.size, dtype=np.uint8 if source.num_classes <= 256 else np.uint16)
 
 
-def _require_finite(finite: list[Tensor]) -> None:
-    """Raise unless the best scores of every strip are finite: NaN wins any comparison and would pass for a label."""
-    if not torch.stack(finite).all():  # one wait for the device, rather than one per strip
-        raise VitsegError(
-            "the model's scores are NaN or infinite, so no class is the best: its weights are damaged, or its "
-            "training diverged. Use an earlier checkpoint, or convert the weights again."
-        )
+class _Finite:
+    """Whether the best scores of every strip are finite: NaN wins any comparison and would pass for a label."""
+
+    def __init__(self):
+        self._all: Tensor | None = None
+
+    def note(self, best: Float[Tensor, "R W"]) -> None:
+        # One number for all strips: one wait for the device at the end. A number for each would lie between the large
+        # blocks of memory that a strip gives back, and keep them from being used for the next.
+        lowest = best.isfinite().all()
+        self._all = lowest if self._all is None else self._all.logical_and_(lowest)
+
+    def require(self) -> None:
+        """Raise unless they are."""
+        if self._all is not None and not self._all:
+            raise VitsegError(
+                "the model's scores are NaN or infinite, so no class is the best: its weights are damaged, or its "
+                "training diverged. Use an earlier checkpoint, or convert the weights again."
+            )

@@ -10,8 +10,6 @@ from PIL import Image
 
 from vitseg.classes import ClassTable
 from vitseg.errors import ConfigError
-from vitseg.render.overlay import draw_overlay
-from vitseg.render.palette import save_label_png
 from vitseg.types import Size
 
 JPEG_SIDE = 65_500
@@ -64,6 +62,8 @@ class Segmentation:
             opacity: Weight of the class colour over the image, in [0, 1].
             legend: Whether to add a legend of the classes that occur, below the image.
         """
+        from vitseg.render.overlay import draw_overlay
+
         return draw_overlay(
             self.image, self.label_map, self.classes, opacity=opacity, legend=legend
         )
@@ -105,4 +105,6 @@ class Segmentation:
             raise ConfigError(
                 f"{path}: label maps are saved as .png, since other formats would change the indices."
             )
+        from vitseg.render.palette import save_label_png
+
         save_label_png(Path(path), self.label_map, self.classes)

@@ -19,8 +19,10 @@ import numpy as np
 import torch
 
 from vitseg.errors import ConfigError, DataError
+from vitseg.files import is_utf8
 from vitseg.images.label_raster import write_label_tiff
 from vitseg.images.label_store import LabelStore
+from vitseg.images.notices import about, say_notices
 from vitseg.images.pixel_source import PixelSource
 from vitseg.images.placement import Placement, place
 from vitseg.images.polygons import write_polygons
@@ -28,7 +30,6 @@ from vitseg.images.reader import has_rasterio, open_windows
 from vitseg.images.window import Window
 from vitseg.inference.blending import Blend
 from vitseg.inference.config import InferenceConfig
-from vitseg.inference.image_source import say_notices
 from vitseg.inference.options import parse_memory
 from vitseg.inference.predictor import Predictor
 from vitseg.inference.tile_bands import label_bands, window_bytes
@@ -134,9 +135,10 @@ def predict_large(
                 store.close()
             store.remove()
         except OSError as error:
+            reason = error.strerror or str(error).rstrip(".")
             raise ConfigError(
-                f"{target} could not be written: {error.strerror or error}. Make room or give another place; "
-                "the same command continues where this one stopped."
+                f"{target} could not be written: {reason}. Make room or give another place; the same command continues "
+                "where this one stopped."
             ) from error
     return prediction
 
@@ -158,6 +160,10 @@ def run_id(predictor: Predictor, source: Path, blend: Blend) -> str:
 
 
 def _require_writers(target: Path, polygons: Path | None) -> None:
+    if not is_utf8(target) and has_rasterio():
+        raise ConfigError(
+            f"{target} has a name that is not in UTF-8, which rasterio needs: rename the image, or its folder."
+        )
     if target.suffix.lower() not in (".tif", ".tiff", ".png"):
         raise ConfigError(f"{target}: label maps of large images are saved as .tif or .png.")
     if (target.suffix.lower() != ".png" or polygons is not None) and not has_rasterio():
@@ -206,6 +212,7 @@ def _say_what_is_left_out(config: InferenceConfig) -> None:
         _log.info(
             "large images run at their own resolution, once: %s of the model's protocol is not applied.",
             ", ".join(left_out),
+            extra=about(""),
         )
 
 

@@ -116,7 +116,7 @@ def segment_video(
     count, num_damaged = 0, 0
     with whole_file(target) as partial:
         with (
-            VideoReader(source) as reader,
+            VideoReader(source, predictor.preprocessing.limits) as reader,
             VideoWriter(partial, target, reader.facts) as writer,
         ):
             for frame in reader.frames():

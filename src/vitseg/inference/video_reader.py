@@ -13,8 +13,11 @@ from typing import Any
 import numpy as np
 
 from vitseg.errors import DataError
+from vitseg.images.notices import say_notices
+from vitseg.images.value_range import ValueRange
 from vitseg.inference.mp4_boxes import missing_index
 from vitseg.inference.video_files import TimedFrame, VideoFacts, pyav
+from vitseg.inference.video_values import RANGE_OF_TYPE, frame_pixels, needs_range
 
 DEFAULT_RATE = Fraction(25)
 """Frames per second of a file that does not say."""
@@ -42,12 +45,16 @@ class VideoReader:
         facts: What its header says.
         ends_early: Once all frames are read: whether the file is shorter than its header says.
 
+    Args:
+        path: The file.
+        value_range: Black and white of grey and RGB frames of more than 8 bits, if they are stated.
+
     Raises:
         ConfigError: PyAV is not installed.
         DataError: There is no such file, or it holds no video.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, value_range: ValueRange | None = None):
         av = pyav()
         if not path.is_file():
             raise DataError(f"{path} is no file: give a video file.")
@@ -65,10 +72,13 @@ class VideoReader:
             self._container.close()
             raise DataError(f"{path} is no video that can be read, {reason}")
         self._path = path
+        self._value_range = value_range
         self._stream = tracks.video[0]
         rate = Fraction(self._stream.average_rate or DEFAULT_RATE)
         time_base = Fraction(self._stream.time_base or 1 / rate)
         length = self._container.duration
+        if length and "matroska" in self._container.format.name:
+            length -= max(0, self._container.start_time or 0)  # its header counts from zero
         self.facts = VideoFacts(
             self._stream.frames or None,
             rate,
@@ -92,7 +102,10 @@ class VideoReader:
         last: TimedFrame | None = None
         for number, (frame, place, damaged) in enumerate(self._in_order(), start=1):
             if frame is not None:
-                pixels = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+                if last is None and self._value_range is None and needs_range(frame):
+                    say_notices(str(self._path), [RANGE_OF_TYPE])
+                pixels = frame_pixels(frame, self._value_range)
+                pixels = np.rot90(pixels, frame.rotation // 90)
                 if last is not None and last.pixels.shape != pixels.shape:
                     raise DataError(
                         f"{self._path} changes its size at frame {number}: cut it into two videos there."

@@ -11,24 +11,23 @@ from __future__ import annotations
 
 from typing import cast
 
-from jaxtyping import Float
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import nn
 
 from vitseg.backbones import BackboneConfig, PlainViT
 from vitseg.backbones.steps.exit import ExitHead, add_exits
 from vitseg.backbones.steps.exit_rules import PruningConfig
-from vitseg.backbones.steps.semantic import SEMANTIC, SemanticBlocksConfig, add_semantic_layers
+from vitseg.backbones.steps.semantic import SemanticBlocksConfig, add_semantic_layers
 from vitseg.backbones.steps.shrink import ShrinkConfig, add_shrinking
-from vitseg.config import given_fields
 from vitseg.decoders.token_heads import TokenHeads, TokenHeadsConfig
-from vitseg.methods.method import Encoder, MethodConfig
+from vitseg.methods.method import ClassWeights, Encoder, MethodConfig
 from vitseg.methods.model import SegmentationModel
+from vitseg.methods.semantic import SemanticMethod
 from vitseg.supervision import AtmLossConfig, PixelLossConfig
 from vitseg.types import Size, StateDict
 
 
-class DtopConfig(MethodConfig):
+class DtopConfig(SemanticMethod):
     """The sections of a DToP recipe.
 
     The output's `stages` are the predictions at the exits, by their block: "exit_5". In evaluation an exit at which no
@@ -63,11 +62,6 @@ class DtopConfig(MethodConfig):
     pixel_loss: PixelLossConfig = Field(
         default=PixelLossConfig(), description="of the heads of kind fcn"
     )
-    semantic_weight: float = Field(
-        default=0.4,
-        ge=0,
-        description="with semantic: weight of the cross-entropy of the summed semantic maps",
-    )
 
     @model_validator(mode="after")
     def _consistent(self) -> DtopConfig:
@@ -75,8 +69,6 @@ class DtopConfig(MethodConfig):
             raise ValueError(
                 f'loss.kind is "{self.loss.kind}", but token heads are trained by "masks": leave it out'
             )
-        if self.semantic is None and "semantic_weight" in given_fields(self):
-            raise ValueError("semantic_weight belongs to semantic: set it, or leave both out")
         return self
 
     @model_validator(mode="after")
@@ -117,15 +109,10 @@ class DtopConfig(MethodConfig):
     def learns_absence(self) -> bool:
         return self.loss.learns_absence and "atm" in (self.decoder.kind, self.decoder.auxiliary)
 
-    def criterion(self, class_weights: Float[Tensor, " k"] | None = None) -> nn.Module:
-        from vitseg.losses.extras import SemanticLoss, WithExtras
+    def output_loss(self, class_weights: ClassWeights | None) -> nn.Module:
         from vitseg.losses.token_heads import TokenHeadsLoss
 
-        loss = TokenHeadsLoss(self.loss, self.pixel_loss, class_weights)
-        if self.semantic is None:
-            return loss
-        semantic = SemanticLoss(self.semantic_weight, class_weights)
-        return WithExtras(loss, {SEMANTIC: semantic})
+        return TokenHeadsLoss(self.loss, self.pixel_loss, class_weights)
 
     def prunable(self, state: StateDict) -> tuple[MethodConfig, StateDict]:
         return self, dict(state)

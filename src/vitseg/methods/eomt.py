@@ -5,21 +5,18 @@ Queries join the tokens in the last blocks, and a small mask module reads them. 
 
 from __future__ import annotations
 
-from jaxtyping import Float
 from pydantic import Field, model_validator
-from torch import Tensor, nn
 
 from vitseg.backbones import BackboneConfig, PlainViT
 from vitseg.backbones.config import require_one_normed_tap
 from vitseg.backbones.steps.joint_queries import add_joint_queries
 from vitseg.decoders.eomt import EomtDecoder, EomtDecoderConfig
-from vitseg.methods.method import Encoder, MethodConfig
+from vitseg.methods.method import Encoder, MatchedMethod
 from vitseg.methods.model import SegmentationModel
-from vitseg.supervision import SetPredictionLossConfig
 from vitseg.types import Size
 
 
-class EomtConfig(MethodConfig):
+class EomtConfig(MatchedMethod):
     """The sections of an EoMT recipe."""
 
     old_names = ((r"^backbone\.vit\.", "backbone."),)
@@ -29,9 +26,6 @@ class EomtConfig(MethodConfig):
     )
     decoder: EomtDecoderConfig = Field(
         default=EomtDecoderConfig(), description="queries, and the blocks that take them"
-    )
-    loss: SetPredictionLossConfig = Field(
-        default=SetPredictionLossConfig(), description="weights of the matched losses"
     )
 
     @model_validator(mode="after")
@@ -45,12 +39,3 @@ class EomtConfig(MethodConfig):
         decoder = EomtDecoder(encoder.embed_dim, encoder.patch_size, num_classes, self.decoder)
         add_joint_queries(encoder, self.decoder.num_blocks, decoder)
         return SegmentationModel(encoder, decoder, self.fresh_parts)
-
-    @property
-    def learns_absence(self) -> bool:
-        return True  # by the class loss, in which no query has a class
-
-    def criterion(self, class_weights: Float[Tensor, " k"] | None = None) -> nn.Module:
-        from vitseg.losses.set_prediction import SetPredictionLoss
-
-        return SetPredictionLoss(self.loss, class_weights)

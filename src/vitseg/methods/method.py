@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from vitseg.backbones import AnyBackboneConfig, PlainViT, Pyramid, Swin, create_backbone
 from vitseg.methods.model import SegmentationModel
-from vitseg.supervision import PixelLossConfig
+from vitseg.supervision import AtmLossConfig, PixelLossConfig, SetPredictionLossConfig
 from vitseg.types import Size, StateDict
 
 Encoder = PlainViT | Swin | Pyramid
+ClassWeights = Float[Tensor, " k"]
 
 Explainer = Literal["stages", "exits", "cells", "tasks"]
 """Files of `explain/`."""
@@ -22,8 +23,8 @@ Explainer = Literal["stages", "exits", "cells", "tasks"]
 class MethodConfig(BaseModel):
     """A method's configuration: its fields are the sections of a recipe.
 
-    A method says how its decoder is made (`make_decoder`), or wires backbone and decoder itself (`build_on`), and what
-    it is trained by (`criterion`).
+    A method says how its decoder is made (`make_decoder`) and what it adds to the backbone (`extend_encoder`), or wires
+    the two itself (`build_on`), and what it is trained by (`output_loss`, `extra_losses`).
 
     Attributes:
         block_fields: Fields that count blocks of a plain ViT, each by section and name; `backbone.taps` is one always.
@@ -73,20 +74,38 @@ class MethodConfig(BaseModel):
     def build_on(self, encoder: Encoder, num_classes: int, image_size: Size) -> SegmentationModel:
         """The model on an encoder; see `build`."""
         del image_size
+        self.extend_encoder(encoder, num_classes)
         decoder = self.make_decoder(encoder.channels, num_classes)
         return SegmentationModel(encoder, decoder, self.fresh_parts)
+
+    def extend_encoder(self, encoder: Encoder, num_classes: int) -> None:
+        """Change an encoder, in place, into the method's own."""
 
     def make_decoder(self, channels: tuple[int, ...], num_classes: int) -> nn.Module:
         """The decoder of features of these widths, shallow to deep."""
         raise NotImplementedError
 
-    def criterion(self, class_weights: Float[Tensor, " k"] | None = None) -> nn.Module:
-        """The loss: (output, labels) to weighted terms by name. Its module is imported here, for training alone.
+    def criterion(self, class_weights: ClassWeights | None = None) -> nn.Module:
+        """The loss: (output, labels) to weighted terms by name. Losses are imported here, for training alone.
 
         Args:
             class_weights: (k,) weight of every class; None: all alike.
         """
+        loss, extras = self.output_loss(class_weights), self.extra_losses(class_weights)
+        if not extras:
+            return loss
+        from vitseg.losses.extras import WithExtras
+
+        return WithExtras(loss, extras)
+
+    def output_loss(self, class_weights: ClassWeights | None) -> nn.Module:
+        """The loss of an output, its stages, and those extras that have no loss of their own; see `criterion`."""
         raise NotImplementedError
+
+    def extra_losses(self, class_weights: ClassWeights | None) -> dict[str, nn.Module]:
+        """Losses of the extras that have one of their own, by name; see `criterion`."""
+        del class_weights
+        return {}
 
     def prunable(self, state: StateDict) -> tuple[MethodConfig, StateDict] | None:
         """A model with these parameters as one whose tokens can leave early: its configuration and parameters.
@@ -108,7 +127,41 @@ class PixelMethod(MethodConfig):
         description="cross-entropy of the pixels, and the weight of that of auxiliary heads",
     )
 
-    def criterion(self, class_weights: Float[Tensor, " k"] | None = None) -> nn.Module:
+    def output_loss(self, class_weights: ClassWeights | None) -> nn.Module:
         from vitseg.losses.cross_entropy import PixelLoss
 
         return PixelLoss(self.loss, class_weights)
+
+
+class AtmMethod(MethodConfig):
+    """A method whose queries are classes, each with its mask."""
+
+    loss: AtmLossConfig = Field(
+        default=AtmLossConfig(), description="what is supervised, and the weights of the terms"
+    )
+
+    @property
+    def learns_absence(self) -> bool:
+        return self.loss.learns_absence
+
+    def output_loss(self, class_weights: ClassWeights | None) -> nn.Module:
+        from vitseg.losses.atm import AtmLoss
+
+        return AtmLoss(self.loss, class_weights)
+
+
+class MatchedMethod(MethodConfig):
+    """A method whose queries are matched with the classes of an image."""
+
+    loss: SetPredictionLossConfig = Field(
+        default=SetPredictionLossConfig(), description="weights of the matched losses"
+    )
+
+    @property
+    def learns_absence(self) -> bool:
+        return True  # by the class loss, in which no query has a class
+
+    def output_loss(self, class_weights: ClassWeights | None) -> nn.Module:
+        from vitseg.losses.set_prediction import SetPredictionLoss
+
+        return SetPredictionLoss(self.loss, class_weights)

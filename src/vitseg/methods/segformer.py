@@ -9,9 +9,7 @@ from vitseg.backbones import AnyBackboneConfig
 from vitseg.backbones.mix_transformer import MixTransformer
 from vitseg.decoders.all_mlp import AllMlpConfig, AllMlpDecoder
 from vitseg.methods.method import Encoder, PixelMethod
-from vitseg.methods.model import SegmentationModel
 from vitseg.supervision import PixelLossConfig
-from vitseg.types import Size
 
 
 class SegFormerConfig(PixelMethod):
@@ -25,11 +23,10 @@ class SegFormerConfig(PixelMethod):
         default=PixelLossConfig(mean_over="labelled"), description="cross-entropy of the pixels"
     )
 
-    def build_on(self, encoder: Encoder, num_classes: int, image_size: Size) -> SegmentationModel:
-        """The model on an encoder; its own encoder runs images of any size as they are."""
+    def extend_encoder(self, encoder: Encoder, num_classes: int) -> None:
+        """See `MethodConfig`; SegFormer's own encoder runs images of any size as they are."""
         if isinstance(encoder, MixTransformer):
             encoder.pads = False
-        return super().build_on(encoder, num_classes, image_size)
 
     def make_decoder(self, channels: tuple[int, ...], num_classes: int) -> nn.Module:
         return AllMlpDecoder(channels, num_classes, self.decoder)

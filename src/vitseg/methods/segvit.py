@@ -6,17 +6,15 @@ Swin (thesis table 4.6) a stage reads a level of the pyramid, and the masks are 
 
 from __future__ import annotations
 
-from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from vitseg.backbones import AnyBackboneConfig
 from vitseg.decoders.atm import AtmConfig, AtmDecoder
-from vitseg.methods.method import MethodConfig
-from vitseg.supervision import AtmLossConfig
+from vitseg.methods.method import AtmMethod
 
 
-class SegVitConfig(MethodConfig):
+class SegVitConfig(AtmMethod):
     """The sections of a SegViT recipe."""
 
     explainer = "stages"
@@ -27,18 +25,6 @@ class SegVitConfig(MethodConfig):
     decoder: AtmConfig = Field(
         default=AtmConfig(), description="the ATM cascade, one stage per tap or level"
     )
-    loss: AtmLossConfig = Field(
-        default=AtmLossConfig(), description="what is supervised, and the weights of the terms"
-    )
 
     def make_decoder(self, channels: tuple[int, ...], num_classes: int) -> nn.Module:
         return AtmDecoder(channels, num_classes, self.decoder)
-
-    @property
-    def learns_absence(self) -> bool:
-        return self.loss.learns_absence
-
-    def criterion(self, class_weights: Float[Tensor, " k"] | None = None) -> nn.Module:
-        from vitseg.losses.atm import AtmLoss
-
-        return AtmLoss(self.loss, class_weights)

@@ -6,18 +6,16 @@ as they are, the backbone's too. Trained from a recipe, all of its tasks learn a
 
 from __future__ import annotations
 
-from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from vitseg.backbones import AnyBackboneConfig
 from vitseg.decoders.task_decoders import TaskConfig, TaskDecoders
 from vitseg.errors import ConfigError
-from vitseg.methods.method import MethodConfig
-from vitseg.supervision import AtmLossConfig
+from vitseg.methods.method import AtmMethod, ClassWeights
 
 
-class SegVitClConfig(MethodConfig):
+class SegVitClConfig(AtmMethod):
     """The sections of a SegViT-CL model."""
 
     explainer = "tasks"
@@ -27,9 +25,6 @@ class SegVitClConfig(MethodConfig):
     )
     tasks: tuple[TaskConfig, ...] = Field(
         min_length=1, description="what was learnt together, in the order in which it was learnt"
-    )
-    loss: AtmLossConfig = Field(
-        default=AtmLossConfig(), description="what is supervised, and the weights of the terms"
     )
 
     @property
@@ -46,11 +41,7 @@ class SegVitClConfig(MethodConfig):
             )
         return TaskDecoders(channels, self.tasks)
 
-    @property
-    def learns_absence(self) -> bool:
-        return self.loss.learns_absence
-
-    def criterion(self, class_weights: Float[Tensor, " k"] | None = None) -> nn.Module:
+    def output_loss(self, class_weights: ClassWeights | None) -> nn.Module:
         """See `MethodConfig`; raises ConfigError where classes are removed."""
         from vitseg.losses.tasks import TasksLoss
 

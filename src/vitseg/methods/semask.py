@@ -7,8 +7,6 @@ from pydantic import Field
 from vitseg.backbones.semantic_swin import SemanticLayersConfig, add_semantic_layers
 from vitseg.methods.fpn import FpnConfig
 from vitseg.methods.method import Encoder
-from vitseg.methods.model import SegmentationModel
-from vitseg.types import Size
 
 
 class SeMaskConfig(FpnConfig):
@@ -18,7 +16,7 @@ class SeMaskConfig(FpnConfig):
         default=SemanticLayersConfig(), description="the semantic layers behind the Swin's stages"
     )
 
-    def build_on(self, encoder: Encoder, num_classes: int, image_size: Size) -> SegmentationModel:
+    def extend_encoder(self, encoder: Encoder, num_classes: int) -> None:
         add_semantic_layers(
             encoder,
             self.semantic,
@@ -26,4 +24,3 @@ class SeMaskConfig(FpnConfig):
             name=self.backbone.name,
             otherwise="take method fpn",
         )
-        return super().build_on(encoder, num_classes, image_size)

@@ -8,9 +8,8 @@ block 0 and keeps the tokens on class boundaries: `edges`. Which choices are our
 
 from __future__ import annotations
 
-from jaxtyping import Float
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import nn
 
 from vitseg.backbones import BackboneConfig, PlainViT
 from vitseg.backbones.steps.edges import EDGES, EdgeHead, EdgeHeadConfig, add_edges
@@ -21,13 +20,13 @@ from vitseg.decoders.query_upsampling import (
     QueryUpsamplingConfig,
     ShrunkDecoder,
 )
-from vitseg.methods.method import Encoder, MethodConfig
+from vitseg.methods.method import AtmMethod, ClassWeights, Encoder
 from vitseg.methods.model import SegmentationModel
 from vitseg.supervision import AtmLossConfig, EdgeLossConfig
 from vitseg.types import Size
 
 
-class ShrunkConfig(MethodConfig):
+class ShrunkConfig(AtmMethod):
     """The sections of a Shrunk recipe."""
 
     block_fields = (("shrink", "block"),)
@@ -86,14 +85,7 @@ class ShrunkConfig(MethodConfig):
             decoder = ShrunkDecoder(upsampling, AtmDecoder((embed_dim,), num_classes, atm))
         return SegmentationModel(encoder, decoder, self.fresh_parts)
 
-    @property
-    def learns_absence(self) -> bool:
-        return self.loss.learns_absence
-
-    def criterion(self, class_weights: Float[Tensor, " k"] | None = None) -> nn.Module:
-        from vitseg.losses.atm import AtmLoss
+    def extra_losses(self, class_weights: ClassWeights | None) -> dict[str, nn.Module]:
         from vitseg.losses.edges import EdgeLoss
-        from vitseg.losses.extras import WithExtras
 
-        loss = AtmLoss(self.loss, class_weights)
-        return loss if self.edges is None else WithExtras(loss, {EDGES: EdgeLoss(self.edge_loss)})
+        return {} if self.edges is None else {EDGES: EdgeLoss(self.edge_loss)}

@@ -8,6 +8,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 BACKGROUND = (250, 250, 248)
 TEXT = (32, 33, 36)
+WIDEST = 4
+"""Width of a picture on a sheet at most, in heights: one of a few rows and thousands of columns fills the memory."""
 
 
 def contact_sheet(
@@ -16,10 +18,10 @@ def contact_sheet(
     """Lay pictures out in a grid, for example image | ground truth | prediction.
 
     Args:
-        rows: The pictures, each row as long as `headers`. They are scaled to `cell_height`; indexed ones (mode P)
-            without blending, so that their colours stay those of the palette.
+        rows: The pictures, each row as long as `headers`. They are scaled to `cell_height`, very wide ones to less;
+            indexed ones (mode P) without blending, so that their colours stay those of the palette.
         headers: One per column.
-        cell_height: Height of every picture on the sheet, in pixels.
+        cell_height: Height of a picture on the sheet, in pixels.
     """
     assert rows and all(len(row) == len(headers) for row in rows), (
         "every row needs one picture per header"
@@ -50,8 +52,14 @@ def contact_sheet(
     return sheet
 
 
+def size_on_sheet(size: tuple[int, int], cell_height: int) -> tuple[int, int]:
+    """(width, height) of a picture on a sheet, by its own (width, height)."""
+    scale = min(cell_height / size[1], WIDEST * cell_height / size[0])
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
 def _to_height(picture: Image.Image, height: int) -> Image.Image:
-    size = (max(1, round(picture.width * height / picture.height)), height)
+    size = size_on_sheet(picture.size, height)
     if picture.mode == "P":
         return picture.resize(size, Image.Resampling.NEAREST).convert("RGB")
     return picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)

@@ -75,7 +75,10 @@ def _split_stamp(dataset: SegmentationDataset) -> dict[str, Any]:
         "classes": list(labels.classes.names),
         "palette": [list(color) for color in labels.classes.palette],
         "mapping": hashlib.sha256(mapping.encode()).hexdigest(),
-        "ids": _tensor([_digest(sample_id.encode()) for sample_id in dataset.ids]),
+        "masks": dataset.mask_pose,
+        "ids": _tensor(
+            [_digest(sample_id.encode(errors="surrogateescape")) for sample_id in dataset.ids]
+        ),
         "files": _tensor(_contents(dataset)),
     }
 
@@ -90,6 +93,9 @@ def _split_changes(
         found.append("the colours of the classes are others")
     elif old["mapping"] != new["mapping"]:
         found.append("the values of the masks mean other classes")
+    pose = old.get("masks", "upright")  # as it was before there was a choice
+    if pose != new["masks"]:
+        found.append(f"the masks were read as {pose} and are read as {new['masks']}")
     before, now = _keys(old["ids"]), _keys(new["ids"])
     if before == now:
         other = (old["files"] != new["files"]).any(1)
@@ -146,7 +152,7 @@ def _loaded(dataset: SegmentationDataset, index: int) -> bytes:
     try:
         mask = dataset.raw_ids(index).astype("<i4").tobytes()
     except DataError as error:
-        mask = str(error).encode()
+        mask = str(error).encode(errors="surrogateescape")
     return _digest(image + mask)
 
 

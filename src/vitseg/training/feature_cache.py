@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from vitseg import parsing
+from vitseg.classes import IGNORE_INDEX
 from vitseg.data.grid_views import GridViews
 from vitseg.errors import ConfigError, DataError, VitsegError
 from vitseg.features import Features
@@ -92,8 +93,18 @@ class FeatureCache:
             raise DataError(
                 f"{path} of the feature cache is missing or damaged: remove the file if it is there, and run again."
             ) from error
+        self._require_labels(path, labels)
         maps = tuple(tensors[f"map_{level}"] for level in range(len(tensors)))
         return Entry(maps, labels.long())
+
+    def _require_labels(self, path: Path, labels: Tensor) -> None:
+        """Raise DataError for labels that a damaged file has: a loss would take them for places in its tables."""
+        known = self.views.dataset.classes.num_classes
+        wrong = labels[(labels != IGNORE_INDEX) & ((labels < 0) | (labels >= known))]
+        if wrong.numel() or labels.shape != self.views.config.crop_size:
+            raise DataError(
+                f"{path} of the feature cache is damaged: remove the file, and run again."
+            )
 
     def features(self, maps: Sequence[Float[Tensor, "b _ _ _"]]) -> Features:
         """What the backbone would have returned for a batch of kept maps, on their device.
@@ -224,6 +235,7 @@ class FeatureCache:
         try:
             facts = parsing.read_json(path)
             theirs = facts["fingerprint"]
+            self._require_facts(facts)
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(
                 f"{path} cannot be read ({error}): remove {self.folder} to make the features anew."
@@ -239,6 +251,25 @@ class FeatureCache:
                 "that folder to make them anew."
             )
         return facts
+
+    def _require_facts(self, facts: Mapping[str, Any]) -> None:
+        """Raise ValueError unless the facts of a manifest are what `fill` writes, as far as it came."""
+        size = facts.get("padded_size")
+        crop_size = self.views.config.crop_size
+        if size is not None and not (
+            isinstance(size, list)
+            and len(size) == 2
+            and all(
+                type(side) is int and crop <= side < 2 * crop
+                for side, crop in zip(size, crop_size, strict=True)
+            )
+        ):
+            raise ValueError(f"padded_size is {str(size)[:40]}")
+        for name in ("minutes", "entry_bytes"):
+            if not isinstance(facts.get(name, 0), int | float) or facts.get(name, 0) < 0:
+                raise ValueError(f"{name} is {str(facts[name])[:40]}")
+        if (size is None) != ("entry_bytes" not in facts):
+            raise ValueError("one of padded_size and entry_bytes is missing")
 
     def _write_manifest(self, **facts: Any) -> None:
         self._facts |= facts

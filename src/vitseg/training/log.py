@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import csv
+import io
+import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
+from vitseg import parsing
+from vitseg.files import whole_file
 from vitseg.runs import BOARD, TRAIN_LOG, VAL_LOG
+
+_log = logging.getLogger(__name__)
 
 LOGS = {"train": TRAIN_LOG, "val": VAL_LOG}
 
@@ -51,11 +58,24 @@ class RunLog:
 
 
 def _cut_rows(path: Path, first_iteration: int) -> None:
+    """Leave out the rows behind an iteration, and those that a killed process or an editor damaged.
+
+    A file that is no such table is put aside: a run is not lost with its log.
+    """
     if not path.exists():
         return
-    with path.open(newline="", encoding="utf-8") as file:
-        header, *rows = list(csv.reader(file))
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(
-            [header, *(row for row in rows if int(row[0]) <= first_iteration)]
-        )
+    try:
+        rows = parsing.parse_csv(parsing.read_text(path))
+    except parsing.UnreadableError:
+        rows = []
+    if not rows or rows[0][0] != "iteration":
+        aside = path.with_name(f"{path.name}.damaged")
+        os.replace(path, aside)
+        _log.warning("%s is damaged: it is now %s, and a new one is begun.", path, aside.name)
+        return
+    header = rows[0]
+    kept = [row for row in rows[1:] if len(row) == len(header) and row[0].isdecimal()]
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([header, *(row for row in kept if int(row[0]) <= first_iteration)])
+    with whole_file(path) as partial:
+        partial.write_bytes(text.getvalue().encode())

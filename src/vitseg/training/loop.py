@@ -16,7 +16,7 @@ from vitseg.errors import ConfigError, InterruptedRunError, VitsegError
 from vitseg.evaluation.evaluate import Evaluation, evaluate
 from vitseg.files import write_json
 from vitseg.inference.predictor import Predictor
-from vitseg.runs import BEST, DIVERGED, FAILED_START, STATE, claim_folder, write_recipe
+from vitseg.runs import BEST, DIVERGED, STATE, claim_run, write_recipe
 from vitseg.training.caching import fill_cache, require_cacheable
 from vitseg.training.display import Display
 from vitseg.training.feature_cache import CachedSamples
@@ -30,6 +30,7 @@ from vitseg.training.schedule import lr_at
 from vitseg.training.state import RunIdentity, SavedState, save_state
 from vitseg.training.stop import StopSignals, ignore_interrupts
 from vitseg.training.task import TrainingTask, identity_of, task_of
+from vitseg.training.value_range import with_value_range
 
 LOG_INTERVAL = 10
 """Iterations between rows of train.csv."""
@@ -66,11 +67,11 @@ def train(
         DataError: The data set cannot be read.
         InterruptedRunError: Ctrl-C or SIGTERM; the state is saved.
     """
-    keeps = "give a new folder, or pass --resume to continue the run in it"
-    claim_folder(out, may_hold=None if resume else FAILED_START, instead=keeps)
+    claim_run(out, resume)
     if cache_features is not None:
         require_cacheable(recipe)
     display, task = display or Display(quiet=True), task or task_of(recipe)
+    recipe, task = with_value_range(recipe, task, display, begun=out if resume else None)
     data = read_data(recipe, task, display)
     identity = identity_of(recipe, task)
     saved = SavedState(out, identity) if resume else None

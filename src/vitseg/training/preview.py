@@ -12,9 +12,12 @@ from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.sample import Sample
 from vitseg.errors import VitsegError
 from vitseg.images.preprocess import to_pixels
+from vitseg.images.value_range import ValueRange
+from vitseg.training.display import Display
 from vitseg.training.recipe import Recipe
 from vitseg.training.sampler import StreamSampler
 from vitseg.training.samples import training_samples
+from vitseg.training.value_range import measured
 
 
 class Preview(NamedTuple):
@@ -36,6 +39,12 @@ def preview(recipe: Recipe, dataset: SegmentationDataset, num_samples: int) -> l
     Raises:
         DataError: A sample cannot be read.
     """
+    if recipe.data.value_range is None and dataset.value_range is None:
+        dataset = dataset.with_value_range(
+            measured(dataset, recipe.data.num_workers, Display(quiet=True))
+        )
+    elif recipe.data.value_range is not None:
+        dataset = dataset.with_value_range(ValueRange(*recipe.data.value_range))
     preprocessing = recipe.preprocessing()
     balance = measure_balance(recipe.data.balance, dataset, recipe.data.num_workers)
     drawn = training_samples(recipe, dataset, balance, preprocessing)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.resources
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +17,7 @@ from pydantic import (
 
 from vitseg.backbones.create import pretrained_mean_std
 from vitseg.checkpoint.hub import hub_address
-from vitseg.config import apply_overrides, parse, read_yaml, require_finite
+from vitseg.config import parse, require_finite
 from vitseg.data.balance import BalanceConfig
 from vitseg.data.grid_views import AnyAugmentConfig, GridViewsConfig
 from vitseg.errors import ConfigError, unknown_name
@@ -28,6 +27,7 @@ from vitseg.inference.config import InferenceConfig
 from vitseg.methods import METHODS
 from vitseg.methods.method import MethodConfig
 from vitseg.training.optimizer import OptimizerConfig
+from vitseg.training.recipe_files import read_recipe
 from vitseg.training.schedule import ScheduleConfig
 
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
@@ -54,7 +54,7 @@ class DataConfig(BaseModel):
     value_range: tuple[float, float] | None = Field(
         default=None,
         description="values that are black and white in images of more than 8 bits, of data set and model; null: as "
-        "each file states, else by its own values",
+        "each file states, else measured once over the training images",
     )
     num_workers: int = Field(default=2, ge=0, description="processes that load samples")
     balance: BalanceConfig = Field(
@@ -154,6 +154,11 @@ class Recipe(BaseModel):
         stated = parse(Preprocessing, {"mean": mean, "std": std}, "backbone")
         return stated.model_copy(update={"value_range": self.data.value_range})
 
+    def with_value_range(self, limits: ValueRange) -> Recipe:
+        """The recipe with a declared range of values."""
+        data = self.data.model_copy(update={"value_range": tuple(limits)})
+        return self.model_copy(update={"data": data})
+
     def to_mapping(self) -> dict[str, Any]:
         """The recipe as its file has it."""
         whole = self.model_dump(mode="json")
@@ -190,21 +195,6 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = (), data: str | Non
     return parse_recipe(read_recipe(path, overrides, data))
 
 
-def read_recipe(
-    path: str | Path, overrides: Sequence[str] = (), data: str | None = None
-) -> dict[str, Any]:
-    """The mapping of a recipe file, with what the command line puts in its place; arguments as for `load_recipe`.
-
-    Raises:
-        ConfigError: A missing file, one that is no YAML, or an override that does not fit.
-    """
-    raw = apply_overrides(read_yaml(find_recipe(Path(path))), overrides)
-    if data is not None:
-        apply_overrides(raw, ["data.source="])
-        raw["data"]["source"] = data
-    return raw
-
-
 def parse_recipe(raw: dict[str, Any]) -> Recipe:
     """Validate the mapping of a recipe file."""
     raw = dict(raw)
@@ -238,24 +228,3 @@ def _refuse_unknown_sections(raw: dict[str, Any], config: type[BaseModel]) -> No
     for name in raw:
         if name not in sections:
             raise ConfigError(f"recipe: {unknown_name('section', str(name), sections)}")
-
-
-def find_recipe(path: Path) -> Path:
-    """The file itself, or a shipped recipe of that name."""
-    if path.is_file():
-        return path
-    folder = shipped_recipes()
-    name = path if path.suffix else path.with_name(path.name + ".yaml")
-    parts = name.parts[1:] if name.parts[:1] == ("recipes",) else name.parts
-    shipped = folder.joinpath(*parts)
-    if shipped.is_file():
-        return shipped
-    known = [str(p.relative_to(folder).with_suffix("")) for p in sorted(folder.rglob("*.yaml"))]
-    raise ConfigError(f"no such file, and {unknown_name('shipped recipe', str(path), known)}")
-
-
-def shipped_recipes() -> Path:
-    """The folder of recipes that come with the package (in a source tree: the repository's)."""
-    package = Path(str(importlib.resources.files("vitseg")))
-    installed = package / "recipes"
-    return installed if installed.is_dir() else package.parents[1] / "recipes"

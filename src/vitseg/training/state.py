@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 import torch
@@ -16,7 +16,8 @@ from torch import nn
 
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.errors import CheckpointError
-from vitseg.runs import DIVERGED, RECIPE, STATE, changed_fields
+from vitseg.files import WatchedFile
+from vitseg.runs import DIVERGED, RECIPE, STATE, changed_fields, require_state
 from vitseg.training.data_stamp import changes
 
 _KEYS = {"model", "optimizer", "progress", "recipe", "data", "torch_rng", "cuda_rng"}
@@ -78,10 +79,21 @@ def save_state(
         "torch_rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
-    fresh = out / f".{STATE}.writing"
-    torch.save(state, fresh)
-    os.replace(fresh, out / STATE)
+    fresh = out / f".{STATE}.writing"  # one name, so that killed processes leave one file at most
+    try:
+        with fresh.open("wb") as file:
+            _save(state, WatchedFile(file))
+        os.replace(fresh, out / STATE)
+    finally:
+        fresh.unlink(missing_ok=True)
     (out / DIVERGED).unlink(missing_ok=True)  # what it allowed has become the recipe of the run
+
+
+def _save(state: Mapping[str, Any], file: WatchedFile) -> None:
+    try:
+        torch.save(state, cast(IO[bytes], file))
+    except RuntimeError as error:  # torch's words on a full disk
+        raise file.error or error from error
 
 
 class SavedState:
@@ -98,11 +110,7 @@ class SavedState:
 
     def __init__(self, out: Path, identity: RunIdentity, look_only: bool = False):
         self._path = out / STATE
-        if not self._path.is_file():
-            raise CheckpointError(
-                f"{out} has no {STATE} to resume from: give the --out of an interrupted run, or train into a new "
-                "folder without --resume."
-            )
+        require_state(out)
         self._state = self._read(look_only)
         with self._damage_named():
             changed = changed_fields(self._state["recipe"], dict(identity.recipe))

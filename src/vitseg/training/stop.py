@@ -9,6 +9,8 @@ from types import FrameType
 class StopSignals:
     """Within the `with` block the first SIGINT or SIGTERM is noted instead of raised; the second acts as usual.
 
+    A signal that is ignored stays ignored.
+
     Attributes:
         received: Number of the signal, 0 for none.
     """
@@ -19,6 +21,8 @@ class StopSignals:
 
     def __enter__(self) -> StopSignals:
         for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is signal.SIG_IGN:
+                continue  # whoever started this process in the background wants it so
             self._previous[number] = signal.signal(number, self._note)
         return self
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from vitseg.data.catalog import open_dataset
+from vitseg.data.catalog import open_dataset, require_one_table
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.errors import ConfigError
 from vitseg.images.value_range import ValueRange
 from vitseg.methods.model import SegmentationModel
 from vitseg.training.data_stamp import stamp_of
 from vitseg.training.recipe import DataConfig, Recipe
+from vitseg.training.recipe_files import NO_DATA
 from vitseg.training.state import RunIdentity
 from vitseg.training.step import LossOfModel
 
@@ -64,10 +65,13 @@ def open_splits(data: DataConfig) -> tuple[SegmentationDataset, SegmentationData
         DataError: The data set cannot be read.
     """
     if data.source is None:
-        raise ConfigError("no data set: pass --data NAME:ROOT, or set data.source in the recipe.")
-    stated = None if data.value_range is None else ValueRange(*data.value_range)
+        raise ConfigError(NO_DATA)
     train_set, val_set = (
-        open_dataset(data.source, split, data.merge, data.ignore).with_value_range(stated)
+        open_dataset(data.source, split, data.merge, data.ignore)
         for split in (data.train_split, data.val_split)
     )
-    return train_set, val_set
+    require_one_table([train_set, val_set])
+    if data.value_range is None:
+        return train_set, val_set
+    stated = ValueRange(*data.value_range)  # before that of a class file
+    return train_set.with_value_range(stated), val_set.with_value_range(stated)

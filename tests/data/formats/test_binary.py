@@ -125,3 +125,36 @@ def test_masks_in_neither_layout(tmp_path):
         DataError, match=r"no image of .*images has a mask.* are a; the 1 masks are b\."
     ):
         open_dataset(f"binary:{tmp_path}", "all")
+
+
+ONE_CLASS = {
+    "0 and 1": lambda inside: Image.fromarray(inside.astype(np.uint8)),
+    "0 and 255": lambda inside: Image.fromarray(inside.astype(np.uint8) * 255),
+    "one bit": lambda inside: Image.fromarray(inside),
+    "16 bits": lambda inside: Image.fromarray(inside.astype(np.uint16) * 65535),
+    "white": lambda inside: Image.fromarray(inside.astype(np.uint8) * 255).convert("RGB"),
+    "palette": lambda inside: _with_palette(inside, [0, 0, 0, 255, 0, 0]),
+    "palette of greys": lambda inside: _with_palette(inside, [0, 0, 0, 255, 255, 255]),
+}
+
+
+def _with_palette(inside, colors):
+    image = Image.fromarray(inside.astype(np.uint8))
+    image.putpalette(colors)
+    return image
+
+
+@pytest.mark.parametrize("form", ONE_CLASS)
+@pytest.mark.parametrize("classes", [["car"], {"1": "car"}])
+def test_one_class_in_every_form(tmp_path, form, classes):
+    inside = np.zeros((48, 64), bool)
+    inside[5:20, 10:30] = True
+    for key, mask in (("a", inside), ("b", ~inside), ("c", np.zeros_like(inside))):
+        save(tmp_path / "images" / f"{key}.jpg", np.zeros((48, 64, 3), np.uint8))
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        ONE_CLASS[form](mask).save(tmp_path / "masks" / f"{key}.png")
+    (tmp_path / "classes.json").write_text(json.dumps({"classes": classes}))
+    dataset = open_dataset(f"folder:{tmp_path}", "all")
+    assert dataset.classes.names == ("background", "car")
+    for at, mask in enumerate((inside, ~inside, np.zeros_like(inside))):
+        np.testing.assert_array_equal(dataset[at].label_map == 1, mask)

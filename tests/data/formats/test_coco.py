@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.data.formats.content import NAMES, SIZE, boxes, coco, ids, photo, polygon, save
+from vitseg.checks.run import check_dataset
 from vitseg.data.catalog import list_splits, open_dataset, open_unchecked
 from vitseg.errors import DataError
 
@@ -372,4 +373,95 @@ def test_where_no_image_is_there_both_sides_are_shown(root):
     content = one_image({})
     content["images"][0]["file_name"] = "elsewhere.jpg"
     with pytest.raises(DataError, match=r"it names elsewhere\.jpg; there are the images 0\.png\."):
+        opened(root, content)
+
+
+def two_splits(root, val_categories: list[dict], val_category: int) -> None:
+    for split, categories, category in (
+        ("train", [{"id": 1, "name": "car"}, {"id": 2, "name": "tree"}], 2),
+        ("val", val_categories, val_category),
+    ):
+        content = one_image({"category_id": category}, categories=categories)
+        content["images"][0]["file_name"] = f"{split}.png"
+        write(root / "annotations" / f"instances_{split}.json", content)
+        save(root / split / f"{split}.png", photo(split, 0))
+
+
+@pytest.mark.parametrize(
+    ("categories", "tree"),
+    [
+        ([{"id": 1, "name": "tree"}, {"id": 2, "name": "car"}], 1),
+        ([{"id": 1, "name": "tree"}], 1),
+        ([{"id": 2, "name": "tree"}], 2),
+        ([{"id": 7, "name": "tree"}, {"id": 8, "name": "bus"}], 7),
+        ([{"id": "t", "name": "tree"}], "t"),
+    ],
+)
+def test_all_splits_have_one_table_whatever_their_categories(tmp_path, categories, tree):
+    two_splits(tmp_path, categories, tree)
+    train, val = (open_dataset(f"coco:{tmp_path}", split) for split in ("train", "val"))
+    assert train.classes == val.classes
+    assert train.label_mapping == val.label_mapping
+    at = train.classes.names.index("tree")
+    assert train[0].label_map[5, 5] == val[0].label_map[5, 5] == at
+    assert check_dataset(f"coco:{tmp_path}", num_workers=0).num_errors == 0
+
+
+def test_a_damaged_split_is_told_where_it_is_opened(tmp_path):
+    two_splits(tmp_path, [{"id": 1}], 1)
+    assert open_dataset(f"coco:{tmp_path}", "train").classes.names == NAMES
+    with pytest.raises(DataError, match="each needs a name"):
+        open_dataset(f"coco:{tmp_path}", "val")
+
+
+def test_names_may_be_numbers(root):
+    categories = [{"id": 1, "name": 7}, {"id": 2, "name": 2.5}]
+    assert opened(root, one_image({}, categories=categories)).classes.names[1:] == ("7", "2.5")
+
+
+def test_run_lengths_in_a_list_are_one_shape(root):
+    first = {"size": list(SIZE), "counts": [0, 10, SIZE[0] * SIZE[1] - 10]}
+    second = {"size": list(SIZE), "counts": [20, 5, SIZE[0] * SIZE[1] - 25]}
+    for parts, pixels in (([first], 10), ([first, second], 15)):
+        dataset = opened(root, one_image({"segmentation": parts}))
+        assert dataset.findings == ()
+        assert (dataset[0].label_map == 1).sum() == pixels
+
+
+def test_an_image_under_two_ids_has_the_annotations_of_both(root):
+    content = one_image(
+        {}, {"image_id": 2, "category_id": 2, "segmentation": [[40, 2, 50, 2, 50, 9, 40, 9]]}
+    )
+    content["images"].append({**content["images"][0], "id": 2})
+    dataset = opened(root, content)
+    assert len(dataset) == 1
+    assert codes(dataset)["listed-twice"][:2] == ("warning", 1)
+    assert set(np.unique(dataset[0].label_map)) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("name", ["labels.json", "classes.JSON", "export.json"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_annotation_files_of_any_name_and_encoding(tmp_path, name, encoding):
+    save(tmp_path / "data" / "0.png", photo("train", 0))
+    (tmp_path / name).write_bytes(json.dumps(one_image({})).encode(encoding))
+    dataset = open_dataset(f"folder:{tmp_path}", "all")
+    assert (dataset[0].label_map == 1).sum() == 100
+
+
+def test_a_file_beside_those_of_instances_is_a_split_of_its_own(tmp_path):
+    two_splits(tmp_path, [{"id": 2, "name": "tree"}], 2)
+    path = tmp_path / "annotations" / "instances_val.json"
+    path.rename(path.with_name("val.json"))
+    write(tmp_path / "annotations" / "stuff_train.json", one_image({}))
+    assert list_splits(f"coco:{tmp_path}") == ("train", "val")
+
+
+def test_file_names_may_differ_in_capitals_where_that_is_clear(root):
+    content = one_image({})
+    content["images"][0]["file_name"] = "0.PNG"
+    assert opened(root, content).image_source(0) == root / "images" / "0.png"
+    for name in ("a.png", "A.png"):
+        save(root / "images" / name, photo("train", 0))
+    content["images"][0]["file_name"] = "a.PNG"
+    with pytest.raises(DataError, match="none of the 1 images"):
         opened(root, content)

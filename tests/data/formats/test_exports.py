@@ -21,6 +21,7 @@ from tests.data.formats.exports import (
     write_cvat_camvid,
     write_cvat_mask,
     write_label_studio_json,
+    write_label_studio_min,
     write_label_studio_png,
     write_labelme,
     write_roboflow,
@@ -129,10 +130,11 @@ def test_voc_in_colours(tmp_path):
     np.testing.assert_array_equal(dataset[0].label_map, expected("voc", "train", 0))
 
 
-def labelme_file(root: Path, *shapes: dict, **more: object) -> None:
+def labelme_file(root: Path, *shapes: dict, **more: object) -> Path:
     save(root / "a.png", photo("train", 0))
     content = {"shapes": shapes, "imagePath": "a.png", "imageData": None, **more}
     (root / "a.json").write_text(json.dumps(content))
+    return root / "a.json"
 
 
 def test_labelme_shapes_without_area_are_a_warning(tmp_path):
@@ -258,3 +260,179 @@ def test_the_check_finds_no_mistake_in_an_export(tmp_path: Path, export):
     EXPORTS[export][2](tmp_path)
     found = check_dataset(f"folder:{tmp_path}", num_workers=0).findings
     assert [each for each in found if each.severity == "error"] == []
+
+
+def labelme_names(tmp_path) -> dict[str, str]:
+    dataset = open_unchecked(f"folder:{tmp_path}", "all")
+    return {each.code: each.severity for each in dataset.findings}
+
+
+def test_labelme_paints_in_the_order_of_the_file(tmp_path):
+    """As labelme2voc does: later over earlier, whatever their sizes and groups."""
+    small = labelme_shape("car", "rectangle", [[10, 10], [20, 20]])
+    large = labelme_shape("tree", "rectangle", [[5, 5], [30, 30]], group_id=1)
+    other = labelme_shape("car", "rectangle", [[25, 25], [40, 40]], group_id=1)
+    labelme_file(tmp_path, small, large, other)
+    label_map = open_dataset(f"folder:{tmp_path}", "all")[0].label_map
+    assert (label_map[12, 12], label_map[28, 28], label_map[35, 35]) == (2, 1, 1)
+    labelme_file(tmp_path, large, other, small)
+    label_map = open_dataset(f"folder:{tmp_path}", "all")[0].label_map
+    assert (label_map[12, 12], label_map[28, 28], label_map[35, 35]) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("kind", ["point", "line", "linestrip", "ellipse"])
+def test_labelme_shapes_without_area_are_counted(tmp_path, kind):
+    sound = labelme_shape("car", "rectangle", [[2, 2], [12, 12]])
+    labelme_file(tmp_path, sound, labelme_shape("tree", kind, [[3, 3], [9, 9]]))
+    assert labelme_names(tmp_path) == {"polygon-without-area": "warning"}
+
+
+@pytest.mark.parametrize("layout", ["picture first", "picture between", "upper", "utf-16"])
+def test_labelme_files_are_known_wherever_their_keys_are(tmp_path, layout):
+    points = np.array([[2, 2], [12, 2], [12, 12], [2, 12]], float)
+    shape = labelme_shape("car", "polygon", np.repeat(points, 400, axis=0).tolist())
+    path = labelme_file(tmp_path, shape)
+    content = json.loads(path.read_text()) | {"imageData": "A" * 9000, "imageHeight": SIZE[0]}
+    order = sorted(content) if layout == "picture first" else sorted(content, key=lambda k: k < "j")
+    text = json.dumps({key: content[key] for key in order})
+    path.write_bytes(text.encode("utf-16" if layout == "utf-16" else "utf-8"))
+    if layout == "upper":
+        path.rename(path.with_suffix(".JSON"))
+    dataset = open_dataset(f"folder:{tmp_path}", "all")
+    assert (dataset[0].label_map == 1).sum() == 100
+
+
+def test_labelme_files_that_are_cut_or_too_many_are_errors(tmp_path):
+    path = labelme_file(tmp_path, labelme_shape("car", "rectangle", [[2, 2], [12, 12]]))
+    save(tmp_path / "cut.png", photo("train", 1))
+    (tmp_path / "cut.json").write_text(path.read_text()[:60])
+    (tmp_path / "again.json").write_text(path.read_text())
+    found = labelme_names(tmp_path)
+    assert found["label-file-unreadable"] == "error"
+    assert found["several-files-of-an-image"] == "error"
+
+
+def test_labelme2voc_with_arrays_beside_the_pictures(tmp_path):
+    """As its older versions write it: SegmentationClass/*.npy and SegmentationClassPNG/*.png."""
+    write_voc(tmp_path)
+    (tmp_path / "SegmentationClass").rename(tmp_path / "SegmentationClassPNG")
+    (tmp_path / "SegmentationClass").mkdir()
+    np.save(tmp_path / "SegmentationClass" / "train0.npy", ids("train", 0))
+    dataset = open_dataset(f"folder:{tmp_path}", "train")
+    np.testing.assert_array_equal(dataset[0].label_map, expected("voc", "train", 0))
+
+
+def label_studio(tmp_path, change, split: str = "train"):
+    """The export with its tasks changed by a function."""
+    write_label_studio_json(tmp_path)
+    path = tmp_path / f"{split}.json"
+    tasks = json.loads(path.read_text())
+    path.write_text(json.dumps(change(tasks) or tasks))
+    return open_dataset(f"folder:{tmp_path}", split)
+
+
+def test_label_studio_uploads_of_names_with_blanks_and_signs(tmp_path):
+    def change(tasks):
+        tasks[0]["data"]["image"] = "/data/upload/1/0a1b2c3d-my_photo_1_copy.png"
+        (tmp_path / "images" / "train0.png").rename(
+            tmp_path / "images" / "my photo (1), [copy].png"
+        )
+
+    dataset = label_studio(tmp_path, change)
+    assert "images/my photo (1), [copy]" in dataset.ids
+    np.testing.assert_array_equal(dataset[0].label_map, ids("train", 0))
+
+
+def test_label_studio_shapes_whose_label_is_an_entry_of_its_own(tmp_path):
+    def change(tasks):
+        for task in tasks:
+            parts = []
+            for region in task["annotations"][0]["result"]:
+                value = dict(region["value"])
+                labels = value.pop("brushlabels", None) or value.pop("polygonlabels")
+                parts.append({**region, "type": "brush", "value": value})
+                parts.append({**region, "type": "labels", "value": {"labels": labels}})
+            task["annotations"][0]["result"] = parts
+
+    dataset = label_studio(tmp_path, change)
+    assert dataset.classes.names == NAMES
+    assert dataset.findings == ()
+    np.testing.assert_array_equal(dataset[1].label_map, ids("train", 1))
+
+
+def test_label_studio_regions_of_several_labels_are_told(tmp_path):
+    def change(tasks):
+        for region in tasks[0]["annotations"][0]["result"][:1]:
+            key = next(key for key in region["value"] if key.endswith("labels"))
+            region["value"][key].append("tree")
+
+    (finding,) = label_studio(tmp_path, change).findings
+    assert (finding.code, finding.severity) == ("region-of-several-labels", "warning")
+
+
+def test_label_studio_two_tasks_of_one_image(tmp_path):
+    dataset = label_studio(tmp_path, lambda tasks: [*tasks, {**tasks[0], "id": 99}])
+    (finding,) = dataset.findings
+    assert finding.code == "further-annotations"
+    np.testing.assert_array_equal(dataset[0].label_map, ids("train", 0))
+
+
+def test_label_studio_min_of_two_annotators_and_of_nothing_drawn(tmp_path):
+    write_label_studio_min(tmp_path)
+    path = tmp_path / "train.json"
+    tasks = json.loads(path.read_text())
+    again = {key: value for key, value in tasks[0].items() if key not in ("tag", "shape")}
+    empty = {key: value for key, value in tasks[1].items() if key not in ("tag", "shape")}
+    path.write_text(json.dumps([tasks[0], {**again, "annotator": 2}, empty, *tasks[2:]]))
+    dataset = open_dataset(f"folder:{tmp_path}", "train")
+    codes = {each.code for each in dataset.findings}
+    assert codes == {"further-annotations", "image-without-annotation"}
+    assert len(dataset) == 4
+    np.testing.assert_array_equal(dataset[0].label_map, ids("train", 0))
+    assert not dataset[1].label_map.any()
+
+
+def test_label_studio_masks_by_people_with_an_address(tmp_path):
+    write_label_studio_png(tmp_path)
+    for path in sorted((tmp_path / "masks").iterdir()):
+        path.rename(path.with_name(path.name.replace("by-1-", "by-a.b-c@x-y.example.org-")))
+    dataset = open_dataset(f"folder:{tmp_path}", "train")
+    assert dataset.classes.names == NAMES
+    np.testing.assert_array_equal(dataset[1].label_map, ids("train", 1))
+
+
+def test_label_studio_regions_without_label_or_on_a_further_image(tmp_path):
+    def change(tasks):
+        first, second = (task["annotations"][0]["result"] for task in tasks[:2])
+        value = first[0]["value"]
+        for key in [key for key in value if key.endswith("labels")]:
+            del value[key]
+        tasks[1]["data"]["other"] = "/data/upload/1/x.png"
+        second[0]["to_name"] = "other"
+
+    dataset = label_studio(tmp_path, change)
+    assert {each.code: (each.severity, each.count) for each in dataset.findings} == {
+        "region-without-label": ("warning", 1),
+        "region-of-another-image": ("warning", 1),
+    }
+
+
+@pytest.mark.parametrize("place", ["annotations/train.json", "TRAIN.JSON"])
+def test_label_studio_exports_in_other_places_and_with_a_mark(tmp_path, place):
+    write_label_studio_json(tmp_path)
+    (tmp_path / "val.json").unlink()
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    content = (tmp_path / "train.json").read_text()
+    (tmp_path / "train.json").unlink()
+    (tmp_path / place).write_text(content, encoding="utf-8-sig")
+    dataset = open_dataset(f"folder:{tmp_path}", "train")
+    np.testing.assert_array_equal(dataset[1].label_map, ids("train", 1))
+
+
+def test_labelme_lists_may_name_the_files_and_labels_are_text(tmp_path):
+    sound = labelme_shape("car", "rectangle", [[2, 2], [12, 12]])
+    labelme_file(tmp_path, sound, {**sound, "label": " "}, {**sound, "label": 7})
+    (tmp_path / "train.txt").write_text("a.json\n")
+    dataset = open_dataset(f"folder:{tmp_path}", "train")
+    assert dataset.classes.names == ("background", "car")
+    assert [(each.code, each.count) for each in dataset.findings] == [("annotation-malformed", 2)]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,6 +11,7 @@ from tests.data.formats.content import (
     FORMATS,
     NAMES,
     items,
+    photo,
     save,
     write_binary_by_class,
     write_classes,
@@ -266,3 +269,33 @@ def test_palettes_that_contradict_each_other_are_named(tmp_path):
         mask.save(path)
     with pytest.raises(DataError, match=r"palettes of the masks of .* differ: 1 is #"):
         open_dataset(f"folder:{tmp_path}", "train")
+
+
+FOREIGN = {
+    "via": ("via_project.json", {"_via_settings": {}, "_via_img_metadata": {}}, "project of VIA"),
+    "supervisely": ("meta.json", {"classes": [{"title": "a", "shape": "polygon"}]}, "Supervisely"),
+    "datumaro": (
+        "annotations/default.json",
+        {"items": [], "categories": {"label": {}}},
+        "Datumaro",
+    ),
+    "boxes": ("Annotations/0.xml", "<annotation/>", "holds boxes, and no masks"),
+}
+
+
+@pytest.mark.parametrize("tool", FOREIGN)
+def test_files_of_other_tools_are_refused_by_name(tmp_path, tool):
+    name, content, said = FOREIGN[tool]
+    save(tmp_path / "images" / "0.png", photo("train", 0))
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(DataError, match=said):
+        FOLDER.detect(tmp_path)
+
+
+def test_a_damaged_class_file_is_told_once(tmp_path):
+    write_index(tmp_path)
+    (tmp_path / "classes.json").write_text('{"classes": ["a"], "palette": [[0, 0, 0, 255]]}')
+    with pytest.raises(DataError, match=r"^[^;]*classes\.json is malformed: palette\.0: [^;]*$"):
+        FOLDER.detect(tmp_path)

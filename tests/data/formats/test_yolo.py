@@ -205,3 +205,71 @@ def test_neither_description_nor_class_file(root):
     (root / "data.yaml").unlink()
     with pytest.raises(DataError, match=r"neither data\.yaml nor a class file"):
         open_dataset(f"yolo:{root}", "train")
+
+
+@pytest.mark.parametrize("place", ["/", "~/"])
+def test_a_whole_disk_or_home_is_no_folder_of_images(root, place):
+    (root / "data.yaml").write_text(f'path: "{place}"\ntrain: .\nnames:\n  0: car\n')
+    with pytest.raises(DataError, match="with all that is in it: name the folder of the images"):
+        open_dataset(f"yolo:{root}", "train")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{train: images/train, names: [car, tree]}",
+        "{names: {0: car, 1: tree}, train: [images/train]}\n",
+        '{"train": "images/train", "names": ["car", "tree"]}',
+        "train: images/train\nnames: [car,\n  tree]\n",
+        "train: images/train\r\nnames:\r\n- car\r\n- tree\r\n",
+    ],
+)
+def test_a_description_in_any_form_of_yaml(root, text):
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        (root / "data.yaml").write_bytes(text.encode(encoding))
+        dataset = open_dataset(f"folder:{root}", "train")
+        assert dataset.classes.names == NAMES
+        assert (dataset[0].label_map == 1).sum() == 24 * 24
+
+
+def test_splits_of_any_name(root):
+    image(root, "images/Validation/c")
+    label(root, "labels/Validation/c", f"1 {SQUARE}\n")
+    (root / "extra.txt").write_text("./images/train/a.png\n")
+    (root / "data.yaml").write_text(
+        "train: images/train\nValidation: images/Validation\nextra: extra.txt\nauthor: labels\nlicense: a.txt\n"
+        "names: [car, tree]\n"
+    )
+    (root / "a.txt").write_text("do what you like\n")
+    assert list_splits(f"yolo:{root}") == ("train", "Validation", "extra")
+    assert open_dataset(f"yolo:{root}", "val").ids == ("c",)
+    assert open_dataset(f"yolo:{root}", "extra").ids == ("images/train/a",)
+
+
+def test_a_split_without_images_leaves_the_others(root):
+    (root / "data.yaml").write_text(
+        "train: images/train\ntest: ../test/images\nnames: [car, tree]\n"
+    )
+    assert list_splits(f"yolo:{root}") == ("train",)
+    (finding,) = open_dataset(f"yolo:{root}", "train").findings
+    assert (finding.code, finding.severity) == ("split-missing", "warning")
+    assert "test of data.yaml" in finding.message
+    with pytest.raises(DataError, match=r"names \.\./test/images, but .* do not exist"):
+        open_dataset(f"yolo:{root}", "test")
+
+
+def test_lists_with_the_paths_of_another_place(root):
+    (root / "data.yaml").write_text("train: train.txt\nnames: [car, tree]\n")
+    (root / "train.txt").write_text("data/images/train/a.png\n/home/x/y/images/train/b.png\n")
+    dataset = open_dataset(f"yolo:{root}", "train")
+    assert dataset.ids == ("images/train/a", "images/train/b")
+    assert (dataset[1].label_map == 1).sum() == 24 * 24
+
+
+def test_label_files_in_capitals_and_in_utf_16(root):
+    (root / "labels" / "train" / "a.txt").rename(root / "labels" / "train" / "a.TXT")
+    path = root / "labels" / "train" / "b.txt"
+    path.write_bytes(path.read_text().encode("utf-16"))
+    dataset = open_dataset(f"folder:{root}", "train")
+    assert dataset.findings == ()
+    assert [(dataset[at].label_map == 1).sum() for at in (0, 1)] == [24 * 24] * 2

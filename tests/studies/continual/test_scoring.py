@@ -11,6 +11,7 @@ from vitseg.classes import ClassTable
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.labels import LabelTable
 from vitseg.errors import ConfigError, DataError
+from vitseg.images.decoded import Decoded
 from vitseg.inference.predictor import Predictor
 from vitseg.inference.scores import TensorScores, full_scores, label_map
 from vitseg.studies.continual.scoring import BackgroundScores, WithBackground, score_step
@@ -46,8 +47,7 @@ def dataset_of(names, labels):
 
     class One(SegmentationDataset):
         def _read_image(self, index, at_least):
-            image = photo(*labels.shape)
-            return image, labels.shape
+            return Decoded(photo(*labels.shape), labels.shape, ())
 
     return One("toy", "val", table, ["0"], [b"image"], Labels(labels.astype(np.uint8)), "")
 

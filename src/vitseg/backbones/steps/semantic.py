@@ -21,10 +21,7 @@ from vitseg.backbones.stream import TokenStream
 from vitseg.backbones.vit import PlainViT
 from vitseg.errors import ConfigError
 from vitseg.layers.semantic_attention import SemanticAttention
-from vitseg.outputs import ClassLogits
-
-SEMANTIC = "semantic"
-"""What the sum of the semantic maps is called among an output's extras."""
+from vitseg.outputs import SEMANTIC, ClassLogits
 
 
 class SemanticBlocksConfig(BaseModel):

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt16
 
+from vitseg.data.class_file_places import find_class_file
 from vitseg.data.class_files import (
-    find_class_file,
     names_to_labels,
     read_class_file,
     read_labels,
@@ -26,8 +26,9 @@ from vitseg.data.formats.mask_kind import find_mask_kind
 from vitseg.data.labels import LabelTable
 from vitseg.data.listing import images_below, same_name, without_thumbnails
 from vitseg.data.pairs import find_listed, nothing_pairs
-from vitseg.data.splits import Folders, choose_split, find_splits
+from vitseg.data.splits import Folders, choose_split, find_splits, unread_of
 from vitseg.errors import DataError
+from vitseg.images.decode import read_header
 from vitseg.types import Size
 
 FAULTS: dict[str, FaultKind] = {
@@ -90,6 +91,10 @@ class BinaryMasks:
     def files(self, index: int) -> tuple[Path, ...]:
         return tuple(path for _, path in self._masks[index])
 
+    def own_turn(self, index: int) -> int:
+        """That of the first; masks of one image have one."""
+        return next((read_header(path).orientation for _, path in self._masks[index]), 1)
+
 
 class _Listing(NamedTuple):
     """The files of one split: images by id, and masks by class and id; of one mask per image, the class is ""."""
@@ -148,7 +153,7 @@ class Binary(DataFormat):
             images,
             BinaryMasks(tuple(masks.values()), rest),
             f"binary masks {listing.folder / listing.layout}, images in {listing.image_folder}; {RULE}",
-            (*listing.findings, *faults.findings()),
+            (*listing.findings, *unread_of(root, splits), *faults.findings()),
         )
 
     def splits(self, root: Path) -> tuple[str, ...]:

@@ -7,10 +7,15 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Integer
-from PIL import Image, ImageOps
 
 from vitseg.errors import DataError
-from vitseg.images.decode import MAX_PIXELS, decode_image, decode_mask, read_header
+from vitseg.images.decode import (
+    MAX_PIXELS,
+    decode_image,
+    decode_layers,
+    decode_mask,
+    read_header,
+)
 
 RULE = "inside is what is at least half white, or half opaque in a cut-out"
 """The rule in words, for people."""
@@ -59,16 +64,7 @@ def between_share(values: Integer[np.ndarray, "H W"]) -> float:
 
 
 def _of_picture(path: Path, seen: Seen) -> Bool[np.ndarray, "H W"]:
-    try:
-        with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened)
-            opacity = None
-            if image.has_transparency_data:
-                opacity = np.asarray(image.convert("RGBA").getchannel("A"))
-            indices = np.asarray(image) if image.mode == "P" else None
-            colors = np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} is damaged or incomplete: {error}.") from error
+    colors, opacity, indices = decode_layers(path)
     if opacity is not None and opacity.min() != opacity.max():
         seen(path, opacity)
         return opacity >= 128

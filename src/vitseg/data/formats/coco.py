@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ from vitseg.data.class_files import names_to_labels
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
 from vitseg.data.format import DataFormat
+from vitseg.data.formats.coco_categories import categories_of, id_of, number_categories
 from vitseg.data.formats.coco_layout import (
     ImageFolder,
     find_annotations,
@@ -21,11 +21,12 @@ from vitseg.data.formats.coco_layout import (
 from vitseg.data.formats.coco_shapes import read_shape
 from vitseg.data.formats.faults import FaultKind, Faults
 from vitseg.data.formats.shapes import Shape, ShapeMasks
-from vitseg.data.labels import MAX_ID
+from vitseg.data.id_lists import unread_lists
 from vitseg.data.listing import name_first, same_name, same_stem
+from vitseg.data.mask_pose import MaskPose, drawn_size
 from vitseg.data.splits import choose_split
 from vitseg.errors import DataError, first_names
-from vitseg.images.decode import IMAGE_SUFFIXES, MAX_PIXELS, image_size
+from vitseg.images.decode import IMAGE_SUFFIXES, MAX_PIXELS
 from vitseg.types import Size
 
 _KEYS = ("images", "annotations", "categories")
@@ -90,8 +91,14 @@ FAULTS: dict[str, FaultKind] = {
     ),
     "category-renumbered": FaultKind(
         "info",
-        "Category ids are no whole numbers from 0 to 65535, so that all are numbered anew, from 1 on",
+        "Category ids are no whole numbers from 0 to 65535, or stand for other names in other splits, so that all are "
+        "numbered anew, from 1 on",
         "Nothing is to be done: classes go by their names.",
+    ),
+    "listed-twice": FaultKind(
+        "warning",
+        "Image files are listed under several ids",
+        "The annotations of all are drawn on the one image: list each image once.",
     ),
     "group-category": FaultKind(
         "info",
@@ -120,9 +127,9 @@ class _Image(NamedTuple):
 class Coco(DataFormat):
     """A COCO annotation file and its images; layouts as for `coco_layout.find_annotations`.
 
-    Classes are the categories by ascending id, the id being the raw id. Pixels without annotation are the class
-    "background", which is class 0 unless a category has that name. Where annotations overlap, the one of fewer
-    pixels is seen; a crowd (`iscrowd`) counts as its class. Format: cocodataset.org, "Data format".
+    Classes are the categories of all splits by ascending id, the id being the raw id. Pixels without annotation are
+    the class "background", which is class 0 unless a category has that name. Where annotations overlap, the one of
+    fewer pixels is seen; a crowd (`iscrowd`) counts as its class. Format: cocodataset.org, "Data format".
     """
 
     name = "coco"
@@ -140,7 +147,8 @@ class Coco(DataFormat):
         path = splits[split]
         content = _read(path)
         faults = Faults(FAULTS)
-        names, raw_of = _names(content["categories"], path, faults)
+        others = [categories_of(each) for each in splits.values() if each != path]
+        names, raw_of = number_categories(content["categories"], others, path, faults)
         try:
             labels, rest = names_to_labels(names)
         except DataError as error:
@@ -148,11 +156,11 @@ class Coco(DataFormat):
         entries = [entry for entry in content["images"] if isinstance(entry, dict)]
         folder = find_images(root, path, split, [str(entry.get("file_name")) for entry in entries])
         findings: list[Finding] = []
-        images = _images(content["images"], folder, faults, findings)
-        listed = {_id(entry.get("id")) for entry in entries} - {None}
+        images, same = _images(content["images"], folder, self.mask_pose(root), faults, findings)
+        listed = {id_of(entry.get("id")) for entry in entries} - {None}
         if entries and faults.count("id-without-image") == len(content["images"]):
             raise nothing_found(folder, entries)
-        shapes = _shapes(content["annotations"], images, listed, raw_of, faults)
+        shapes = _shapes(content["annotations"], images, same, listed, raw_of, faults)
         masks = ShapeMasks((path,), rest)
         for image_id, image in images.items():
             own = shapes.pop(image_id, [])
@@ -162,6 +170,7 @@ class Coco(DataFormat):
         source = f"COCO annotations {path}, images in {folder.path}"
         ids = tuple(image.key for image in images.values())
         paths = tuple(image.path for image in images.values())
+        findings += unread_lists(root, [folder.path], ())
         found = (*findings, *faults.findings(len(content["annotations"])))
         return SegmentationDataset(self.name, split, labels, ids, paths, masks, source, found)
 
@@ -192,61 +201,18 @@ def _read(path: Path) -> dict[str, list]:
     return content
 
 
-def _names(
-    categories: list, path: Path, faults: Faults
-) -> tuple[dict[int, str], dict[int | str, int]]:
-    """Raw id -> name, and category id -> raw id, which are the same unless an id is out of range or no number."""
-    names: dict[int | str, str] = {}
-    for category in categories:
-        number = _id(category.get("id")) if isinstance(category, dict) else None
-        name = category.get("name") if isinstance(category, dict) else None
-        if number is None or not isinstance(name, str) or number in names:
-            raise DataError(
-                f"{path} has the category {str(category)[:80]}, but each needs a name and an id of its own."
-            )
-        if _is_heading(category, categories):
-            faults.add("group-category", f"{number} {name}")
-            continue
-        names[number] = name
-    if not names:
-        raise DataError(f"{path} lists no categories: they name the classes.")
-    wrong = [raw for raw in names if not isinstance(raw, int) or not 0 <= raw < MAX_ID]
-    if not wrong:
-        raw_of: dict[int | str, int] = {raw: raw for raw in names if isinstance(raw, int)}
-    else:
-        for number in wrong:
-            faults.add("category-renumbered", f"{number} {names[number]}")
-        ordered = sorted(
-            names, key=lambda raw: (isinstance(raw, str), raw if isinstance(raw, int) else 0)
-        )
-        raw_of = {raw: place for place, raw in enumerate(ordered, start=1)}
-    return {raw_of[raw]: name for raw, name in names.items()}, raw_of
-
-
-def _is_heading(category: Mapping[str, Any], categories: list) -> bool:
-    """Whether it is the category 0 that Roboflow adds as the supercategory of all others; it may have a name twice."""
-    others = [other for other in categories if other is not category]
-    return (
-        _id(category["id"]) == 0
-        and category.get("supercategory") == "none"
-        and bool(others)
-        and all(
-            isinstance(other, dict) and other.get("supercategory") == category["name"]
-            for other in others
-        )
-    )
-
-
 def _images(
-    entries: list, folder: ImageFolder, faults: Faults, findings: list[Finding]
-) -> dict[Any, _Image]:
-    """The usable images by id, in the order of the file."""
+    entries: list, folder: ImageFolder, pose: MaskPose, faults: Faults, findings: list[Finding]
+) -> tuple[dict[Any, _Image], dict[Any, Any]]:
+    """The usable images by id, in the order of the file; and further ids of the same images -> the first."""
     images: dict[Any, _Image] = {}
+    same: dict[Any, Any] = {}
+    id_by_path: dict[Path, Any] = {}
     seen: set = set()
     used: dict[str, Path] = {}
     twice: list[tuple[Path, Path]] = []
     for number, entry in enumerate(entries):
-        image_id = _id(entry.get("id")) if isinstance(entry, dict) else None
+        image_id = id_of(entry.get("id")) if isinstance(entry, dict) else None
         name = entry.get("file_name") if isinstance(entry, dict) else None
         if image_id is None or not isinstance(name, str) or not name:
             faults.add("image-entry-malformed", f"images[{number}]")
@@ -260,14 +226,19 @@ def _images(
             faults.add("id-without-image", str(folder.path / name))
             continue
         key = same_name(path.relative_to(folder.path).with_suffix("").as_posix())
-        if key in used and used[key] != path:
+        if path in id_by_path:
+            faults.add("listed-twice", f"{name} (image {id_by_path[path]} and {image_id})")
+            same[image_id] = id_by_path[path]
+            continue
+        if key in used:
             twice.append((used[key], path))
         used.setdefault(key, path)
-        size = _size(entry, path)
+        size = _size(entry, path, pose)
         if size is None:
             faults.add("image-entry-malformed", f"image {image_id} ({name})")
             continue
         images[image_id] = _Image(key, path, size)
+        id_by_path[path] = image_id
     if twice:
         findings.append(same_stem(twice))
     if folder.own:
@@ -276,7 +247,7 @@ def _images(
             path = folder.path / file
             if path.suffix.lower() in IMAGE_SUFFIXES and path not in known:
                 faults.add("image-not-listed", str(path))
-    return images
+    return images, same
 
 
 def nothing_found(folder: ImageFolder, entries: list[dict]) -> DataError:
@@ -290,24 +261,12 @@ def nothing_found(folder: ImageFolder, entries: list[dict]) -> DataError:
     )
 
 
-def _id(value: Any) -> int | str | None:
-    """An id in the one form in which ids are compared: 7, 7.0 and "7" are the same; None if it is no id."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, float):
-        return int(value) if value.is_integer() else None
-    if isinstance(value, str):
-        is_number = re.fullmatch(r"-?(0|[1-9]\d{0,17})", value) is not None
-        return int(value) if is_number else (value or None)
-    return value if isinstance(value, int) else None
-
-
-def _size(entry: Mapping[str, Any], path: Path) -> Size | None:
+def _size(entry: Mapping[str, Any], path: Path, pose: MaskPose) -> Size | None:
     """(height, width) by the entry, else by the file; None if it cannot be."""
-    height, width = _id(entry.get("height")), _id(entry.get("width"))
+    height, width = id_of(entry.get("height")), id_of(entry.get("width"))
     if entry.get("height") is None and entry.get("width") is None:
         try:
-            height, width = image_size(path)
+            height, width = drawn_size(path, pose)
         except DataError:
             return None
     if not isinstance(height, int) or not isinstance(width, int) or height < 1 or width < 1:
@@ -318,6 +277,7 @@ def _size(entry: Mapping[str, Any], path: Path) -> Size | None:
 def _shapes(
     annotations: list,
     images: Mapping[Any, _Image],
+    same: Mapping[Any, Any],
     listed: set,
     raw_of: Mapping[int | str, int],
     faults: Faults,
@@ -329,7 +289,8 @@ def _shapes(
             faults.add("annotation-malformed", f"annotations[{number}]")
             continue
         place = f"annotation {annotation['id']}" if "id" in annotation else f"annotations[{number}]"
-        image_id, category = _id(annotation.get("image_id")), _id(annotation.get("category_id"))
+        image_id, category = id_of(annotation.get("image_id")), id_of(annotation.get("category_id"))
+        image_id = same.get(image_id, image_id)
         if image_id not in images:
             if image_id not in listed:
                 faults.add("annotation-unknown-image", f"{place} (image_id {image_id})")

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from vitseg.data.class_files import is_class_file
-from vitseg.data.listing import files_below, same_name
+from vitseg.data.class_file_places import is_class_file
+from vitseg.data.listing import both_ends, files_below, files_of, same_name
 from vitseg.data.splits import IMAGE_FOLDERS
 from vitseg.errors import DataError
 
@@ -30,40 +30,49 @@ class ImageFolder(NamedTuple):
         files: Every file below it, by its path with forward slashes.
         own: Whether only this split's images are in it.
         spelt: Path in the form in which names are compared -> path; of a last part that only one file has, that file.
+        lower: The same in lower case, where that is clear.
     """
 
     path: Path
     files: frozenset[str]
     own: bool
     spelt: Mapping[str, str]
+    lower: Mapping[str, str]
 
     def find(self, file_name: str) -> Path | None:
         """The file that a `file_name` means: that path below the folder, else the file that alone has its last part."""
         for key in _keys(file_name):
             if key in self.files:
                 return self.path / key
-            if same_name(key) in self.spelt:
-                return self.path / self.spelt[same_name(key)]
+            spelling = same_name(key)
+            found = self.spelt.get(spelling) or self.lower.get(spelling.lower())
+            if found is not None:
+                return self.path / found
         return None
 
 
 def find_annotations(root: Path) -> dict[str, Path]:
     """The annotation file of every split.
 
-    Of `annotations/` and the folder itself, the files `instances_SPLIT.json`; without such, every COCO file
-    (`train.json`). Else `SPLIT/_annotations.coco.json`, as Roboflow writes it. A single file whose name says nothing
-    is the split `all`. COCO's files of other tasks (captions, keypoints, panoptic) are passed over.
+    Of `annotations/` and the folder itself, the files `instances_SPLIT.json`, and every other COCO file (`train.json`,
+    `stuff_train.json`) of a split that has no such file. Else `SPLIT/_annotations.coco.json`, as Roboflow writes it. A
+    single file whose name says nothing is the split `all`. COCO's files of other tasks (captions, keypoints, panoptic)
+    are passed over.
 
     Raises:
         DataError: There is no such file, or two for one split.
     """
     if not root.is_dir():
         raise DataError(f"{root} is not a folder. {_LAYOUTS}")
-    inside = [path for path in sorted((root / "annotations").glob("*.json")) if _may_be_coco(path)]
-    files = [*inside, *(path for path in sorted(root.glob("*.json")) if _may_be_coco(path))]
+    inside = [path for path in files_of(root / "annotations", (".json",)) if _may_be_coco(path)]
+    files = [*inside, *(path for path in files_of(root, (".json",)) if _may_be_coco(path))]
     files = [path for path in files if looks_like_coco(path)] or inside
-    files = [path for path in files if path.name.startswith(_PREFIXES[0])] or files
-    named = [(_split_name(path), path) for path in files]
+    instances = {_split_name(path) for path in files if path.name.startswith(_PREFIXES[0])}
+    named = [
+        (_split_name(path), path)
+        for path in files
+        if path.name.startswith(_PREFIXES[0]) or _split_name(path) not in instances
+    ]
     named += [(path.parent.name, path) for path in sorted(root.glob(f"*/{ROBOFLOW_FILE}"))]
     if not named:
         raise DataError(f"{root} holds no COCO annotation file. {_LAYOUTS}")
@@ -87,11 +96,7 @@ _LAYOUTS = (
 
 def looks_like_coco(path: Path) -> bool:
     """Whether the beginning of a file has a key of COCO's images or annotations; the whole may be a gigabyte."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(_SNIFFED)
-    except OSError:
-        return False
+    start, _ = both_ends(path, _SNIFFED)
     return any(key in start for key in (b'"file_name"', b'"image_id"', b'"category_id"'))
 
 
@@ -142,11 +147,15 @@ def _listing(folder: Path, own: bool) -> ImageFolder:
         spelt[whole] = name
         if last[part] == 1:
             spelt[part] = name
-    return ImageFolder(folder, frozenset(files), own, spelt)
+    times = Counter(key.lower() for key in spelt)
+    lower = {low: name for key, name in spelt.items() if times[low := key.lower()] == 1}
+    return ImageFolder(folder, frozenset(files), own, spelt, lower)
 
 
 def _may_be_coco(path: Path) -> bool:
-    return not is_class_file(path) and not path.name.startswith(_OTHER_TASKS)
+    if path.name.startswith(_OTHER_TASKS):
+        return False
+    return looks_like_coco(path) or not is_class_file(path)
 
 
 def _split_name(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,8 @@ def read_shape(
         faults.add("annotation-without-shape", place)
         return None
     try:
+        if isinstance(value, list) and all(isinstance(each, dict) for each in value):
+            return _joined([_run_lengths(each, size) for each in value], size)
         if isinstance(value, dict):
             return _run_lengths(value, size)
         parts = [np.array(part, np.float64).ravel() for part in _parts(value)]
@@ -72,6 +74,14 @@ def _fault(polygon: np.ndarray, size: Size) -> str | None:
     if not has_area(points):
         return "polygon-without-area"
     return "polygon-outside-image" if beyond > 0 else None
+
+
+def _joined(parts: Sequence[RunLengths], size: Size) -> RunLengths:
+    """The run lengths of several parts of an object as those of the whole."""
+    if len(parts) == 1:
+        return parts[0]
+    merged: Any = rle_tools.merge([{"size": list(size), "counts": part.counts} for part in parts])
+    return RunLengths(merged["counts"])
 
 
 def _run_lengths(value: Mapping[str, Any], size: Size) -> RunLengths:

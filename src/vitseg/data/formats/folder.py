@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.format import DataFormat
-from vitseg.data.formats.tools import find_tool
+from vitseg.data.formats.tools import find_foreign, find_tool
 from vitseg.data.listing import listed_once
 from vitseg.data.splits import find_splits
 from vitseg.errors import DataError
@@ -44,10 +44,13 @@ class AnyFolder(DataFormat):
         with listed_once():
             found = self.detect(root)
             data_format = self._formats[found.name]
-            dataset = data_format.open(data_format.parse_root(str(root)), split)
+            dataset = data_format.open_placed(data_format.parse_root(str(root)), split)
         tool = find_tool(root)
         source = f"{tool}: {dataset.source}" if tool else dataset.source
         return dataset.with_name(self.name, f"{source} (detected by {found.evidence})")
+
+    def open_placed(self, root: Path, split: str) -> SegmentationDataset:
+        return self.open(root, split)  # which asks the format found
 
     def splits(self, root: Path) -> tuple[str, ...]:
         """Names of the splits in the format found; errors as for `open`."""
@@ -71,6 +74,8 @@ class AnyFolder(DataFormat):
                 evidence, fault = str(error), error
             if evidence:
                 found.append(Candidate(each.name, evidence))
+        if fault is not None and len({each.evidence for each in found}) == 1:
+            raise fault  # a file that several formats would read
         if len(found) > 1:
             listed = "; ".join(f"{name}:{root} by {evidence}" for name, evidence in found)
             raise DataError(
@@ -83,14 +88,17 @@ class AnyFolder(DataFormat):
 
     def _without_evidence(self, root: Path) -> Candidate:
         """Images without anything beside them: opened as index masks, so that every missing mask is reported."""
+        foreign = find_foreign(root) if root.is_dir() else ""
+        if foreign:
+            raise DataError(foreign)
         try:
             find_splits(root)
         except DataError as error:  # no folders of images and masks
             tool = find_tool(root)
             if tool:
                 raise DataError(
-                    f"{root} is the {tool}, but without its images: export it with them (in CVAT, 'Save images'), or "
-                    "put them where the export would have them (JPEGImages/)."
+                    f"{root} is the {tool}, but without its images or masks: export it with them (in CVAT, 'Save "
+                    "images'), or put them where the export would have them (JPEGImages/)."
                 ) from error
             known = "; ".join(f"{each.name} ({each.summary})" for each in self._formats.values())
             raise DataError(f"{error} Known formats: {known}.") from error

@@ -11,9 +11,11 @@ from urllib.parse import parse_qsl
 import numpy as np
 from jaxtyping import Integer
 
-from vitseg.data.class_files import find_class_file, read_class_file, read_labels
+from vitseg.data.class_file_places import find_class_file, pose_of_folder
+from vitseg.data.class_files import read_class_file, read_labels
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.format import DataFormat, home_expanded
+from vitseg.data.mask_pose import MaskPose, parse_pose
 from vitseg.data.splits import choose_split
 from vitseg.errors import ConfigError, DataError, unknown_name
 from vitseg.images.decode import decode_color_mask, decode_mask, read_header
@@ -39,19 +41,24 @@ class HubRoot(NamedTuple):
         image: Name of the image column; None to find it.
         label: Name of the label column; None to find it.
         classes: The class file; None for one in the folder.
+        masks: How masks lie on images with an orientation tag; None: as the class file says.
     """
 
     path: str
     image: str | None = None
     label: str | None = None
     classes: Path | None = None
+    masks: MaskPose | None = None
+
+
+_OPTIONS = ("image", "label", "classes", "masks")
 
 
 def parse_hub_root(text: str) -> HubRoot:
-    """Read `PATH?image=COLUMN&label=COLUMN&classes=FILE`; everything from the question mark on may be left out.
+    """Read `PATH?image=COLUMN&label=COLUMN&classes=FILE&masks=POSE`; all from the question mark on may be left out.
 
     Raises:
-        ConfigError: Another key, or one without value.
+        ConfigError: Another key, one without value, or a pose that is not known.
     """
     path, mark, query = text.partition("?")
     path = str(home_expanded(path)) if path.startswith("~") else path
@@ -60,14 +67,18 @@ def parse_hub_root(text: str) -> HubRoot:
         return HubRoot(whole)
     values = dict(parse_qsl(query, keep_blank_values=True))
     for key, value in values.items():
-        if key not in ("image", "label", "classes"):
-            raise ConfigError(unknown_name("option", key, ("image", "label", "classes")))
+        if key not in _OPTIONS:
+            raise ConfigError(unknown_name("option", key, _OPTIONS))
         if not value:
             raise ConfigError(f"{text!r} gives {key} no value.")
     if not path or not values:
         raise ConfigError(f"{text!r} is not written PATH?image=COLUMN&label=COLUMN&classes=FILE.")
     classes = home_expanded(values["classes"]) if "classes" in values else None
-    return HubRoot(path, values.get("image"), values.get("label"), classes)
+    try:
+        pose = parse_pose(values["masks"]) if "masks" in values else None
+    except ValueError as error:
+        raise ConfigError(f"{text!r}: {error}.") from error
+    return HubRoot(path, values.get("image"), values.get("label"), classes, pose)
 
 
 def is_saved(root: Path) -> bool:
@@ -132,6 +143,10 @@ class ColumnMasks:
     def files(self, index: int) -> tuple[Path, ...]:
         return ()
 
+    def own_turn(self, index: int) -> int:
+        cell = self._cells[index]
+        return read_header(cell).orientation if isinstance(cell, bytes | Path) else 1
+
 
 class HuggingFace(DataFormat):
     """A data set of the library `datasets` with a column of images and one of masks.
@@ -177,6 +192,14 @@ class HuggingFace(DataFormat):
 
     def parse_root(self, text: str) -> HubRoot:
         return parse_hub_root(text)
+
+    def mask_pose(self, root: HubRoot) -> MaskPose:
+        """As it is named, else by the class file that is named, else by those in the folder."""
+        if root.masks is not None:
+            return root.masks
+        if root.classes is not None:
+            return read_class_file(root.classes).masks
+        return pose_of_folder(Path(root.path))
 
 
 def choose_columns(features: Any, root: HubRoot) -> tuple[str, str]:

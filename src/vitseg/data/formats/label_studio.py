@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from vitseg.data.class_files import (
-    find_class_file,
-    names_to_labels,
-    read_class_file,
-    read_labels_with_rest,
-)
+from vitseg.data.class_file_places import find_class_file
+from vitseg.data.class_files import names_to_labels, read_class_file, read_labels_with_rest
 from vitseg.data.dataset import Masks, SegmentationDataset
 from vitseg.data.finding import Finding
 from vitseg.data.format import DataFormat
@@ -25,9 +21,10 @@ from vitseg.data.formats.label_studio_tasks import (
     task_image,
 )
 from vitseg.data.formats.shapes import ShapeMasks
+from vitseg.data.id_lists import IdIndex, split_lists, unread_lists
 from vitseg.data.labels import LabelTable
 from vitseg.data.listing import images_below, name_first
-from vitseg.data.splits import IdIndex, choose_split, splits_of_images
+from vitseg.data.splits import choose_split, splits_of_images
 from vitseg.errors import DataError, first_names
 
 _LEFT_OUT = "They are left out, so that their pixels count as background: mend or remove them."
@@ -48,9 +45,20 @@ FAULTS: dict[str, FaultKind] = {
         "warning", "Regions are neither brush strokes nor polygons, but boxes or points", _LEFT_OUT
     ),
     "polygon-without-area": FaultKind("warning", "Polygons have no area", _LEFT_OUT),
+    "region-without-label": FaultKind("warning", "Regions have no label", _LEFT_OUT),
+    "region-of-another-image": FaultKind(
+        "warning",
+        "Regions are drawn on a further image of their task",
+        "One image of each task is used, and the regions on it: export one image a task.",
+    ),
+    "region-of-several-labels": FaultKind(
+        "warning",
+        "Regions have several labels",
+        "The first is used, since a pixel has one class: give each region one label.",
+    ),
     "further-annotations": FaultKind(
         "warning",
-        "Tasks are annotated more than once",
+        "Tasks, or their images, are annotated more than once",
         "The first annotation that was not cancelled is used: remove it where another is better.",
     ),
     "image-without-annotation": FaultKind(
@@ -82,6 +90,7 @@ class LabelStudio(DataFormat):
         """
         faults, findings = Faults(FAULTS), []
         images, tasks = _tasks(root, faults, findings)
+        lists = split_lists(root, [root]).values()
         splits = splits_of_images(root, _folders(tasks))
         split = choose_split(split, tuple(splits), root)
         labels, raw_of, rest = _labels(root, tasks)
@@ -103,7 +112,7 @@ class LabelStudio(DataFormat):
             paths,
             masks,
             what,
-            (*findings, *faults.findings()),
+            (*findings, *unread_lists(root, [root], list(lists)), *faults.findings()),
         )
 
     def splits(self, root: Path) -> tuple[str, ...]:
@@ -146,7 +155,10 @@ def _tasks(
             continue
         if task.further:
             faults.add("further-annotations", f"task {task.number}")
-        found[key] = task
+        if key in found:
+            faults.add("further-annotations", f"task {task.number} ({images[key].name})")
+        else:
+            found[key] = task
     if not found:
         raise DataError(
             f"none of the {len(missing)} tasks has an image: the tasks are {first_names(missing)}; the images of "

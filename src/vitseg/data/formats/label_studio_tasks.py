@@ -16,8 +16,8 @@ from vitseg.data.formats.brush import brush_values
 from vitseg.data.formats.faults import Faults
 from vitseg.data.formats.polygons import has_area, is_within_reach
 from vitseg.data.formats.shapes import Brush, Shape
-from vitseg.data.listing import both_ends, files_below
-from vitseg.data.splits import IdIndex
+from vitseg.data.id_lists import IdIndex
+from vitseg.data.listing import both_ends, files_below, files_of
 from vitseg.errors import DataError
 from vitseg.images.decode import IMAGE_SUFFIXES, MAX_PIXELS
 from vitseg.types import Size
@@ -26,7 +26,9 @@ _SNIFFED = 65536  # bytes of a json file from either end
 _MARKS = (
     b'"brushlabels"', b'"polygonlabels"', b'"original_width"', b'"from_name"', b'"format": "rle"', b'"format":"rle"',
 )  # fmt: skip
-_PNG = re.compile(r"task-(\d+)-annotation-(\d+)-by-([^-]*)-([^-]+)-(.+)-(\d+)")
+_PNG = re.compile(
+    r"task-(\d+)-annotation-(\d+)-by-([^@]*@(?:[\w-]+\.)*\w+|[^-@]*)-([^-]+)-(.+)-(\d+)"
+)  # who annotated is a number, or an address that may have dashes
 _LABELS = (
     "brushlabels",
     "polygonlabels",
@@ -51,6 +53,7 @@ class Task(NamedTuple):
         masks: (label, number) -> PNG file, in the PNG export.
         source: The json file, or the folder of the PNG files.
         further: How many more annotations it has.
+        key: The name under which the task has the image.
     """
 
     number: str
@@ -60,11 +63,16 @@ class Task(NamedTuple):
     masks: Mapping[tuple[str, str], Path]
     source: Path
     further: int
+    key: str = ""
 
 
 def find_exports(root: Path) -> list[Path]:
-    """The json exports in a folder, to judge by their beginning and end."""
-    return [path for path in sorted(root.glob("*.json")) if _is_export(path)]
+    """The json exports in a folder, or in `annotations/`, to judge by their beginning and end."""
+    for folder in (root, root / "annotations"):
+        found = [path for path in files_of(folder, (".json",)) if _is_export(path)]
+        if found:
+            return found
+    return []
 
 
 def _is_export(path: Path) -> bool:
@@ -79,7 +87,7 @@ def _is_export(path: Path) -> bool:
 def is_brush_label(name: str) -> bool:
     """Whether a file has the name of a mask of "Brush labels to PNG"."""
     stem, suffix = os.path.splitext(name.rpartition("/")[2])
-    return suffix == ".png" and _PNG.fullmatch(stem) is not None
+    return suffix.lower() == ".png" and _PNG.fullmatch(stem) is not None
 
 
 def mask_files(root: Path) -> dict[tuple[str, str], dict[tuple[str, str], Path]]:
@@ -87,7 +95,7 @@ def mask_files(root: Path) -> dict[tuple[str, str], dict[tuple[str, str], Path]]
     found: dict[tuple[str, str], dict[tuple[str, str], Path]] = {}
     for name in files_below(root):
         stem = name.rpartition("/")[2]
-        match = _PNG.fullmatch(stem[:-4]) if stem.endswith(".png") else None
+        match = _PNG.fullmatch(stem[:-4]) if stem.lower().endswith(".png") else None
         if match is not None:
             task, annotation, _, _, label, number = match.groups()
             found.setdefault((task, annotation), {})[label, number] = root / name
@@ -142,7 +150,7 @@ def _task(entry: Mapping[str, Any], path: Path) -> Task:
         sound.sort(key=lambda each: not each.get("ground_truth"))  # stable: else the first
         regions = [each for each in (sound[0]["result"] if sound else ()) if isinstance(each, dict)]
         data = entry.get("data")
-        image = _image(data if isinstance(data, dict) else {})
+        image, key = _image(data if isinstance(data, dict) else {})
         count = len(sound)
     else:
         regions = [
@@ -152,21 +160,37 @@ def _task(entry: Mapping[str, Any], path: Path) -> Task:
             for region in value
             if isinstance(region, dict)
         ]
-        image, count = _image(entry), 1 if regions else 0
+        is_annotated = bool(regions) or "annotation_id" in entry
+        (image, key), count = _image(entry), int(is_annotated)
+    regions = _joined(regions)
     labels = frozenset(label for region in regions for label in _labels_of(region))
-    return Task(str(entry.get("id", "")), image, regions, labels, {}, path, count - 1)
+    return Task(str(entry.get("id", "")), image, regions, labels, {}, path, count - 1, key)
 
 
-def _image(data: Mapping[str, Any]) -> str:
-    """The value that names a picture: of the usual key, else the first with the suffix of one."""
+def _joined(regions: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The regions, each once: where shape and label are drawn by two tools, they are two entries of one id."""
+    entries: dict[Any, list[Mapping[str, Any]]] = {}
+    for number, region in enumerate(regions):
+        key = region.get("id")
+        entries.setdefault(key if isinstance(key, str | int) else (number,), []).append(region)
+    joined: list[Mapping[str, Any]] = []
+    for same in entries.values():
+        values = [each["value"] for each in same if isinstance(each.get("value"), dict)]
+        value = {key: content for each in values for key, content in each.items()}
+        joined.append({**same[0], "value": value} if len(same) > 1 else same[0])
+    return joined
+
+
+def _image(data: Mapping[str, Any]) -> tuple[str, str]:
+    """The value that names a picture, and its key: a usual one, else the first with the suffix of a picture."""
     texts = {key: value for key, value in data.items() if isinstance(value, str)}
     for key in ("image", "img", "picture", "photo"):
         if key in texts:
-            return texts[key]
-    return next(
-        (text for text in texts.values() if urlsplit(text).path.lower().endswith(IMAGE_SUFFIXES)),
-        "",
-    )
+            return texts[key], key
+    for key, text in texts.items():
+        if urlsplit(text).path.lower().endswith(IMAGE_SUFFIXES):
+            return text, key
+    return "", ""
 
 
 def task_image(task: Task, ids: IdIndex) -> str | None:
@@ -177,7 +201,7 @@ def task_image(task: Task, ids: IdIndex) -> str | None:
         path = parse_qs(parts.query).get("d", [parts.path])[0]
         path = unquote(path)
         last = path.rpartition("/")[2]
-        names += [path, last, _UPLOADED.sub("", last)]
+        names += [path, last, _UPLOADED.sub("", last), *_before_upload(last, ids)]
     names += [f"task-{task.number}.png", f"{task.number}.png"] if not task.image else []
     for name in names:
         found = ids.find(name)
@@ -186,12 +210,19 @@ def task_image(task: Task, ids: IdIndex) -> str | None:
     return None
 
 
+def _before_upload(name: str, ids: IdIndex) -> list[str]:
+    """The image of which an upload has the name that Label Studio makes of it: blanks become `_`, other signs go."""
+    stem = os.path.splitext(_UPLOADED.sub("", name))[0]
+    found = ids.of_last(stem, lambda last: re.sub(r"[^-\w.]", "", last.strip().replace(" ", "_")))
+    return found if len(found) == 1 else []
+
+
 def _labels_of(region: Mapping[str, Any]) -> list[str]:
     value = region.get("value")
     if not isinstance(value, dict):
         return []
     found = next((value[key] for key in _LABELS if isinstance(value.get(key), list)), [])
-    return [str(label) for label in found]
+    return [str(label) for label in found if str(label).strip()]
 
 
 def read_regions(
@@ -200,12 +231,19 @@ def read_regions(
     """The sound regions of a task, and the (height, width) of its image; None if no region gives it."""
     shapes: list[tuple[int, Shape]] = []
     size: Size | None = None
+    drawn_on = _drawn_on(task)
     for number, region in enumerate(task.regions):
         place = f"task {task.number}, region {region.get('id', number)}"
         labels = _labels_of(region)
         value = region.get("value")
-        if not labels or not isinstance(value, dict):
+        if not isinstance(value, dict) or not (labels or "rle" in value or "points" in value):
             continue  # a choice, a text or a relation: no region
+        if not labels:
+            faults.add("region-without-label", place)
+            continue
+        if region.get("to_name") not in (None, drawn_on):
+            faults.add("region-of-another-image", f"{place} ({region['to_name']})")
+            continue
         height, width = region.get("original_height"), region.get("original_width")
         if (
             type(height) is not int
@@ -221,10 +259,18 @@ def read_regions(
         if labels[0] not in raw_of:
             faults.add("label-unknown-class", f"{place} ({labels[0]!r})")
             continue
+        if len(labels) > 1:
+            faults.add("region-of-several-labels", f"{place} ({', '.join(labels)})")
         shape = _shape(value, size, place, faults)
         if shape is not None:
             shapes.append((raw_of[labels[0]], shape))
     return shapes, size
+
+
+def _drawn_on(task: Task) -> Any:
+    """Which of several images of a task its regions count for: that of the task's own key, else the first."""
+    names = [region.get("to_name") for region in task.regions if _labels_of(region)]
+    return task.key if task.key in names else next(iter(names), None)
 
 
 def _shape(value: Mapping[str, Any], size: Size, place: str, faults: Faults) -> Shape | None:

@@ -14,27 +14,27 @@ from PIL import Image
 from pycocotools import mask as rle_tools
 
 from vitseg import parsing
-from vitseg.data.class_files import (
-    find_class_file,
-    names_to_labels,
-    read_class_file,
-    read_labels_with_rest,
-)
+from vitseg.data.class_file_places import find_class_file
+from vitseg.data.class_files import names_to_labels, read_class_file, read_labels_with_rest
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
 from vitseg.data.format import DataFormat
 from vitseg.data.formats.faults import FaultKind, Faults
 from vitseg.data.formats.polygons import has_area, is_within_reach
 from vitseg.data.formats.shapes import RunLengths, Shape, ShapeMasks
+from vitseg.data.id_lists import IdIndex, split_lists, unread_lists
 from vitseg.data.labels import MAX_ID, LabelTable
 from vitseg.data.listing import both_ends, files_below, images_below, name_first, same_name
-from vitseg.data.splits import IdIndex, choose_split, splits_of_images
+from vitseg.data.mask_pose import MaskPose, drawn_size
+from vitseg.data.splits import choose_split, splits_of_images
 from vitseg.errors import DataError
-from vitseg.images.decode import MAX_PIXELS, image_size
+from vitseg.images.decode import MAX_PIXELS
 from vitseg.types import Size
 
 _SNIFFED = 4096  # bytes of a json file from either end; between them there may be a whole picture
 _LOOKED_AT = 20  # json files by which it is seen whether any is labelme's
+_KEYS = (b'"shapes"', b'"imagePath"')
+_OWN_KEYS = (*_KEYS, b'"imageData"', b'"lineColor"', b'"fillColor"')
 _IGNORED = "__ignore__"
 _IGNORED_RAW = MAX_ID
 _CIRCLE = 72  # corners of the polygon that a circle is drawn as
@@ -48,6 +48,11 @@ FAULTS: dict[str, FaultKind] = {
         "error",
         "Labelme files have no image of their name, nor one as imagePath says",
         "Add the images, or remove the files.",
+    ),
+    "several-files-of-an-image": FaultKind(
+        "error",
+        "Images have several labelme files, of which one is used",
+        "Keep one for each image: open it in labelme, and copy the shapes of the others.",
     ),
     "label-unknown-class": FaultKind(
         "error",
@@ -84,8 +89,9 @@ class LabelMe(DataFormat):
 
     A split is a sub-folder of that name, or a text file of ids. Classes are those of the class file (`labels.txt`), or
     the labels of all files by name. Pixels without shape are the class "background" (in labelme: `_background_`); those
-    of `__ignore__` count nowhere. Where shapes overlap, the one of fewer pixels is seen. Images without file are not
-    used, as in labelme2voc. Format: labelme, `label_file.py`.
+    of `__ignore__` count nowhere. As in labelme2voc, the later of two shapes that overlap is seen, shapes of one group
+    (`group_id`) are of their class like all others, and images without file are not used. Format: labelme,
+    `label_file.py`.
     """
 
     name = "labelme"
@@ -100,13 +106,15 @@ class LabelMe(DataFormat):
         """
         faults, findings = Faults(FAULTS), []
         files = _files(root, faults, findings)
+        lists = split_lists(root, [root]).values()
         splits = splits_of_images(root, _folders(root, files))
         split = choose_split(split, tuple(splits), root)
         labels, raw_of, rest = _labels(root, files.values())
         own = {key: files[key] for key in splits[split]}
-        masks = ShapeMasks([file.path for file in own.values()], rest)
+        pose = self.mask_pose(root)
+        masks = ShapeMasks([file.path for file in own.values()], rest, in_order=True)
         for file in own.values():
-            size = _size(file)
+            size = _size(file, pose)
             shapes = [] if size is None else _shapes(file, size, raw_of, faults)
             if not shapes:
                 faults.add("image-without-annotation", str(file.image))
@@ -120,14 +128,14 @@ class LabelMe(DataFormat):
             tuple(file.image for file in own.values()),
             masks,
             f"labelme files in {', '.join(folders[:3])}",
-            (*findings, *faults.findings()),
+            (*findings, *unread_lists(root, [root], list(lists)), *faults.findings()),
         )
 
     def splits(self, root: Path) -> tuple[str, ...]:
         return tuple(splits_of_images(root, _folders(root, _files(root, Faults(FAULTS), []))))
 
     def looks_like(self, root: Path) -> str | None:
-        names = [name for name in files_below(root) if name.endswith(".json")]
+        names = [name for name in files_below(root) if name.lower().endswith(".json")]
         step = max(1, len(names) // _LOOKED_AT)
         if not any(is_labelme(root / name) for name in names[::step]):
             return None
@@ -135,9 +143,21 @@ class LabelMe(DataFormat):
 
 
 def is_labelme(path: Path) -> bool:
-    """Whether a json file has the keys of labelme, to judge by its beginning and its end."""
-    start, end = both_ends(path, _SNIFFED)
-    return b'"shapes"' in start and b'"imagePath"' in start + end
+    """Whether a json file has the keys of labelme, to judge by its beginning and its end.
+
+    Between them, there may be a whole picture and many points, and the keys come in any order: a file of which one end
+    shows a key that only labelme has is read to its end.
+    """
+    ends = b"\n".join(both_ends(path, _SNIFFED))
+    if all(key in ends for key in _KEYS):
+        return True
+    if not any(key in ends for key in _OWN_KEYS):
+        return False
+    try:
+        content = path.read_bytes().replace(b"\0", b"")
+    except (OSError, MemoryError):
+        return False
+    return all(key in content for key in _KEYS)
 
 
 def _files(root: Path, faults: Faults, findings: list[Finding]) -> dict[str, _File]:
@@ -148,14 +168,18 @@ def _files(root: Path, faults: Faults, findings: list[Finding]) -> dict[str, _Fi
     """
     if not root.is_dir():
         raise DataError(f"{root} is not a folder. {_LAYOUT}")
-    paths = {
-        same_name(name.removesuffix(".json")): root / name
+    jsons = {
+        same_name(name[: -len(".json")]): root / name
         for name in files_below(root)
-        if name.endswith(".json") and is_labelme(root / name)
+        if name.lower().endswith(".json")
     }
+    paths = {key: path for key, path in jsons.items() if is_labelme(path)}
     if not paths:
         raise DataError(f"{root} holds no labelme file. {_LAYOUT}")
     images = images_below(root, findings)
+    for key, path in jsons.items():
+        if key in images and key not in paths:
+            faults.add("label-file-unreadable", str(path))
     ids = IdIndex(images)
     files: dict[str, _File] = {}
     lonely: list[str] = []
@@ -168,12 +192,19 @@ def _files(root: Path, faults: Faults, findings: list[Finding]) -> dict[str, _Fi
         if image is None:
             lonely.append(str(path))
             faults.add("id-without-image", str(path))
+        elif image in files:
+            used = files[image]
+            if image == key:  # it has the image's own name
+                files[image] = _File(images[image], path, content)
+                path = used.path
+            faults.add("several-files-of-an-image", f"{path} ({images[image].name})")
         else:
             files[image] = _File(images[image], path, content)
     if not files and lonely:
         raise DataError(
             f"none of the {len(lonely)} labelme files has an image: the files are {', '.join(lonely[:3])}; the images "
-            f"are {', '.join(list(images)[:3]) or 'none'}. Put each image beside its file, under the same name."
+            f"are {', '.join(list(images)[:3]) or 'none'}. Put each image beside its file, under the same name; a "
+            "picture inside of a file (imageData) is taken out by labelme_export_json."
         )
     for key in images:
         if key not in files:
@@ -241,17 +272,21 @@ def _named_shapes(file: _File) -> list[Mapping[str, Any]]:
     return [
         shape
         for shape in file.content["shapes"]
-        if isinstance(shape, dict) and isinstance(shape.get("label"), str)
+        if isinstance(shape, dict) and _is_label(shape.get("label"))
     ]
 
 
-def _size(file: _File) -> Size | None:
+def _is_label(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _size(file: _File, pose: MaskPose) -> Size | None:
     """(height, width) by the labelme file, else by the image; None if neither gives it."""
     height, width = file.content.get("imageHeight"), file.content.get("imageWidth")
     if type(height) is int and type(width) is int and height > 0 and width > 0:
         return (height, width) if height * width <= MAX_PIXELS else None
     try:
-        return image_size(file.image)
+        return drawn_size(file.image, pose)
     except DataError:
         return None  # reported when the image is read
 
@@ -263,7 +298,7 @@ def _shapes(
     shapes: list[tuple[int, Shape]] = []
     for number, entry in enumerate(file.content["shapes"]):
         place = f"{file.path}: shape {number}"
-        if not isinstance(entry, dict) or not isinstance(entry.get("label"), str):
+        if not isinstance(entry, dict) or not _is_label(entry.get("label")):
             faults.add("annotation-malformed", place)
             continue
         if entry["label"] not in raw_of:

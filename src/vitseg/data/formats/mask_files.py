@@ -10,12 +10,14 @@ import numpy as np
 from jaxtyping import Integer
 
 from vitseg.classes import IGNORE_INDEX, ClassTable
-from vitseg.data.class_files import find_class_file, read_labels
+from vitseg.data.class_file_places import find_class_file
+from vitseg.data.class_files import read_labels
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.labels import LabelTable
 from vitseg.data.pairs import list_pairs
-from vitseg.data.splits import choose_split, find_splits
-from vitseg.images.decode import decode_color_mask, decode_mask
+from vitseg.data.splits import choose_split, find_splits, unread_of
+from vitseg.errors import DataError
+from vitseg.images.decode import decode_color_mask, decode_mask, read_header
 from vitseg.types import Size
 
 
@@ -33,6 +35,9 @@ class IndexMasks:
     def files(self, index: int) -> tuple[Path, ...]:
         return (self._paths[index],)
 
+    def own_turn(self, index: int) -> int:
+        return read_header(self._paths[index]).orientation
+
 
 class ColorMasks:
     """Colour masks: the raw id of a pixel is its colour, 0xRRGGBB."""
@@ -47,6 +52,9 @@ class ColorMasks:
 
     def files(self, index: int) -> tuple[Path, ...]:
         return (self._paths[index],)
+
+    def own_turn(self, index: int) -> int:
+        return read_header(self._paths[index]).orientation
 
 
 def open_mask_files(name: str, root: Path, split: str, colors: bool) -> SegmentationDataset:
@@ -68,12 +76,15 @@ def open_mask_files(name: str, root: Path, split: str, colors: bool) -> Segmenta
     split = choose_split(split, tuple(splits), root)
     folders = splits[split]
     pairs = list_pairs(folders)
+    if find_class_file(root) is None and not pairs.masks:  # what is missing first
+        raise DataError(" ".join(each.message for each in pairs.findings))
     labels = _with_rest(read_labels(root, colors), root) if colors else read_labels(root)
     kind, masks = ("color", ColorMasks) if colors else ("index", IndexMasks)
     listed = f", ids of {folders.listed.name}" if folders.listed else ""
     source = f"{kind} masks in {folders.masks / folders.inside}, images in {folders.images / folders.inside}{listed}"
+    findings = (*pairs.findings, *unread_of(root, splits))
     return SegmentationDataset(
-        name, split, labels, pairs.ids, pairs.images, masks(pairs.masks), source, pairs.findings
+        name, split, labels, pairs.ids, pairs.images, masks(pairs.masks), source, findings
     )
 
 
@@ -87,6 +98,7 @@ def _with_rest(labels: LabelTable, root: Path) -> LabelTable:
     if path is None or path.name not in _MAPS_OF_TOOLS:
         return labels
     mapping, raw_names, classes = dict(labels.mapping), dict(labels.raw_names), labels.classes
+    rest = labels.rest
     if _BORDER not in mapping:
         mapping[_BORDER], raw_names[_BORDER] = IGNORE_INDEX, "border"
     if _BLACK not in mapping:
@@ -97,8 +109,9 @@ def _with_rest(labels: LabelTable, root: Path) -> LabelTable:
             )
             mapping = {color: index + (index != IGNORE_INDEX) for color, index in mapping.items()}
             names = ["background"]
+        rest = classes.names[names.index("background")]
         mapping[_BLACK], raw_names[_BLACK] = names.index("background"), "background"
-    return replace(labels, classes=classes, mapping=mapping, raw_names=raw_names)
+    return replace(labels, classes=classes, mapping=mapping, raw_names=raw_names, rest=rest)
 
 
 _MAPS_OF_TOOLS = ("labelmap.txt", "label_colors.txt")

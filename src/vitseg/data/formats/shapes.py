@@ -12,6 +12,7 @@ from jaxtyping import Float64, Integer, UInt16
 
 from vitseg.data.formats.brush import decode_brush
 from vitseg.data.formats.rasterise import decode_counts, polygons_to_runs, runs_of
+from vitseg.data.mask_pose import EXCHANGED
 from vitseg.errors import DataError
 from vitseg.types import Size
 
@@ -45,20 +46,23 @@ class ShapeMasks:
     """Shapes of the images of one split, to be painted over each other.
 
     Of two shapes that overlap, the one with fewer pixels stays visible (a cup on a table, whatever the order of the
-    file); of two with equally many, the later one. Pixels outside all shapes have the raw id `rest`. Polygons are
-    rasterised as by pycocotools, so that labels agree with COCO's own masks; what lies outside the image is cut off.
+    file); of two with equally many, the later one. With `in_order`, it is always the later one. Pixels outside all
+    shapes have the raw id `rest`. Polygons are rasterised as by pycocotools, so that labels agree with COCO's own
+    masks; what lies outside the image is cut off.
 
     The shapes are a few flat arrays: about 8 bytes per coordinate, and quick to send to loader processes.
 
     Args:
         files: The annotation file of every image; one file alone if they share it.
         rest: Raw id of pixels without shape.
+        in_order: Whether a later shape lies over an earlier one.
     """
 
     are_pictures = False
 
-    def __init__(self, files: Sequence[Path], rest: int) -> None:
+    def __init__(self, files: Sequence[Path], rest: int, in_order: bool = False) -> None:
         self._files = files
+        self._in_order = in_order
         self._rest = rest
         self._sizes = array("q")  # height, width of each image; 0, 0 if not known
         self._first_shape = array("q", [0])  # of each image, and the end
@@ -98,7 +102,7 @@ class ShapeMasks:
         self._first_shape.append(len(self._raw_ids))
 
     def read(self, index: int, size: Callable[[], Size]) -> UInt16[np.ndarray, "H W"]:
-        """The raw ids of an image: larger shapes first, `rest` where there is none.
+        """The raw ids of an image, `rest` where there is no shape.
 
         Raises:
             DataError: The image has not the size that its annotations give, or a polygon is too long to be drawn.
@@ -112,7 +116,8 @@ class ShapeMasks:
         scale = (width, height) if fractions else (1, 1)
         shapes = range(self._first_shape[index], self._first_shape[index + 1])
         runs = [(self._run_lengths(shape, (height, width), scale), shape) for shape in shapes]
-        runs.sort(key=lambda pair: -int(pair[0][1::2].sum(dtype=np.int64)))  # stable: file order
+        if not self._in_order:  # stable: else file order
+            runs.sort(key=lambda pair: -int(pair[0][1::2].sum(dtype=np.int64)))
         columns = np.full(width * height, self._rest, np.uint16)  # column after column
         for lengths, shape in runs:
             _paint(columns, lengths, self._raw_ids[shape])
@@ -123,11 +128,19 @@ class ShapeMasks:
             raise DataError(
                 f"{self.files(index)[0]} says that the image has {given[1]}x{given[0]} pixels, but it has "
                 f"{real[1]}x{real[0]}: a mask must have the size of its image."
+                + (f" {EXCHANGED}" if given == real[::-1] else "")
             )
 
     def files(self, index: int) -> tuple[Path, ...]:
         """The annotation file of the image."""
         return (self._files[0 if len(self._files) == 1 else index],)
+
+    def in_fractions(self, index: int) -> bool:
+        """Whether coordinates are fractions of the image, so that they fit one of any size."""
+        return self._sizes[2 * index] == 0
+
+    def own_turn(self, index: int) -> int:
+        return 1
 
     def _run_lengths(
         self, shape: int, size: Size, scale: tuple[int, int]

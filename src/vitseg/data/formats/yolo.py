@@ -5,12 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from vitseg.data.class_files import (
-    is_class_file,
-    names_to_labels,
-    read_class_file,
-    read_labels_with_rest,
-)
+from vitseg.data.class_file_places import is_class_file
+from vitseg.data.class_files import names_to_labels, read_class_file, read_labels_with_rest
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
 from vitseg.data.format import DataFormat
@@ -25,8 +21,10 @@ from vitseg.data.formats.yolo_layout import (
     label_file,
     list_images,
 )
+from vitseg.data.id_lists import unread_lists
 from vitseg.data.labels import LabelTable
-from vitseg.data.listing import files_below, name_first, without_thumbnails
+from vitseg.data.listing import files_below, files_of, name_first, without_thumbnails
+from vitseg.data.mask_pose import MaskPose
 from vitseg.data.splits import choose_split
 from vitseg.errors import DataError
 
@@ -37,6 +35,11 @@ FAULTS: dict[str, FaultKind] = {
         "error",
         "Listed images do not exist",
         "Add the files, or remove them from the list.",
+    ),
+    "split-missing": FaultKind(
+        "warning",
+        "Splits are named whose images are not there",
+        "Add the images, or remove the entry: the split is left out.",
     ),
     **yolo_labels.FAULTS,
 }
@@ -61,10 +64,15 @@ class Yolo(DataFormat):
                 with a single line becomes a finding.
         """
         layout = find_yolo(root)
-        split = choose_split(split, tuple(layout.splits), root)
+        known_splits = (*layout.splits, *layout.missing)
+        split = choose_split(split, known_splits, root)
+        if split in layout.missing:
+            raise DataError(layout.missing[split])
         sources = layout.splits[split]
         known, labels, rest = _labels(layout)
         faults = Faults(FAULTS)
+        for name in layout.missing:
+            faults.add("split-missing", f"{name} of {layout.described.name}")
         findings: list[Finding] = []
         images = list_images(sources, findings)
         for key in [key for key, path in images.items() if not path.is_file()]:
@@ -79,7 +87,7 @@ class Yolo(DataFormat):
         images = without_thumbnails(images, small, findings)
         files = [label_file(path) for path in images.values()]
         if files and not any(path.is_file() for path in files):
-            there = sorted(path.name for path in files[0].parent.glob("*.txt"))[:_MAX_NAMED]
+            there = [path.name for path in files_of(files[0].parent, (".txt",))][:_MAX_NAMED]
             raise DataError(
                 f"none of the {len(files)} images of {split} has a label file: {files[0]} and so on do not exist. "
                 f"The images are {', '.join(list(images)[:_MAX_NAMED])}; that folder holds the text files "
@@ -95,6 +103,10 @@ class Yolo(DataFormat):
                 faults.add("image-without-annotation", str(image))
             masks.add_image(shapes, None)
         _find_lonely_labels(files, faults)
+        lists = [path for each in layout.splits.values() for path in each]
+        unread = unread_lists(
+            root, [*dict.fromkeys(path.parent for path in images.values())], lists
+        )
         source = f"YOLO polygons in {files[0].parent if files else root}, images in {', '.join(map(str, sources))}"
         return SegmentationDataset(
             self.name,
@@ -104,11 +116,15 @@ class Yolo(DataFormat):
             tuple(images.values()),
             masks,
             source,
-            (*findings, *faults.findings(sound + faults.left_out)),
+            (*findings, *unread, *faults.findings(sound + faults.left_out)),
         )
 
     def splits(self, root: Path) -> tuple[str, ...]:
         return tuple(find_yolo(root).splits)
+
+    def mask_pose(self, root: Path) -> MaskPose:
+        """By the field `masks` of `data.yaml`, else by a class file."""
+        return find_yolo(root).pose or super().mask_pose(root)
 
     def looks_like(self, root: Path) -> str | None:
         data_file = find_data_file(root)
@@ -119,7 +135,7 @@ class Yolo(DataFormat):
             for folder in (root / "labels", *sorted(root.glob("*/labels")))
             if folder.is_dir() and (folder.parent / "images").is_dir()
             for name in files_below(folder)
-            if name.endswith(".txt") and not is_class_file(folder / name)
+            if name.lower().endswith(".txt") and not is_class_file(folder / name)
         ]
         return name_first("label file", texts) if texts else None
 
@@ -139,6 +155,6 @@ def _find_lonely_labels(files: list[Path], faults: Faults) -> None:
     """Label files beside those of the split that belong to none of its images."""
     known = {os.path.normpath(file) for file in files}
     for folder in sorted({file.parent for file in files}):
-        for path in sorted(folder.glob("*.txt")):
+        for path in files_of(folder, (".txt",)):
             if os.path.normpath(path) not in known and not is_class_file(path):
                 faults.add("mask-without-image", str(path))

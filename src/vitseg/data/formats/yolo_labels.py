@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vitseg import parsing
 from vitseg.data.formats.faults import FaultKind, Faults
 from vitseg.data.formats.polygons import has_area
 
@@ -87,11 +88,11 @@ def read_label_file(
         known: Class numbers that have a name.
         faults: Where what is wrong is noted, with file and line.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
+    if not path.exists():
         return []
-    except (OSError, UnicodeDecodeError):
+    try:
+        lines = parsing.read_text(path).splitlines()
+    except parsing.UnreadableError:
         faults.add("label-file-unreadable", str(path))
         return []
     shapes: list[tuple[int, list[np.ndarray]]] = []

@@ -7,12 +7,16 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from vitseg import parsing
-from vitseg.data.class_files import find_class_file
+from vitseg.data.class_file_places import find_class_file
 from vitseg.data.finding import Finding
+from vitseg.data.id_lists import USUAL_SPLIT, IdIndex
 from vitseg.data.listing import (
+    both_ends,
+    files_of,
     image_names_below,
     images_below,
     read_lines,
@@ -20,13 +24,28 @@ from vitseg.data.listing import (
     same_stem,
     sub_folders,
 )
-from vitseg.data.splits import IdIndex
+from vitseg.data.mask_pose import KEY, MaskPose, pose_of
 from vitseg.errors import DataError
+from vitseg.images.suffixes import is_image_name
 
 DATA_FILES = ("data.yaml", "dataset.yaml", "data.yml", "dataset.yml")
 """Names of the file that describes a data set, the usual one first."""
 
-_SPLITS = ("train", "val", "test")
+_NO_SPLITS = frozenset(
+    (
+        "path",
+        "names",
+        "nc",
+        KEY,
+        "download",
+        "roboflow",
+        "yaml_file",
+        "channels",
+        "kpt_shape",
+        "flip_idx",
+    )
+)
+"""Keys of the file that describes a data set which are no splits, whatever their values."""
 
 
 class YoloLayout(NamedTuple):
@@ -36,19 +55,23 @@ class YoloLayout(NamedTuple):
         names: Class number -> name; None where a class file gives them.
         described: The file that describes the data set, or the class file.
         splits: Split -> folders of images, or text files that list images.
+        missing: Splits that the file names, but whose images are not there.
+        pose: How the polygons lie on images with an orientation tag, by the field `masks`; None: it is not said.
     """
 
     names: Mapping[int, str] | None
     described: Path
     splits: Mapping[str, tuple[Path, ...]]
+    missing: Mapping[str, str] = MappingProxyType({})
+    pose: MaskPose | None = None
 
 
 def find_yolo(root: Path) -> YoloLayout:
     """The splits and names of a data set.
 
-    By `data.yaml` (or `dataset.yaml`) with `names` and the entries `train`, `val`, `test`, relative to its `path` or to
-    the file itself; or by a class file (`classes.txt`, one name a line) beside `images/SPLIT` and `labels/SPLIT`,
-    `SPLIT/images` and `SPLIT/labels`, or `images` and `labels`.
+    By `data.yaml` (or `dataset.yaml`) with `names` and entries such as `train`, `val` and `test`, relative to its
+    `path` or to the file itself; or by a class file (`classes.txt`, one name a line) beside `images/SPLIT` and
+    `labels/SPLIT`, `SPLIT/images` and `SPLIT/labels`, or `images` and `labels`.
 
     Raises:
         DataError: Neither is there, or the file is malformed or names images that do not exist.
@@ -69,13 +92,12 @@ _LAYOUTS = "A YOLO data set holds data.yaml (names, train, val), or classes.txt,
 
 
 def find_data_file(root: Path) -> Path | None:
-    """The file that describes a data set: the first of `DATA_FILES` that has a line `names`."""
-    for path in (root / name for name in DATA_FILES):
-        try:
-            if re.search(rb"^\s*[\"']?names[\"']?\s*:", path.read_bytes(), re.MULTILINE):
-                return path
-        except OSError:
-            continue
+    """The file that describes a data set: the first of `DATA_FILES` that has a key `names`."""
+    there = {path.name.lower(): path for path in files_of(root, (".yaml", ".yml"))}
+    for path in (there[name] for name in DATA_FILES if name in there):
+        start, end = both_ends(path, parsing.MOST_YAML_BYTES)
+        if re.search(rb"(^|[{,])\s*[\"']?names[\"']?\s*:", start + b"\n" + end, re.MULTILINE):
+            return path
     return None
 
 
@@ -84,7 +106,11 @@ def _split_folders(root: Path) -> dict[str, tuple[Path, ...]]:
     if images.is_dir() and labels.is_dir():
         inside = _sub_folders(images) & _sub_folders(labels)
         found = {name: (images / name,) for name in sorted(inside)}
-        listed = {path.stem: (path,) for path in sorted(root.glob("*.txt")) if path.stem in _SPLITS}
+        listed = {
+            path.stem: (path,)
+            for path in files_of(root, (".txt",))
+            if USUAL_SPLIT.fullmatch(path.stem)
+        }
         return {**found, **listed} or {"all": (images,)}
     nested = {
         name: (root / name / "images",)
@@ -145,16 +171,17 @@ def _listed(path: Path, findings: list[Finding]) -> dict[str, Path]:
 def label_file(image: Path) -> Path:
     """The label file of an image: the last folder `images` of its path becomes `labels`; else it lies beside it.
 
-    Where an accent in its name is spelt in the other Unicode form, the file of that form.
+    Where an accent in its name is spelt in the other Unicode form, the file of that form; `.TXT` is `.txt`, too.
     """
     file = _label_path(image)
-    if file.name.isascii() or file.is_file():
+    if file.is_file():
         return file
-    for form in ("NFC", "NFD"):
-        other = file.with_name(unicodedata.normalize(form, file.name))
-        if other.is_file():
-            return other
-    return file
+    others = [file.with_suffix(".TXT")]
+    if not file.name.isascii():
+        others += [
+            file.with_name(unicodedata.normalize(form, file.name)) for form in ("NFC", "NFD")
+        ]
+    return next((other for other in others if other.is_file()), file)
 
 
 def _label_path(image: Path) -> Path:
@@ -172,16 +199,27 @@ def _described(path: Path) -> YoloLayout:
         raise DataError(f"{path} is not a readable YAML file: {error}.") from error
     if not isinstance(content, dict):
         raise DataError(f"{path} is malformed: it must have names, train and val.")
-    splits = {
-        name: tuple(
-            _source(path, _given(content.get("path")), entry) for entry in _as_list(content[name])
-        )
-        for name in _SPLITS
-        if content.get(name) not in (*_NOTHING, None, [])
-    }
+    splits: dict[str, tuple[Path, ...]] = {}
+    missing: dict[str, str] = {}
+    for name, value in content.items():
+        entries = [entry for entry in _as_list(value) if entry not in (*_NOTHING, None)]
+        if name.lower() in _NO_SPLITS or not entries:
+            continue
+        is_usual = USUAL_SPLIT.fullmatch(name) is not None
+        try:
+            sources = tuple(_source(path, _given(content.get("path")), entry) for entry in entries)
+        except DataError as error:
+            if is_usual:  # else any other entry of the file
+                missing[name] = str(error)
+            continue
+        if is_usual or all(map(_holds_images, sources)):
+            splits[name] = sources
+    if missing and not splits:
+        raise DataError(next(iter(missing.values())))
     if not splits:
         raise DataError(f"{path} names no images: it needs train, val or test.")
-    return YoloLayout(_names(content.get("names"), path), path, splits)
+    pose = pose_of(content, path) if KEY in content else None
+    return YoloLayout(_names(content.get("names"), path), path, splits, missing, pose)
 
 
 def _names(names: Any, path: Path) -> dict[int, str]:
@@ -204,18 +242,32 @@ def _source(data_file: Path, path: Any, entry: Any) -> Path:
     Relative to `path`, which is relative to the data file; or to the data file, for a `path` on another machine.
     Roboflow writes `../train/images` for what lies in `train/images`.
     """
+    if not isinstance(entry, str):
+        raise DataError(f"{data_file} names {str(entry)[:80]!r} as images: a folder or a list.")
     here = data_file.parent
     bases = [here / Path(str(path)).expanduser(), here] if path else [here]
     tried = [base / str(entry) for base in bases]
     if str(entry).startswith("../"):
         tried.append(here / str(entry).removeprefix("../"))
     for candidate in tried:
-        if candidate.exists():
+        whole = os.path.realpath(candidate)
+        if whole in (os.path.abspath(os.sep), os.path.realpath(os.path.expanduser("~"))):
+            raise DataError(
+                f"{data_file} names {entry}, which is {whole} with all that is in it: name the folder of the images."
+            )
+        if candidate.is_dir() or (candidate.suffix.lower() == ".txt" and candidate.is_file()):
             return candidate
     raise DataError(
         f"{data_file} names {entry}, but {' and '.join(str(place) for place in tried)} do not exist: mend the "
         "entry, or path."
     )
+
+
+def _holds_images(source: Path) -> bool:
+    """Whether a folder holds images, or a text file lists some."""
+    if source.is_dir():
+        return bool(image_names_below(source))
+    return any(map(is_image_name, read_lines(source)))
 
 
 _NOTHING = ("", "~", "null")

@@ -19,7 +19,8 @@ from vitseg.methods.segvit import SegVitConfig
 from vitseg.studies.continual.datasets import Setting
 from vitseg.studies.continual.splits import Order
 from vitseg.studies.continual.steps import MibConfig, PlopConfig
-from vitseg.training.recipe import Recipe, parse_recipe, read_recipe
+from vitseg.training.recipe import Recipe, parse_recipe
+from vitseg.training.recipe_files import read_recipe
 
 ApproachName = Literal["segvit_cl", "joint", "finetune", "linear_rows", "mib", "plop"]
 

@@ -36,7 +36,8 @@ from vitseg.studies.continual.scoring import score_step
 from vitseg.studies.continual.splits import make_steps
 from vitseg.training.display import Display
 from vitseg.training.recipe import Recipe
-from vitseg.training.task import open_splits
+from vitseg.training.task import TrainingTask, open_splits
+from vitseg.training.value_range import with_value_range
 
 PLAN, SCORES = "plan.json", "scores.json"
 
@@ -96,6 +97,10 @@ class _Run:
         self.recipe, self.new_display = recipe, new_display
         data, config = recipe.first.data, recipe.continual
         train_set, val_set = open_splits(data)
+        whole = TrainingTask(train_set, val_set)  # all steps read pixels alike
+        first, whole = with_value_range(recipe.first, whole, new_display())
+        self.recipe = recipe.model_copy(update={"first": first})
+        train_set, val_set = whole.train_set, whole.val_set or val_set
         self.steps = make_steps(
             train_set.classes.names,
             config.split,
@@ -124,7 +129,7 @@ class _Run:
 
     def _images(self, number: int) -> dict[str, Any]:
         ids = [self.data.train_split.ids[index] for index in self.data.indices(number)]
-        digest = hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]
+        digest = hashlib.sha256("\n".join(ids).encode(errors="surrogateescape")).hexdigest()[:16]
         return {"images": len(ids), "image_ids_hash": digest}
 
     def training_recipe(self, number: int) -> Recipe:
@@ -257,7 +262,7 @@ def _keep_plan(path: Path, plan: dict[str, Any], train_hash: Callable[[], str]) 
         write_json(path, {**plan, "train_content_hash": train_hash()})
         return
     earlier = read_own(path)
-    if {name: earlier[name] for name in plan} != plan:
+    if not isinstance(earlier, dict) or {name: earlier.get(name) for name in plan} != plan:
         raise DataError(
             f"the data set is not the one that the run in {path.parent} began with: its steps have other images or "
             "classes now. Restore it, or begin a new run in another --out."

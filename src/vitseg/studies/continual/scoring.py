@@ -65,7 +65,6 @@ class BackgroundScores:
         self.source = source
         self.size: Size = source.size
         self.num_classes = source.num_classes + 1
-        self.min_rows = source.min_rows
         self.distribution: Distribution = source.distribution
 
     def rows(self, start: int, stop: int) -> Float[Tensor, "k R W"]:

@@ -90,8 +90,10 @@ class TaughtLoss(LossOfModel):
         criterion: nn.Module,
         freeze_backbone: bool,
         teacher: SegmentationModel,
+        config: BaseModel,
     ):
         super().__init__(model, criterion, freeze_backbone)
+        self.config = config
         self.teacher = teacher.requires_grad_(False).eval()
         self.num_old = num_classes(teacher)
 
@@ -104,16 +106,7 @@ class TaughtLoss(LossOfModel):
 class MibLoss(TaughtLoss):
     """MiB (Cermelli et al., CVPR 2020): unbiased cross-entropy and unbiased distillation (equation 2)."""
 
-    def __init__(
-        self,
-        model: SegmentationModel,
-        criterion: nn.Module,
-        freeze_backbone: bool,
-        teacher: SegmentationModel,
-        config: MibConfig,
-    ):
-        super().__init__(model, criterion, freeze_backbone, teacher)
-        self.config = config
+    config: MibConfig
 
     def forward(self, inputs: Inputs, labels: Int[Tensor, "b H W"]) -> dict[str, Float[Tensor, ""]]:
         scores = self.model(inputs).scores()
@@ -144,6 +137,8 @@ class PlopLoss(TaughtLoss):
         thresholds: Largest entropy of a pseudo-label, in nats, by class of the earlier model.
     """
 
+    config: PlopConfig
+
     def __init__(
         self,
         model: SegmentationModel,
@@ -153,8 +148,7 @@ class PlopLoss(TaughtLoss):
         config: PlopConfig,
         thresholds: Float[Tensor, " k0"],
     ):
-        super().__init__(model, criterion, freeze_backbone, teacher)
-        self.config = config
+        super().__init__(model, criterion, freeze_backbone, teacher, config)
         self.thresholds: Tensor
         self.register_buffer("thresholds", thresholds, persistent=False)
         seen = num_classes(model) - 1  # without the background

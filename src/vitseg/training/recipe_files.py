@@ -1,0 +1,55 @@
+"""Finding and reading a recipe's file, without torch, so that a mistyped name is refused at once."""
+
+from __future__ import annotations
+
+import importlib.resources
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vitseg.config import apply_overrides, read_yaml
+from vitseg.errors import ConfigError, unknown_name
+
+NO_DATA = "no data set: pass --data NAME:ROOT, or set data.source in the recipe."
+"""What is said of a training without one."""
+
+
+def read_recipe(
+    path: str | Path, overrides: Sequence[str] = (), data: str | None = None
+) -> dict[str, Any]:
+    """The mapping of a recipe file, with what the command line puts in its place.
+
+    Args:
+        path: A YAML file, or the name of a recipe that ships with the package (camvid/segvit-vit_tiny).
+        overrides: `section.field=value` each.
+        data: NAME:ROOT, which takes the place of `data.source`.
+
+    Raises:
+        ConfigError: A missing file, one that is no YAML, or an override that does not fit.
+    """
+    raw = apply_overrides(read_yaml(find_recipe(Path(path))), overrides)
+    if data is not None:
+        apply_overrides(raw, ["data.source="])
+        raw["data"]["source"] = data
+    return raw
+
+
+def find_recipe(path: Path) -> Path:
+    """The file itself, or a shipped recipe of that name."""
+    if path.is_file():
+        return path
+    folder = shipped_recipes()
+    name = path if path.suffix else path.with_name(path.name + ".yaml")
+    parts = name.parts[1:] if name.parts[:1] == ("recipes",) else name.parts
+    shipped = folder.joinpath(*parts)
+    if shipped.is_file():
+        return shipped
+    known = [str(p.relative_to(folder).with_suffix("")) for p in sorted(folder.rglob("*.yaml"))]
+    raise ConfigError(f"no such file, and {unknown_name('shipped recipe', str(path), known)}")
+
+
+def shipped_recipes() -> Path:
+    """The folder of recipes that come with the package (in a source tree: the repository's)."""
+    package = Path(str(importlib.resources.files("vitseg")))
+    installed = package / "recipes"
+    return installed if installed.is_dir() else package.parents[1] / "recipes"
