@@ -61,7 +61,6 @@ class JointDecoder(nn.Module):
     """
 
     reading: type[QueryMasks] = MixedMasks
-    mask_scale: float = 1.0
 
     def __init__(
         self,
@@ -95,8 +94,7 @@ class JointDecoder(nn.Module):
     def predict(self, tokens: JointTokens) -> QueryMasks:
         """Classes and masks."""
         pixels = self.upscale(tokens.patches)  # (b, c, 4h, 4w)
-        asking = self.mask_embed(tokens.queries) * self.mask_scale
-        masks = torch.einsum("bqc,bchw->bqhw", asking, pixels)
+        masks = torch.einsum("bqc,bchw->bqhw", self.mask_embed(tokens.queries), pixels)
         class_logits = self.class_embed(tokens.queries)
         return self.reading(masks, tokens.input_size, tokens.padded_size, class_logits=class_logits)
 

@@ -60,7 +60,6 @@ class JointClassesDecoder(JointDecoder):
             config.doublings,
             config.masked_attention,
         )
-        self.mask_scale = embed_dim**-0.5  # as attention scores have it
         self.reading = PresenceMasks if is_presence else MixedMasks
         nn.init.normal_(self.query_embed.weight, std=QUERY_STD)
 
