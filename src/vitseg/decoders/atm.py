@@ -32,6 +32,11 @@ NUM_GROUPS = 32
 AtmInit = Literal["published", "xavier"]
 """How the linear layers of ATM start."""
 
+INIT = (
+    'how linear layers start: with a spread of 0.02 ("published"), or Xavier-uniform ("xavier"), from which masks are '
+    "learned sooner"
+)
+
 
 class AtmConfig(BaseModel):
     """Configuration of `AtmDecoder`."""
@@ -69,11 +74,7 @@ class AtmConfig(BaseModel):
         description='what is supervised: the last layer of each stage, masks summed over stages ("stages"), or '
         'every layer of a single stage, masks not summed ("layers")',
     )
-    init: AtmInit = Field(
-        default="published",
-        description='how linear layers start: with a spread of 0.02 ("published"), or Xavier-uniform ("xavier"), from '
-        "which masks are learned sooner",
-    )
+    init: AtmInit = Field(default="published", description=INIT)
 
 
 class AtmStage(nn.Module):

@@ -89,14 +89,19 @@ class JointDecoder(nn.Module):
     def forward(self, features: Features) -> QueryMasks:
         """Classes and masks of the queries and patches behind the last block."""
         assert features.queries is not None
-        return self.predict(JointTokens(features.queries, features.maps[-1], *features.sizes))
+        tokens = JointTokens(features.queries, features.maps[-1], *features.sizes, features.detail)
+        return self.predict(tokens)
 
     def predict(self, tokens: JointTokens) -> QueryMasks:
         """Classes and masks."""
-        pixels = self.upscale(tokens.patches)  # (b, c, 4h, 4w)
+        pixels = self.pixels(tokens)
         masks = torch.einsum("bqc,bchw->bqhw", self.mask_embed(tokens.queries), pixels)
         class_logits = self.class_embed(tokens.queries)
         return self.reading(masks, tokens.input_size, tokens.padded_size, class_logits=class_logits)
+
+    def pixels(self, tokens: JointTokens) -> Float[Tensor, "b c _ _"]:
+        """What masks are products of."""
+        return self.upscale(tokens.patches)
 
     def read(
         self, number: int, tokens: JointTokens

@@ -1,18 +1,21 @@
 """Class queries that go through a ViT's last blocks: EoMT's place, SegViT's supervision.
 
-Ours. As in SegViT (NeurIPS 2022) query k is class k, so that nothing is matched, there are no more queries than classes,
-and every one is supervised from the first step; as in EoMT (CVPR 2025) the backbone's own pretrained blocks are the
-decoder. Masks are products with the patches, whose resolution may be doubled first.
+Ours. As in SegViT (NeurIPS 2022) query k is class k: nothing is matched, there are no more queries than classes, and
+every one is supervised from the first step. As in EoMT (CVPR 2025) the backbone's own pretrained blocks are the decoder.
+Masks are products with the patches, or with something finer than these.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-from torch import nn
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
 
+from vitseg.backbones.steps.joint_queries import JointTokens
 from vitseg.decoders.eomt import JointDecoder
+from vitseg.decoders.fine_masks import FineFeatures
 from vitseg.outputs import MixedMasks, PresenceMasks
 
 
@@ -28,7 +31,14 @@ class JointClassesConfig(BaseModel):
         default=1,
         ge=0,
         le=3,
-        description="how often the patches' resolution is doubled for the masks, each by a learned convolution",
+        description="how often the patches' resolution is doubled for the masks, each by a learned convolution; 0 "
+        "where detail_width is given",
+    )
+    detail_width: int | None = Field(
+        default=None,
+        ge=1,
+        description="channels of a detail map at a quarter of the image, from two convolutions beside the ViT: masks "
+        "are products with it and the patches together; null: with the patches alone",
     )
     classifier: Literal["classes", "presence"] = Field(
         default="classes",
@@ -39,6 +49,15 @@ class JointClassesConfig(BaseModel):
         default=True,
         description="hold queries to the patches of their masks in training, with a probability that falls to 0",
     )
+
+    @model_validator(mode="after")
+    def _one_way_to_finer_masks(self) -> JointClassesConfig:
+        if self.detail_width is not None and self.doublings:
+            raise ValueError(
+                f"detail_width {self.detail_width} makes masks of a quarter of the image by itself, but doublings is "
+                f"{self.doublings}: set doublings to 0, or leave detail_width out"
+            )
+        return self
 
 
 class JointClassesDecoder(JointDecoder):
@@ -61,8 +80,14 @@ class JointClassesDecoder(JointDecoder):
             config.masked_attention,
         )
         self.reading = PresenceMasks if is_presence else MixedMasks
-        nn.init.normal_(self.query_embed.weight, std=QUERY_STD)
+        self.fine: FineFeatures | None = None
+        if config.detail_width is not None:
+            self.fine = FineFeatures(embed_dim, config.detail_width)
+            self.mask_embed[-1] = nn.Linear(embed_dim, config.detail_width)
 
-
-QUERY_STD = 0.02
-"""Spread of the queries at the start: less than that of the tokens, whose norm takes it out."""
+    def pixels(self, tokens: JointTokens) -> Float[Tensor, "b d _ _"]:
+        """What masks are products of."""
+        if self.fine is None:
+            return super().pixels(tokens)
+        assert tokens.detail is not None
+        return self.fine(tokens.patches, tokens.detail)

@@ -126,7 +126,9 @@ class AtmLoss(nn.Module):
         mean_over = "all" if self.config.ignored == "negatives" else "labelled"
         return pixel_cross_entropy(output.scores(), labels, mean_over, self.class_weights)
 
-    def _competing_loss(self, output: QueryMasks, labels: Int[Tensor, "b H W"]) -> Float[Tensor, ""]:
+    def _competing_loss(
+        self, output: QueryMasks, labels: Int[Tensor, "b H W"]
+    ) -> Float[Tensor, ""]:
         """The cross-entropy of every labelled pixel's class probabilities: scores over their sum."""
         logits = output.scores().clamp_min(MIN_SCORE).log()
         return pixel_cross_entropy(logits, labels, "labelled", self.class_weights)

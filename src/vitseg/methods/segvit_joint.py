@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from jaxtyping import Float
 from pydantic import Field, model_validator
-from torch import Tensor, nn
 
 from vitseg.backbones import BackboneConfig, PlainViT
 from vitseg.backbones.config import require_one_normed_tap
+from vitseg.backbones.steps.detail import add_detail
 from vitseg.backbones.steps.joint_queries import add_joint_queries
 from vitseg.decoders.joint_classes import JointClassesConfig, JointClassesDecoder
-from vitseg.methods.method import Encoder, MethodConfig
+from vitseg.methods.method import AtmMethod, Encoder
 from vitseg.methods.model import SegmentationModel
 from vitseg.supervision import AtmLossConfig
 from vitseg.types import Size
 
 
-class SegVitJointConfig(MethodConfig):
+class SegVitJointConfig(AtmMethod):
     """The sections of a recipe."""
+
+    fresh_parts = ("decoder.", "backbone.detail.")
 
     backbone: BackboneConfig = Field(
         description="the plain ViT; one tap, its last block, behind the final norm (tap_norm: true)"
@@ -38,14 +39,7 @@ class SegVitJointConfig(MethodConfig):
         del image_size
         assert isinstance(encoder, PlainViT)
         decoder = JointClassesDecoder(encoder.embed_dim, num_classes, self.decoder)
+        if self.decoder.detail_width is not None:
+            add_detail(encoder, self.decoder.detail_width)
         add_joint_queries(encoder, self.decoder.num_blocks, decoder)
         return SegmentationModel(encoder, decoder, self.fresh_parts)
-
-    @property
-    def learns_absence(self) -> bool:
-        return self.loss.learns_absence
-
-    def criterion(self, class_weights: Float[Tensor, " k"] | None = None) -> nn.Module:
-        from vitseg.losses.atm import AtmLoss
-
-        return AtmLoss(self.loss, class_weights)
