@@ -23,7 +23,6 @@ import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
 from vitseg.checkpoint.budget import Unfilled
-from vitseg.data.official.tables import read_table
 from vitseg.data.scene_painter import SCENE_CLASSES
 from vitseg.inference.operations import count_operations, peak_memory
 from vitseg.studies.continual.recipe import load_continual
@@ -35,7 +34,10 @@ COLUMNS = (
     "recipe", "published", "published_multi_scale", "measured", "classes", "height", "width", "parameters_m", "gmacs",
     "memory_mb",
 )  # fmt: skip
-OWN_CLASSES = {"folder": 20, "ccp": 24, "scenes": SCENE_CLASSES.num_classes}
+CLASSES = {
+    "ade20k": 150, "camvid": 11, "ccp": 24, "cityscapes": 19, "coco_stuff_10k": 171, "folder": 20,
+    "pascal_context_59": 59, "pascal_context_60": 60, "scenes": SCENE_CLASSES.num_classes, "voc2012": 21,
+}  # fmt: skip
 
 
 class FlashAttention(TorchFunctionMode):
@@ -56,12 +58,6 @@ def recipe_of(name: str) -> Recipe:
     if name.rpartition("/")[2].startswith("continual-"):
         return load_continual(name).first
     return load_recipe(name)
-
-
-def num_classes(dataset: str) -> int:
-    if dataset in OWN_CLASSES:
-        return OWN_CLASSES[dataset]
-    return read_table(dataset, "").classes.num_classes
 
 
 def count(recipe: Recipe, classes: int) -> tuple[str, str, str]:
@@ -101,7 +97,7 @@ def table() -> str:
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(COLUMNS)
     for name in shipped_names():
-        recipe, classes = recipe_of(name), num_classes(name.partition("/")[0])
+        recipe, classes = recipe_of(name), CLASSES[name.partition("/")[0]]
         height, width = recipe.data.augment.crop_size
         kept = known.get(name)
         published = ("", "") if kept is None else (kept.published, kept.published_multi_scale)
