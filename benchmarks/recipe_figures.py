@@ -1,7 +1,8 @@
 """The table of the recipe shelf: parameters, multiply-adds and memory of every recipe's model, `recipes/figures.csv`.
 
-    python recipe_figures.py            # what would change
-    python recipe_figures.py --write
+    python recipe_figures.py                            # what would change
+    python recipe_figures.py --write                    # all, in some minutes
+    python recipe_figures.py --write folder/small-vit_tiny
 
 Nothing is computed: models are built on torch's meta device, at the size of their crops and with the classes of their
 data set (folders of one's own: 20). Memory is that of predicting one crop in float32, weights included, as `vitseg
@@ -83,7 +84,7 @@ def count(recipe: Recipe, classes: int) -> tuple[str, str, str]:
 
 
 def measured(name: str) -> str:
-    """mIoU in percent on CamVid's validation set by the short protocol, if docs/results has it."""
+    """Percent mIoU on CamVid's validation set by the short protocol, if docs/results has it."""
     dataset, _, stem = name.partition("/")
     file = ROOT / "docs" / "results" / f"{dataset}-{stem}-short.json"
     if not file.is_file():
@@ -91,27 +92,37 @@ def measured(name: str) -> str:
     return f"{100 * json.loads(file.read_text())['final']['miou']:.1f}"
 
 
-def table() -> str:
+def table(chosen: list[str]) -> str:
+    """The new table; of recipes that are not chosen the rows as they stand."""
     known = read_figures()
+    _, *lines = (ROOT / "recipes" / FIGURES).read_text().splitlines()
+    rows_before = {line.partition(",")[0]: line.split(",") for line in lines}
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(COLUMNS)
     for name in shipped_names():
+        if chosen and name not in chosen:
+            if name in rows_before:
+                rows.writerow(rows_before[name])
+            continue
         recipe, classes = recipe_of(name), CLASSES[name.partition("/")[0]]
         height, width = recipe.data.augment.crop_size
         kept = known.get(name)
         published = ("", "") if kept is None else (kept.published, kept.published_multi_scale)
         texts = ["" if value is None else f"{value:g}" for value in published]
-        rows.writerow([name, *texts, measured(name), classes, height, width, *count(recipe, classes)])
+        rows.writerow(
+            [name, *texts, measured(name), classes, height, width, *count(recipe, classes)]
+        )
     return text.getvalue()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipes", nargs="*", help="of these alone; else of all")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     file = ROOT / "recipes" / FIGURES
-    new = table()
+    new = table(options.recipes)
     if options.write:
         file.write_text(new)
         print(f"{file}: {len(new.splitlines()) - 1} recipes")

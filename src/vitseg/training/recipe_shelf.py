@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import re
 from collections.abc import Mapping
@@ -11,12 +10,10 @@ from typing import Any, NamedTuple
 
 from vitseg import parsing
 from vitseg.errors import ConfigError, unknown_name
-from vitseg.training.recipe_files import shipped_recipes
+from vitseg.training.recipe_files import nearest, shipped_names, shipped_recipes
 
 FIGURES = "figures.csv"
 """In the folder of the recipes; `benchmarks/recipe_figures.py` makes it."""
-
-_MOST_HINTS = 5
 
 
 class Figures(NamedTuple):
@@ -75,13 +72,6 @@ class ShelfRecipe(NamedTuple):
         return {**own, "figures": self.figures._asdict()}
 
 
-def shipped_names() -> list[str]:
-    """Names of all shipped recipes, sorted."""
-    folder = shipped_recipes()
-    files = folder.rglob("*.yaml")
-    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in files)
-
-
 def read_shelf(data: str | None = None, method: str | None = None) -> list[ShelfRecipe]:
     """The shipped recipes, by data set and name.
 
@@ -115,20 +105,8 @@ def find_shipped(name: str) -> tuple[ShelfRecipe, str]:
     """
     plain = name.removeprefix("recipes/").removesuffix(".yaml")
     if plain not in (names := shipped_names()):
-        raise ConfigError(f"{name!r} is not a shipped recipe. {nearest(plain, names)}")
+        raise ConfigError(f"{name!r} is not a known shipped recipe. {nearest(plain, names)}")
     return _read(plain, read_figures()), _text(plain)
-
-
-def nearest(name: str, names: list[str]) -> str:
-    """Which shipped recipes may be meant, and how to list all."""
-    inside = [known for known in names if name and name in known]
-    near = difflib.get_close_matches(name, names, n=_MOST_HINTS)
-    # Without its data set a name is as near as any.
-    stems = {known.partition("/")[2]: known for known in names}
-    near += [stems[stem] for stem in difflib.get_close_matches(name, stems, n=_MOST_HINTS)]
-    hints = list(dict.fromkeys([*inside, *near]))[:_MOST_HINTS]
-    meant = f"Did you mean {' or '.join(map(repr, hints))}? " if hints else ""
-    return f"{meant}List them with: vitseg recipes."
 
 
 @functools.cache
