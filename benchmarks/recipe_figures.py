@@ -108,7 +108,7 @@ def table(chosen: list[str]) -> str:
         recipe, classes = recipe_of(name), CLASSES[name.partition("/")[0]]
         height, width = recipe.data.augment.crop_size
         kept = known.get(name)
-        published = ("", "") if kept is None else (kept.published, kept.published_multi_scale)
+        published = (None, None) if kept is None else (kept.published, kept.published_multi_scale)
         texts = ["" if value is None else f"{value:g}" for value in published]
         rows.writerow(
             [name, *texts, measured(name), classes, height, width, *count(recipe, classes)]

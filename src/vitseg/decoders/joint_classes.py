@@ -1,7 +1,7 @@
 """Class queries that go through a ViT's last blocks: EoMT's place, SegViT's supervision.
 
 Ours. As in SegViT (NeurIPS 2022) query k is class k: nothing is matched, there are no more queries than classes, and
-every one is supervised from the first step. As in EoMT (CVPR 2025) the backbone's own pretrained blocks are the decoder.
+every one is supervised from the first step. As in EoMT (CVPR 2025) the decoder is the backbone's own pretrained blocks.
 Masks are products with the patches, or with something finer than these.
 """
 
