@@ -10,6 +10,7 @@ from PIL.ImageFile import ImageFile
 
 from vitseg.errors import DataError
 from vitseg.images import decode_process
+from vitseg.images.array_rgb import array_ids
 from vitseg.images.budget import is_costly, prints_errors
 from vitseg.images.decoded import MAX_PIXELS
 from vitseg.images.header import Header, header_of
@@ -80,7 +81,7 @@ def decode_mask(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """The ids of an index mask as (H, W) uint8, uint16 or int32, upright like its image.
 
     Args:
-        source: A PNG, TIFF, BMP or GIF file of one channel. Of a palette file the indices are taken,
+        source: A PNG, TIFF, BMP or GIF file of one channel, or an array of whole numbers (.npy). Of a palette file the indices are taken,
             not the colours.
         max_pixels: Largest height * width that is decoded, checked on the header.
 
@@ -134,7 +135,10 @@ def _mask(
     """What a mask holds, read by rasterio, by Pillow or in another process (by the call's name there)."""
     name = name_of(source)
     with open_file(source) as file:
-        file_format = _exact_format(start_of(file, name), name)
+        file_format = start_of(file, name)
+        if file_format == "NPY":
+            return array_ids(source, file)
+        file_format = _exact_format(file_format, name)
         tags = read_tags(file) if file_format == "TIFF" else None
         if is_costly(file, file_format, tags):
             return decode_process.mask(call, source, max_pixels)

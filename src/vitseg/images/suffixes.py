@@ -7,7 +7,7 @@ import os
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib", ".tif",
     ".tiff", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".heic", ".heif", ".hif",
-    ".jp2", ".j2k", ".jpx", ".jpf", ".jpc", ".j2c",
+    ".jp2", ".j2k", ".jpx", ".jpf", ".jpc", ".j2c", ".npy",
 )  # fmt: skip
 """Suffixes of files that are read, lower case."""
 
