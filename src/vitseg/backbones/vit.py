@@ -194,7 +194,7 @@ class PlainViT(nn.Module):
         return torch.cat([prefix, spatial], dim=1)
 
     def embed(
-        self, images: Float[Tensor, "b 3 H W"]
+        self, images: Float[Tensor, "b channels H W"]
     ) -> tuple[Float[Tensor, "b n c"], TokenPositions]:
         """Pad, embed patches, add positions and prefix tokens: what block 0 receives."""
         grid = self.grid_of(spatial_size(images))
@@ -228,14 +228,14 @@ class PlainViT(nn.Module):
         tokens = (self.cls_token, self.dist_token, self.reg_token)
         return [token for token in tokens if isinstance(token, nn.Parameter)]
 
-    def start(self, images: Float[Tensor, "b 3 H W"]) -> TokenStream:
+    def start(self, images: Float[Tensor, "b channels H W"]) -> TokenStream:
         """The embedded images, in front of block 0."""
         x, positions = self.embed(images)
         padded_size = self.padded_size(positions.grid)
         cover = GridCover(positions.grid, padded_size)
         return TokenStream(x, positions, spatial_size(images), padded_size, cover, self.training)
 
-    def forward(self, images: Float[Tensor, "b 3 H W"]) -> Features:
+    def forward(self, images: Float[Tensor, "b channels H W"]) -> Features:
         """Taps as maps over the padded image, prefix tokens dropped, and what the steps have read.
 
         Args:

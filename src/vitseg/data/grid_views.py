@@ -128,7 +128,7 @@ class GridViews:
 
     def crops(
         self, wanted: Sequence[tuple[int, bool]]
-    ) -> list[tuple[Float32[Tensor, "3 h w"], Int64[Tensor, "h w"]]]:
+    ) -> list[tuple[Float32[Tensor, "c h w"], Int64[Tensor, "h w"]]]:
         """Normalised images and labels of some views of one image, which is decoded once.
 
         Args:

@@ -34,7 +34,7 @@ class View:
     image: UInt8[np.ndarray, "H W 3"]
     path: Path | None
     classes: ClassTable
-    images: Float[Tensor, "1 3 _ _"]
+    images: Float[Tensor, "1 channels _ _"]
 
     @classmethod
     def of(cls, predictor: Predictor, source: ImageSource) -> View:

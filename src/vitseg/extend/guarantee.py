@@ -49,7 +49,7 @@ def require_same_scores(old: Predictor, new: Predictor, dataset: SegmentationDat
 
 def _batches(
     predictor: Predictor, dataset: SegmentationDataset
-) -> Iterator[Float[Tensor, "b 3 H W"]]:
+) -> Iterator[Float[Tensor, "b channels H W"]]:
     """Photos one by one as the model takes them, then noise: one image, and three of a size."""
     for index in spread_indices(len(dataset), NUM_IMAGES):
         image = dataset.sample(index).image

@@ -121,17 +121,18 @@ def array_bands(file: BinaryIO, name: str, file_format: str, tags: TiffTags | No
     if file_format == "NPY":
         shape, _, dtype, _ = npy_header(file, name)
         count = 1 if len(shape) == 2 else shape[2 if bands_last(shape, name) else 0]
-        return FileBands((None,) * count, (None,) * count, str(dtype.newbyteorder("=")))
+        return FileBands((None,) * count, (None,) * count, (str(dtype.newbyteorder("=")),) * count)
     if tags is not None and tags.bands >= 3 and tags.bits > 8:
         raise NotForPillowError(name, tags)
     with pillow_header(file, name, file_format) as image:
         mode = image.mode
-        words = tags.pixels if tags is not None else ("uint16" if is_deep(mode) else "uint8")
+        words = "uint16" if is_deep(mode) or _is_deep_png(file, file_format) else "uint8"
+        words = tags.pixels if tags is not None else words
         if mode in ("1", "L", "LA", "La") or is_deep(mode):
-            return FileBands((None,), (None,), words)
+            return FileBands((None,), (None,), (words,))
         extra = mode == "RGBA" and tags is not None and not tags.has_alpha
         colors: tuple[str | None, ...] = (*COLORS, None) if extra else COLORS
-        return FileBands((None,) * len(colors), colors, words)
+        return FileBands((None,) * len(colors), colors, (words,) * len(colors))
 
 
 def array_planes(
@@ -164,6 +165,13 @@ def array_planes(
         if image.mode == "RGBA" and tags is not None and not tags.has_alpha:
             return Planes(np.array(image), notices)
         return Planes(np.array(image.convert("RGB")), notices)
+
+
+def _is_deep_png(file: BinaryIO, file_format: str) -> bool:
+    file.seek(0)
+    head = file.read(32)
+    file.seek(0)
+    return file_format == "PNG" and head[24:25] == b"\x10"
 
 
 def _deep_colors(

@@ -93,7 +93,7 @@ def raster_bands(dataset: Any, tags: TiffTags | None) -> FileBands:
     from rasterio.enums import ColorInterp
 
     if palette_of(dataset) is not None:
-        return FileBands((None,) * 3, COLORS, "uint8")
+        return FileBands((None,) * 3, COLORS, ("uint8",) * 3)
     colors: list[str | None] = []
     for meaning in dataset.colorinterp:
         name = meaning.name
@@ -103,4 +103,4 @@ def raster_bands(dataset: Any, tags: TiffTags | None) -> FileBands:
     if guessed or dataset.count == 1:
         colors = [None if color == "alpha" else color for color in colors]
     names = tuple(text.strip() or None if text else None for text in dataset.descriptions)
-    return FileBands(names, tuple(colors), str(dataset.dtypes[0]))
+    return FileBands(names, tuple(colors), tuple(map(str, dataset.dtypes)))

@@ -178,12 +178,12 @@ class FileBands(NamedTuple):
     Attributes:
         names: What the file calls each of them, if it does.
         colors: What it says each of them is: "red", "green", "blue", "alpha", or nothing of these.
-        words: The type of a value: `uint16`.
+        types: The type of the values of each: `uint16`.
     """
 
     names: tuple[str | None, ...]
     colors: tuple[str | None, ...]
-    words: str
+    types: tuple[str, ...]
 
     @property
     def in_words(self) -> str:
@@ -195,11 +195,12 @@ class FileBands(NamedTuple):
 
     def joined(self, others: Sequence[FileBands]) -> FileBands:
         """Its bands and then those of extra images; colours are those of the first file."""
-        names, colors = list(self.names), list(self.colors)
+        names, colors, types = list(self.names), list(self.colors), list(self.types)
         for other in others:
             names += other.names
+            types += other.types
             colors += ["alpha" if color == "alpha" else None for color in other.colors]
-        return FileBands(tuple(names), tuple(colors), self.words)
+        return FileBands(tuple(names), tuple(colors), tuple(types))
 
 
 def parse_bands(value: object, place: str) -> Bands:

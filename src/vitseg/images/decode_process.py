@@ -264,7 +264,7 @@ def layers(
 def file_bands(source: Source) -> FileBands:
     """As `band_reader.file_bands`."""
     facts, _ = _common.ask("file_bands", source)
-    return FileBands(tuple(facts["names"]), tuple(facts["colors"]), facts["words"])
+    return FileBands(tuple(facts["names"]), tuple(facts["colors"]), tuple(facts["types"]))
 
 
 def bands(

@@ -95,7 +95,7 @@ class Predictor:
         return read_source(source, self.preprocessing.limits)
 
     @torch.inference_mode()
-    def scores(self, image: UInt8[np.ndarray, "H W 3"]) -> ScoreMap:
+    def scores(self, image: UInt8[np.ndarray, "H W c"]) -> ScoreMap:
         """Class scores at the image's own size, from which labels are taken strip by strip.
 
         Args:
@@ -114,8 +114,8 @@ class Predictor:
         return image_scores(self.model, images, self.inference, size)
 
     def model_input(
-        self, image: UInt8[np.ndarray, "H W 3"], size: Size
-    ) -> Float[Tensor, "1 3 _ _"]:
+        self, image: UInt8[np.ndarray, "H W c"], size: Size
+    ) -> Float[Tensor, "1 channels _ _"]:
         """The image as the model takes it, (1, 3, H, W), on the model's device.
 
         Args:
@@ -128,7 +128,7 @@ class Predictor:
         image = self._resized(image, size)
         return to_tensor(image, self.preprocessing)[None].to(self.device)  # (1, 3, H, W)
 
-    def _resized(self, image: UInt8[np.ndarray, "H W 3"], size: Size) -> UInt8[np.ndarray, "_ _ 3"]:
+    def _resized(self, image: UInt8[np.ndarray, "H W c"], size: Size) -> UInt8[np.ndarray, "_ _ c"]:
         if size[0] * size[1] > max(MAX_PIXELS, image.shape[0] * image.shape[1]):
             raise DataError(
                 f"an image of {image.shape[1]}x{image.shape[0]} pixels would be run at {size[1]}x{size[0]}, but at "

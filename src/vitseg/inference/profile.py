@@ -120,7 +120,7 @@ def _latency(speed: Speed) -> dict[str, float]:
 
 def profile_model(
     model: SegmentationModel,
-    images: Sequence[Float[Tensor, "1 3 _ _"]],
+    images: Sequence[Float[Tensor, "1 channels _ _"]],
     device: torch.device,
     batch_size: int = 1,
     precision: Precision = "fp32",
@@ -180,7 +180,7 @@ def _label_all(model: Model, images: Sequence[Tensor], device: torch.device) -> 
 def _measure(
     runner: Model,
     model: SegmentationModel,
-    images: Sequence[Float[Tensor, "1 3 _ _"]],
+    images: Sequence[Float[Tensor, "1 channels _ _"]],
     device: torch.device,
     batch_size: int,
     num_runs: int | None,
