@@ -51,6 +51,9 @@ PATHS = frozenset({"data.source", "backbone.weights", "training.init_from"})
 _MEASURED = ("data.value_range", "data.bands", "backbone.channels")
 """Fields that a run fills in by its data where its recipe leaves them open, which is then no change."""
 
+_ALL_BANDS = "data.bands.chosen"
+"""Likewise, where it is empty: all bands."""
+
 _LATER = ("step.", "joint.")
 """Sections of a recipe of several trainings that say the same of later ones."""
 
@@ -199,6 +202,7 @@ def changed_fields(old: Any, new: Any) -> set[str]:
         if _plain(name) not in WITHOUT_EFFECT
         and not (_plain(name) in PATHS and _same_place(before, now))
         and not (_plain(name).startswith(_MEASURED) and _is_filled_in(before, now))
+        and not (_plain(name) == _ALL_BANDS and not now)
     }
 
 
@@ -219,8 +223,6 @@ def _is_filled_in(before: Any, now: Any) -> bool:
     if isinstance(now, dict) and isinstance(before, dict):
         return all(key in before and _is_filled_in(before[key], now[key]) for key in now)
     if isinstance(now, list | tuple) and isinstance(before, list | tuple):
-        if not now and before:  # all bands
-            return True
         pairs = zip(before, now, strict=False)
         return len(before) == len(now) and all(_is_filled_in(*pair) for pair in pairs)
     return before == now

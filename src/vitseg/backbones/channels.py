@@ -43,8 +43,8 @@ def take_channels(backbone: nn.Module, channels: Sequence[str] | None, name: str
     ]
     if len(first) != 1:
         raise ConfigError(
-            f"backbone {name} does not begin with one convolution over red, green and blue ({len(first)} were found), so "
-            "it takes no other bands: choose three bands in data.bands, or another backbone."
+            f"backbone {name} does not begin with one convolution over red, green and blue ({len(first)} were found), "
+            "so it takes no other bands: choose three bands in data.bands, or another backbone."
         )
     (conv,) = first
     conv.weight = nn.Parameter(inflated(conv.weight.detach(), channels))

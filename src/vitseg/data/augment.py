@@ -52,7 +52,8 @@ class AugmentConfig(BaseModel):
         default=0.5, ge=0, le=1, description="probability of a left-right flip, in [0, 1]"
     )
     photometric_distortion: bool = Field(
-        default=True, description="vary brightness, contrast, saturation and hue; of chosen bands the first two"
+        default=True,
+        description="vary brightness, contrast, saturation and hue; of chosen bands the first two",
     )
 
     @model_validator(mode="after")

@@ -91,9 +91,8 @@ def _options(spec: str) -> tuple[dict[str, str], str]:
         if key not in (_BANDS, _EXTRA):
             others.append(f"{key}={value}")
         elif key in own or not value:
-            raise ConfigError(
-                f"{spec}: {key} is given {'twice' if key in own else 'without a value'}; write {name}:{path}?bands=4,3,2,8."
-            )
+            fault = "twice" if key in own else "without a value"
+            raise ConfigError(f"{spec}: {key} is given {fault}; write {name}:{path}?bands=4,3,2,8.")
         else:
             own[key] = value
     rest = f"?{'&'.join(others)}" if others else ""

@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import NamedTuple
 
-
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.parallel import CHUNK, map_in_order
 from vitseg.data.value_survey import MOST_MEASURED, readable_range, spread
@@ -126,9 +125,10 @@ def measured_bands(
             extremes = whole.extremes() or limits
             if extremes[0] == extremes[1]:
                 lines.append(f"band {band.words} is {extremes[0]:g} everywhere: it says nothing")
+            kinds = " and ".join(sorted(deep))
             lines.append(
-                f"band {band.words}: {' and '.join(sorted(deep))} values from {ValueRange(*extremes).words()}, of which "
-                f"{limits.words()} is black to white"
+                f"band {band.words}: {kinds} values from {ValueRange(*extremes).words()}, of which {limits.words()} is "
+                "black to white"
             )
         mean, std = band.mean, band.std
         if mean is None or std is None:
@@ -136,9 +136,7 @@ def measured_bands(
             mean, std = (mean if mean is not None else own[0]), (std if std is not None else own[1])
         pair = None if limits is None else (limits.low, limits.high)
         filled.append(band.model_copy(update={"value_range": pair, "mean": mean, "std": std}))
-    return MeasuredBands(
-        bands.model_copy(update={"chosen": tuple(filled)}), tuple(lines), count
-    )
+    return MeasuredBands(bands.model_copy(update={"chosen": tuple(filled)}), tuple(lines), count)
 
 
 def _mean_std(of_band: dict[str, Histogram], limits: ValueRange | None) -> tuple[float, float]:
@@ -188,5 +186,3 @@ def needs_measuring(dataset: SegmentationDataset) -> bool:
         band.value_range is None and types[(band.number or 1) - 1] != "uint8"
         for band in bands.chosen
     )
-
-

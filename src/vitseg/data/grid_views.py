@@ -126,6 +126,11 @@ class GridViews:
     def __len__(self) -> int:
         return len(self.views)
 
+    @property
+    def num_channels(self) -> int:
+        """Of the images, as the model gets them."""
+        return self._frame.preprocessing.num_channels
+
     def crops(
         self, wanted: Sequence[tuple[int, bool]]
     ) -> list[tuple[Float32[Tensor, "c h w"], Int64[Tensor, "h w"]]]:

@@ -165,6 +165,7 @@ class _Examiner:
 
 
 def spread(indices: Sequence[int], at_most: int) -> list[int]:
+    """Evenly spread ones of some indices, or all."""
     if len(indices) <= at_most:
         return list(indices)
     places = np.linspace(0, len(indices) - 1, at_most).round().astype(int)

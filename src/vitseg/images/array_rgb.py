@@ -42,7 +42,9 @@ def decode_array(source: Source, file: BinaryIO, max_pixels: int, declared: Decl
     notices: tuple[Notice, ...] = ()
     if count > 3:
         left = "band 4 is" if count == 4 else f"the other {count - 3} are"
-        text = f"of {count} bands the first three are taken for red, green and blue; {left} left out"
+        text = (
+            f"of {count} bands the first three are taken for red, green and blue; {left} left out"
+        )
         notices = (Notice(BANDS_LEFT_OUT, text),)
     found = None
     limits = ValueRange(0, 255)

@@ -7,6 +7,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
+from PIL import Image
 
 from vitseg.errors import DataError
 from vitseg.images.bands import COLORS, Band, FileBands
@@ -19,9 +20,11 @@ from vitseg.images.pillow_reader import pages_of, pillow_image
 from vitseg.images.pixel_source import Notice, range_notice
 from vitseg.images.sources import NotForPillowError, Source, name_of, pillow_header
 from vitseg.images.stated_range import is_deep, limits_of_values
-from vitseg.images.tiff_tags import MIN_IS_WHITE, TiffTags, read_tags
+from vitseg.images.tiff_tags import MIN_IS_WHITE, TiffTags
 from vitseg.images.value_range import PictureValues, ValueRange, to_bytes
 from vitseg.images.window import Window
+
+_GREY = ("1", "L", "LA", "La")  # Pillow's modes
 
 
 class Planes(NamedTuple):
@@ -128,11 +131,23 @@ def array_bands(file: BinaryIO, name: str, file_format: str, tags: TiffTags | No
         mode = image.mode
         words = "uint16" if is_deep(mode) or _is_deep_png(file, file_format) else "uint8"
         words = tags.pixels if tags is not None else words
-        if mode in ("1", "L", "LA", "La") or is_deep(mode):
+        if mode in _GREY or is_deep(mode):
             return FileBands((None,), (None,), (words,))
         extra = mode == "RGBA" and tags is not None and not tags.has_alpha
         colors: tuple[str | None, ...] = (*COLORS, None) if extra else COLORS
         return FileBands((None,) * len(colors), colors, (words,) * len(colors))
+
+
+def image_planes(image: Image.Image) -> tuple[Planes, FileBands]:
+    """The values of a Pillow image in memory, upright, and its bands; alpha is left out."""
+    if is_deep(image.mode):
+        values = np.array(image)
+        values = values.astype(values.dtype.newbyteorder("="))[:, :, None]
+        return Planes(values), FileBands((None,), (None,), (str(values.dtype),))
+    if image.mode in _GREY:
+        values = np.array(image.convert("L"))[:, :, None]
+        return Planes(values), FileBands((None,), (None,), ("uint8",))
+    return Planes(np.array(image.convert("RGB"))), FileBands((None,) * 3, COLORS, ("uint8",) * 3)
 
 
 def array_planes(
@@ -156,15 +171,10 @@ def array_planes(
     file.seek(0)
     with pillow_image(file, name, file_format, max_pixels) as (image, _):
         notices = tuple(pages_of(image, tags))
-        if is_deep(image.mode):
-            values = np.array(image)
-            inverted = tags is not None and tags.photometric == MIN_IS_WHITE
-            return Planes(values.astype(values.dtype.newbyteorder("="))[:, :, None], notices, inverted)
-        if image.mode in ("1", "L", "LA", "La"):
-            return Planes(np.array(image.convert("L"))[:, :, None], notices)
         if image.mode == "RGBA" and tags is not None and not tags.has_alpha:
             return Planes(np.array(image), notices)
-        return Planes(np.array(image.convert("RGB")), notices)
+        inverted = is_deep(image.mode) and tags is not None and tags.photometric == MIN_IS_WHITE
+        return Planes(image_planes(image)[0].values, notices, inverted)
 
 
 def _is_deep_png(file: BinaryIO, file_format: str) -> bool:
@@ -174,9 +184,7 @@ def _is_deep_png(file: BinaryIO, file_format: str) -> bool:
     return file_format == "PNG" and head[24:25] == b"\x10"
 
 
-def _deep_colors(
-    file: BinaryIO, name: str, file_format: str, max_pixels: int
-) -> np.ndarray | None:
+def _deep_colors(file: BinaryIO, name: str, file_format: str, max_pixels: int) -> np.ndarray | None:
     """Colours of 16 bits, of which Pillow keeps the upper 8; None for all other pictures."""
     file.seek(0)
     head = file.read(64)

@@ -82,7 +82,9 @@ class RasterBands(RasterImage):
     def _rgb(self, bands: np.ndarray) -> UInt8[np.ndarray, "h w c"]:
         if self._palette is not None:
             return self._palette[bands[0]][..., self._places]
-        channels = [to_bytes(band, limits) for band, limits in zip(bands, self._ranges, strict=False)]
+        channels = [
+            to_bytes(band, limits) for band, limits in zip(bands, self._ranges, strict=False)
+        ]
         if self._inverted:
             channels = [255 - channel for channel in channels]
         return np.stack(channels, axis=-1)  # (h, w, c)

@@ -100,8 +100,8 @@ def extra_files(source: Source, bands: Bands, found: FileBands | None = None) ->
         return []
     folder = bands.extra_images[files.index(None)]
     raise DataError(
-        f"{name_of(source)} has no extra image in a folder {folder} beside its own, whose bands are needed, too: add {folder}/{Path(name_of(source)).stem} in any format that is read, or give one file that has "
-        "all bands."
+        f"{name_of(source)} has no extra image in a folder {folder} beside its own, whose bands are needed, too: add "
+        f"{folder}/{Path(name_of(source)).stem} in any format that is read, or give one file that has all bands."
     )
 
 
@@ -147,7 +147,9 @@ def open_bands(
         starts = np.cumsum([0, *(len(each.names) for each in (first, *others))])
         parts, order = [], []
         for number, file in enumerate(files):
-            mine = [i for i, place in enumerate(places) if starts[number] <= place < starts[number + 1]]
+            mine = [
+                i for i, place in enumerate(places) if starts[number] <= place < starts[number + 1]
+            ]
             if mine:
                 own = [int(places[i] - starts[number]) for i in mine]
                 chosen = bands.model_copy(
@@ -295,4 +297,3 @@ def _extra_file(path: Path, folder: str) -> Path | None:
             return None
         above = above.parent
     return None
-

@@ -121,7 +121,9 @@ class Bands(BaseModel):
     @field_validator("extra_images")
     @classmethod
     def _are_folder_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        wrong = [name for name in value if not name or name in (".", "..") or set(name) & set("/\\")]
+        wrong = [
+            name for name in value if not name or name in (".", "..") or set(name) & set("/\\")
+        ]
         if wrong:
             raise ValueError(
                 f"{wrong[0]!r} came as a folder of extra images, but it is the name of one that lies beside the folder "
@@ -137,7 +139,9 @@ class Bands(BaseModel):
             raise ValueError(f"band {twice[0]} is chosen twice: name each band once")
         colors = [band.color for band in self.chosen if band.color is not None]
         if len(set(colors)) < len(colors):
-            raise ValueError(f"two bands are the same colour, of {', '.join(colors)}: leave one out")
+            raise ValueError(
+                f"two bands are the same colour, of {', '.join(colors)}: leave one out"
+            )
         return self
 
     @property
@@ -311,11 +315,15 @@ def to_rgb(pixels: UInt8[np.ndarray, "H W c"], bands: Bands | None) -> UInt8[np.
 
 def _colors(bands: Bands, found: FileBands, places: Sequence[int]) -> list[BandColor | None]:
     """The colours of bands by the names of all, else by what the file says, if all three are among them."""
-    names = [(found.names[place] or band.name or "") for band, place in zip(bands.chosen, places, strict=True)]
-    for colors in (
+    names = [
+        (found.names[place] or band.name or "")
+        for band, place in zip(bands.chosen, places, strict=True)
+    ]
+    ways: tuple[list[BandColor | None], ...] = (
         [_COLOR_WORDS.get(name.casefold()) for name in names],
         [next((c for c in COLORS if c == found.colors[place]), None) for place in places],
-    ):
+    )
+    for colors in ways:
         if sorted(filter(None, colors)) == sorted(COLORS):
             return colors
     return [None] * len(places)

@@ -81,8 +81,8 @@ def decode_mask(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """The ids of an index mask as (H, W) uint8, uint16 or int32, upright like its image.
 
     Args:
-        source: A PNG, TIFF, BMP or GIF file of one channel, or an array of whole numbers (.npy). Of a palette file the indices are taken,
-            not the colours.
+        source: A PNG, TIFF, BMP or GIF file of one channel, or an array of whole numbers (.npy). Of a palette file the
+            indices are taken, not the colours.
         max_pixels: Largest height * width that is decoded, checked on the header.
 
     Raises:

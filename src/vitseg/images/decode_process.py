@@ -267,9 +267,7 @@ def file_bands(source: Source) -> FileBands:
     return FileBands(tuple(facts["names"]), tuple(facts["colors"]), tuple(facts["types"]))
 
 
-def bands(
-    source: Source, chosen: Bands, max_pixels: int
-) -> tuple[np.ndarray, tuple[Notice, ...]]:
+def bands(source: Source, chosen: Bands, max_pixels: int) -> tuple[np.ndarray, tuple[Notice, ...]]:
     """The values of chosen bands of a whole image, (H, W, c), and what was decided about them."""
     facts, values = _common.ask("bands", source, max_pixels, _told(chosen), max_pixels=max_pixels)
     assert values is not None

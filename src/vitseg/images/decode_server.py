@@ -132,7 +132,9 @@ class Server:
     def _open(self, source: Path, max_bytes: int, declared: Any) -> tuple[dict[str, Any], None]:
         from vitseg.images.reader import open_windows
 
-        self._source = self._opened.enter_context(open_windows(source, max_bytes, _read_as(declared)))
+        self._source = self._opened.enter_context(
+            open_windows(source, max_bytes, _read_as(declared))
+        )
         place = self._source.georeference
         return {
             "size": self._source.size,

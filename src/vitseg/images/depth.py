@@ -62,5 +62,11 @@ def _npy(file: BinaryIO) -> bool:
     return npy_header(file, "")[2].itemsize > 1
 
 
-_DEEP = {"NPY": _npy, "PNG": _png, "PPM": _ppm, "TIFF": _tiff, "JPEG2000": lambda file: jpeg2000_depth(file) > 8}
+_DEEP = {
+    "NPY": _npy,
+    "PNG": _png,
+    "PPM": _ppm,
+    "TIFF": _tiff,
+    "JPEG2000": lambda file: jpeg2000_depth(file) > 8,
+}
 """Formats that can have more than 8 bits. Those of AVIF and HEIF become 8 in their decoders, by their full range."""

@@ -40,7 +40,12 @@ def npy_header(file: BinaryIO, name: str) -> tuple[tuple[int, ...], bool, np.dty
     if dtype.hasobject or dtype.kind not in "uif" or dtype.itemsize > 8:
         what = "Python objects, which are not loaded" if dtype.hasobject else f"{dtype} values"
         raise DataError(f"{name} holds {what}; allowed are {_KINDS}.")
-    if dtype.kind in "ui" and dtype.newbyteorder("=") not in (np.uint8, np.uint16, np.int16, np.int32):
+    if dtype.kind in "ui" and dtype.newbyteorder("=") not in (
+        np.uint8,
+        np.uint16,
+        np.int16,
+        np.int32,
+    ):
         raise DataError(f"{name} holds {dtype} values; allowed are {_KINDS}.")
     if len(shape) not in (2, 3) or 0 in shape:
         raise DataError(

@@ -15,7 +15,6 @@ from vitseg.images.value_range import ValueRange
 from vitseg.types import Size
 
 
-
 class Preprocessing(BaseModel):
     """How pixels become numbers; stored with every model."""
 

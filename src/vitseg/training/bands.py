@@ -33,8 +33,8 @@ def with_bands(
     """
     if recipe.model.backbone.mean is not None:
         raise ConfigError(
-            "backbone.mean and backbone.std are of red, green and blue, but bands are chosen: give mean and std of each "
-            "band in data.bands."
+            "backbone.mean and backbone.std are of red, green and blue, but bands are chosen: give mean and std of "
+            "each band in data.bands."
         )
     train_set = task.train_set
     assert train_set.bands is not None

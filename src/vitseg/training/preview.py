@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from vitseg.data.band_choice import with_chosen_bands
 from vitseg.data.balance import measure_balance
+from vitseg.data.band_choice import with_chosen_bands
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.sample import Sample
 from vitseg.errors import VitsegError

@@ -168,7 +168,9 @@ class Recipe(BaseModel):
             ConfigError: Mean or standard deviation are unknown or out of their range.
         """
         bands = self.data.bands
-        if bands is not None and all(b.mean is not None and b.std is not None for b in bands.chosen):
+        if bands is not None and all(
+            b.mean is not None and b.std is not None for b in bands.chosen
+        ):
             mean, std = ([getattr(band, name) for band in bands.chosen] for name in ("mean", "std"))
             chosen = tuple(b.model_copy(update={"mean": None, "std": None}) for b in bands.chosen)
             bands = bands.model_copy(update={"chosen": chosen})
