@@ -28,7 +28,7 @@ from vitseg.images.window import Window
 _BYTES = 4
 """Bytes of a value while a picture is decoded whole: its own, and a copy."""
 
-_ANY = 2**62  # bytes, where no limit is asked for
+_ENOUGH = 4_000_000_000  # bytes, where no limit is asked for
 
 _LEVELS = 4
 """Folders above a picture beside which those of extra images are looked for."""
@@ -189,7 +189,7 @@ def _open_file(
         if is_costly(file, file_format, tags, in_windows=in_windows):
             bands = _by_number(bands, places)
             if in_windows and not isinstance(source, bytes):
-                distant = decode_process.DistantImage(Path(source), max_bytes or _ANY, bands)
+                distant = decode_process.DistantImage(Path(source), max_bytes or _ENOUGH, bands)
                 yield stack.enter_context(closing(distant))
                 return
             values, notices = decode_process.bands(source, bands, max_pixels or MAX_PIXELS)
