@@ -354,4 +354,7 @@ def _way(bands: Bands) -> str:
     """How a picture gets more bands."""
     if bands.extra_images:
         return ""
-    return " Save all bands in one file, or name the folders of extra images."
+    return (
+        " Give a file that has all of them; pictures of further bands in folders of their own are read where the data "
+        "set names these (extra_images)."
+    )

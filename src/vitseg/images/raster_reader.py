@@ -66,9 +66,6 @@ class RasterImage:
         tags: Of a TIFF.
         declared: Black and white of more than 8 bits, if they are stated.
         largest_block: Bytes of a decoded tile or strip.
-
-    Attributes:
-        num_channels: Of the pixels that are read.
     """
 
     num_channels = 3
@@ -183,7 +180,8 @@ class RasterImage:
         if len(colors) == 2:
             raise DataError(
                 f"{self.name} has 2 bands, but one (grey), one with alpha, or three and more (the first three are red, "
-                f"green and blue) are allowed. Choose a band: gdal_translate -b 1 {self.name} grey.tif"
+                f"green and blue) are allowed. Choose a band: gdal_translate -b 1 {self.name} grey.tif; or train on "
+                "both: bands=1,2 of a data set."
             )
         meanings = dict(enumerate(dataset.colorinterp, 1))
         wanted = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)

@@ -70,8 +70,9 @@ def known_bands(recipe: Recipe, dataset: SegmentationDataset, display: Display) 
     mean, std = pretrained_mean_std(recipe.model.backbone)
     known = {color: (mean[n], std[n]) for n, color in enumerate(COLORS)}
     found = measured_bands(dataset, known, recipe.data.num_workers, start)
-    for line in found.lines:
-        display.started(f"warning: {line}; data.bands in the recipe states another.")
+    if found.lines:
+        lines = "; ".join(found.lines)
+        display.started(f"warning: {lines}. To choose ranges yourself: data.bands in the recipe.")
     return found.bands
 
 
