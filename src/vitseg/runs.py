@@ -241,8 +241,10 @@ def _same_place(one: Any, other: Any) -> bool:
         return False
     name, _, root = one.rpartition(":")
     other_name, _, other_root = other.rpartition(":")
+    root, _, options = root.partition("?")
+    other_root, _, other_options = other_root.partition("?")
     try:
-        return name == other_name and os.path.samefile(
+        return (name, options) == (other_name, other_options) and os.path.samefile(
             os.path.expanduser(root), os.path.expanduser(other_root)
         )
     except OSError:

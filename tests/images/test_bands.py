@@ -77,9 +77,9 @@ def test_a_band_is_found_by_its_name_else_by_its_number():
     found = FileBands(("B2", "B8", None), (None, None, "alpha"), ("uint16",) * 3)
     bands = Bands(chosen=(Band(number=5, name="b8"), Band(number=1, name="B9")))
     assert [band.number for band in resolved(bands, found, "a").chosen] == [2, 1]
-    with pytest.raises(DataError, match="has 3 bands.*'NIR'"):
+    with pytest.raises(DataError, match=r"has 3 bands.*'NIR'"):
         resolved(Bands.model_validate(["NIR"]), found, "a")
-    with pytest.raises(DataError, match="has 3 bands.*band 4 is needed"):
+    with pytest.raises(DataError, match=r"has 3 bands.*band 4 is needed"):
         resolved(Bands.model_validate([4]), found, "a")
     with pytest.raises(DataError, match="alpha"):
         resolved(Bands.model_validate([3]), found, "a")
@@ -256,7 +256,7 @@ def test_an_extra_image_that_is_missing_or_of_another_size(pair, tmp_path, value
     with pytest.raises(DataError, match="must have one size"):
         decode(path, declared=bands.read_by(LIMITS))
     (tmp_path / "nir/train/a.npy").unlink()
-    with pytest.raises(DataError, match="no extra image in a folder nir.*nir/a"):
+    with pytest.raises(DataError, match=r"no extra image in a folder nir.*nir/a"):
         decode(path, declared=bands)
     stacked = tmp_path / "images/train/b.npy"  # one file that has all bands will do
     np.save(stacked, values)
