@@ -1,4 +1,4 @@
-"""Arrays of NumPy's by the rules of all readers, where no bands are chosen: as 8-bit RGB, or as the ids of a mask."""
+"""Arrays of NumPy's by the rules of all readers, where no bands are chosen: as 8-bit RGB."""
 
 from __future__ import annotations
 
@@ -54,18 +54,3 @@ def decode_array(source: Source, file: BinaryIO, max_pixels: int, declared: Decl
     pixels = to_bytes(values, limits)
     pixels = pixels if pixels.shape[2] == 3 else np.repeat(pixels, 3, axis=2)
     return Decoded(pixels, size, notices, found)
-
-
-def array_ids(source: Source, file: BinaryIO) -> np.ndarray:
-    """The ids of a mask, (H, W).
-
-    Raises:
-        DataError: It is damaged, of several bands, or of floating-point values.
-    """
-    name = name_of(source)
-    values = npy_values(source, file)
-    if values.dtype.kind == "f":
-        raise DataError(f"{name} has floating-point values, but a mask holds integer ids.")
-    if values.shape[2] != 1:
-        raise DataError(f"{name} has {values.shape[2]} bands, but a mask has one value a pixel.")
-    return np.array(values[..., 0], values.dtype.newbyteorder("="))

@@ -21,7 +21,7 @@ from vitseg.images.georeference import Georeference
 from vitseg.images.pixel_source import Notice, PixelSource
 from vitseg.images.raster_reader import LARGEST_BLOCK, LARGEST_WHOLE_BLOCK
 from vitseg.images.sources import Source, name_of, open_file, start_of
-from vitseg.images.suffixes import IMAGE_SUFFIXES
+from vitseg.images.suffixes import ARRAY_SUFFIX, IMAGE_SUFFIXES
 from vitseg.images.tiff_tags import read_tags
 from vitseg.images.window import Window
 
@@ -288,7 +288,7 @@ def _extra_file(path: Path, folder: str) -> Path | None:
     for _ in range(_LEVELS):
         place = above.parent / folder
         if above.name != folder and place.is_dir():
-            for suffix in dict.fromkeys((path.suffix, *IMAGE_SUFFIXES)):
+            for suffix in dict.fromkeys((path.suffix, *IMAGE_SUFFIXES, ARRAY_SUFFIX)):
                 file = place / inside.with_suffix(suffix)
                 if file.is_file():
                     return file

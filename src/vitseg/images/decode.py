@@ -10,7 +10,6 @@ from PIL.ImageFile import ImageFile
 
 from vitseg.errors import DataError
 from vitseg.images import decode_process
-from vitseg.images.array_rgb import array_ids
 from vitseg.images.budget import is_costly, prints_errors
 from vitseg.images.decoded import MAX_PIXELS
 from vitseg.images.header import Header, header_of
@@ -81,8 +80,8 @@ def decode_mask(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """The ids of an index mask as (H, W) uint8, uint16 or int32, upright like its image.
 
     Args:
-        source: A PNG, TIFF, BMP or GIF file of one channel, or an array of whole numbers (.npy). Of a palette file the
-            indices are taken, not the colours.
+        source: A PNG, TIFF, BMP or GIF file of one channel. Of a palette file the indices are taken,
+            not the colours.
         max_pixels: Largest height * width that is decoded, checked on the header.
 
     Raises:
@@ -135,10 +134,7 @@ def _mask(
     """What a mask holds, read by rasterio, by Pillow or in another process (by the call's name there)."""
     name = name_of(source)
     with open_file(source) as file:
-        file_format = start_of(file, name)
-        if file_format == "NPY":
-            return array_ids(source, file)
-        file_format = _exact_format(file_format, name)
+        file_format = _exact_format(start_of(file, name), name)
         tags = read_tags(file) if file_format == "TIFF" else None
         if is_costly(file, file_format, tags):
             return decode_process.mask(call, source, max_pixels)
@@ -192,6 +188,10 @@ def decode_layers(source: Source, max_pixels: int = MAX_PIXELS) -> Layers:
 
 
 def _exact_format(file_format: str, name: str) -> str:
+    if file_format == "NPY":
+        raise DataError(
+            f"{name} is an array, but masks are pictures: save it as a PNG, PIL.Image.fromarray(ids).save(...)."
+        )
     if file_format not in _MASK_FORMATS:
         raise DataError(
             f"{name} is a {file_format} file, which does not keep ids exactly. "

@@ -7,9 +7,12 @@ import os
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib", ".tif",
     ".tiff", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".heic", ".heif", ".hif",
-    ".jp2", ".j2k", ".jpx", ".jpf", ".jpc", ".j2c", ".npy",
+    ".jp2", ".j2k", ".jpx", ".jpf", ".jpc", ".j2c",
 )  # fmt: skip
 """Suffixes of files that are read, lower case."""
+
+ARRAY_SUFFIX = ".npy"
+"""Of arrays, which are pictures where a folder of images holds no others: beside pictures they are something else."""
 
 OTHER_PICTURES = (
     ".tga", ".psd", ".psb", ".xcf", ".exr", ".hdr", ".jxl", ".jxr", ".jls", ".svg", ".ico", ".icns", ".eps", ".pcx",
@@ -25,6 +28,11 @@ OTHER_PICTURES = (
 def is_image_name(name: str) -> bool:
     """Whether a folder's file of this name or path is taken for a picture that is read; hidden files are not."""
     return _has(name, IMAGE_SUFFIXES)
+
+
+def is_array_name(name: str) -> bool:
+    """Whether a folder's file of this name or path is an array, which is a picture where there are no others."""
+    return _has(name, (ARRAY_SUFFIX,))
 
 
 def is_other_picture(name: str) -> bool:
