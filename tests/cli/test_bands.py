@@ -10,6 +10,7 @@ import yaml
 from PIL import Image
 
 from tests.data.band_sets import SIZE, array, geotiff, write_band_set, write_tiff
+from tests.tiny import tiny_recipe
 from vitseg.checkpoint.card import model_card
 from vitseg.checkpoint.model_dir import read_record
 from vitseg.checkpoint.places import find_model_dir
@@ -76,6 +77,25 @@ def test_from_training_to_tiles(vitseg, recipe, root, tmp_path):
     card = model_card(read_record(find_model_dir(run)), "mine", "mit")
     assert "`bands`: 1 (red), 2 (green), 3 (blue) and 4 (nir)" in card
     assert "4 (nir): 0 to 2,599" in card
+
+
+@pytest.mark.slow
+def test_new_classes_are_learnt_on_the_bands_of_the_model(vitseg, root, tmp_path):
+    content = tiny_recipe(iterations=2, val_interval=2)
+    (tmp_path / "segvit.yaml").write_text(yaml.safe_dump(content))
+    run, data = tmp_path / "run", f"folder:{root}?bands=4,1"
+    assert vitseg("train", tmp_path / "segvit.yaml", "--data", data, "--out", run).code == 0
+    explained = vitseg("explain", run, root / "images" / "val_0.tif", "--out", tmp_path / "pages")
+    assert explained.code == 0
+    new = write_band_set(tmp_path / "new", array, 2, 1)
+    (new / "classes.json").write_text(json.dumps({"classes": ["water", "ice"]}))
+    command = ["extend", run, "training.iterations=2", "--data", f"folder:{new}", "--out"]
+    result = vitseg(*command, tmp_path / "ext", "--classes", "water")
+    assert result.code == 0, result.err
+    record = read_record(find_model_dir(tmp_path / "ext"))
+    before = read_record(find_model_dir(run))
+    assert record.preprocessing == before.preprocessing
+    assert record.preprocessing.num_channels == 2
 
 
 def test_the_check_says_what_the_model_would_see(vitseg, root, tmp_path):

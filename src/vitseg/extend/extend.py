@@ -247,17 +247,11 @@ def _on_backbone_of(record: ModelRecord, recipe: Recipe) -> Recipe:
             f"which {list(limits)} is black and white: leave it out."
         )
     recipe = recipe if limits is None else recipe.with_value_range(limits)
-    if recipe.data.bands is not None:
+    bands = record.preprocessing.known_bands
+    if recipe.data.bands not in (None, bands):
         raise ConfigError("data.bands: the new classes see the bands of the model: leave it out.")
-    if record.preprocessing.bands is not None:
-        bands, seen = record.preprocessing.bands, record.preprocessing
-        chosen = tuple(
-            band.model_copy(update={"mean": mean, "std": std})
-            for band, mean, std in zip(bands.chosen, seen.mean, seen.std, strict=True)
-        )
-        bands = bands.model_copy(update={"chosen": chosen})
-        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"bands": bands})})
-    return recipe.model_copy(update={"model": model})
+    data = recipe.data.model_copy(update={"bands": bands})
+    return recipe.model_copy(update={"model": model, "data": data})
 
 
 def _require_same_backbone(old: SegmentationModel, part: SegmentationModel) -> None:

@@ -160,8 +160,7 @@ def array_planes(
     """
     name = name_of(source)
     if file_format == "NPY":
-        if isinstance(source, bytes):
-            require_pixels(name, npy_size(file, name), max_pixels)
+        require_pixels(name, npy_size(file, name), max_pixels)
         return Planes(npy_values(source, file))
     if tags is not None and tags.bands >= 3 and tags.bits > 8:
         raise NotForPillowError(name, tags)

@@ -50,6 +50,17 @@ class Preprocessing(BaseModel):
         return len(self.mean)
 
     @property
+    def known_bands(self) -> Bands | None:
+        """The bands with mean and standard deviation of each, as a recipe has them."""
+        if self.bands is None:
+            return None
+        chosen = (
+            band.model_copy(update={"mean": mean, "std": std})
+            for band, mean, std in zip(self.bands.chosen, self.mean, self.std, strict=True)
+        )
+        return self.bands.model_copy(update={"chosen": tuple(chosen)})
+
+    @property
     def reading(self) -> ValueRange | Bands | None:
         """How the readers are to read a picture: its bands, or the range of its values, where it is stated."""
         return self.limits if self.bands is None else self.bands.read_by(self.limits)
