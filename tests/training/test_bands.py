@@ -173,7 +173,7 @@ def test_where_bands_are_chosen(root, tmp_path, place):
     if place == "class file":
         (folder / "classes.json").write_text(json.dumps({**content, "bands": [4, 1]}))
     source = f"folder:{folder}?bands=4,1" if place == "spec" else f"folder:{folder}"
-    recipe = recipe_of(source, **({"bands": "4,1"} if place == "recipe" else {}))
+    recipe = recipe_of(source, bands="4,1" if place == "recipe" else None)
     dataset = task_of(recipe).val_set
     assert dataset is not None
     assert dataset.bands is not None

@@ -71,13 +71,10 @@ class ClassFile(BaseModel):
 
     bands: Bands | None = Field(
         default=None,
-        description="the bands of the images that a model sees: all, numbers as [4, 3, 2, 8], names, or tables with "
-        "value_range; a recipe may choose others",
+        description="the bands that a model sees: all, numbers as [4, 3, 2, 8], names, or tables with value_range",
     )
     extra_images: tuple[str, ...] = Field(
-        default=(),
-        description="folders beside that of the images, with a further picture of the same name for each image, whose "
-        "bands follow",
+        default=(), description="folders beside that of the images, with further bands of each"
     )
 
     @field_validator("classes", mode="before")
