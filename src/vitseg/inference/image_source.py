@@ -18,7 +18,6 @@ from vitseg.images.pillow_reader import to_rgb
 from vitseg.images.reader import decode
 from vitseg.images.sources import DECODE_ERRORS, damaged, quiet
 from vitseg.images.value_range import ValueRange
-from vitseg.inference.band_values import bands_of_array, bands_of_picture, bands_of_tensor
 
 ImageSource = str | Path | Image.Image | np.ndarray | Tensor
 
@@ -49,10 +48,16 @@ def read_source(
     bands = declared if isinstance(declared, Bands) else None
     if isinstance(source, Image.Image):
         return _of_picture(source, declared)
+    if bands is not None and isinstance(source, Tensor | np.ndarray):
+        from vitseg.inference.band_values import bands_of_array, bands_of_tensor
+
+        if isinstance(source, Tensor):
+            return bands_of_tensor(source, bands)
+        return bands_of_array(source, bands)
     if isinstance(source, Tensor):
-        return _of_tensor(source) if bands is None else bands_of_tensor(source, bands)
+        return _of_tensor(source)
     if isinstance(source, np.ndarray):
-        return _of_array(source) if bands is None else bands_of_array(source, bands)
+        return _of_array(source)
     if source is None:
         raise DataError(
             "the image is None: cv2.imread returns that for a file that is missing or no image. Give the file's name "
@@ -78,6 +83,8 @@ def _of_picture(
         with quiet():
             upright = ImageOps.exif_transpose(picture)
         if isinstance(declared, Bands):
+            from vitseg.inference.band_values import bands_of_picture
+
             return bands_of_picture(upright, declared)
         decoded = to_rgb(upright, "the picture", declared)
     except DECODE_ERRORS as error:
