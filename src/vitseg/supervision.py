@@ -26,6 +26,11 @@ class AtmLossConfig(BaseModel):
     class_weight: float = Field(default=1.0, ge=0, description="weight of the class cross-entropy")
     focal_weight: float = Field(default=20.0, ge=0, description="weight of the focal mask loss")
     dice_weight: float = Field(default=1.0, ge=0, description="weight of the dice mask loss")
+    pixel_weight: float = Field(
+        default=0.0,
+        ge=0,
+        description="weight of a cross-entropy of every pixel's class probabilities besides, in which classes compete",
+    )
     no_object_weight: float = Field(
         default=0.1, gt=0, description="weight of absent classes within the cross-entropy"
     )

@@ -29,8 +29,24 @@ FAMILIES = {
     "EVA-02": "eva02_tiny_patch14_224",
     "EVA-02, split projections": "eva02_base_patch14_224",
     "DINOv3": "vit_small_patch16_dinov3",
+    "LingBot": "vit_small_patch16_lingbot",
+    "LingBot giant": "vit_giant_patch16_lingbot",
+    "TIPSv2": "vit_base_patch14_reg1_tipsv2",
+    "PE-Spatial": "vit_pe_spatial_tiny_patch16_512",
+    "PE-Spatial gigantic": "vit_pe_spatial_gigantic_patch14_448",
+    "SigLIP-2 so400m": "vit_so400m_patch14_siglip_378.v2_webli",
 }
 DEPTH = 3
+
+NARROWER = {
+    "vit_small_patch16_lingbot": {"embed_dim": 128, "num_heads": 2},
+    "vit_giant_patch16_lingbot": {"embed_dim": 192, "num_heads": 3},
+    "vit_base_patch14_reg1_tipsv2": {"embed_dim": 128, "num_heads": 2},
+    "vit_pe_spatial_tiny_patch16_512": {"embed_dim": 128, "num_heads": 2},
+    "vit_pe_spatial_gigantic_patch14_448": {"embed_dim": 192, "num_heads": 2},
+    "vit_so400m_patch14_siglip_378.v2_webli": {"embed_dim": 144, "num_heads": 2},
+}
+"""Of large models fewer heads, each as wide as the model's own: 64 channels, of so400m 72, of gigantic 96."""
 
 
 def build_timm(name: str) -> nn.Module:
@@ -41,7 +57,7 @@ def build_timm(name: str) -> nn.Module:
 @cache
 def _build_timm(name: str) -> nn.Module:
     torch.manual_seed(0)
-    options = {"depth": DEPTH, "num_classes": 0}
+    options = {"depth": DEPTH, "num_classes": 0, **NARROWER.get(name, {})}
     module = timm.models.model_entrypoint(name.partition(".")[0]).__module__
     if not module.endswith("beit"):
         options["dynamic_img_size"] = True
@@ -82,6 +98,35 @@ def test_taps_equal_timm(name, grid):
     expected = vit.forward_intermediates(images, indices=[0, DEPTH - 1], intermediates_only=True)
     features = backbone(images)
     assert features.input_size == features.padded_size == tuple(images.shape[-2:])
+    for ours, reference in zip(features.maps, expected, strict=True):
+        torch.testing.assert_close(ours, reference, atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
+def test_taps_equal_timm_at_the_native_size(name):
+    """Where nothing is resampled."""
+    backbone = build(name)
+    images = image(backbone, backbone.grid, batch=1)
+    expected = build_timm(name).forward_intermediates(
+        images, indices=[DEPTH - 1], intermediates_only=True
+    )
+    torch.testing.assert_close(backbone(images).maps[-1], expected[0], atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
+def test_sizes_that_are_no_multiple_of_the_patch(name):
+    """They are what timm makes of the image with zeros at the bottom and on the right."""
+    backbone, vit = build(name), build_timm(name)
+    padded = image(backbone, (5, 7))
+    height, width = padded.shape[-2] - 3, padded.shape[-1] - 5
+    images = padded[..., :height, :width].clone()
+    padded[..., height:, :] = 0
+    padded[..., width:] = 0
+    if isinstance(vit, Beit):
+        vit.set_input_size(padded.shape[-2:])
+    expected = vit.forward_intermediates(padded, indices=[0, DEPTH - 1], intermediates_only=True)
+    features = backbone(images)
+    assert (features.input_size, features.padded_size) == ((height, width), padded.shape[-2:])
     for ours, reference in zip(features.maps, expected, strict=True):
         torch.testing.assert_close(ours, reference, atol=1e-5, rtol=1e-5)
 

@@ -5,7 +5,8 @@ import yaml
 from huggingface_hub import ModelCard
 
 from tests.tiny import make_record
-from vitseg.checkpoint.card import is_non_commercial, model_card
+from vitseg.backbones.licences import is_non_commercial
+from vitseg.checkpoint.card import model_card
 from vitseg.checkpoint.protocols import SEGVIT
 
 
@@ -57,6 +58,28 @@ def test_a_card_without_scores_and_recipe():
 def test_folders_of_ones_own_are_no_data_sets():
     card = model_card(make_record(metrics={"dataset": "folder", "miou": 0.5}), "user/name", "mit")
     assert "datasets" not in front_matter(card)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "at_the_end", "at_the_top"),
+    [
+        ({"name": "vit_small_patch16_lingbot"}, "vit_small_patch16_lingbot: apache-2.0, as timm states.", False),
+        ({"name": "vit_base_patch16_224.mae"}, "vit_base_patch16_224.mae: cc-by-nc-4.0, as timm states: no com", True),
+        ({"name": "mit_b0", "levels": [0]}, "mit_b0: timm states no licence, see their model card.", False),
+        ({"name": "vit_base_patch16_224.mae", "weights": "x.pth"}, None, False),
+        ({"name": "vit_base_patch16_224.mae", "pretrained": False}, None, False),
+    ],
+)  # fmt: skip
+def test_a_card_names_the_licence_of_the_pretrained_weights(backbone, at_the_end, at_the_top):
+    card = model_card(make_record(architecture={"backbone": backbone}), "user/name", "mit")
+    last = card.rstrip().splitlines()[-1]
+    if at_the_end is None:
+        assert last == "mit"
+    else:
+        assert last.startswith(f"They were trained from pretrained weights {at_the_end}")
+    warned = card.startswith("> **Trained from weights for non-commercial use:**", card.find("> "))
+    assert warned is at_the_top
+    assert front_matter(card)["license"] == "mit"
 
 
 def test_non_commercial_licences_stand_at_the_top():

@@ -13,7 +13,7 @@ from vitseg.errors import ConfigError
 
 VERBS = [
     "demo", "data", "train", "evaluate", "compare", "continual", "tune", "extend", "classes", "predict", "video",
-    "explain", "profile", "convert", "push", "doctor",
+    "explain", "profile", "convert", "push", "doctor", "recipes",
 ]  # fmt: skip
 
 

@@ -98,6 +98,9 @@ REFUSED = {
     f"continual tiny.yaml {DATA} --out photo.png": "ConfigError: --out photo.png is a file",
     f"continual tiny.yaml {DATA} --out o --first-of none": "--first-of none is no folder",
     f"continual tiny.yaml {DATA} --out o --beside none": "--beside none is no folder",
+    "recipes show none": "'none' is not a known shipped recipe",
+    "recipes --data none": "'none' is not a known data set with recipes",
+    "recipes --json none/recipes.json": "--json none/recipes.json: the folder",
     "demo --out data": "ConfigError: --out data is not empty",
     "classes none": "CheckpointError: none does not exist",
     "classes MODEL --rename road": "--rename 'road' is not written OLD=NEW",
@@ -143,4 +146,4 @@ def test_mistyped_places_are_refused_without_torch(results, command):
 
 
 def test_every_verb_is_tried():
-    assert {line.split()[0] for line in REFUSED} == {*VERBS, "data"} - {"doctor"}
+    assert {line.split()[0] for line in REFUSED} == {*VERBS, "data", "recipes"} - {"doctor"}

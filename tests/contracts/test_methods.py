@@ -71,6 +71,16 @@ CONFIGS |= {
     "segformer": {"backbone": BACKBONE, "decoder": NARROW},
     "segformer, Swin": {"backbone": SWIN, "decoder": NARROW},
     "eomt": {"backbone": NORMED, "decoder": {"num_queries": 12}},
+    "segvit_joint": {"backbone": NORMED},
+    "segvit_joint, detail": {
+        "backbone": NORMED,
+        "decoder": {"doublings": 0, "detail_width": 8},
+    },
+    "segvit_joint, as fine as the tokens": {
+        "backbone": NORMED,
+        "decoder": {"doublings": 0, "classifier": "presence", "masked_attention": False},
+        "loss": {"pixel_weight": 1.0, "ignored": "left_out"},
+    },
 }
 PRUNED = {"backbone": BACKBONE, "pruning": {"threshold": 0.2}}
 NEVER = {"backbone": BACKBONE, "pruning": {"threshold": 1}}

@@ -6,16 +6,59 @@ import pytest
 import torch
 from torch import nn
 
+from vitseg.config import parse
 from vitseg.decoders.atm import AtmConfig, AtmDecoder
 from vitseg.decoders.atm_layers import AttentionToMask
 from vitseg.errors import ConfigError
 from vitseg.features import Features
+from vitseg.methods import METHODS
 
 
 def features_of(*grids: tuple[int, int], channels: int = 24) -> Features:
     generator = torch.Generator().manual_seed(0)
     maps = tuple(torch.randn(2, channels, *grid, generator=generator) for grid in grids)
     return Features(maps, (64, 96), (64, 96))
+
+
+def linear_layers(module: nn.Module) -> list[nn.Linear]:
+    """Those that an initialisation is for: packed projections of self-attention start in a way of their own."""
+    return [
+        part
+        for name, part in module.named_modules()
+        if isinstance(part, nn.Linear) and "self_attn" not in name
+    ]
+
+
+def xavier(layer: nn.Linear) -> float:
+    return (2 / sum(layer.weight.shape)) ** 0.5
+
+
+ATM = {"decoder": {"num_heads": 6, "embed_dim": 96}}
+TOKEN_HEADS = {"backbone": {"taps": [1, 5]}, **ATM}
+SHRUNK = {"backbone": {"taps": [5]}, "shrink": {"block": 2}, **ATM}
+
+
+@pytest.mark.parametrize(
+    ("method", "raw"), [("segvit", ATM), ("dtop", TOKEN_HEADS), ("shrunk", SHRUNK)]
+)
+@pytest.mark.parametrize("init", ["published", "xavier"])
+def test_the_start_of_linear_layers(method, raw, init):
+    backbone = {"name": "test_vit", "pretrained": False, "taps": [1, 3, 5]}
+    raw = {
+        **raw,
+        "backbone": {**backbone, **raw.get("backbone", {})},
+        "decoder": {**raw["decoder"], "init": init},
+    }
+    torch.manual_seed(0)
+    decoder = parse(METHODS[method], raw).build(12, (64, 64)).decoder
+    layers = [layer for layer in linear_layers(decoder) if layer.weight.numel() > 2000]
+    assert len(layers) > 10
+    for layer in layers:
+        expected = 0.02 if init == "published" else xavier(layer)
+        # The upsampling's cross-attention is packed in the published models, and starts so in both.
+        is_packed = abs(layer.weight.std().item() - (2 / (4 * 96)) ** 0.5) < 0.002
+        assert is_packed or layer.weight.std().item() == pytest.approx(expected, rel=0.1)
+        assert not layer.bias.any()
 
 
 def test_masks_are_the_mean_of_the_heads_scores():

@@ -189,6 +189,26 @@ def test_pixel_scores_are_those_of_inference(reading, num_logits):
         torch.testing.assert_close(scores, full_scores(OutputScores(output, index)))
 
 
+def test_competing_classes_by_hand():
+    """Scores of two classes in two pixels, the second ignored: minus the logarithm of the right one's share."""
+    masks = torch.tensor([0.0, math.log(3.0)])[None, :, None, None].expand(1, 2, 1, 2)
+    classes = torch.zeros(1, 2, 2)  # present with a probability of one half
+    output = PresenceMasks(masks, (1, 2), (1, 2), class_logits=classes)
+    labels = torch.tensor([[[1, IGNORE_INDEX]]])
+    terms = AtmLoss(AtmLossConfig(pixel_weight=2.0))(output, labels)
+    assert terms["loss_pixel"].item() == pytest.approx(-2 * math.log(0.75 / (0.5 + 0.75)))
+    assert "loss_pixel" not in AtmLoss(AtmLossConfig())(output, labels)
+
+
+def test_competing_classes_have_gradients_where_a_score_vanishes():
+    masks = torch.full((1, 2, 1, 1), -200.0, requires_grad=True)
+    output = PresenceMasks(masks, (1, 1), (1, 1), class_logits=torch.zeros(1, 2, 2))
+    terms = AtmLoss(AtmLossConfig(pixel_weight=1.0))(output, torch.ones(1, 1, 1).long())
+    assert terms["loss_pixel"].item() == pytest.approx(math.log(2))
+    sum(terms.values()).backward()
+    assert masks.grad.isfinite().all()
+
+
 def test_pixel_cross_entropy_of_every_stage_with_its_own_name():
     labels = torch.zeros(1, 2, 2, dtype=torch.long)
     early = output_of(torch.zeros(1, 2, 1, 1), torch.zeros(1, 2, 3), name="0")

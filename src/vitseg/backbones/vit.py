@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -68,6 +69,8 @@ class PlainViT(nn.Module):
                 if isinstance(module, nn.LayerNorm):
                     module.eps = config.norm_eps
         self.added: set[str] = set()
+        self.detail: nn.Module | None
+        self.register_module("detail", None)
         self.steps: list[list[Step]] = [[RunBlock(self, i)] for i in range(len(self.blocks))]
         for block in config.taps:
             self.steps[block].append(Tap(self))
@@ -120,7 +123,8 @@ class PlainViT(nn.Module):
     @property
     def is_encoder(self) -> bool:
         """Whether it gives what the pretrained ViT gives, and nothing is trained or decided on the way."""
-        return all(isinstance(step, (RunBlock, Tap)) for steps in self.steps for step in steps)
+        are_plain = all(isinstance(step, (RunBlock, Tap)) for steps in self.steps for step in steps)
+        return are_plain and self.detail is None
 
     def pretrained_modules(self) -> Iterator[nn.Module]:
         """Its modules but for the `added` ones; the loose parameters (tokens, positions) belong to none of them."""
@@ -193,16 +197,20 @@ class PlainViT(nn.Module):
         spatial = resample_grid(spatial, self.grid, grid, self.config.pos_embed_interpolation)
         return torch.cat([prefix, spatial], dim=1)
 
+    def padded(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 _ _"]:
+        """Images with zeros below and on the right, up to whole patches."""
+        size = spatial_size(images)
+        covered = self.padded_size(self.grid_of(size))
+        if covered == size:
+            return images
+        return F.pad(images, (0, covered[1] - size[1], 0, covered[0] - size[0]))
+
     def embed(
         self, images: Float[Tensor, "b channels H W"]
     ) -> tuple[Float[Tensor, "b n c"], TokenPositions]:
         """Pad, embed patches, add positions and prefix tokens: what block 0 receives."""
         grid = self.grid_of(spatial_size(images))
-        down = grid[0] * self.patch_size[0] - images.shape[-2]
-        right = grid[1] * self.patch_size[1] - images.shape[-1]
-        if down or right:
-            images = F.pad(images, (0, right, 0, down))
-        x = self.patch_embed(images)  # (b, h*w, c)
+        x = self.patch_embed(self.padded(images))  # (b, h*w, c)
         prefix = self._prefix_tokens(len(x))
         if self.pos_embed is not None:
             pos_embed = self._pos_embed_for(grid)
@@ -230,10 +238,12 @@ class PlainViT(nn.Module):
 
     def start(self, images: Float[Tensor, "b channels H W"]) -> TokenStream:
         """The embedded images, in front of block 0."""
-        x, positions = self.embed(images)
+        padded = self.padded(images)
+        x, positions = self.embed(padded)
         padded_size = self.padded_size(positions.grid)
         cover = GridCover(positions.grid, padded_size)
-        return TokenStream(x, positions, spatial_size(images), padded_size, cover, self.training)
+        stream = TokenStream(x, positions, spatial_size(images), padded_size, cover, self.training)
+        return stream if self.detail is None else replace(stream, detail=self.detail(padded))
 
     def forward(self, images: Float[Tensor, "b channels H W"]) -> Features:
         """Taps as maps over the padded image, prefix tokens dropped, and what the steps have read.

@@ -7,6 +7,12 @@ from collections.abc import Iterator
 
 import yaml
 
+from vitseg.backbones.licences import (
+    downloaded_weights,
+    is_non_commercial,
+    licence_line,
+    stated_licence,
+)
 from vitseg.checkpoint.model_dir import ModelRecord
 from vitseg.images.preprocess import Preprocessing
 
@@ -23,10 +29,6 @@ PUBLISHED_DATASETS = (
 )  # fmt: skip
 """Data sets that a card names; the others are the user's own, whose names are those of folder layouts."""
 
-_NON_COMMERCIAL = re.compile(
-    r"(non|not for|no)[\s-]*commercial|research[\s-](use[\s-])?only|(^|[\s-])nc([\s-]|$)",
-    re.IGNORECASE,
-)
 _CLASSES_SHOWN = 200
 _SCORES = (("mIoU", "miou"), ("mean accuracy", "macc"), ("pixel accuracy", "aacc"))
 
@@ -43,18 +45,18 @@ def model_card(record: ModelRecord, repo: str, license_text: str) -> str:
     parts = [f"---\n{front}---", f"# {repo.partition('/')[2]}"]
     if is_non_commercial(license_text):
         parts.append(f"> **Non-commercial use only.** {license_text}")
+    start = downloaded_weights(record.architecture.get("backbone", {}))
+    if start is not None and is_non_commercial(stated_licence(start) or ""):
+        parts.append(f"> **Trained from weights for non-commercial use:** {licence_line(start)}.")
     parts += [
         _what_it_is(record),
         _how_to_run(repo),
         *_sections(record),
         f"## Licence of the weights\n\n{license_text}",
     ]
+    if start is not None:
+        parts.append(f"They were trained from {licence_line(start)}.")
     return "\n\n".join(parts) + "\n"
-
-
-def is_non_commercial(license_text: str) -> bool:
-    """Whether a licence, by its identifier or its words, forbids commercial use."""
-    return _NON_COMMERCIAL.search(license_text) is not None
 
 
 def _front_matter(record: ModelRecord, license_text: str) -> dict[str, object]:

@@ -9,6 +9,7 @@ import typer
 
 from vitseg.cli import frame
 from vitseg.cli.data import data_app
+from vitseg.cli.recipes import recipes_app
 
 VERBS = (
     "demo",
@@ -40,6 +41,7 @@ app = typer.Typer(
 for name in VERBS:
     frame.add_verb(app, name)
 app.add_typer(data_app)
+app.add_typer(recipes_app)
 
 
 @app.callback()

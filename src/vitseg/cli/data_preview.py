@@ -11,7 +11,7 @@ from vitseg.cli import frame, options, places
 from vitseg.cli.places import Before
 from vitseg.errors import ConfigError
 
-DEFAULT_RECIPE = "folder/segvit-vit_small_patch16_384"
+DEFAULT_RECIPE = "folder/medium-vit_small"
 
 
 def preview(

@@ -29,6 +29,14 @@ HEAD_DIM = 32
 NUM_GROUPS = 32
 """Groups of the neck's GroupNorm in the published Swin model."""
 
+AtmInit = Literal["published", "xavier"]
+"""How the linear layers of ATM start."""
+
+INIT = (
+    'how linear layers start: with a spread of 0.02 ("published"), or Xavier-uniform ("xavier"), from which masks are '
+    "learned sooner"
+)
+
 
 class AtmConfig(BaseModel):
     """Configuration of `AtmDecoder`."""
@@ -66,6 +74,7 @@ class AtmConfig(BaseModel):
         description='what is supervised: the last layer of each stage, masks summed over stages ("stages"), or '
         'every layer of a single stage, masks not summed ("layers")',
     )
+    init: AtmInit = Field(default="published", description=INIT)
 
 
 class AtmStage(nn.Module):
@@ -80,14 +89,13 @@ class AtmStage(nn.Module):
         ]
         self.layers = nn.ModuleList(layers)
         self.mask_embed = _mask_embed(embed_dim) if config.masks == "dot_product" else None
-        self._init_weights(layers)
+        self._init_weights(layers, config.init)
 
-    def _init_weights(self, layers: list[AtmLayer]) -> None:
-        """Linear layers with a spread of 0.02; self-attention starts Xavier-uniform, the same in every layer."""
+    def _init_weights(self, layers: list[AtmLayer], init: AtmInit) -> None:
+        """Linear layers as `init` says; self-attention starts Xavier-uniform, the same in every layer."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                nn.init.zeros_(module.bias)
+                init_linear(module, init)
         attentions = [layer.self_attn for layer in layers if layer.self_attn is not None]
         for attention in attentions[:1]:
             nn.init.xavier_uniform_(attention.in_proj.weight)
@@ -175,6 +183,19 @@ class AtmStage(nn.Module):
         return list(zip(projected[::2], projected[1::2], strict=True))
 
 
+def init_linear(layer: nn.Linear, init: AtmInit) -> None:
+    """Start a linear layer of ATM.
+
+    With the small spread the first masks are the product of two projections near zero: a saddle that the training
+    leaves slowly.
+    """
+    if init == "xavier":
+        nn.init.xavier_uniform_(layer.weight)
+    else:
+        nn.init.trunc_normal_(layer.weight, std=0.02)
+    nn.init.zeros_(layer.bias)
+
+
 def _projection(kind: str, in_channels: int, embed_dim: int) -> tuple[nn.Module, nn.Module]:
     """The two layers that bring features to `embed_dim`; see `AtmConfig.projection`."""
     if kind == "linear_layernorm":
@@ -246,12 +267,7 @@ class AtmDecoder(nn.Module):
         self.reading = PresenceMasks if is_presence else MixedMasks
         num_logits = 2 if is_presence else num_classes + 1
         self.class_embed = nn.Linear(embed_dim, num_logits)
-        self._init_weights()
-
-    def _init_weights(self) -> None:
-        """As the published models start: queries N(0, 1), linear layers with a spread of 0.02."""
-        nn.init.trunc_normal_(self.class_embed.weight, std=0.02)
-        nn.init.zeros_(self.class_embed.bias)
+        init_linear(self.class_embed, config.init)
         nn.init.normal_(self.query_embed.weight)
 
     def forward(self, features: Features) -> QueryMasks:

@@ -20,7 +20,7 @@ from vitseg.backbones.steps.joint_queries import JointTokens
 from vitseg.features import Features
 from vitseg.layers.progress import TrainingProgress
 from vitseg.layers.resize import resize_map
-from vitseg.outputs import MixedMasks, SegOutput
+from vitseg.outputs import MixedMasks, QueryMasks, SegOutput
 from vitseg.types import Size, spatial_size
 
 TARGET_STRIDE = 4
@@ -44,11 +44,78 @@ class EomtDecoderConfig(BaseModel):
     )
 
 
-class EomtDecoder(nn.Module):
-    """Class and mask of every query.
+class JointDecoder(nn.Module):
+    """Class and mask of every query that went through the last blocks beside the patches.
 
     In training there is a prediction in front of every joint block, too, named "block_0" and so on: it is supervised,
-    and the queries attend to the patches of their predicted masks alone, with a probability that falls to 0.
+    and with `masked_attention` the queries attend to the patches of their predicted masks alone, with a probability
+    that falls to 0.
+
+    Args:
+        embed_dim: Width of the backbone's tokens.
+        num_queries: Learned queries.
+        num_logits: Class logits of a query.
+        num_blocks: Joint blocks.
+        doublings: How often the patches' resolution is doubled before the masks are the products with them.
+        masked_attention: Whether queries are held to their masks in training.
+    """
+
+    reading: type[QueryMasks] = MixedMasks
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_queries: int,
+        num_logits: int,
+        num_blocks: int,
+        doublings: int,
+        masked_attention: bool,
+    ):
+        super().__init__()
+        self.num_blocks = num_blocks
+        self.masked_attention = masked_attention
+        self.query_embed = nn.Embedding(num_queries, embed_dim)
+        self.class_embed = nn.Linear(embed_dim, num_logits)
+        self.mask_embed = nn.Sequential(
+            nn.Linear(embed_dim, embed_dim),
+            nn.GELU(),
+            nn.Linear(embed_dim, embed_dim),
+            nn.GELU(),
+            nn.Linear(embed_dim, embed_dim),
+        )
+        self.upscale = nn.Sequential(*(Doubling(embed_dim) for _ in range(doublings)))
+        self.progress = TrainingProgress()
+
+    def forward(self, features: Features) -> QueryMasks:
+        """Classes and masks of the queries and patches behind the last block."""
+        assert features.queries is not None
+        tokens = JointTokens(features.queries, features.maps[-1], *features.sizes, features.detail)
+        return self.predict(tokens)
+
+    def predict(self, tokens: JointTokens) -> QueryMasks:
+        """Classes and masks."""
+        pixels = self.pixels(tokens)
+        masks = torch.einsum("bqc,bchw->bqhw", self.mask_embed(tokens.queries), pixels)
+        class_logits = self.class_embed(tokens.queries)
+        return self.reading(masks, tokens.input_size, tokens.padded_size, class_logits=class_logits)
+
+    def pixels(self, tokens: JointTokens) -> Float[Tensor, "b c _ _"]:
+        """What masks are products of."""
+        return self.upscale(tokens.patches)
+
+    def read(
+        self, number: int, tokens: JointTokens
+    ) -> tuple[QueryMasks, Bool[Tensor, "b q n"] | None]:
+        """See `vitseg.backbones.steps.joint_queries.JointHead`."""
+        output = replace(self.predict(tokens), name=f"block_{number}")
+        if not self.masked_attention:
+            return output, None
+        probability = masking_probability(number, self.num_blocks, self.progress.fraction)
+        return output, masked_patches(output, spatial_size(tokens.patches), probability)
+
+
+class EomtDecoder(JointDecoder):
+    """EoMT's: queries that classes are matched with, and masks at about a quarter of the image.
 
     Args:
         embed_dim: Width of the backbone's tokens.
@@ -60,40 +127,15 @@ class EomtDecoder(nn.Module):
     def __init__(
         self, embed_dim: int, patch_size: Size, num_classes: int, config: EomtDecoderConfig
     ):
-        super().__init__()
-        self.config = config
-        self.query_embed = nn.Embedding(config.num_queries, embed_dim)
-        self.class_embed = nn.Linear(embed_dim, num_classes + 1)
-        self.mask_embed = nn.Sequential(
-            nn.Linear(embed_dim, embed_dim),
-            nn.GELU(),
-            nn.Linear(embed_dim, embed_dim),
-            nn.GELU(),
-            nn.Linear(embed_dim, embed_dim),
-        )
         doublings = max(0, round(math.log2(min(patch_size) / TARGET_STRIDE)))
-        self.upscale = nn.Sequential(*(Doubling(embed_dim) for _ in range(doublings)))
-        self.progress = TrainingProgress()
-
-    def forward(self, features: Features) -> MixedMasks:
-        """Classes and masks of the queries and patches behind the last block."""
-        assert features.queries is not None
-        return self.predict(JointTokens(features.queries, features.maps[-1], *features.sizes))
-
-    def predict(self, tokens: JointTokens) -> MixedMasks:
-        """Classes and masks, the latter at about a quarter of the image."""
-        pixels = self.upscale(tokens.patches)  # (b, c, 4h, 4w)
-        masks = torch.einsum("bqc,bchw->bqhw", self.mask_embed(tokens.queries), pixels)
-        class_logits = self.class_embed(tokens.queries)
-        return MixedMasks(masks, tokens.input_size, tokens.padded_size, class_logits=class_logits)
-
-    def read(
-        self, number: int, tokens: JointTokens
-    ) -> tuple[MixedMasks, Bool[Tensor, "b q n"] | None]:
-        """See `vitseg.backbones.steps.joint_queries.JointHead`."""
-        output = replace(self.predict(tokens), name=f"block_{number}")
-        probability = masking_probability(number, self.config.num_blocks, self.progress.fraction)
-        return output, masked_patches(output, spatial_size(tokens.patches), probability)
+        super().__init__(
+            embed_dim,
+            config.num_queries,
+            num_classes + 1,
+            config.num_blocks,
+            doublings,
+            masked_attention=True,
+        )
 
 
 class Doubling(nn.Module):

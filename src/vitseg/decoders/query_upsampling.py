@@ -15,7 +15,7 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from vitseg.decoders.atm import AtmConfig, AtmDecoder, AtmStage, atm_width
+from vitseg.decoders.atm import AtmConfig, AtmDecoder, AtmStage, atm_width, init_linear
 from vitseg.decoders.atm_layers import AtmLayer
 from vitseg.features import Features
 from vitseg.layers.grid import GridInterpolation, resample_grid
@@ -46,7 +46,7 @@ class QueryUpsampling(nn.Module):
         in_channels: Width of each feature map, shallow to deep.
         grid: Token grid that learned queries are stored for.
         config: See `QueryUpsamplingConfig`.
-        atm: Width, heads and dropout, which it shares with the attention-to-mask layers behind it.
+        atm: Width, heads, dropout and start, which it shares with the attention-to-mask layers behind it.
     """
 
     def __init__(
@@ -66,10 +66,9 @@ class QueryUpsampling(nn.Module):
         else:
             self.query_proj = nn.Linear(in_channels[0], embed_dim)
             self.query_norm = nn.LayerNorm(embed_dim)
-            nn.init.trunc_normal_(self.query_proj.weight, std=0.02)
-            nn.init.zeros_(self.query_proj.bias)
+            init_linear(self.query_proj, atm.init)
             num_layers, memories = 2 * num_layers, in_channels[1:]
-        stage = AtmConfig(dropout=atm.dropout, num_layers=num_layers)
+        stage = AtmConfig(dropout=atm.dropout, num_layers=num_layers, init=atm.init)
         self.stages = nn.ModuleList(
             AtmStage(channels, embed_dim, num_heads, stage) for channels in memories
         )

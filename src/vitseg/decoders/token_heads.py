@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from vitseg.config import given_fields
-from vitseg.decoders.atm import AtmConfig, AtmStage, atm_width
+from vitseg.decoders.atm import INIT, AtmConfig, AtmInit, AtmStage, atm_width, init_linear
 from vitseg.decoders.setr import UpsamplingHead
 from vitseg.features import AliveTokens, Features
 from vitseg.layers.ragged import RaggedTokens, images_of
@@ -51,6 +51,7 @@ class TokenHeadsConfig(BaseModel):
     )
     num_layers: int = Field(default=3, ge=1, description="atm: decoder layers")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="atm: dropout rate in training")
+    init: AtmInit = Field(default="published", description=f"atm: {INIT}")
 
     @model_validator(mode="after")
     def _fields_belong_to_atm(self) -> TokenHeadsConfig:
@@ -128,13 +129,13 @@ class AtmTokenHead(TokenHead):
             num_heads=config.num_heads or max(1, width // HEAD_DIM),
             num_layers=config.num_layers,
             dropout=config.dropout,
+            init=config.init,
         )
         embed_dim, num_heads = atm_width(atm, (in_channels,))
         self.query_embed = nn.Embedding(num_classes, embed_dim)
         self.stage = AtmStage(in_channels, embed_dim, num_heads, atm)
         self.class_embed = nn.Linear(embed_dim, 2)
-        nn.init.trunc_normal_(self.class_embed.weight, std=0.02)
-        nn.init.zeros_(self.class_embed.bias)
+        init_linear(self.class_embed, config.init)
         nn.init.normal_(self.query_embed.weight)
 
     def forward(self, tokens: RaggedTokens) -> TokenScores:

@@ -19,6 +19,9 @@ from vitseg.outputs import QueryMasks, SegOutput
 from vitseg.supervision import AtmLossConfig
 from vitseg.types import spatial_size
 
+MIN_SCORE = 1e-6
+"""Below this a class score has no gradient in the cross-entropy of pixels."""
+
 
 class AtmLoss(nn.Module):
     """The loss of an ATM decoder's output and of its earlier stages.
@@ -95,6 +98,9 @@ class AtmLoss(nn.Module):
             focal, dice = ((losses * pair_weights).sum() / total for losses in of_masks)
             terms["loss_mask" + name] = self.config.focal_weight * focal
             terms["loss_dice" + name] = self.config.dice_weight * dice
+            if self.config.pixel_weight:
+                competing = self._competing_loss(stage, labels)
+                terms["loss_pixel" + name] = self.config.pixel_weight * competing
         return terms
 
     def _class_loss(
@@ -119,6 +125,13 @@ class AtmLoss(nn.Module):
     def _pixel_loss(self, output: SegOutput, labels: Int[Tensor, "b H W"]) -> Float[Tensor, ""]:
         mean_over = "all" if self.config.ignored == "negatives" else "labelled"
         return pixel_cross_entropy(output.scores(), labels, mean_over, self.class_weights)
+
+    def _competing_loss(
+        self, output: QueryMasks, labels: Int[Tensor, "b H W"]
+    ) -> Float[Tensor, ""]:
+        """The cross-entropy of every labelled pixel's class probabilities: scores over their sum."""
+        logits = output.scores().clamp_min(MIN_SCORE).log()
+        return pixel_cross_entropy(logits, labels, "labelled", self.class_weights)
 
     def _weights(self, present: Bool[Tensor, "b k"]) -> Float[Tensor, "b k"]:
         if self.class_weights is None:

@@ -22,6 +22,7 @@ METHODS = MethodTable(
         "segmenter": "segmenter.SegmenterConfig",
         "segvit": "segvit.SegVitConfig",
         "segvit_cl": "segvit_cl.SegVitClConfig",
+        "segvit_joint": "segvit_joint.SegVitJointConfig",
         "semask": "semask.SeMaskConfig",
         "semaskvit": "semaskvit.SeMaskVitConfig",
         "setr": "setr.SetrConfig",

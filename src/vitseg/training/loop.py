@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from vitseg.backbones.licences import downloaded_weights, licence_line
 from vitseg.errors import ConfigError, InterruptedRunError, VitsegError
 from vitseg.evaluation.evaluate import Evaluation, evaluate
 from vitseg.files import write_json
@@ -141,6 +142,9 @@ class _Loop:
             f"{num_val} validation images, {data.train_set.classes.num_classes} classes, "
             f"{fabric.world_size} x {fabric.device.type}; {data.train_set.source}"
         )
+        start = downloaded_weights(self.recipe.model.backbone.model_dump())
+        if start is not None and self.recipe.training.init_from is None:
+            self.display.started(licence_line(start))
         for warning in data.warnings:
             self.display.started(f"warning: {warning.message} {warning.fix}")
         if self.parts.warning is not None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.resources
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from vitseg.config import apply_overrides, read_yaml
-from vitseg.errors import ConfigError, unknown_name
+from vitseg.errors import ConfigError
 
 NO_DATA = "no data set: pass --data NAME:ROOT, or set data.source in the recipe."
 """What is said of a training without one."""
+
+_MOST_HINTS = 5
 
 
 def read_recipe(
@@ -44,8 +47,27 @@ def find_recipe(path: Path) -> Path:
     shipped = folder.joinpath(*parts)
     if shipped.is_file():
         return shipped
-    known = [str(p.relative_to(folder).with_suffix("")) for p in sorted(folder.rglob("*.yaml"))]
-    raise ConfigError(f"no such file, and {unknown_name('shipped recipe', str(path), known)}")
+    hint = nearest("/".join(parts).removesuffix(".yaml"), shipped_names())
+    raise ConfigError(f"no such file, and {str(path)!r} is not a known shipped recipe. {hint}")
+
+
+def shipped_names() -> list[str]:
+    """Names of all shipped recipes, sorted."""
+    folder = shipped_recipes()
+    files = folder.rglob("*.yaml")
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in files)
+
+
+def nearest(name: str, names: list[str]) -> str:
+    """Which shipped recipes may be meant, and how to list all."""
+    inside = [known for known in names if name and name in known]
+    near = difflib.get_close_matches(name, names, n=_MOST_HINTS)
+    # Without its data set a name is as near as any.
+    stems = {known.partition("/")[2]: known for known in names}
+    near += [stems[stem] for stem in difflib.get_close_matches(name, stems, n=_MOST_HINTS)]
+    hints = list(dict.fromkeys([*inside, *near]))[:_MOST_HINTS]
+    meant = f"Did you mean {' or '.join(map(repr, hints))}? " if hints else ""
+    return f"{meant}List them with: vitseg recipes."
 
 
 def shipped_recipes() -> Path:

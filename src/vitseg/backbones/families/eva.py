@@ -1,4 +1,4 @@
-"""timm's `Eva`: EVA-02 and DINOv3."""
+"""timm's `Eva`: EVA-02, DINOv3, LingBot-Vision and the Perception Encoders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""timm's `VisionTransformer`: AugReg, DeiT, DeiT-3, MAE, CLIP, SigLIP, DINOv2."""
+"""timm's `VisionTransformer`: AugReg, DeiT, DeiT-3, MAE, CLIP, SigLIP and SigLIP-2, DINOv2, TIPSv2."""
 
 from __future__ import annotations
 
