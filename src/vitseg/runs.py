@@ -48,8 +48,11 @@ chosen among the validations that there were."""
 PATHS = frozenset({"data.source", "backbone.weights", "training.init_from"})
 """Fields that lead to files: the same ones by another path are no change."""
 
-_MEASURED = "data.value_range"
-"""A field that a run fills in by its data where its recipe leaves it open, which is then no change."""
+_MEASURED = ("data.value_range", "data.bands", "backbone.channels")
+"""Fields that a run fills in by its data where its recipe leaves them open, which is then no change."""
+
+_ALL_BANDS = "data.bands.chosen"
+"""Likewise, where it is empty: all bands."""
 
 _LATER = ("step.", "joint.")
 """Sections of a recipe of several trainings that say the same of later ones."""
@@ -198,7 +201,8 @@ def changed_fields(old: Any, new: Any) -> set[str]:
         for name, (before, now) in _differences(old, new).items()
         if _plain(name) not in WITHOUT_EFFECT
         and not (_plain(name) in PATHS and _same_place(before, now))
-        and not (_plain(name) == _MEASURED and now is None)
+        and not (_plain(name).startswith(_MEASURED) and _is_filled_in(before, now))
+        and not (_plain(name) == _ALL_BANDS and not now)
     }
 
 
@@ -210,6 +214,18 @@ def _differences(old: Any, new: Any, prefix: str = "") -> dict[str, tuple[Any, A
             found |= _differences(old.get(key), new.get(key), f"{prefix}{key}.")
         return found
     return {} if old == new else {prefix.rstrip("."): (old, new)}
+
+
+def _is_filled_in(before: Any, now: Any) -> bool:
+    """Whether a value says all that a recipe says, and more where that leaves it open."""
+    if now is None:
+        return True
+    if isinstance(now, dict) and isinstance(before, dict):
+        return all(key in before and _is_filled_in(before[key], now[key]) for key in now)
+    if isinstance(now, list | tuple) and isinstance(before, list | tuple):
+        pairs = zip(before, now, strict=False)
+        return len(before) == len(now) and all(_is_filled_in(*pair) for pair in pairs)
+    return before == now
 
 
 def _plain(name: str) -> str:
@@ -225,8 +241,10 @@ def _same_place(one: Any, other: Any) -> bool:
         return False
     name, _, root = one.rpartition(":")
     other_name, _, other_root = other.rpartition(":")
+    root, _, options = root.partition("?")
+    other_root, _, other_options = other_root.partition("?")
     try:
-        return name == other_name and os.path.samefile(
+        return (name, options) == (other_name, other_options) and os.path.samefile(
             os.path.expanduser(root), os.path.expanduser(other_root)
         )
     except OSError:

@@ -30,13 +30,13 @@ def floats(tmp_path):
 @pytest.fixture
 def seen(monkeypatch):
     """The images as predictors read them."""
-    read, images = Predictor.as_rgb, []
+    read, images = Predictor.pixels_of, []
 
-    def as_rgb(self, source):
+    def pixels_of(self, source):
         images.append(read(self, source))
         return images[-1]
 
-    monkeypatch.setattr(Predictor, "as_rgb", as_rgb)
+    monkeypatch.setattr(Predictor, "pixels_of", pixels_of)
     return images
 
 

@@ -152,7 +152,7 @@ def test_evaluations_and_predictions_follow_it(root, run):
     predictor = load(run, "cpu")
     dataset = open_dataset(f"folder:{root}", "val")
     alike = dataset.with_value_range(ValueRange(*RANGE))
-    np.testing.assert_array_equal(predictor.as_rgb(root / "images" / "i4.png"), alike[0].image)
+    np.testing.assert_array_equal(predictor.pixels_of(root / "images" / "i4.png"), alike[0].image)
     scored = evaluate(predictor, dataset)
     assert scored.protocol["value_range"] == RANGE
     assert scored.notices == ()
@@ -185,7 +185,7 @@ def test_another_range_at_prediction_wins_and_is_said(run, root, caplog):
     path = root / "images" / "i4.png"
     values = np.array(Image.open(path)).astype(float)
     expected = np.floor((values / 2000).clip(0, 1) * 255 + 0.5)
-    np.testing.assert_array_equal(predictor.as_rgb(path)[..., 0], expected)
+    np.testing.assert_array_equal(predictor.pixels_of(path)[..., 0], expected)
 
 
 def test_the_same_range_is_not_worth_a_word(run, caplog):

@@ -30,6 +30,13 @@ class CommonConfig(BaseModel):
     gradient_checkpointing: bool = Field(
         default=False, description="recompute blocks in the backward pass to save memory"
     )
+    channels: tuple[Literal["red", "green", "blue", "other"], ...] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=64,
+        description="what each channel of the input is; training fills it in from data.bands, see "
+        "`channels.py`; null: red, green and blue",
+    )
     mean: Triple | None = Field(
         default=None, description="input mean in [0, 1]; the weights' own where not given"
     )

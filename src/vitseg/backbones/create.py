@@ -9,6 +9,7 @@ import torch
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import nn
 
+from vitseg.backbones.channels import take_channels
 from vitseg.backbones.config import BackboneConfig, CommonConfig, PyramidConfig, Triple
 from vitseg.backbones.create_pyramid import (
     ALLOWED_PYRAMIDS,
@@ -54,7 +55,9 @@ def create_backbone(
     """
     download = load_pretrained and config.pretrained and not config.weights
     if isinstance(config, PyramidConfig):
-        return create_pyramid(config, download, load_pretrained)
+        pyramid = create_pyramid(config, download, load_pretrained)
+        take_channels(pyramid, config.channels, config.name)
+        return pyramid
     vit, family = _create_vit(config, download)
     grid = None
     if load_pretrained and config.weights is not None:
@@ -63,6 +66,7 @@ def create_backbone(
     backbone = PlainViT(vit, family, config)
     backbone.grid = grid or backbone.grid
     backbone.resample_grid(image_size)
+    take_channels(backbone, config.channels, config.name)
     return backbone
 
 

@@ -15,7 +15,7 @@ class PatchEmbed(nn.Module):
         self.proj = proj
         self.norm = norm
 
-    def forward(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b n c"]:
+    def forward(self, images: Float[Tensor, "b channels H W"]) -> Float[Tensor, "b n c"]:
         """Images whose sides are multiples of the patch."""
         return self._tokens(images)
 
@@ -32,7 +32,7 @@ class HybridPatchEmbed(PatchEmbed):
         super().__init__(embed.proj, nn.Identity())
         self.backbone = embed.backbone
 
-    def forward(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b n c"]:
+    def forward(self, images: Float[Tensor, "b channels H W"]) -> Float[Tensor, "b n c"]:
         """Images whose sides are multiples of the CNN's stride times the patch."""
         features = self.backbone(images)  # (b, c, h, w), or such maps of several stages
         return self._tokens(features[-1] if isinstance(features, (list, tuple)) else features)

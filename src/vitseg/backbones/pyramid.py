@@ -84,7 +84,7 @@ class Pyramid(nn.Module, ABC):
             recompute: Trade time for memory in the backward pass.
         """
 
-    def forward(self, images: Float[Tensor, "b 3 H W"]) -> Features:
+    def forward(self, images: Float[Tensor, "b channels H W"]) -> Features:
         """The maps of the levels.
 
         Images are padded with zeros on the bottom and right, so that every map covers the same `padded_size`: its own

@@ -36,7 +36,7 @@ class MlaBackbone(nn.Module):
         """Width of each returned map."""
         return (WIDTH,) * len(self.norms)
 
-    def forward(self, images: Float[Tensor, "b 3 H W"]) -> Features:
+    def forward(self, images: Float[Tensor, "b channels H W"]) -> Features:
         """One map per tap, shallow to deep; each holds the deeper taps, too."""
         features = self.vit(images)
         maps = []

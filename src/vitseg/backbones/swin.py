@@ -176,7 +176,7 @@ class Swin(nn.Module):
             }
         )
 
-    def forward(self, images: Float[Tensor, "b 3 H W"]) -> Features:
+    def forward(self, images: Float[Tensor, "b channels H W"]) -> Features:
         """Normalised outputs of the levels.
 
         A map covers the image padded on the bottom and right, the deeper the more: odd maps gain a row or a column

@@ -206,7 +206,7 @@ class PlainViT(nn.Module):
         return F.pad(images, (0, covered[1] - size[1], 0, covered[0] - size[0]))
 
     def embed(
-        self, images: Float[Tensor, "b 3 H W"]
+        self, images: Float[Tensor, "b channels H W"]
     ) -> tuple[Float[Tensor, "b n c"], TokenPositions]:
         """Pad, embed patches, add positions and prefix tokens: what block 0 receives."""
         grid = self.grid_of(spatial_size(images))
@@ -236,7 +236,7 @@ class PlainViT(nn.Module):
         tokens = (self.cls_token, self.dist_token, self.reg_token)
         return [token for token in tokens if isinstance(token, nn.Parameter)]
 
-    def start(self, images: Float[Tensor, "b 3 H W"]) -> TokenStream:
+    def start(self, images: Float[Tensor, "b channels H W"]) -> TokenStream:
         """The embedded images, in front of block 0."""
         padded = self.padded(images)
         x, positions = self.embed(padded)
@@ -245,7 +245,7 @@ class PlainViT(nn.Module):
         stream = TokenStream(x, positions, spatial_size(images), padded_size, cover, self.training)
         return stream if self.detail is None else replace(stream, detail=self.detail(padded))
 
-    def forward(self, images: Float[Tensor, "b 3 H W"]) -> Features:
+    def forward(self, images: Float[Tensor, "b channels H W"]) -> Features:
         """Taps as maps over the padded image, prefix tokens dropped, and what the steps have read.
 
         Args:

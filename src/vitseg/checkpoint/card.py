@@ -14,6 +14,7 @@ from vitseg.backbones.licences import (
     stated_licence,
 )
 from vitseg.checkpoint.model_dir import ModelRecord
+from vitseg.images.preprocess import Preprocessing
 
 HUB_LICENSES = (
     "agpl-3.0", "apache-2.0", "bsd-2-clause", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "cc-by-nc-nd-4.0",
@@ -121,7 +122,7 @@ def _sections(record: ModelRecord) -> Iterator[str]:
         [
             "## How images are run",
             "",
-            *_items({**record.preprocessing.model_dump(), **record.inference}),
+            *_items({**_reading(record.preprocessing), **record.inference}),
         ]
     )
     if record.recipe:
@@ -132,6 +133,19 @@ def _sections(record: ModelRecord) -> Iterator[str]:
     yield f"## Classes\n\n{', '.join(names[:_CLASSES_SHOWN])}{more}."
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     yield f"Saved with {versions}."
+
+
+def _reading(preprocessing: Preprocessing) -> dict[str, object]:
+    """How pixels are read; bands with their ranges in words."""
+    values: dict[str, object] = preprocessing.model_dump()
+    bands = preprocessing.bands
+    if bands is None:
+        return values
+    ranges = [f"{band.words}: {limits.words()}" for band in bands.chosen if (limits := band.limits)]
+    values["bands"] = bands.words
+    values["band_ranges"] = "; ".join(ranges) or None
+    values["extra_images"] = ", ".join(bands.extra_images) or None
+    return values
 
 
 def _items(values: dict[str, object]) -> list[str]:

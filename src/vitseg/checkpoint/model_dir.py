@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -131,6 +132,7 @@ def load_model(path: Path | str) -> tuple[SegmentationModel, ModelRecord]:
         raise CheckpointError(f"{path / CONFIG}: {unknown_name('method', record.method, METHODS)}")
     try:
         config = parse(METHODS[record.method], record.architecture, "architecture")
+        _require_same_channels(config.backbone.channels, record.preprocessing, path)
         state, _ = read_safetensors(path / WEIGHTS)
         if record.format_version != FORMAT:
             state = renamed_state(state, config.old_names, str(path / WEIGHTS))
@@ -144,6 +146,18 @@ def load_model(path: Path | str) -> tuple[SegmentationModel, ModelRecord]:
     fill(model, state, complaint)
     require_unchanged(record.tasks, state, str(path))
     return model.eval(), record
+
+
+def _require_same_channels(
+    channels: Sequence[str] | None, preprocessing: Preprocessing, path: Path
+) -> None:
+    """Raise CheckpointError where the backbone has another input than the pictures are read for."""
+    of_backbone = 3 if channels is None else len(channels)
+    if of_backbone != preprocessing.num_channels:
+        raise CheckpointError(
+            f"{path / CONFIG} describes a backbone of {of_backbone} channels, but pictures of "
+            f"{preprocessing.num_channels}: it was changed by hand, or damaged."
+        )
 
 
 def fill(model: SegmentationModel, state: StateDict, complaint: str) -> None:

@@ -147,7 +147,8 @@ class Examiner:
         first, *others = found.values()
         dataset, index = self._datasets[first.place.split], first.place.index
         try:
-            first.image = examine_image(dataset.image_source(index), self._quick)
+            source = dataset.image_source(index)
+            first.image = examine_image(source, self._quick, dataset.bands)
         except (DataError, OSError) as error:
             self._fault(first, "unreadable-image", dataset.image_name(index), str(error))
         for facts in (first, *others):

@@ -13,11 +13,15 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
+from vitseg.checks.band_facts import BandsOfImage, bands_of_image
 from vitseg.checks.fingerprint import Fingerprint, hash_source, perceptual_hash
 from vitseg.checks.pixel_facts import PixelFacts
-from vitseg.images.decode import MAX_PIXELS, read_header
+from vitseg.images.band_reader import decode_bands
+from vitseg.images.bands import Bands, to_rgb
+from vitseg.images.decode import MAX_PIXELS, Header, read_header
 from vitseg.images.reader import decode as read_image
 from vitseg.images.value_range import Unstated
+from vitseg.images.value_range import ValueRange as Limits
 from vitseg.types import Size
 
 _HASH_SIZE = (64, 64)
@@ -40,6 +44,7 @@ class ImageFacts:
         values: The range of its values; None likewise.
         pixels: How its pixels are stored; None likewise.
         orientation: The tag, 1 to 8, by which it is turned upright.
+        bands: Its bands, where some are chosen and pixels were looked at; `values` and `pixels` are None then.
     """
 
     size: Size
@@ -47,18 +52,22 @@ class ImageFacts:
     values: ValueRange | None = None
     pixels: PixelFacts | None = None
     orientation: int = 1
+    bands: BandsOfImage | None = None
 
 
-def examine_image(source: Path | bytes, quick: bool) -> ImageFacts:
-    """Read an image once; raises DataError or OSError if that fails.
+def examine_image(source: Path | bytes, quick: bool, bands: Bands | None = None) -> ImageFacts:
+    """Read an image once, or twice where bands are chosen; raises DataError or OSError if that fails.
 
     Args:
         source: A file, or its content.
         quick: Whether to read the header alone.
+        bands: The bands that are chosen.
     """
     header = read_header(source)
     if quick:
         return ImageFacts(header.size, orientation=header.orientation)
+    if bands is not None:
+        return _of_bands(source, bands, header)
     decoded = read_image(source, _HASH_SIZE, MAX_PIXELS, Unstated.OWN_VALUES)
     image, size = decoded.pixels, decoded.size
     value, thumbnail = perceptual_hash(image)
@@ -69,6 +78,25 @@ def examine_image(source: Path | bytes, quick: bool) -> ImageFacts:
         PixelFacts.of(decoded),
         header.orientation,
     )
+
+
+def _of_bands(source: Path | bytes, bands: Bands, header: Header) -> ImageFacts:
+    found = bands_of_image(source, bands)
+    decoded = decode_bands(source, bands.read_by(_range_of(found)))
+    value, thumbnail = perceptual_hash(to_rgb(decoded.pixels, bands))
+    return ImageFacts(
+        decoded.size,
+        Fingerprint(hash_source(source), 0, value, thumbnail),
+        orientation=header.orientation,
+        bands=found,
+    )
+
+
+def _range_of(found: BandsOfImage) -> Limits | None:
+    """Some range for values of which nothing states one, so that they can be looked at."""
+    deep = [fact for fact in found.chosen if fact.words != "uint8" and fact.low <= fact.high]
+    low, high = min((f.low for f in deep), default=0), max((f.high for f in deep), default=1)
+    return Limits(low, high if high > low else low + 1)
 
 
 def _value_range(image: UInt8[np.ndarray, "H W 3"]) -> ValueRange:

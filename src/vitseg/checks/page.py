@@ -15,6 +15,8 @@ from vitseg.classes import IGNORE_INDEX, Color
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
 from vitseg.errors import DataError
+from vitseg.images.band_reader import decode_bands
+from vitseg.images.bands import to_rgb
 from vitseg.images.decode import decode_image
 from vitseg.images.value_range import Unstated
 from vitseg.render.contact_sheet import contact_sheet, size_on_sheet
@@ -85,6 +87,8 @@ def _preview(report: CheckReport, place: Place) -> str:
 
 def _image(dataset: SegmentationDataset, index: int) -> Image.Image:
     source = dataset.image_source(index)
+    if dataset.bands is not None:
+        return Image.fromarray(to_rgb(decode_bands(source, dataset.bands).pixels, dataset.bands))
     return Image.fromarray(decode_image(source, value_range=Unstated.OWN_VALUES))
 
 

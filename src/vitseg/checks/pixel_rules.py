@@ -17,8 +17,8 @@ HIGHER = 2.0
 _FIXES = {
     FIRST_PAGE: "To label the other pages, too, save each as a file of its own.",
     FIRST_FRAME: "To label the other frames, too, save each as a file of its own.",
-    BANDS_LEFT_OUT: "If the model is to see other bands, save these three, in their order: "
-    "gdal_translate -b 4 -b 3 -b 2 IN OUT. If the last band is alpha, tag it so: "
+    BANDS_LEFT_OUT: "If the model is to see other bands, choose them: ?bands=4,3,2,8 behind the folder, bands in the "
+    "class file, or data.bands in the recipe. If the last band is alpha, tag it so: "
     "gdal_edit.py -colorinterp_4 alpha FILE.",
 }
 
@@ -40,6 +40,8 @@ def pixel_findings(tally: PixelTally, datasets: Sequence[SegmentationDataset]) -
                 kind, "info", f"{subject}: {text}.", _FIXES[kind], tuple(group.files), group.count
             )
         )
+    if (mixed := _left_out_of_some(tally)) is not None:
+        found.append(mixed)
     if tally.with_alpha.count:
         found.append(_alpha(tally))
     return found
@@ -131,6 +133,26 @@ def _higher(tally: PixelTally, datasets: Sequence[SegmentationDataset]) -> Itera
                     tuple(group.files),
                     group.count,
                 )
+
+
+def _left_out_of_some(tally: PixelTally) -> Finding | None:
+    """The warning that some images have more bands than others, where none are chosen."""
+    groups = {
+        text: group for (kind, text), group in tally.notices.items() if kind == BANDS_LEFT_OUT
+    }
+    count = sum(group.count for group in groups.values())
+    total = sum(group.count for group in tally.whole.values())
+    if not count or (count == total and len(groups) == 1):
+        return None
+    rare = min(groups.values(), key=lambda group: group.count)
+    return Finding(
+        "mixed-bands",
+        "warning",
+        f"Images have different numbers of bands: {count:,} of {total:,} have more than three.",
+        "Export all images alike, or choose the bands that all have: bands in the class file.",
+        tuple(rare.files),
+        rare.count,
+    )
 
 
 def _alpha(tally: PixelTally) -> Finding:

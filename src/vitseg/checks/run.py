@@ -68,10 +68,12 @@ def check_dataset(
             raise
         datasets = unnamed
     require_one_table(datasets)
+    datasets = [dataset.with_bands(datasets[0].bands) for dataset in datasets]  # as training does
     tally = _scan(datasets, num_workers, on_start, on_image)
     twins = duplicate_findings(tally)
     findings = [*_of_listing(datasets), *file_findings(tally), *(finding for finding, _ in twins)]
     findings += [*image_findings(tally), *pixel_findings(tally.storage, datasets)]
+    findings += tally.bands.findings()
     findings += turn_findings(tally, folder)
     if unnamed is not None and folder is not None:
         findings.append(no_class_file(tally, folder))

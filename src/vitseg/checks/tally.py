@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Int64
 
+from vitseg.checks.band_facts import BandTally
 from vitseg.checks.duplicates import Fingerprints
 from vitseg.checks.facts import UNKNOWN, Fault, Place, SampleFacts
 from vitseg.checks.mask_turns import FAULTY, TurnTally
@@ -111,11 +112,16 @@ class Tally:
         self.smear_values = 0
         self.turns = TurnTally()
         self.storage = PixelTally(len(datasets))
+        self.bands = BandTally(datasets[0].bands)
 
     def add_image(self, samples: Sequence[SampleFacts]) -> None:
         """Count one image file, with every mask that it has."""
         if samples[0].image is None:
             self._unread.append({place.split for facts in samples for place in facts.places})
+        elif samples[0].image.bands is not None:
+            first = samples[0].place
+            name = self.splits[first.split].dataset.image_name(first.index)
+            self.bands.add(name, samples[0].image.bands)
         elif samples[0].image.pixels is not None:
             first = samples[0].place
             name = self.splits[first.split].dataset.image_name(first.index)

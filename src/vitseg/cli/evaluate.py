@@ -10,6 +10,8 @@ import typer
 from vitseg.cli import frame, options
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from vitseg.data.dataset import SegmentationDataset
     from vitseg.evaluation.evaluate import Evaluation, SampleResult
     from vitseg.evaluation.measures import MeasureScores
@@ -67,8 +69,8 @@ def evaluate(
 
     predictor = load(model, device, protocol or (), value_range)
     dataset = joined_as_trained(dataset, data, predictor.record)
-    if predictor.preprocessing.limits is not None:
-        dataset = dataset.with_value_range(predictor.preprocessing.limits)  # for the report, too
+    seen = predictor.preprocessing
+    dataset = dataset.read_as(seen.bands, seen.limits)  # for the report, too
     pages = ReportPages(worst, dataset, model) if report is not None else None
     with frame.bar("evaluate", len(dataset)) as advance:
         result = run_evaluation(
@@ -106,7 +108,12 @@ class ReportPages:
 
         if self.samples is None:
             self.samples = WorstSamples(self.num_worst, len(result.counts))
-        self.samples.add(result, lambda: self.dataset[result.index].image)
+        self.samples.add(result, lambda: self._picture(result.index))
+
+    def _picture(self, index: int) -> np.ndarray:
+        from vitseg.images.bands import to_rgb
+
+        return to_rgb(self.dataset[index].image, self.dataset.bands)
 
     def write(self, folder: Path, result: Evaluation) -> Path:
         """Write the page; returns its path."""

@@ -143,10 +143,13 @@ def recipe_of(
     augment: dict[str, Any] = {"crop_size": size, "base_size": base}
     if not pixels:
         augment["views"] = "grid"
+    data_section: dict[str, Any] = {"source": data, "train_split": split, "num_workers": 0}
+    if (bands := record.preprocessing.known_bands) is not None:
+        data_section["bands"] = bands.model_dump(mode="json")
     raw = {
         "method": "segvit",
         **part_config(record).model_dump(mode="json"),
-        "data": {"source": data, "train_split": split, "num_workers": 0, "augment": augment},
+        "data": {**data_section, "augment": augment},
         "inference": record.inference,
         "optimizer": {"lr": 1e-4, "head_lr_ratio": 10, "weight_decay": 0.01},
         "schedule": {"power": 1.0},

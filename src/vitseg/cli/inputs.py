@@ -48,12 +48,14 @@ def _below(text: str) -> list[tuple[Path, Path]]:
 
 def _in_folder(folder: Path) -> list[str]:
     from vitseg.data.listing import files_below
-    from vitseg.images.suffixes import IMAGE_SUFFIXES, is_image_name
+    from vitseg.images.suffixes import IMAGE_SUFFIXES, is_array_name, is_image_name
 
     images: list[str] = []
     made: Counter[Path] = Counter()
     known: dict[str, Path | None] = {}  # by folder: the folder of predictions that it is a part of
-    for name in filter(is_image_name, files_below(folder)):
+    there = files_below(folder)
+    of_kind = is_image_name if any(map(is_image_name, there)) else is_array_name
+    for name in filter(of_kind, there):
         inside = os.path.dirname(name)
         if inside not in known:
             known[inside] = _predictions(folder, Path(inside))

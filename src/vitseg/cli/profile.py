@@ -154,7 +154,11 @@ def _inputs(
     from vitseg.inference.profile import PhotoInputs
 
     if folder is None:
-        return [torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))]
+        return [
+            torch.randn(
+                1, preprocessing.num_channels, *size, generator=torch.Generator().manual_seed(0)
+            )
+        ]
     for line in left_out([str(folder)]):
         frame.say(line)
     return PhotoInputs([path for path, _ in find_inputs([str(folder)])], size, preprocessing)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vitseg.classes import IGNORE_INDEX
 from vitseg.data.balance import RareClassCrops
-from vitseg.data.photometric import distort
+from vitseg.data.photometric import brighten, distort
 from vitseg.data.sample import Sample
 from vitseg.images.geometry import keep_ratio_size, resize_image, resize_labels
 from vitseg.images.preprocess import Preprocessing, to_padded_tensor
@@ -52,7 +52,8 @@ class AugmentConfig(BaseModel):
         default=0.5, ge=0, le=1, description="probability of a left-right flip, in [0, 1]"
     )
     photometric_distortion: bool = Field(
-        default=True, description="vary brightness, contrast, saturation and hue"
+        default=True,
+        description="vary brightness, contrast, saturation and hue; of chosen bands the first two",
     )
 
     @model_validator(mode="after")
@@ -82,8 +83,8 @@ class CropFrame:
         self.preprocessing = preprocessing
 
     def __call__(
-        self, image: UInt8[np.ndarray, "_ _ 3"], label_map: Int64[np.ndarray, "_ _"]
-    ) -> tuple[Float32[Tensor, "3 h w"], Int64[Tensor, "h w"]]:
+        self, image: UInt8[np.ndarray, "_ _ c"], label_map: Int64[np.ndarray, "_ _"]
+    ) -> tuple[Float32[Tensor, "c h w"], Int64[Tensor, "h w"]]:
         """An image no larger than the crop, and its labels; padding is 0 behind the normalisation, IGNORE_INDEX."""
         height, width = label_map.shape
         labels = np.full(self.crop_size, IGNORE_INDEX, np.int64)
@@ -115,7 +116,7 @@ class TrainTransform:
 
     def __call__(
         self, sample: Sample, rng: np.random.Generator, size: tuple[int, int] | None = None
-    ) -> tuple[Float32[Tensor, "3 h w"], Int64[Tensor, "h w"]]:
+    ) -> tuple[Float32[Tensor, "c h w"], Int64[Tensor, "h w"]]:
         """One variation of the sample, of `crop_size`.
 
         Padding, at the bottom and right, is 0 in the normalised image and IGNORE_INDEX in the labels.
@@ -132,7 +133,9 @@ class TrainTransform:
         if rng.random() < self.config.flip_probability:
             image, label_map = image[:, ::-1], label_map[:, ::-1]
         if self.config.photometric_distortion:
-            image = distort(image, rng)
+            # bands have neither hue nor saturation
+            has_colors = self._frame.preprocessing.bands is None
+            image = distort(image, rng) if has_colors else brighten(image, rng)
         return self._frame(image, label_map)
 
     def random_size(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:

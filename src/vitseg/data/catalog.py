@@ -6,6 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vitseg.data.band_choice import (
+    bands_of_spec,
+    declared_bands,
+    with_chosen_bands,
+    without_bands,
+)
 from vitseg.data.class_files import declared_range
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
@@ -99,6 +105,9 @@ def open_unchecked(
         if isinstance(root, Path) and root.is_dir():
             dataset = dataset.with_findings(class_files(dataset, root))
             dataset = dataset.with_value_range(declared_range(root) or dataset.value_range)
+        bands = bands_of_spec(spec) or (declared_bands(root) if isinstance(root, Path) else None)
+        if bands is not None:
+            dataset = with_chosen_bands(dataset, bands)
     if merge or ignore:
         dataset = dataset.with_labels(dataset.labels.merged(merge, ignore))
     if dataset.classes.num_classes == 1:
@@ -139,7 +148,7 @@ def list_splits(spec: str) -> tuple[str, ...]:
 
 
 def parse_data_spec(spec: str) -> tuple[str, Any]:
-    """Split `NAME:ROOT` at its first colon.
+    """Split `NAME:ROOT` at its first colon; the choice of bands behind `?` is left out, see `bands_of_spec`.
 
     Returns:
         The name, and the root as that format takes it, see `DataFormat.parse_root`.
@@ -147,7 +156,7 @@ def parse_data_spec(spec: str) -> tuple[str, Any]:
     Raises:
         ConfigError: There is no colon, no root, or the name is not in `DATASETS`.
     """
-    name, colon, root = spec.partition(":")
+    name, colon, root = without_bands(spec).partition(":")
     if not colon or not root:
         raise ConfigError(
             f"{spec!r} does not name a data set. Write NAME:FOLDER, for example folder:data/streets. "

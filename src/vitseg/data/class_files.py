@@ -17,6 +17,7 @@ from vitseg.data.labels import MAX_ID, LabelTable
 from vitseg.data.listing import sub_folders
 from vitseg.data.mask_pose import KEY, MaskPose, parse_pose
 from vitseg.errors import ConfigError, DataError, unknown_name
+from vitseg.images.bands import Bands
 from vitseg.images.value_range import ValueRange
 
 USUAL_IGNORE_ID = 255
@@ -66,6 +67,14 @@ class ClassFile(BaseModel):
         default=None,
         description="values that are black and white in images of more than 8 bits, as [0, 3060]; a recipe may state "
         "others",
+    )
+
+    bands: Bands | None = Field(
+        default=None,
+        description="the bands that a model sees: all, numbers as [4, 3, 2, 8], names, or tables with value_range",
+    )
+    extra_images: tuple[str, ...] = Field(
+        default=(), description="folders beside that of the images, with further bands of each"
     )
 
     @field_validator("classes", mode="before")
@@ -202,11 +211,12 @@ def _checked(content: Any) -> dict[str, Any]:
         checked["ignore_index"] = _ignore_index(ignored)
     if KEY in content:
         checked[KEY] = parse_pose(content[KEY])
-    for field in ("merge", "ignore", "value_range"):
+    for field in ("merge", "ignore", "value_range", "bands", "extra_images"):
         if content.get(field) in NOTHING:
             checked.pop(field, None)
-    if isinstance(checked.get("ignore"), str):
-        checked["ignore"] = [checked["ignore"]]
+    for field in ("ignore", "extra_images"):
+        if isinstance(checked.get(field), str):
+            checked[field] = [checked[field]]
     return checked
 
 

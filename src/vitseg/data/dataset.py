@@ -18,6 +18,8 @@ from vitseg.data.labels import IdLookup, LabelTable
 from vitseg.data.mask_pose import EXCHANGED, MaskPose, drawn_size
 from vitseg.data.sample import Sample
 from vitseg.errors import DataError
+from vitseg.images.band_reader import extra_files, file_bands
+from vitseg.images.bands import Bands
 from vitseg.images.decode import IMAGE_SUFFIXES, read_header
 from vitseg.images.decoded import Decoded
 from vitseg.images.orientation import upright
@@ -82,6 +84,7 @@ class SegmentationDataset:
         findings: What is wrong with the listing: files without partner, broken annotations, ...
         value_range: Black and white of images of more than 8 bits; None: as each file states, else by its own values.
         mask_pose: How masks lie where an image has an orientation tag, see `mask_pose`.
+        bands: The bands of the images that are read; None: red, green and blue.
     """
 
     name: str
@@ -94,6 +97,7 @@ class SegmentationDataset:
     findings: tuple[Finding, ...] = ()
     value_range: ValueRange | None = None
     mask_pose: MaskPose = "upright"
+    bands: Bands | None = None
 
     def __post_init__(self) -> None:
         assert len(self.ids) == len(self.images), f"{len(self.ids)} ids, {len(self.images)} images"
@@ -107,6 +111,31 @@ class SegmentationDataset:
         if value_range == self.value_range:
             return self
         return replace(self, value_range=value_range)
+
+    def with_bands(self, bands: Bands | None) -> SegmentationDataset:
+        """The data set of whose images these bands are read; itself where they are."""
+        return self if bands == self.bands else replace(self, bands=bands)
+
+    def read_as(self, bands: Bands | None, limits: ValueRange | None) -> SegmentationDataset:
+        """The data set, its images read as a model reads them: its bands, and its range where it has one."""
+        dataset = self.with_bands(bands)
+        return dataset if limits is None else dataset.with_value_range(limits)
+
+    @property
+    def reading(self) -> ValueRange | Bands | None:
+        """How the readers are to read an image."""
+        return self.value_range if self.bands is None else self.bands.read_by(self.value_range)
+
+    def extra_files(self, index: int) -> tuple[Path, ...]:
+        """Further pictures whose bands belong to an image.
+
+        Raises:
+            DataError: One is missing.
+        """
+        if self.bands is None or not self.bands.extra_images:
+            return ()
+        source = self.image_source(index)
+        return tuple(extra_files(source, self.bands, file_bands(source)))
 
     def with_mask_pose(self, pose: MaskPose) -> SegmentationDataset:
         """The data set whose masks lie so, and whose `source` says it; itself where they do."""
@@ -178,7 +207,7 @@ class SegmentationDataset:
     def _read_image(self, index: int, at_least: Size | None) -> Decoded:
         source = self.images[index]
         try:
-            return decode(source, at_least, declared=self.value_range)
+            return decode(source, at_least, declared=self.reading)
         except DataError as error:
             if isinstance(source, bytes):  # of which the error has no name
                 raise DataError(f"{self.image_name(index)}: {error}") from error

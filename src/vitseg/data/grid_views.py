@@ -126,9 +126,14 @@ class GridViews:
     def __len__(self) -> int:
         return len(self.views)
 
+    @property
+    def num_channels(self) -> int:
+        """Of the images, as the model gets them."""
+        return self._frame.preprocessing.num_channels
+
     def crops(
         self, wanted: Sequence[tuple[int, bool]]
-    ) -> list[tuple[Float32[Tensor, "3 h w"], Int64[Tensor, "h w"]]]:
+    ) -> list[tuple[Float32[Tensor, "c h w"], Int64[Tensor, "h w"]]]:
         """Normalised images and labels of some views of one image, which is decoded once.
 
         Args:

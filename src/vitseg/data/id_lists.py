@@ -103,7 +103,7 @@ def share_of_ids(path: Path, ids: IdIndex) -> float:
 
 def index_of(folder: Path) -> IdIndex:
     """The index of all images below a folder."""
-    return IdIndex(image_names_below(folder), folder.name)
+    return IdIndex(image_names_below(folder, arrays=True), folder.name)
 
 
 class IdIndex:

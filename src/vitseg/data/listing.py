@@ -16,6 +16,7 @@ from vitseg import parsing
 from vitseg.data.finding import Finding
 from vitseg.errors import DataError, first_names
 from vitseg.images.decode import IMAGE_SUFFIXES
+from vitseg.images.suffixes import is_array_name
 
 _JUNK_FOLDERS = ("__MACOSX", "@eaDir", "__pycache__", "$RECYCLE.BIN", "lost+found")
 """Folders that systems leave beside people's files; their files are copies and no data."""
@@ -170,9 +171,18 @@ def _sub_folders(folder: Path) -> list[str]:
     )
 
 
-def image_names_below(folder: Path) -> dict[str, str]:
-    """Image files as paths below `folder`, by the same without suffix; of two with one stem, the first by name."""
-    return remember("images", folder, lambda: _image_names(folder))[0]
+def image_names_below(folder: Path, arrays: bool = False) -> dict[str, str]:
+    """Image files as paths below `folder`, by the same without suffix; of two with one stem, the first by name.
+
+    Args:
+        folder: The folder.
+        arrays: Whether it is one of images, which are arrays where no pictures are there.
+    """
+    names = remember("images", folder, lambda: _image_names(folder))[0]
+    if names or not arrays:
+        return names
+    found = (name for name in files_below(folder) if is_array_name(name))
+    return {same_name(os.path.splitext(name)[0]): name for name in found}
 
 
 def images_below(folder: Path, findings: list[Finding]) -> dict[str, Path]:

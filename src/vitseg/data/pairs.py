@@ -13,7 +13,7 @@ from vitseg.data.id_lists import IdIndex, read_ids
 from vitseg.data.listing import files_below, same_name, same_stem, without_thumbnails
 from vitseg.data.splits import Folders
 from vitseg.errors import DataError
-from vitseg.images.suffixes import IMAGE_SUFFIXES, is_image_name
+from vitseg.images.suffixes import ARRAY_SUFFIX, IMAGE_SUFFIXES, is_image_name
 
 _MAX_NAMED = 3
 
@@ -47,6 +47,9 @@ def list_pairs(folders: Folders, image_suffix: str = "", mask_suffix: str = "") 
     findings: list[Finding] = []
     mask_suffix = mask_suffix or folders.mask_ending
     images = _files_below(folders.images, image_suffix, findings, without=folders.mask_ending)
+    images = images or _files_below(
+        folders.images, image_suffix, findings, suffixes=(ARRAY_SUFFIX,)
+    )
     masks = _files_below(folders.masks, mask_suffix, findings)
     spelt = {key: key for key in images}  # as the files spell it -> id
     if not image_suffix and images and masks and not set(images) & set(masks):
@@ -149,14 +152,18 @@ def find_listed(
 
 
 def _files_below(
-    folder: Path, ending: str, findings: list[Finding], without: str = ""
+    folder: Path,
+    ending: str,
+    findings: list[Finding],
+    without: str = "",
+    suffixes: Sequence[str] = IMAGE_SUFFIXES,
 ) -> dict[str, Path]:
     """Image files by their path below `folder`, without suffix and `ending`; those that end with `without` are none."""
     files: dict[str, Path] = {}
     twice: list[tuple[Path, Path]] = []
     for name in files_below(folder):
         stem, suffix = os.path.splitext(name)
-        if suffix.lower() not in IMAGE_SUFFIXES or not stem.endswith(ending):
+        if suffix.lower() not in suffixes or not stem.endswith(ending):
             continue
         if without and stem.endswith(without):
             continue

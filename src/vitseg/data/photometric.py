@@ -47,6 +47,21 @@ def distort(
     return image
 
 
+def brighten(
+    image: UInt8[np.ndarray, "H W c"], rng: np.random.Generator
+) -> UInt8[np.ndarray, "H W c"]:
+    """A variation of the brightness and the contrast of chosen bands, each with probability 1/2, alike in all of them.
+
+    The constants are those of `distort`. What light does to one band it does to all, so their ratios nearly stay.
+    """
+    levels = _LEVELS
+    if rng.random() < 0.5:
+        levels = _truncated(levels + rng.uniform(-_MAX_BRIGHTNESS, _MAX_BRIGHTNESS))
+    if rng.random() < 0.5:
+        levels = _truncated(levels * rng.uniform(*_FACTORS))
+    return image if levels is _LEVELS else levels.astype(np.uint8)[image]
+
+
 def _truncated(levels: np.ndarray) -> np.ndarray:
     return np.floor(np.clip(levels, 0, 255))
 

@@ -16,12 +16,12 @@ class Sample:
 
     Attributes:
         id: Name within the data set, without suffix.
-        image: RGB, upright. Smaller than the label map where a smaller version was asked for.
+        image: RGB, or the chosen bands, upright. Smaller than the label map where a smaller version was asked for.
         label_map: Class indices; IGNORE_INDEX where a pixel counts nowhere.
         notices: What was decided about the pixels of the image.
     """
 
     id: str
-    image: UInt8[np.ndarray, "_ _ 3"]
+    image: UInt8[np.ndarray, "_ _ c"]
     label_map: Int64[np.ndarray, "H W"]
     notices: tuple[Notice, ...] = ()

@@ -25,7 +25,7 @@ from vitseg.data.listing import (
     sub_folders,
 )
 from vitseg.errors import DataError, first_names
-from vitseg.images.suffixes import IMAGE_SUFFIXES, is_image_name
+from vitseg.images.suffixes import IMAGE_SUFFIXES, is_array_name, is_image_name
 
 IMAGE_FOLDERS = ("images", "imgs", "image", "img", "JPEGImages")
 """Names of folders of images, the usual one first."""
@@ -134,7 +134,10 @@ def _of_pair(root: Path, images: Path, masks: Path) -> dict[str, Folders]:
 
 def _holds_images(folder: Path) -> bool:
     """Whether images lie in the folder itself."""
-    return any(is_image_name(entry.name) and entry.is_file() for entry in os.scandir(folder))
+    return any(
+        (is_image_name(entry.name) or is_array_name(entry.name)) and entry.is_file()
+        for entry in os.scandir(folder)
+    )
 
 
 def _annotated_beside(root: Path, children: Sequence[str]) -> dict[str, Folders]:

@@ -105,7 +105,7 @@ def measured_range(
     looked_at, deep = deep_images(dataset)
     if not deep:
         return None
-    chosen = _spread(deep, MOST_MEASURED)
+    chosen = spread(deep, MOST_MEASURED)
     on_start(len(chosen))
     workers = num_workers if len(chosen) > CHUNK * max(1, num_workers) else 0
     found: list[PictureValues] = []
@@ -124,7 +124,7 @@ def measured_range(
     histogram = Histogram()
     for each in histograms.values():
         histogram.merge(each)
-    kinds = {words: _readable(each.limits()) for words, each in histograms.items()}
+    kinds = {words: readable_range(each.limits()) for words, each in histograms.items()}
     limits = common_range([*stated, *kinds.values()])
     assert limits is not None
     whites = [each.high for each in kinds.values()]
@@ -146,7 +146,7 @@ def measured_range(
 def deep_images(dataset: SegmentationDataset) -> tuple[int, list[int]]:
     """How many headers were looked at, and the images among these that declare more than 8 bits."""
     most = _MOST_LOADED if dataset.in_memory else MOST_HEADERS
-    indices = _spread(range(len(dataset)), most)
+    indices = spread(range(len(dataset)), most)
     return len(indices), [index for index in indices if may_be_deep(dataset.image_source(index))]
 
 
@@ -164,14 +164,15 @@ class _Examiner:
             return None
 
 
-def _spread(indices: Sequence[int], at_most: int) -> list[int]:
+def spread(indices: Sequence[int], at_most: int) -> list[int]:
+    """Evenly spread ones of some indices, or all."""
     if len(indices) <= at_most:
         return list(indices)
     places = np.linspace(0, len(indices) - 1, at_most).round().astype(int)
     return [indices[place] for place in places]
 
 
-def _readable(limits: ValueRange) -> ValueRange:
+def readable_range(limits: ValueRange) -> ValueRange:
     """The range itself where it is of whole numbers, else the next larger one of three digits."""
     low, high = map(float, limits)
     if low.is_integer() and high.is_integer():

@@ -121,8 +121,8 @@ def evaluate(
         DataError: The data set's classes are not the model's, or a sample cannot be read.
         VitsegError: The model's scores of an image are NaN or infinite.
     """
-    if predictor.preprocessing.limits is not None:  # as the model was trained
-        dataset = dataset.with_value_range(predictor.preprocessing.limits)
+    seen = predictor.preprocessing  # as the model was trained
+    dataset = dataset.read_as(seen.bands, seen.limits)
     subset = ClassSubset(predictor.classes, without_classes)
     lacks_them = dataset.classes.names == subset.classes.names
     if not lacks_them:
@@ -152,6 +152,7 @@ def evaluate(
         "content_hash": content_hash(dataset),
         "inference": predictor.inference.model_dump(mode="json"),
         "value_range": dataset.value_range,
+        **({} if dataset.bands is None else {"bands": dataset.bands.model_dump(mode="json")}),
         "device": device_name(predictor.device),
         "threads": torch.get_num_threads(),
         "minutes": round((time.monotonic() - start) / 60, 2),

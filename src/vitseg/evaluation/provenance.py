@@ -24,6 +24,8 @@ def content_hash(dataset: SegmentationDataset) -> str:
         digest.update(sample_id.encode(errors="surrogateescape"))
         image = dataset.image_source(index)
         digest.update(image if isinstance(image, bytes) else image.read_bytes())
+        for extra in dataset.extra_files(index):
+            digest.update(extra.read_bytes())
         mask = dataset.mask_picture(index)
         if mask is not None:
             digest.update(mask.read_bytes())

@@ -25,7 +25,7 @@ class View:
     Where that has sliding windows or several views, the labels may differ a little from those of a prediction.
 
     Attributes:
-        image: RGB, upright.
+        image: RGB as it is shown, upright.
         path: Where it came from, if it came from a file.
         classes: Classes of the model.
         images: The image as the model takes it.
@@ -34,7 +34,7 @@ class View:
     image: UInt8[np.ndarray, "H W 3"]
     path: Path | None
     classes: ClassTable
-    images: Float[Tensor, "1 3 _ _"]
+    images: Float[Tensor, "1 channels _ _"]
 
     @classmethod
     def of(cls, predictor: Predictor, source: ImageSource) -> View:
@@ -43,11 +43,11 @@ class View:
         Raises:
             DataError: The image cannot be read, or would be run far beyond its own size.
         """
-        image = predictor.as_rgb(source)
+        pixels = predictor.pixels_of(source)
         path = Path(source) if isinstance(source, (str, Path)) else None
-        input_size = predictor.inference.input_size((image.shape[0], image.shape[1]))
-        images = predictor.model_input(image, input_size)
-        return cls(image, path, predictor.classes, images)
+        input_size = predictor.inference.input_size((pixels.shape[0], pixels.shape[1]))
+        images = predictor.model_input(pixels, input_size)
+        return cls(predictor.picture_of(pixels), path, predictor.classes, images)
 
     @property
     def size(self) -> Size:

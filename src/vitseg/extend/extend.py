@@ -58,13 +58,14 @@ def part_config(record: ModelRecord) -> SegVitConfig:
     config = METHODS[record.method].model_validate(record.architecture)
     assert isinstance(config, (SegVitConfig, SegVitClConfig))
     decoder = config.decoder if isinstance(config, SegVitConfig) else config.tasks[0].decoder
+    of_bands = record.preprocessing.bands is not None  # which say it for each
     backbone = config.backbone.model_copy(
         update={
             "pretrained": False,
             "weights": None,
             "weights_grid": None,
-            "mean": record.preprocessing.mean,
-            "std": record.preprocessing.std,
+            "mean": None if of_bands else record.preprocessing.mean,
+            "std": None if of_bands else record.preprocessing.std,
         }
     )
     two_way: AtmConfig = decoder.model_copy(update={"classifier": "presence"})
@@ -119,6 +120,8 @@ def extend_model(
     require_no_rest(train_set)
     require_pixels(train_set)
     display = display or Display(quiet=True)
+    train_set = train_set.with_bands(recipe.data.bands)
+    val_set = None if val_set is None else val_set.with_bands(recipe.data.bands)
     task = TrainingTask(train_set, val_set)
     recipe, task = with_value_range(recipe, task, display, out / TRAINING if resume else None)
     train_set, val_set = task.train_set, task.val_set
@@ -207,7 +210,7 @@ def _require_place(model: Path | str, out: Path) -> None:
 
 
 WITHOUT_EFFECT = {
-    "pretrained", "weights", "weights_grid", "mean", "std", "drop_path", "gradient_checkpointing",
+    "pretrained", "weights", "weights_grid", "channels", "mean", "std", "drop_path", "gradient_checkpointing",
 }  # fmt: skip
 """Fields of a backbone that say where its weights came from, or act in its training alone."""
 
@@ -244,7 +247,11 @@ def _on_backbone_of(record: ModelRecord, recipe: Recipe) -> Recipe:
             f"which {list(limits)} is black and white: leave it out."
         )
     recipe = recipe if limits is None else recipe.with_value_range(limits)
-    return recipe.model_copy(update={"model": model})
+    bands = record.preprocessing.known_bands
+    if recipe.data.bands not in (None, bands):
+        raise ConfigError("data.bands: the new classes see the bands of the model: leave it out.")
+    data = recipe.data.model_copy(update={"bands": bands})
+    return recipe.model_copy(update={"model": model, "data": data})
 
 
 def _require_same_backbone(old: SegmentationModel, part: SegmentationModel) -> None:

@@ -49,13 +49,14 @@ def require_same_scores(old: Predictor, new: Predictor, dataset: SegmentationDat
 
 def _batches(
     predictor: Predictor, dataset: SegmentationDataset
-) -> Iterator[Float[Tensor, "b 3 H W"]]:
+) -> Iterator[Float[Tensor, "b channels H W"]]:
     """Photos one by one as the model takes them, then noise: one image, and three of a size."""
     for index in spread_indices(len(dataset), NUM_IMAGES):
         image = dataset.sample(index).image
         size = predictor.inference.input_size((image.shape[0], image.shape[1]))
         yield predictor.model_input(image, size)
+    channels = predictor.preprocessing.num_channels
     noise = torch.Generator().manual_seed(0)
     height, width = predictor.record.image_size
     for batch, size in ((1, (height, width)), (3, (height, width + 8))):
-        yield torch.randn(batch, 3, *size, generator=noise).to(predictor.device)
+        yield torch.randn(batch, channels, *size, generator=noise).to(predictor.device)

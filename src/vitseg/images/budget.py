@@ -46,7 +46,7 @@ def is_costly(
         in_windows: Whether a TIFF is read in windows, so that its size does not count.
         header: Whether the header alone is to be read.
     """
-    if decode_process.inside:
+    if decode_process.inside or file_format == "NPY":  # which is read as it is
         return False
     if file_format == "TIFF":
         return tags is None or not _is_ordinary_tiff(tags, in_windows)

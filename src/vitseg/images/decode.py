@@ -188,6 +188,10 @@ def decode_layers(source: Source, max_pixels: int = MAX_PIXELS) -> Layers:
 
 
 def _exact_format(file_format: str, name: str) -> str:
+    if file_format == "NPY":
+        raise DataError(
+            f"{name} is an array, but masks are pictures: save it as a PNG, PIL.Image.fromarray(ids).save(...)."
+        )
     if file_format not in _MASK_FORMATS:
         raise DataError(
             f"{name} is a {file_format} file, which does not keep ids exactly. "

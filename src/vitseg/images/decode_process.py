@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from vitseg.errors import DataError
+from vitseg.images.bands import Bands, FileBands
 from vitseg.images.decoded import MAX_PIXELS, Decoded
 from vitseg.images.pixel_source import Notice
 from vitseg.images.sources import Source, name_of
@@ -260,16 +261,29 @@ def layers(
     return np.ascontiguousarray(stack[..., :3]), opacity, indices
 
 
+def file_bands(source: Source) -> FileBands:
+    """As `band_reader.file_bands`."""
+    facts, _ = _common.ask("file_bands", source)
+    return FileBands(tuple(facts["names"]), tuple(facts["colors"]), tuple(facts["types"]))
+
+
+def bands(source: Source, chosen: Bands, max_pixels: int) -> tuple[np.ndarray, tuple[Notice, ...]]:
+    """The values of chosen bands of a whole image, (H, W, c), and what was decided about them."""
+    facts, values = _common.ask("bands", source, max_pixels, _told(chosen), max_pixels=max_pixels)
+    assert values is not None
+    return values, _notices(facts)
+
+
 class DistantImage:
     """An image of which windows are read in a process of its own; a `PixelSource`, to be closed.
 
     Args:
         path: The file.
         max_bytes: As for `reader.open_windows`.
-        declared: Black and white of more than 8 bits, if they are stated.
+        declared: Black and white of more than 8 bits, if they are stated; or the bands that are chosen.
     """
 
-    def __init__(self, path: Path, max_bytes: int, declared: Declared):
+    def __init__(self, path: Path, max_bytes: int, declared: Declared | Bands):
         from vitseg.images.georeference import Georeference
 
         self._process, self._path = DecodeProcess(), path
@@ -289,10 +303,16 @@ class DistantImage:
         self.georeference = None if place is None else Georeference.from_json(place)
         self.notices = _notices(facts)
 
-    def read(self, window: Window) -> UInt8[np.ndarray, "h w 3"]:
+    def read(self, window: Window) -> UInt8[np.ndarray, "h w c"]:
         _, pixels = self._process.ask("read", self._path, *window)
         assert pixels is not None
         return pixels
+
+    def read_planes(self, window: Window) -> list[np.ndarray]:
+        """The values of each band, (h, w), where bands are chosen."""
+        _, values = self._process.ask("planes", self._path, *window)
+        assert values is not None
+        return [*values]
 
     def valid(self, window: Window) -> Bool[np.ndarray, "h w"] | None:
         return self._process.ask("valid", self._path, *window)[1] if self.has_gaps else None
@@ -309,6 +329,8 @@ def _notices(facts: dict[str, Any]) -> tuple[Notice, ...]:
     )
 
 
-def _told(declared: Declared) -> Any:
-    """A declared range as JSON can hold it."""
+def _told(declared: Declared | Bands) -> Any:
+    """A declared range, or bands, as JSON can hold it."""
+    if isinstance(declared, Bands):
+        return declared.model_dump(mode="json")
     return declared.name if isinstance(declared, Unstated) else declared

@@ -20,6 +20,7 @@ import numpy as np
 
 from vitseg.errors import VitsegError
 from vitseg.images import decode_process
+from vitseg.images.bands import Bands
 from vitseg.images.decode_process import as_text, coded
 from vitseg.images.value_range import Declared, Unstated, ValueRange
 from vitseg.images.window import Window
@@ -94,7 +95,7 @@ class Server:
         from vitseg.images.reader import decode
 
         least = None if at_least is None else (at_least[0], at_least[1])
-        found = decode(source, least, max_pixels, _range(declared))
+        found = decode(source, least, max_pixels, _read_as(declared))
         facts = {
             "size": found.size,
             "notices": found.notices,
@@ -131,7 +132,9 @@ class Server:
     def _open(self, source: Path, max_bytes: int, declared: Any) -> tuple[dict[str, Any], None]:
         from vitseg.images.reader import open_windows
 
-        self._source = self._opened.enter_context(open_windows(source, max_bytes, _range(declared)))
+        self._source = self._opened.enter_context(
+            open_windows(source, max_bytes, _read_as(declared))
+        )
         place = self._source.georeference
         return {
             "size": self._source.size,
@@ -141,6 +144,25 @@ class Server:
             "notices": self._source.notices,
         }, None
 
+    def _file_bands(self, source: Path | bytes) -> tuple[dict[str, Any], None]:
+        from vitseg.images.band_reader import file_bands
+
+        return file_bands(source)._asdict(), None
+
+    def _bands(
+        self, source: Path | bytes, max_pixels: int, chosen: Any
+    ) -> tuple[dict[str, Any], np.ndarray]:
+        from vitseg.images.band_reader import open_bands
+
+        bands = _read_as(chosen)
+        assert isinstance(bands, Bands)
+        with open_bands(source, bands, max_pixels=max_pixels) as image:
+            planes = image.read_planes(Window(0, 0, *image.size))
+            return {"notices": image.notices}, np.stack(planes, axis=-1)
+
+    def _planes(self, _: object, *window: int) -> tuple[dict[str, Any], np.ndarray]:
+        return {}, np.stack(self._source.read_planes(Window(*window)))
+
     def _read(self, _: object, *window: int) -> tuple[dict[str, Any], np.ndarray]:
         return {}, self._source.read(Window(*window))
 
@@ -148,7 +170,9 @@ class Server:
         return {}, self._source.valid(Window(*window))
 
 
-def _range(declared: list[float] | str | None) -> Declared:
+def _read_as(declared: list[float] | str | dict[str, Any] | None) -> Declared | Bands:
+    if isinstance(declared, dict):
+        return Bands.model_validate(declared)
     if isinstance(declared, str):
         return Unstated[declared]
     return None if declared is None else ValueRange(*declared)

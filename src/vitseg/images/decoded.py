@@ -1,4 +1,4 @@
-"""What every reader makes of a picture: 8-bit RGB, within a number of pixels, nothing transparent."""
+"""What every reader makes of a picture: 8-bit RGB or chosen bands, within a number of pixels, nothing transparent."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Decoded(NamedTuple):
     """A whole picture.
 
     Attributes:
-        pixels: RGB, upright; smaller than the picture where that was asked for.
+        pixels: RGB, or the chosen bands, upright; smaller than the picture where that was asked for.
         size: (height, width) of the whole picture.
         notices: What was decided about its pixels.
         values: Its values, if they have more than 8 bits.
         has_alpha: Whether it has transparency, be it used or not.
     """
 
-    pixels: UInt8[np.ndarray, "_ _ 3"]
+    pixels: UInt8[np.ndarray, "_ _ c"]
     size: tuple[int, int]
     notices: tuple[Notice, ...]
     values: PictureValues | None = None

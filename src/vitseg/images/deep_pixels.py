@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 import numpy as np
+from jaxtyping import UInt16
 
 from vitseg.errors import DataError
 from vitseg.images.decoded import Decoded, over_white, require_pixels
@@ -44,7 +45,21 @@ def deep_reader(
 
 
 def _deep_png(file: BinaryIO, name: str, max_pixels: int, declared: Declared) -> Decoded:
-    """Colour, or grey with alpha, of 16 bits: read twice, once for either byte of the samples."""
+    """Colour, or grey with alpha, of 16 bits."""
+    colors, alpha = deep_png_values(file, name, max_pixels)
+    found = limits_of_values(colors, "uint16", name, declared, None, significant_bits(file))
+    rgb = to_bytes(colors, found.limits)
+    rgb = rgb if rgb.shape[2] == 3 else np.repeat(rgb, 3, axis=2)
+    if alpha is not None:
+        rgb = over_white(rgb, to_bytes(alpha, ValueRange(0, FULL)), premultiplied=False)
+    size = (rgb.shape[0], rgb.shape[1])
+    return Decoded(rgb, size, range_notices(found), found, has_alpha=alpha is not None)
+
+
+def deep_png_values(
+    file: BinaryIO, name: str, max_pixels: int
+) -> tuple[UInt16[np.ndarray, "H W c"], UInt16[np.ndarray, "H W"] | None]:
+    """Colours and alpha of a PNG of 16 bits, upright: read twice, once for either byte of the samples."""
     file.seek(0)
     with pillow_header(file, name, "PNG") as image:
         require_pixels(name, (image.height, image.width), max_pixels)
@@ -76,13 +91,7 @@ def _deep_png(file: BinaryIO, name: str, max_pixels: int, declared: Declared) ->
     if isinstance(transparent, tuple) and alpha is None:
         opaque = (colors != np.array(transparent, np.uint16)).any(-1)
         alpha = opaque.astype(np.uint16) * np.uint16(FULL)
-    found = limits_of_values(colors, "uint16", name, declared, None, significant_bits(file))
-    rgb = to_bytes(colors, found.limits)
-    rgb = rgb if rgb.shape[2] == 3 else np.repeat(rgb, 3, axis=2)
-    if alpha is not None:
-        rgb = over_white(rgb, to_bytes(alpha, ValueRange(0, FULL)), premultiplied=False)
-    size = (rgb.shape[0], rgb.shape[1])
-    return Decoded(rgb, size, range_notices(found), found, has_alpha=alpha is not None)
+    return colors, alpha
 
 
 def _lower_bytes(file: BinaryIO, name: str, mode: str) -> np.ndarray:
@@ -100,6 +109,23 @@ def _lower_bytes(file: BinaryIO, name: str, mode: str) -> np.ndarray:
 
 def _deep_ppm(file: BinaryIO, name: str) -> Callable[[int, Declared], Decoded] | None:
     """What reads a binary PPM of two bytes a sample; None for others, of which Pillow keeps all that counts."""
+    reader = deep_ppm_values(file, name)
+    if reader is None:
+        return None
+
+    def read(max_pixels: int, declared: Declared) -> Decoded:
+        values, stated = reader(max_pixels)
+        found = limits_of_values(values, "uint16", name, declared, stated)
+        size = (values.shape[0], values.shape[1])
+        return Decoded(to_bytes(values, found.limits), size, range_notices(found), found)
+
+    return read
+
+
+def deep_ppm_values(
+    file: BinaryIO, name: str
+) -> Callable[[int], tuple[UInt16[np.ndarray, "H W 3"], ValueRange | None]] | None:
+    """What reads the values of such a PPM, and the range that it states, within a number of pixels."""
     with pillow_header(file, name, "PPM") as image:
         tile, size = image.tile[0], (image.height, image.width)
         args = tile.args if isinstance(tile.args, tuple) else ()
@@ -108,7 +134,7 @@ def _deep_ppm(file: BinaryIO, name: str) -> Callable[[int, Declared], Decoded] |
     if tile.codec_name != "ppm" or image.mode != "RGB" or largest <= 255:
         return None
 
-    def read(max_pixels: int, declared: Declared) -> Decoded:
+    def read(max_pixels: int) -> tuple[np.ndarray, ValueRange | None]:
         require_pixels(name, size, max_pixels)
         file.seek(tile.offset)
         num_bytes = size[0] * size[1] * 6
@@ -116,9 +142,7 @@ def _deep_ppm(file: BinaryIO, name: str) -> Callable[[int, Declared], Decoded] |
         if len(content) < num_bytes:
             raise DataError(f"{name} is damaged or incomplete: its pixels end early.")
         values = np.frombuffer(content, ">u2").astype(np.uint16).reshape(*size, 3)
-        stated = ValueRange(0, largest) if largest < FULL else None
-        found = limits_of_values(values, "uint16", name, declared, stated)
-        return Decoded(to_bytes(values, found.limits), size, range_notices(found), found)
+        return values, ValueRange(0, largest) if largest < FULL else None
 
     return read
 

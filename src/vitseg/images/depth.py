@@ -56,5 +56,17 @@ def _tiff(file: BinaryIO) -> bool:
     return tags is not None and (tags.bits > 8 or tags.kind != "uint")
 
 
-_DEEP = {"PNG": _png, "PPM": _ppm, "TIFF": _tiff, "JPEG2000": lambda file: jpeg2000_depth(file) > 8}
+def _npy(file: BinaryIO) -> bool:
+    from vitseg.images.npy_file import npy_header
+
+    return npy_header(file, "")[2].itemsize > 1
+
+
+_DEEP = {
+    "NPY": _npy,
+    "PNG": _png,
+    "PPM": _ppm,
+    "TIFF": _tiff,
+    "JPEG2000": lambda file: jpeg2000_depth(file) > 8,
+}
 """Formats that can have more than 8 bits. Those of AVIF and HEIF become 8 in their decoders, by their full range."""

@@ -43,12 +43,12 @@ def keep_ratio_size(
 
 
 def resize_image(
-    image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int], window: Window | None = None
-) -> UInt8[np.ndarray, "_ _ 3"]:
+    image: UInt8[np.ndarray, "H W c"], size: tuple[int, int], window: Window | None = None
+) -> UInt8[np.ndarray, "_ _ c"]:
     """Bilinear, half-pixel centres, no antialias, rounded: the convention of the published models.
 
     Args:
-        image: RGB.
+        image: RGB, or chosen bands.
         size: (height, width) of the whole resized image.
         window: The part of the resized image to return, within `size`; only this part is computed.
             None: all of it.

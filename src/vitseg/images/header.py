@@ -54,6 +54,8 @@ def header_of(source: Source) -> Header:
     name = name_of(source)
     with open_file(source) as file:
         file_format = start_of(file, name)
+        if file_format == "NPY":
+            return _of_array(file, name)
         tags = read_tags(file) if file_format == "TIFF" else None
         if is_costly(file, file_format, tags, header=True):
             return Header(**decode_process.header(source))
@@ -75,6 +77,16 @@ def header_of(source: Source) -> Header:
         if is_costly(file, file_format, tags):
             return Header(**decode_process.header(source))
         return _of_late_tag(file, name)
+
+
+def _of_array(file: BinaryIO, name: str) -> Header:
+    from vitseg.images.npy_file import npy_header, npy_size
+
+    shape, _, dtype, _ = npy_header(file, name)
+    words = str(dtype.newbyteorder("="))
+    grey = {"uint8": "L", "uint16": "I;16", "int32": "I"}
+    mode = f"{words} x {min(shape[0], shape[2])}" if len(shape) == 3 else grey.get(words, words)
+    return Header("NPY", mode, npy_size(file, name))
 
 
 def _of_late_tag(file: BinaryIO, name: str) -> Header:

@@ -106,7 +106,7 @@ def decode_with_pillow(
         if deep is not None:
             return deep(max_pixels, declared)
     with pillow_image(file, name, file_format, max_pixels, at_least) as (image, size):
-        notices = _of_pages(image, tags)
+        notices = pages_of(image, tags)
         if is_deep(image.mode):
             return _deep_grey(image, file, name, file_format, tags, declared, size, notices)
         if tags is not None and image.mode == "RGBA" and not tags.has_alpha:
@@ -159,7 +159,8 @@ def rgb_of(image: Image.Image, name: str) -> UInt8[np.ndarray, "H W 3"]:
         ) from error
 
 
-def _of_pages(image: ImageFile, tags: TiffTags | None) -> list[Notice]:
+def pages_of(image: ImageFile, tags: TiffTags | None) -> list[Notice]:
+    """The notice that there are further pages or frames; none where there is one."""
     if tags is not None:
         return [pages_notice(tags.pages, MAX_PAGES)] if tags.pages > 1 else []
     if image.format in ("JPEG", "PPM", "BMP"):

@@ -48,8 +48,8 @@ class PixelSource(Protocol):
     georeference: Georeference | None
     notices: tuple[Notice, ...]
 
-    def read(self, window: Window) -> UInt8[np.ndarray, "h w 3"]:
-        """The RGB pixels of a window within the image."""
+    def read(self, window: Window) -> UInt8[np.ndarray, "h w c"]:
+        """The pixels of a window within the image: RGB, or the chosen bands."""
         ...
 
     def valid(self, window: Window) -> Bool[np.ndarray, "h w"] | None:

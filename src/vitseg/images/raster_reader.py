@@ -68,6 +68,8 @@ class RasterImage:
         largest_block: Bytes of a decoded tile or strip.
     """
 
+    num_channels = 3
+
     def __init__(
         self,
         dataset: Any,
@@ -100,7 +102,7 @@ class RasterImage:
         self._limits = self._decide_limits(declared, notices)
         self.notices: tuple[Notice, ...] = tuple(notices)
 
-    def read(self, window: Window) -> UInt8[np.ndarray, "h w 3"]:
+    def read(self, window: Window) -> UInt8[np.ndarray, "h w c"]:
         stored = stored_window(
             window, (self._dataset.height, self._dataset.width), self._orientation
         )
@@ -118,10 +120,10 @@ class RasterImage:
         with self._reading(stored):
             return upright(self._valid_as_stored(stored), self._orientation)
 
-    def whole(self) -> UInt8[np.ndarray, "H W 3"]:
+    def whole(self) -> UInt8[np.ndarray, "H W c"]:
         """All pixels, read strip by strip."""
         height, width = self.size
-        pixels = np.empty((height, width, 3), np.uint8)
+        pixels = np.empty((height, width, self.num_channels), np.uint8)
         block = self._dataset.block_shapes[0]
         rows = block[1] if self.size != (self._dataset.height, self._dataset.width) else block[0]
         step = max(1, _STRIP_PIXELS // width) // rows * rows or max(1, min(rows, height))
@@ -130,7 +132,7 @@ class RasterImage:
             pixels[top : top + window.height] = self.read(window)
         return pixels
 
-    def _rgb(self, bands: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
+    def _rgb(self, bands: np.ndarray) -> UInt8[np.ndarray, "h w c"]:
         """The bands that were read, colours and then alpha, as RGB."""
         colors = bands if self._alpha is None else bands[:-1]
         if self._palette is not None:
@@ -178,7 +180,8 @@ class RasterImage:
         if len(colors) == 2:
             raise DataError(
                 f"{self.name} has 2 bands, but one (grey), one with alpha, or three and more (the first three are red, "
-                f"green and blue) are allowed. Choose a band: gdal_translate -b 1 {self.name} grey.tif"
+                f"green and blue) are allowed. Choose a band: gdal_translate -b 1 {self.name} grey.tif; or train on "
+                "both: bands=1,2 of a data set."
             )
         meanings = dict(enumerate(dataset.colorinterp, 1))
         wanted = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)

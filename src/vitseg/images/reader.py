@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 from vitseg.errors import DataError
 from vitseg.images import decode_process
+from vitseg.images.bands import Bands
 from vitseg.images.budget import is_costly, prints_errors
 from vitseg.images.decoded import MAX_PIXELS, Decoded, require_pixels
 from vitseg.images.georeference import georeference_of
@@ -57,7 +58,7 @@ def decode(
     source: Source,
     at_least: tuple[int, int] | None = None,
     max_pixels: int = MAX_PIXELS,
-    declared: Declared = None,
+    declared: Declared | Bands = None,
 ) -> Decoded:
     """A whole image, with what was decided about its pixels.
 
@@ -66,14 +67,23 @@ def decode(
         at_least: (height, width) that the result may not fall below, where a JPEG may be decoded at a part of its
             size; None: the whole image.
         max_pixels: Largest height * width, checked on the header.
-        declared: Black and white of more than 8 bits, if they are stated.
+        declared: Black and white of more than 8 bits, if they are stated; or the bands that are chosen, which are then
+            the channels.
 
     Raises:
-        DataError: See `decode_image`.
+        DataError: See `decode_image`, or for bands `decode_bands`.
     """
+    if isinstance(declared, Bands):
+        from vitseg.images.band_reader import decode_bands
+
+        return decode_bands(source, declared, max_pixels)
     name = name_of(source)
     with open_file(source) as file:
         file_format = start_of(file, name)
+        if file_format == "NPY":
+            from vitseg.images.array_rgb import decode_array
+
+            return decode_array(source, file, max_pixels, declared)
         tags = read_tags(file) if file_format == "TIFF" else None
         if is_costly(file, file_format, tags):
             return decode_process.decode(source, at_least, max_pixels, declared)
@@ -95,20 +105,26 @@ def decode(
 
 @contextmanager
 def open_windows(
-    path: str | Path, max_bytes: int, declared: Declared = None
+    path: str | Path, max_bytes: int, declared: Declared | Bands = None
 ) -> Iterator[PixelSource]:
     """An image of any size, open for reading windows.
 
     Args:
         path: The file.
         max_bytes: Memory that decoding it whole may take, where that is the only way.
-        declared: Black and white of more than 8 bits, if they are stated.
+        declared: Black and white of more than 8 bits, if they are stated; or the bands that are chosen.
 
     Raises:
         DataError: No image that can be read; tiles or strips too large to be held; or an image that has to be decoded
             whole and does not fit. Otherwise as for `decode_image`.
     """
     path = Path(path)
+    if isinstance(declared, Bands):
+        from vitseg.images.band_reader import open_bands
+
+        with open_bands(path, declared, max_bytes) as image:
+            yield image
+        return
     with ExitStack() as stack:
         with open_file(path) as file:
             image = _in_windows(path, file, stack, max_bytes, declared)

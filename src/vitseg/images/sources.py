@@ -41,8 +41,8 @@ _READERS: dict[str, type[ImageFile]] = {
     "PPM": PpmImageFile,
 }
 
-KNOWN = (*_READERS, "AVIF", "HEIF", "JPEG2000")
-"""Formats that are read, in Pillow's spelling."""
+KNOWN = (*_READERS, "AVIF", "HEIF", "JPEG2000", "NPY")
+"""Formats that are read, in Pillow's spelling; NPY is an array that NumPy has saved."""
 
 # A byte of such a file cannot stand for more pixels: a JPEG has at least a bit per block of 64, deflate shrinks to
 # 1/1032 at most, and a pixel has at least one bit.
@@ -299,6 +299,8 @@ def _sniff(start: bytes) -> str | None:
         return "PPM"
     if start.startswith((b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n")):
         return "JPEG2000"
+    if start.startswith(b"\x93NUMPY"):
+        return "NPY"
     if start[4:8] == b"ftyp":
         return _of_brands(start)
     return None

@@ -11,6 +11,9 @@ IMAGE_SUFFIXES = (
 )  # fmt: skip
 """Suffixes of files that are read, lower case."""
 
+ARRAY_SUFFIX = ".npy"
+"""Of arrays, which are pictures where a folder of images holds no others: beside pictures they are something else."""
+
 OTHER_PICTURES = (
     ".tga", ".psd", ".psb", ".xcf", ".exr", ".hdr", ".jxl", ".jxr", ".jls", ".svg", ".ico", ".icns", ".eps", ".pcx",
     ".pfm", ".pam", ".qoi", ".dds", ".sgi", ".ras", ".xpm", ".xbm", ".fits", ".fit",
@@ -25,6 +28,11 @@ OTHER_PICTURES = (
 def is_image_name(name: str) -> bool:
     """Whether a folder's file of this name or path is taken for a picture that is read; hidden files are not."""
     return _has(name, IMAGE_SUFFIXES)
+
+
+def is_array_name(name: str) -> bool:
+    """Whether a folder's file of this name or path is an array, which is a picture where there are no others."""
+    return _has(name, (ARRAY_SUFFIX,))
 
 
 def is_other_picture(name: str) -> bool:

@@ -217,6 +217,15 @@ class Histogram:
         histogram._samples = [(np.array(sample), weight) for sample, weight in values["samples"]]
         return histogram
 
+    def moments(self, limits: ValueRange) -> tuple[float, float, float]:
+        """How many values there are, and the sums of them and of their squares, once `limits` is 0 to 1.
+
+        In 8 bits, as they are read.
+        """
+        values, counts = self._distribution()
+        shares = to_bytes(values.astype(float), limits) / 255
+        return float(counts.sum()), float(counts @ shares), float(counts @ shares**2)
+
     def extremes(self) -> tuple[float, float] | None:
         """The least and the largest value; None without any."""
         values, _ = self._distribution()

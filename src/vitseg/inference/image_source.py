@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from vitseg.errors import DataError
+from vitseg.images.bands import Bands
 from vitseg.images.notices import say_notices
 from vitseg.images.pillow_reader import to_rgb
 from vitseg.images.reader import decode
@@ -26,12 +27,15 @@ _ALLOWED = (
 )
 
 
-def read_source(source: object, declared: ValueRange | None = None) -> UInt8[np.ndarray, "H W 3"]:
+def read_source(
+    source: object, declared: ValueRange | Bands | None = None
+) -> UInt8[np.ndarray, "H W c"]:
     """(H, W, 3) uint8 RGB of any image source, contiguous; what was decided about its pixels is logged.
 
     Args:
         source: An `ImageSource`; of whatever else comes, the error says what it is.
-        declared: Black and white of more than 8 bits, if they are stated.
+        declared: Black and white of more than 8 bits, if they are stated; or the bands that are chosen, which are then
+            the channels.
 
     Raises:
         DataError: The file cannot be read, or the source is something else.
@@ -41,8 +45,15 @@ def read_source(source: object, declared: ValueRange | None = None) -> UInt8[np.
         decoded = decode(source, declared=declared)
         say_notices(str(source), decoded.notices)
         return decoded.pixels
+    bands = declared if isinstance(declared, Bands) else None
     if isinstance(source, Image.Image):
         return _of_picture(source, declared)
+    if bands is not None and isinstance(source, Tensor | np.ndarray):
+        from vitseg.inference.band_values import bands_of_array, bands_of_tensor
+
+        if isinstance(source, Tensor):
+            return bands_of_tensor(source, bands)
+        return bands_of_array(source, bands)
     if isinstance(source, Tensor):
         return _of_tensor(source)
     if isinstance(source, np.ndarray):
@@ -64,11 +75,17 @@ def _require_file_name(source: str | Path) -> None:
         )
 
 
-def _of_picture(picture: Image.Image, declared: ValueRange | None) -> UInt8[np.ndarray, "H W 3"]:
+def _of_picture(
+    picture: Image.Image, declared: ValueRange | Bands | None
+) -> UInt8[np.ndarray, "H W c"]:
     """Of a Pillow image, whose file is read and decoded here if it was only opened so far."""
     try:
         with quiet():
             upright = ImageOps.exif_transpose(picture)
+        if isinstance(declared, Bands):
+            from vitseg.inference.band_values import bands_of_picture
+
+            return bands_of_picture(upright, declared)
         decoded = to_rgb(upright, "the picture", declared)
     except DECODE_ERRORS as error:
         raise damaged("the picture", error) from error

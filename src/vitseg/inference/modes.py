@@ -25,7 +25,7 @@ from vitseg.types import Size
 
 def image_scores(
     model: Model,
-    images: Iterable[ViewImage | Float[Tensor, "1 3 _ _"]],
+    images: Iterable[ViewImage | Float[Tensor, "1 channels _ _"]],
     config: InferenceConfig,
     size: Size,
 ) -> ScoreMap:
@@ -71,5 +71,5 @@ def _at_size(source: ScoreMap, size: Size) -> ScoreMap:
     )
 
 
-def _whole(image: ViewImage | Tensor) -> Float[Tensor, "1 3 _ _"]:
+def _whole(image: ViewImage | Tensor) -> Float[Tensor, "1 channels _ _"]:
     return image if isinstance(image, Tensor) else image.part(0, 0, image.size)

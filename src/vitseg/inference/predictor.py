@@ -15,6 +15,7 @@ from torch import Tensor
 from vitseg.checkpoint.model_dir import ModelRecord, load_model
 from vitseg.config import apply_overrides, parse
 from vitseg.errors import ConfigError, DataError, VitsegError
+from vitseg.images.bands import to_rgb
 from vitseg.images.decoded import MAX_PIXELS
 from vitseg.images.geometry import resize_image
 from vitseg.images.notices import grouped
@@ -60,7 +61,8 @@ class Predictor:
 
         Args:
             source: A file, a Pillow image (turned upright by its EXIF orientation), an (H, W, 3) uint8 RGB array of any
-                strides, a uint8 tensor of (3, H, W) or (H, W, 3), or a list of these.
+                strides, a uint8 tensor of (3, H, W) or (H, W, 3), or a list of these. For a model of other bands an
+                array or tensor has a channel for each of them, in their order, and may have their own values.
 
         Raises:
             DataError: The file is no image that can be read, or the array has another shape or type or is empty.
@@ -80,7 +82,7 @@ class Predictor:
             raise DataError(f"number {place + 1} of {len(sources)} images: {error}") from error
 
     def _segment(self, source: object) -> Segmentation:
-        image = self.as_rgb(source)
+        image = self.pixels_of(source)
         path = Path(source) if isinstance(source, (str, Path)) else None
         try:
             labels = label_map(self.scores(image))
@@ -88,18 +90,23 @@ class Predictor:
             if path is None:
                 raise
             raise VitsegError(f"{path}: {error}") from error
-        return Segmentation(label_map=labels, classes=self.classes, image=image, path=path)
+        picture = self.picture_of(image)
+        return Segmentation(label_map=labels, classes=self.classes, image=picture, path=path)
 
-    def as_rgb(self, source: object) -> np.ndarray:
-        """(H, W, 3) uint8 RGB of any source, by the model's value range; what was decided about pixels is logged."""
-        return read_source(source, self.preprocessing.limits)
+    def pixels_of(self, source: object) -> UInt8[np.ndarray, "H W c"]:
+        """The pixels of any source as the model sees them: 8-bit RGB, or its bands; notices about them are logged."""
+        return read_source(source, self.preprocessing.reading)
+
+    def picture_of(self, pixels: UInt8[np.ndarray, "H W c"]) -> UInt8[np.ndarray, "H W 3"]:
+        """Such pixels as they are shown: RGB; of bands, those that stand for the three colours."""
+        return to_rgb(pixels, self.preprocessing.bands)
 
     @torch.inference_mode()
-    def scores(self, image: UInt8[np.ndarray, "H W 3"]) -> ScoreMap:
+    def scores(self, image: UInt8[np.ndarray, "H W c"]) -> ScoreMap:
         """Class scores at the image's own size, from which labels are taken strip by strip.
 
         Args:
-            image: (H, W, 3) uint8 RGB.
+            image: (H, W, 3) uint8 RGB, or the bands of the model.
         """
         self.model.eval()
         size = (image.shape[0], image.shape[1])
@@ -114,21 +121,21 @@ class Predictor:
         return image_scores(self.model, images, self.inference, size)
 
     def model_input(
-        self, image: UInt8[np.ndarray, "H W 3"], size: Size
-    ) -> Float[Tensor, "1 3 _ _"]:
-        """The image as the model takes it, (1, 3, H, W), on the model's device.
+        self, image: UInt8[np.ndarray, "H W c"], size: Size
+    ) -> Float[Tensor, "1 channels _ _"]:
+        """The image as the model takes it, (1, channels, H, W), on the model's device.
 
         Args:
-            image: (H, W, 3) uint8 RGB.
+            image: (H, W, 3) uint8 RGB, or the bands of the model.
             size: Size to run it at.
 
         Raises:
             DataError: Far more pixels than the image has, and more than one piece may have.
         """
         image = self._resized(image, size)
-        return to_tensor(image, self.preprocessing)[None].to(self.device)  # (1, 3, H, W)
+        return to_tensor(image, self.preprocessing)[None].to(self.device)  # (1, channels, H, W)
 
-    def _resized(self, image: UInt8[np.ndarray, "H W 3"], size: Size) -> UInt8[np.ndarray, "_ _ 3"]:
+    def _resized(self, image: UInt8[np.ndarray, "H W c"], size: Size) -> UInt8[np.ndarray, "_ _ c"]:
         if size[0] * size[1] > max(MAX_PIXELS, image.shape[0] * image.shape[1]):
             raise DataError(
                 f"an image of {image.shape[1]}x{image.shape[0]} pixels would be run at {size[1]}x{size[0]}, but at "
@@ -173,6 +180,12 @@ def load(
 
 def _read_by(preprocessing: Preprocessing, limits: ValueRange, model: str | Path) -> Preprocessing:
     """The preprocessing with another value range; that it replaces one is logged."""
+    bands = preprocessing.bands
+    if bands is not None and any(band.value_range for band in bands.chosen):
+        raise ConfigError(
+            f"{model} has a value range for each of its bands ({bands.words}), which one range for all cannot replace: "
+            "leave --value-range out."
+        )
     own = preprocessing.limits
     if own is not None and own != limits:
         _log.warning(

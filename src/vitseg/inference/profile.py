@@ -19,9 +19,9 @@ from torch import Tensor
 from torch._dynamo.exc import TorchDynamoException
 
 from vitseg.errors import ConfigError
-from vitseg.images.decode import decode_image
 from vitseg.images.geometry import resize_image
 from vitseg.images.preprocess import Preprocessing, to_tensor
+from vitseg.images.reader import decode
 from vitseg.images.window import Window
 from vitseg.inference.operations import Part, count_operations, peak_memory
 from vitseg.inference.scores import OutputScores, label_map
@@ -120,7 +120,7 @@ def _latency(speed: Speed) -> dict[str, float]:
 
 def profile_model(
     model: SegmentationModel,
-    images: Sequence[Float[Tensor, "1 3 _ _"]],
+    images: Sequence[Float[Tensor, "1 channels _ _"]],
     device: torch.device,
     batch_size: int = 1,
     precision: Precision = "fp32",
@@ -131,8 +131,8 @@ def profile_model(
 
     Args:
         model: The model; moved to the device and set to evaluation mode.
-        images: Normalised images, each (1, 3, H, W), all of one size. Of a model whose work depends on what is in the
-            image, give photos: operations are averaged over all of them, and the runs take them in turn.
+        images: Normalised images, each (1, channels, H, W), all of one size. Of a model whose work depends on what is
+            in the image, give photos: operations are averaged over all of them, and the runs take them in turn.
         device: Where to run.
         batch_size: Measured beside batches of one image.
         precision: bf16 is torch's autocast of the model, as in mixed-precision training; labels are taken from float32
@@ -180,7 +180,7 @@ def _label_all(model: Model, images: Sequence[Tensor], device: torch.device) -> 
 def _measure(
     runner: Model,
     model: SegmentationModel,
-    images: Sequence[Float[Tensor, "1 3 _ _"]],
+    images: Sequence[Float[Tensor, "1 channels _ _"]],
     device: torch.device,
     batch_size: int,
     num_runs: int | None,
@@ -255,7 +255,7 @@ class PhotoInputs(Sequence[Tensor]):
         return len(self.paths)
 
     def __getitem__(self, index):
-        image = decode_image(self.paths[index], value_range=self.preprocessing.limits)
+        image = decode(self.paths[index], declared=self.preprocessing.reading).pixels
         height, width = self.size
         scale = max(height / image.shape[0], width / image.shape[1])
         covering = (
@@ -264,4 +264,4 @@ class PhotoInputs(Sequence[Tensor]):
         )
         top, left = (covering[0] - height) // 2, (covering[1] - width) // 2
         middle = resize_image(image, covering, Window(top, left, height, width))
-        return to_tensor(middle, self.preprocessing)[None]  # (1, 3, H, W)
+        return to_tensor(middle, self.preprocessing)[None]  # (1, channels, H, W)

@@ -92,7 +92,7 @@ def _scroll(scores: Tensor, num_rows: int) -> None:
 def window_bytes(predictor: Predictor, crop_size: Size, size: Size) -> int:
     """Memory of running one window, measured; half as much again is allowed for what kernels take in passing."""
     window = min(crop_size[0], size[0]), min(crop_size[1], size[1])
-    image = np.zeros((*window, 3), dtype=np.uint8)
+    image = np.zeros((*window, predictor.preprocessing.num_channels), dtype=np.uint8)
     scores = torch.zeros(predictor.classes.num_classes, *window, device=predictor.device)
     weights = window_weights(window, "mean").to(predictor.device)
 

@@ -106,7 +106,7 @@ def predict_large(
     _say_what_is_left_out(predictor.inference)
     crop_size, stride = _windows(predictor)
     predictor.model.eval()
-    with open_windows(source, limit, predictor.preprocessing.limits) as pixels:
+    with open_windows(source, limit, predictor.preprocessing.reading) as pixels:
         say_notices(str(source), pixels.notices)
         placement = None
         if polygons is not None:

@@ -112,6 +112,12 @@ def segment_video(
         DataError: The source holds no video or not one frame that can be decoded, or it changes its frame size.
     """
     check_target(target)
+    bands = predictor.preprocessing.bands
+    if bands is not None:
+        raise ConfigError(
+            f"the model sees the bands {bands.words} of pictures, and the frames of a video have red, green and blue "
+            "only: a model of these is needed."
+        )
     paint = FramePainter(predictor, every, opacity)
     count, num_damaged = 0, 0
     with whole_file(target) as partial:

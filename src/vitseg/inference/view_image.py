@@ -31,7 +31,7 @@ class ViewImage(Protocol):
     @property
     def device(self) -> torch.device: ...
 
-    def part(self, top: int, left: int, size: Size) -> Float[Tensor, "1 3 h w"]:
+    def part(self, top: int, left: int, size: Size) -> Float[Tensor, "1 channels h w"]:
         """Some pixels.
 
         Args:
@@ -45,12 +45,12 @@ class ViewImage(Protocol):
 class TensorImage:
     """A view that is there as a tensor."""
 
-    def __init__(self, images: Float[Tensor, "1 3 H W"]):
+    def __init__(self, images: Float[Tensor, "1 channels H W"]):
         self._images = images
         self.size = spatial_size(images)
         self.device = images.device
 
-    def part(self, top: int, left: int, size: Size) -> Float[Tensor, "1 3 h w"]:
+    def part(self, top: int, left: int, size: Size) -> Float[Tensor, "1 channels h w"]:
         return self._images[..., top : top + size[0], left : left + size[1]]
 
 
@@ -64,13 +64,13 @@ class PixelImage:
     """
 
     def __init__(
-        self, pixels: UInt8[np.ndarray, "H W 3"], preprocessing: Preprocessing, device: torch.device
+        self, pixels: UInt8[np.ndarray, "H W c"], preprocessing: Preprocessing, device: torch.device
     ):
         self._pixels, self._preprocessing = pixels, preprocessing
         self.size: Size = (pixels.shape[0], pixels.shape[1])
         self.device = device
 
-    def part(self, top: int, left: int, size: Size) -> Float[Tensor, "1 3 h w"]:
+    def part(self, top: int, left: int, size: Size) -> Float[Tensor, "1 channels h w"]:
         pixels = self._pixels[top : top + size[0], left : left + size[1]]
         return to_tensor(pixels, self._preprocessing)[None].to(self.device)  # (1, 3, h, w)
 
@@ -83,12 +83,12 @@ class MirroredImage:
         self.size = image.size
         self.device = image.device
 
-    def part(self, top: int, left: int, size: Size) -> Float[Tensor, "1 3 h w"]:
+    def part(self, top: int, left: int, size: Size) -> Float[Tensor, "1 channels h w"]:
         return self._image.part(top, self.size[1] - left - size[1], size).flip(3)
 
 
 def view_of(
-    pixels: UInt8[np.ndarray, "H W 3"], preprocessing: Preprocessing, device: torch.device
+    pixels: UInt8[np.ndarray, "H W c"], preprocessing: Preprocessing, device: torch.device
 ) -> ViewImage:
     """The view of 8-bit pixels; normalised at once where it is small, since windows overlap.
 

@@ -160,7 +160,7 @@ class Windows:
 
 def slide(
     model: Model,
-    image: ViewImage | Float[Tensor, "1 3 H W"],
+    image: ViewImage | Float[Tensor, "1 channels H W"],
     crop_size: Size,
     stride: Size,
     blend: Blend = "mean",

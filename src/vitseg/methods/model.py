@@ -28,7 +28,7 @@ class SegmentationModel(nn.Module):
         self.decoder = decoder
         self.fresh_parts = fresh_parts
 
-    def forward(self, images: Float[Tensor, "b 3 H W"]) -> SegOutput:
+    def forward(self, images: Float[Tensor, "b channels H W"]) -> SegOutput:
         """Run the model on images of any size; what heads in the backbone said goes along for the loss."""
         features = self.backbone(images)
         output: SegOutput = self.decoder(features)

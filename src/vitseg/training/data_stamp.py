@@ -138,12 +138,21 @@ def _contents(dataset: SegmentationDataset) -> list[bytes]:
     def content(index: int) -> bytes:
         image = dataset.image_source(index)
         parts = [image if isinstance(image, bytes) else _file_digest(image, whole=False)]
+        parts += [_file_digest(path, whole=False) for path in _extra_files(dataset, index)]
         for path in dataset.mask_files(index):
             parts.append(shared.get(path) or _file_digest(path, whole=True))
         return _digest(b"".join(parts))
 
     with ThreadPoolExecutor(_THREADS) as pool:
         return list(pool.map(content, range(count), chunksize=64))
+
+
+def _extra_files(dataset: SegmentationDataset, index: int) -> tuple[Path, ...]:
+    """Further pictures of an image; none where one is missing, which training tells of."""
+    try:
+        return dataset.extra_files(index)
+    except DataError:
+        return ()
 
 
 def _loaded(dataset: SegmentationDataset, index: int) -> bytes:

@@ -180,7 +180,9 @@ class FeatureCache:
     def _prepare(self, backbone: nn.Module, device: torch.device) -> None:
         """Find the size of an entry, by a run on nothing, and write the manifest; clear what a killed run left."""
         height, width = self.views.config.crop_size
-        features = _maps(backbone, torch.zeros(1, 3, height, width, device=device))
+        features = _maps(
+            backbone, torch.zeros(1, self.views.num_channels, height, width, device=device)
+        )
         labels = torch.zeros(height, width, dtype=torch.int64)
         entry = _serialise([level[0].half().cpu() for level in features.maps], labels)
         for stale in (self.folder / VIEWS).glob(".*.partial"):

@@ -21,6 +21,7 @@ from vitseg.config import parse, require_finite
 from vitseg.data.balance import BalanceConfig
 from vitseg.data.grid_views import AnyAugmentConfig, GridViewsConfig
 from vitseg.errors import ConfigError, unknown_name
+from vitseg.images.bands import Bands
 from vitseg.images.preprocess import Preprocessing
 from vitseg.images.value_range import ValueRange
 from vitseg.inference.config import InferenceConfig
@@ -55,6 +56,12 @@ class DataConfig(BaseModel):
         default=None,
         description="values that are black and white in images of more than 8 bits, of data set and model; null: as "
         "each file states, else measured once over the training images",
+    )
+    bands: Bands | None = Field(
+        default=None,
+        description="the bands of the images that the model sees, in their order: all, numbers or names, or tables "
+        "with value_range, mean and std, which are measured once where they are not given; null: as the data set "
+        "says, else red, green and blue",
     )
     num_workers: int = Field(default=2, ge=0, description="processes that load samples")
     balance: BalanceConfig = Field(
@@ -136,6 +143,16 @@ class Recipe(BaseModel):
     training: TrainingConfig = Field(description="the loop")
 
     @model_validator(mode="after")
+    def _channels_are_bands(self) -> Recipe:
+        channels, bands = self.model.backbone.channels, self.data.bands
+        if channels is not None and (bands is None or bands.num_channels != len(channels)):
+            raise ValueError(
+                f"backbone.channels is {list(channels)}, which follows from data.bands: leave it out, and choose bands "
+                "there"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _warmup_fits(self) -> Recipe:
         if self.schedule.warmup_iterations >= self.training.iterations:
             raise ValueError(
@@ -150,9 +167,26 @@ class Recipe(BaseModel):
         Raises:
             ConfigError: Mean or standard deviation are unknown or out of their range.
         """
-        mean, std = pretrained_mean_std(self.model.backbone)
-        stated = parse(Preprocessing, {"mean": mean, "std": std}, "backbone")
+        bands = self.data.bands
+        if bands is not None and all(
+            b.mean is not None and b.std is not None for b in bands.chosen
+        ):
+            mean, std = ([getattr(band, name) for band in bands.chosen] for name in ("mean", "std"))
+            chosen = tuple(b.model_copy(update={"mean": None, "std": None}) for b in bands.chosen)
+            bands = bands.model_copy(update={"chosen": chosen})
+        else:  # bands that are not measured yet
+            bands = None
+            mean, std = pretrained_mean_std(self.model.backbone)
+        stated = parse(Preprocessing, {"mean": mean, "std": std, "bands": bands}, "backbone")
         return stated.model_copy(update={"value_range": self.data.value_range})
+
+    def with_bands(self, bands: Bands) -> Recipe:
+        """The recipe with chosen bands of which all is known, and a backbone for them."""
+        channels = tuple(band.color or "other" for band in bands.chosen)
+        backbone = self.model.backbone.model_copy(update={"channels": channels})
+        model = self.model.model_copy(update={"backbone": backbone})
+        data = self.data.model_copy(update={"bands": bands})
+        return self.model_copy(update={"data": data, "model": model})
 
     def with_value_range(self, limits: ValueRange) -> Recipe:
         """The recipe with a declared range of values."""

@@ -61,7 +61,7 @@ class LossOfModel(nn.Module):
         return self
 
     def forward(
-        self, images: Float[Tensor, "b 3 H W"], labels: Int[Tensor, "b H W"]
+        self, images: Float[Tensor, "b channels H W"], labels: Int[Tensor, "b H W"]
     ) -> dict[str, Float[Tensor, ""]]:
         """Weighted loss terms by name.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from vitseg.data.band_choice import with_chosen_bands
 from vitseg.data.catalog import open_dataset, require_one_table
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.errors import ConfigError
@@ -71,6 +72,9 @@ def open_splits(data: DataConfig) -> tuple[SegmentationDataset, SegmentationData
         for split in (data.train_split, data.val_split)
     )
     require_one_table([train_set, val_set])
+    if data.bands is not None:
+        train_set = with_chosen_bands(train_set, data.bands)
+    val_set = val_set.with_bands(train_set.bands)
     if data.value_range is None:
         return train_set, val_set
     stated = ValueRange(*data.value_range)  # before that of a class file

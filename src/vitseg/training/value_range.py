@@ -12,6 +12,7 @@ from vitseg.data.value_survey import deep_images, measured_range
 from vitseg.errors import first_names
 from vitseg.images.value_range import ValueRange
 from vitseg.runs import RECIPE
+from vitseg.training.bands import with_bands
 from vitseg.training.display import Display
 from vitseg.training.recipe import Recipe
 from vitseg.training.task import TrainingTask
@@ -20,7 +21,7 @@ from vitseg.training.task import TrainingTask
 def with_value_range(
     recipe: Recipe, task: TrainingTask, display: Display, begun: Path | None = None
 ) -> tuple[Recipe, TrainingTask]:
-    """The recipe and the task, both with the one range where they need one; what was measured is said.
+    """The recipe and the task, both with the one range, or the chosen bands, where they need one; this is said.
 
     With it in its recipe, a run can be repeated from its own folder, and its model reads every image as it did.
 
@@ -30,6 +31,8 @@ def with_value_range(
         display: Where the notice is printed.
         begun: Folder of the run that goes on: the range that was measured then holds.
     """
+    if task.train_set.bands is not None:  # of which each has its own
+        return with_bands(recipe, task, display, begun)
     limits = _declared(recipe.data.value_range) or task.train_set.value_range
     if limits is None and begun is not None:
         limits = _declared(_range_in(begun))

@@ -79,7 +79,7 @@ def _mask_names(folders: Folders) -> dict[str, str]:
 def _binary(root: Path, folders: Sequence[Folders]) -> MaskKind | None:
     for each in folders:
         folder = each.masks / each.inside
-        images = image_names_below(each.images / each.inside)
+        images = image_names_below(each.images / each.inside, arrays=True)
         masks = image_names_below(folder)
         if each.mask_ending:
             return None  # masks beside their images

@@ -166,23 +166,29 @@ def _with_costs(rows: Sequence[Row], out: Path, device: torch.device) -> list[Ro
     """The rows with their costs; only those that were trained have any."""
     models: dict[int, SegmentationModel] = {}
     runs: dict[int, Callable[[], None]] = {}
+    channels: dict[int, int] = {}
     for number, row in enumerate(rows):
         if row.error is None:
-            models[number] = load_model(out / "runs" / row.contender.name / LAST)[0].to(device)
+            model, record = load_model(out / "runs" / row.contender.name / LAST)
+            models[number] = model.to(device)
+            channels[number] = record.preprocessing.num_channels
             size = row.contender.recipe.data.augment.crop_size
-            image = torch.zeros(1, 3, *size, device=device)
+            image = torch.zeros(1, channels[number], *size, device=device)
             runs[number] = partial(_label, models[number], image)
     seconds = alternating_medians(runs, ROUNDS, WARMUPS)
     measured = list(rows)
     for number, model in models.items():
-        cost = count_cost(model, rows[number].contender.recipe.data.augment.crop_size, device)
+        size = rows[number].contender.recipe.data.augment.crop_size
+        cost = count_cost(model, size, device, channels[number])
         time_ratio = seconds[number] / next(iter(seconds.values()))
         cost = replace(cost, milliseconds=1000 * seconds[number], time_ratio=time_ratio)
         measured[number] = replace(rows[number], cost=cost)
     return measured
 
 
-def count_cost(model: SegmentationModel, size: Size, device: torch.device) -> Cost:
+def count_cost(
+    model: SegmentationModel, size: Size, device: torch.device, num_channels: int = 3
+) -> Cost:
     """Parameters and multiply-adds of a prediction, without times.
 
     What is beyond the backbone is the whole model less the backbone run by itself, so that necks and queries within it
@@ -192,8 +198,9 @@ def count_cost(model: SegmentationModel, size: Size, device: torch.device) -> Co
         model: The model, on the device.
         size: (height, width) of the image in pixels.
         device: Where to run.
+        num_channels: Of its input.
     """
-    image, encoder = torch.zeros(1, 3, *size, device=device), encoder_of(model)
+    image, encoder = torch.zeros(1, num_channels, *size, device=device), encoder_of(model)
     whole = count_operations(model, lambda: label_map(OutputScores(model(image), 0)))
     alone = count_operations(encoder, lambda: encoder(image))
     decoder = sum(whole.macs["decoder"].values())

@@ -97,6 +97,11 @@ class _Run:
         self.recipe, self.new_display = recipe, new_display
         data, config = recipe.first.data, recipe.continual
         train_set, val_set = open_splits(data)
+        if train_set.bands is not None:
+            raise ConfigError(
+                "bands are chosen, but the continual protocol trains on red, green and blue only: leave them out, or "
+                "learn new classes with `vitseg extend`."
+            )
         whole = TrainingTask(train_set, val_set)  # all steps read pixels alike
         first, whole = with_value_range(recipe.first, whole, new_display())
         self.recipe = recipe.model_copy(update={"first": first})

@@ -44,7 +44,7 @@ class WithBackground(Predictor):
         super().__init__(predictor.model, predictor.record, predictor.device)
         self.classes = classes
 
-    def scores(self, image: UInt8[np.ndarray, "H W 3"]) -> ScoreMap:
+    def scores(self, image: UInt8[np.ndarray, "H W c"]) -> ScoreMap:
         """The model's scores, with the background's constant score as row 0."""
         return BackgroundScores(super().scores(image))
 

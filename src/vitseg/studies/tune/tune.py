@@ -227,6 +227,8 @@ def tune(
     Raises:
         DataError: As for `evaluate`, or no pixel of the split counts.
     """
+    seen = settings[0].activate().preprocessing
+    dataset = dataset.read_as(seen.bands, seen.limits)
     evaluations = []
     for setting in settings:
         evaluations.append(evaluate(setting.activate(), dataset, lambda: on_runs(1)))
