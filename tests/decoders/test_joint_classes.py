@@ -55,6 +55,17 @@ def test_detail_sees_what_is_smaller_than_a_patch():
     assert max(rows.max(), columns.max()) <= 2  # of the 8 x 8 cells, those beside the change
 
 
+@torch.inference_mode()
+def test_the_detail_stem_takes_the_channels_of_the_backbone():
+    channels = ["red", "green", "blue", "other"]
+    raw = {
+        "backbone": {**BACKBONE, "channels": channels},
+        "decoder": {"num_blocks": 2, "detail_width": 8, "doublings": 0},
+    }
+    model = parse(METHODS["segvit_joint"], raw).build(5, (64, 64))
+    assert model.eval()(torch.randn(1, 4, 32, 48)).mask_logits.shape == (1, 5, 8, 12)
+
+
 def test_a_detail_map_of_another_stride_than_the_tokens_decides_the_size():
     torch.manual_seed(0)
     fine = FineFeatures(12, 8)

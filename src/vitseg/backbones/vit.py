@@ -197,7 +197,7 @@ class PlainViT(nn.Module):
         spatial = resample_grid(spatial, self.grid, grid, self.config.pos_embed_interpolation)
         return torch.cat([prefix, spatial], dim=1)
 
-    def padded(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b 3 _ _"]:
+    def padded(self, images: Float[Tensor, "b channels H W"]) -> Float[Tensor, "b channels _ _"]:
         """Images with zeros below and on the right, up to whole patches."""
         size = spatial_size(images)
         covered = self.padded_size(self.grid_of(size))

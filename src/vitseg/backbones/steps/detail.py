@@ -43,4 +43,5 @@ def add_detail(vit: PlainViT, width: int) -> None:
         vit: The backbone.
         width: Channels of the map.
     """
-    vit.own("detail", DetailStem(3, width))
+    channels = vit.config.channels
+    vit.own("detail", DetailStem(3 if channels is None else len(channels), width))
