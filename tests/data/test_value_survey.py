@@ -11,7 +11,7 @@ from vitseg.data import value_survey
 from vitseg.data.catalog import open_dataset
 from vitseg.data.value_survey import MOST_MEASURED, measured_range
 from vitseg.errors import DataError
-from vitseg.evaluation.picked import picked
+from vitseg.data.picked import picked
 from vitseg.images.value_range import ValueRange
 
 pytestmark = pytest.mark.filterwarnings(

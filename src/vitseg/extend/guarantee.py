@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.errors import VitsegError
-from vitseg.evaluation.picked import spread_indices
+from vitseg.data.picked import spread_indices
 from vitseg.inference.predictor import Predictor
 
 NUM_IMAGES = 4

@@ -20,7 +20,7 @@ from vitseg.data.dataset import SegmentationDataset
 from vitseg.decoders.token_heads import TokenHeads
 from vitseg.errors import DataError
 from vitseg.evaluation.evaluate import Evaluation, evaluate
-from vitseg.evaluation.picked import spread_indices
+from vitseg.data.picked import spread_indices
 from vitseg.inference.modes import image_scores
 from vitseg.inference.operations import count_operations
 from vitseg.inference.scores import label_map

@@ -1,0 +1,278 @@
+"""The split of a run: the data set's own, or one that is made by scene, seeded, with rare classes on both sides."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from vitseg.data.catalog import list_splits, open_unchecked
+from vitseg.data.dataset import SegmentationDataset
+from vitseg.data.listed_split import is_list, write_list
+from vitseg.data.picked import picked, spread_indices
+from vitseg.data.splits import choose_split
+from vitseg.data.statistics import class_statistics
+from vitseg.errors import DataError
+from vitseg.plan.scenes import Scenes, find_scenes
+
+VAL_SHARE = 0.2
+MOST_VAL = 500
+"""Images of a validation split that is made: a score on more is hardly more certain, and takes longer."""
+
+MOST_COUNTED = 1000
+"""Masks that are read for the classes of every image; of larger sets, rare classes fall where they fall."""
+
+_UNPAIRED = ("image-without-mask", "id-without-image")
+_TEST = re.compile(r"test(ing)?\d*", re.I)
+
+
+@dataclass(frozen=True)
+class Split:
+    """What a run trains and validates on.
+
+    Attributes:
+        train_set: Pairs to train on.
+        val_set: Pairs to validate on.
+        train_name: What the recipe calls the former: a split of the data set, or the file that lists it.
+        val_name: The same of the latter.
+        words: Where it comes from.
+        num_unpaired: Images without mask that were left out.
+        warnings: What the user should know of it.
+    """
+
+    train_set: SegmentationDataset
+    val_set: SegmentationDataset
+    train_name: str
+    val_name: str
+    words: str
+    num_unpaired: int = 0
+    warnings: tuple[str, ...] = ()
+
+
+class SplitMaker:
+    """Opens or makes the split of a run.
+
+    Args:
+        spec: `NAME:ROOT`.
+        labels: `merge` and `ignore` of the recipe's data section, where they are given.
+        folder: Where lists of ids are written.
+        seed: Seed of a split that is made.
+    """
+
+    def __init__(self, spec: str, labels: Mapping[str, Any], folder: Path, seed: int):
+        self.spec = spec
+        self.labels = {name: labels[name] for name in ("merge", "ignore") if name in labels}
+        self.folder = folder
+        self.seed = seed
+
+    def make(self, train: str | None = None, val: str | None = None) -> Split:
+        """The split.
+
+        Args:
+            train: Split that the user wants to train on; None: the usual one.
+            val: Split that he wants to validate on; None: the usual one, or one is made.
+
+        Raises:
+            DataError: There are no pairs, or only one; or no such split.
+        """
+        names = list_splits(self.spec)
+        train = train or _usual("train", names)
+        val = val or _usual("val", names)
+        if train is not None and val is not None:
+            return self._own(train, val)
+        base = train or _all_of(names, val, self.spec)
+        whole, unpaired = self._open(base)
+        if val is not None:  # a validation split alone, with images outside of it
+            val_set, more = self._open(val)
+            return self._listed(whole, val_set, f"{base} and {val}", unpaired + more, ())
+        return self._made(whole, unpaired)
+
+    def fewer_to_validate(self, split: Split, most: int) -> Split:
+        """The same with at most so many images to validate on, evenly spread, as a list of the run's own."""
+        if len(split.val_set) <= most:
+            return split
+        some = picked(split.val_set, spread_indices(len(split.val_set), most))
+        words = f"{split.words}; validated on {most} of {len(split.val_set):,} images, evenly spread, to save time"
+        path = self.folder / "val.txt"
+        base = _base_of(split.val_name, split.val_set)
+        write_list(path, base, some.ids)
+        named = replace(some, split=path.stem)
+        return replace(split, val_set=named, val_name=str(path), words=words)
+
+    def _open(self, name: str) -> tuple[SegmentationDataset, int]:
+        """A split without what is wrong with single files but lacks a partner; and how many images do."""
+        dataset = open_unchecked(self.spec, name, **self.labels)
+        unpaired = sum(each.count for each in dataset.findings if each.code in _UNPAIRED)
+        if not len(dataset):
+            found = next((each for each in dataset.findings if each.severity == "error"), None)
+            what = f"{found.message} {found.fix}" if found else f"split {name} is empty."
+            raise DataError(f"{self.spec}: there is no image with a mask. {what}")
+        for finding in dataset.findings:
+            if finding.severity == "error" and finding.code not in _UNPAIRED:
+                raise DataError(f"{finding.message} {finding.fix}")
+        kept = tuple(each for each in dataset.findings if each.code not in _UNPAIRED)
+        return replace(dataset, findings=kept), unpaired
+
+    def _own(self, train: str, val: str) -> Split:
+        train_set, unpaired = self._open(train)
+        val_set, more = self._open(val)
+        words = f"the splits {train_set.split} and {val_set.split} of the data set"
+        if unpaired + more == 0:
+            return Split(train_set, val_set, train, val, words)
+        return self._listed(train_set, val_set, words, unpaired + more, ())
+
+    def _made(self, whole: SegmentationDataset, unpaired: int) -> Split:
+        count = len(whole)
+        if count < 2:
+            raise DataError(
+                f"{self.spec} has one image with a mask: at least two are needed, one to train on and one to validate "
+                "on. Label more, some twenty to begin with."
+            )
+        scenes = find_scenes(whole)
+        present = _present(whole)
+        chosen = divide(scenes, present, self.seed)
+        others = sorted(set(range(count)) - set(chosen))
+        told = f"by scene, told by {scenes.told_by}" if scenes.told_by else "at random"
+        words = f"made {told} (seed {self.seed}, {whole.split}: {len(others)} to train on, {len(chosen)} to validate on)"
+        warnings = _lone_classes(whole, present, others, chosen)
+        if len(chosen) < 5:
+            warnings.append(
+                f"only {len(chosen)} image{'' if len(chosen) == 1 else 's'} to validate on: the score says little "
+                "about new images; label more."
+            )
+        return self._listed(
+            picked(whole, others), picked(whole, chosen), words, unpaired, tuple(warnings)
+        )
+
+    def _listed(
+        self,
+        train_set: SegmentationDataset,
+        val_set: SegmentationDataset,
+        words: str,
+        unpaired: int,
+        warnings: tuple[str, ...],
+    ) -> Split:
+        """The split by lists of ids in the run's folder."""
+        paths = self.folder / "train.txt", self.folder / "val.txt"
+        sets = train_set, val_set
+        for path, dataset in zip(paths, sets, strict=True):
+            write_list(path, dataset.split, dataset.ids)
+        train_set, val_set = (
+            replace(each, split=path.stem) for each, path in zip(sets, paths, strict=True)
+        )
+        names = str(paths[0]), str(paths[1])
+        return Split(train_set, val_set, *names, words, unpaired, warnings)
+
+
+def divide(scenes: Scenes, present: Bool[np.ndarray, "n k"] | None, seed: int) -> list[int]:
+    """The images to validate on, whole scenes, some 20 %; the others are trained on.
+
+    Classes are looked at from the rarest on: one that several scenes show is shown on both sides.
+
+    Args:
+        scenes: Scene of every image.
+        present: Whether image n shows class k; None: not known.
+        seed: Seed of what is left to chance.
+    """
+    of_image = np.array(scenes.of_image)
+    numbers = np.unique(of_image)
+    rng = np.random.default_rng(seed)
+    order = numbers[rng.permutation(len(numbers))].tolist()
+    wanted = min(MOST_VAL, max(1, round(VAL_SHARE * len(of_image))))
+    sizes = {number: int((of_image == number).sum()) for number in order}
+    shows = (
+        {number: present[of_image == number].any(0) for number in order}
+        if present is not None
+        else {}
+    )
+    by_class = (
+        []
+        if present is None
+        else [
+            [number for number in order if shows[number][k]]
+            for k in np.argsort(present.sum(0), kind="stable").tolist()
+        ]
+    )
+    chosen: list[int] = []
+
+    def takes(number: int, limit: float) -> bool:
+        """Whether a scene can go, so that neither its classes nor the training are left without any."""
+        held = sum(sizes[each] for each in chosen)
+        if number in chosen or held + sizes[number] > limit or len(chosen) + 1 >= len(order):
+            return False
+        return all(
+            number not in group or len(set(group) - {*chosen, number}) > 0 or len(group) == 1
+            for group in by_class
+        )
+
+    for group in by_class:
+        if len(group) > 1 and not set(group) & set(chosen):
+            small = sorted(group, key=sizes.__getitem__)
+            chosen += [each for each in small if takes(each, 1.5 * wanted)][:1]
+    for limit in (wanted, 1.5 * wanted):
+        for number in order:
+            if sum(sizes[each] for each in chosen) < wanted and takes(number, limit):
+                chosen.append(number)
+    if not chosen:
+        chosen = [min(order, key=sizes.__getitem__)]
+    return np.flatnonzero(np.isin(of_image, chosen)).tolist()
+
+
+def _present(dataset: SegmentationDataset) -> Bool[np.ndarray, "n k"] | None:
+    return class_statistics(dataset).present if len(dataset) <= MOST_COUNTED else None
+
+
+def _lone_classes(
+    dataset: SegmentationDataset,
+    present: Bool[np.ndarray, "n k"] | None,
+    train: Sequence[int],
+    val: Sequence[int],
+) -> list[str]:
+    """What is to be said of classes that one side alone shows."""
+    if present is None:
+        return []
+    names = np.array(dataset.classes.names, object)
+    lines = []
+    for side, other, verb in ((train, val, "validated"), (val, train, "trained")):
+        lone = names[present[list(side)].any(0) & ~present[list(other)].any(0)].tolist()
+        if lone:
+            lines.append(
+                f"not {verb} on, for want of scenes that show {'it' if len(lone) == 1 else 'them'}: {', '.join(lone)}."
+            )
+    return lines
+
+
+def _usual(split: str, names: Sequence[str]) -> str | None:
+    """The data set's split of a usual name, or an alias of it; None: it has none."""
+    try:
+        return choose_split(split, names, "the data")
+    except DataError:
+        return None
+
+
+def _all_of(names: Sequence[str], val: str | None, spec: str) -> str:
+    """The one split that is all there is to train on.
+
+    Raises:
+        DataError: There are several, and none is for training.
+    """
+    others = [name for name in names if name != val and not _TEST.fullmatch(name)]
+    if len(others) == 1:
+        return others[0]
+    raise DataError(
+        f"{spec} has the splits {', '.join(names)}, and it is not clear which to train on: say so with "
+        "data.train_split=NAME, and data.val_split=NAME for the one to validate on."
+    )
+
+
+def _base_of(name: str, dataset: SegmentationDataset) -> str:
+    """The data set's own split that a set is of, also where a list has picked it."""
+    if not is_list(name):
+        return dataset.split
+    first = Path(name).read_text(encoding="utf-8").splitlines()[0]
+    return first.rpartition("split ")[2]
