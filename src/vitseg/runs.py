@@ -57,7 +57,7 @@ _LATER = ("step.", "joint.")
 """Sections of a recipe of several trainings that say the same of later ones."""
 
 PLAN = "plan"
-"""Folder of what was found out and decided for a run that began without a recipe: `plan.json`, and lists of its split."""
+"""Folder of what was found and chosen for a run that began without a recipe: `plan.json`, and lists of its split."""
 
 FAILED_START = frozenset({RECIPE, BOARD, PLAN})
 """What a run leaves that failed before its first iteration; the next one may go over it."""

@@ -76,7 +76,7 @@ def num_blocks(name: str) -> int:
 
 
 def outline(name: str) -> TimmViT:
-    """timm's plain ViT of a name, without any weights: names and shapes alone; errors as for `num_blocks`."""
+    """The plain ViT of a name of timm, without any weights: names and shapes alone; errors as for `num_blocks`."""
     with torch.device("meta"):
         vit, _ = _create_vit(BackboneConfig(name=name, pretrained=False, taps=(0,)), download=False)
     return cast(TimmViT, vit)

@@ -1,4 +1,4 @@
-"""Which images show the same scene, so that they belong on one side of a split: by their names, and by what they show."""
+"""Which images show the same scene, and so belong on one side of a split: by their names, and by what they show."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ class SplitMaker:
         chosen = divide(scenes, present, self.seed)
         others = sorted(set(range(count)) - set(chosen))
         told = f"by scene, told by {scenes.told_by}" if scenes.told_by else "at random"
-        words = f"made {told} (seed {self.seed}, {whole.split}: {len(others)} to train on, {len(chosen)} to validate on)"
+        words = f"split {told} (seed {self.seed})"
         warnings = _lone_classes(whole, present, others, chosen)
         if len(chosen) < 5:
             warnings.append(
