@@ -57,7 +57,7 @@ def open_list(
             f"{path} does not exist: give the name of a split ({', '.join(splits)}), or a text file (.txt) of ids."
         )
     lines = read_lines(path)
-    stated = [found[1] for line in lines if (found := _OF_SPLIT.fullmatch(line))]
+    stated = [match[1] for line in lines if (match := _OF_SPLIT.fullmatch(line))]
     ids = list(dict.fromkeys(line for line in lines if not _OF_SPLIT.fullmatch(line)))
     if not ids:
         raise DataError(f"{path} lists no ids: write one a line.")

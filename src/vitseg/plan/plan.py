@@ -156,9 +156,10 @@ def _checked(maker: SplitMaker, given: Mapping[str, Any]) -> tuple[Split, float]
 
 def _require_contrast(data: DataFacts) -> None:
     """Raise DataError if all masks show one class alone."""
-    if len(data.shown) < 2 and data.num_counted == data.num_train:
+    shown = [each.name for each in data.shown]
+    if len(shown) < 2 and data.num_counted == data.num_train:
         raise DataError(
-            f"all labelled pixels of the {data.num_train} training masks are {data.shown[0].name}: there is nothing "
+            f"all labelled pixels of the {data.num_train} training masks are {shown[0]}: there is nothing "
             "to tell apart. `vitseg data check` shows what the masks hold; other pixels need a class of their own."
         )
 

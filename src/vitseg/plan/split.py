@@ -181,46 +181,37 @@ def divide(scenes: Scenes, present: Bool[np.ndarray, "n k"] | None, seed: int) -
     """
     of_image = np.array(scenes.of_image)
     numbers = np.unique(of_image)
-    rng = np.random.default_rng(seed)
-    order = numbers[rng.permutation(len(numbers))].tolist()
+    numbers = numbers[np.random.default_rng(seed).permutation(len(numbers))]
+    sizes = np.array([(of_image == number).sum() for number in numbers])
     wanted = min(MOST_VAL, max(1, round(VAL_SHARE * len(of_image))))
-    sizes = {number: int((of_image == number).sum()) for number in order}
-    shows = (
-        {number: present[of_image == number].any(0) for number in order}
-        if present is not None
-        else {}
-    )
-    by_class = (
-        []
-        if present is None
-        else [
-            [number for number in order if shows[number][k]]
-            for k in np.argsort(present.sum(0), kind="stable").tolist()
-        ]
-    )
-    chosen: list[int] = []
+    shows = np.zeros((len(numbers), 0), bool)  # (scenes, k)
+    if present is not None:
+        shows = np.stack([present[of_image == number].any(0) for number in numbers])
+    left, chosen = shows.sum(0), np.zeros(len(numbers), bool)
 
-    def takes(number: int, limit: float) -> bool:
-        """Whether a scene can go, so that neither its classes nor the training are left without any."""
-        held = sum(sizes[each] for each in chosen)
-        if number in chosen or held + sizes[number] > limit or len(chosen) + 1 >= len(order):
+    def take(scene: int, limit: float) -> bool:
+        """Take a scene, unless its classes or the training would be left without any."""
+        own = shows[scene]
+        if chosen[scene] or sizes[chosen].sum() + sizes[scene] > limit or (left[own] < 2).any():
             return False
-        return all(
-            number not in group or len(set(group) - {*chosen, number}) > 0 or len(group) == 1
-            for group in by_class
-        )
+        if chosen.sum() + 1 < len(numbers):
+            chosen[scene] = True
+            left[own] -= 1
+        return bool(chosen[scene])
 
-    for group in by_class:
-        if len(group) > 1 and not set(group) & set(chosen):
-            small = sorted(group, key=sizes.__getitem__)
-            chosen += [each for each in small if takes(each, 1.5 * wanted)][:1]
-    for limit in (wanted, 1.5 * wanted):
-        for number in order:
-            if sum(sizes[each] for each in chosen) < wanted and takes(number, limit):
-                chosen.append(number)
-    if not chosen:
-        chosen = [min(order, key=sizes.__getitem__)]
-    return np.flatnonzero(np.isin(of_image, chosen)).tolist()
+    most = 1.5 * wanted
+    for k in np.argsort(shows.sum(0), kind="stable").tolist():
+        if not (shows[:, k] & chosen).any():
+            scenes_of_class = np.flatnonzero(shows[:, k])
+            small_first = scenes_of_class[np.argsort(sizes[scenes_of_class], kind="stable")]
+            any(take(scene, most) for scene in small_first.tolist())
+    for limit in (wanted, most):
+        for scene in range(len(numbers)):
+            if sizes[chosen].sum() < wanted:
+                take(scene, limit)
+    if not chosen.any():
+        chosen[sizes.argmin()] = True
+    return np.flatnonzero(np.isin(of_image, numbers[chosen])).tolist()
 
 
 def _present(dataset: SegmentationDataset) -> Bool[np.ndarray, "n k"] | None:
