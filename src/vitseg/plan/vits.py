@@ -11,7 +11,8 @@ import huggingface_hub
 import timm
 from torch import nn
 
-from vitseg.backbones.create import outline
+from vitseg.backbones.config import BackboneConfig
+from vitseg.backbones.create import create_backbone, outline
 from vitseg.backbones.pretrained import hub_file
 from vitseg.backbones.tensor_files import read_tensors
 from vitseg.backbones.weights import CLASSIFIER_PREFIXES
@@ -188,7 +189,9 @@ def _of_file(path: Path, name: str | None) -> Vit:
         CheckpointError: It does not fit the name, or there is none and it cannot be told.
     """
     if name is not None:
-        return _described(name, path, True, f"as --backbone says, with the weights of {path.name}")
+        config = BackboneConfig(name=name, weights=path, taps=(0,))
+        create_backbone(config, (PATCH, PATCH))  # before anything else is looked at
+        return _described(name, path, True, "as --backbone says")
     told = _named(path)
     if path.suffix == ".npz":
         if told is None:
