@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
-import shutil
+import signal
 
-import numpy as np
 import pytest
 import torch
 import yaml
-from PIL import Image
 from safetensors.torch import save_file
 
 from tests.plan.test_split import unsplit
 from tests.tiny import write_dataset
 from vitseg.cli.places import is_data
 from vitseg.data.listed_split import write_list
+from vitseg.training.display import Display
 
 QUICK = (
     "--backbone", "test_vit", "backbone.pretrained=false", "training.iterations=4", "training.val_interval=2",
@@ -78,34 +78,37 @@ def test_from_a_folder_to_a_model_and_a_page(vitseg, root, tmp_path):
     assert same_weights(out, again)
 
 
-def test_a_planned_run_goes_on_as_it_was_planned(vitseg, folder, tmp_path):
-    out, whole = tmp_path / "run", tmp_path / "whole"
-    spec = f"folder:{folder}"
-    result = vitseg("train", spec, *QUICK, "--method", "linear", "--out", whole)
-    assert result.code == 0, result
+def test_a_planned_run_goes_on_as_it_was_planned(vitseg, folder, tmp_path, monkeypatch):
+    out, spec, linear = tmp_path / "run", f"folder:{folder}", ("--method", "linear")
+    step = Display.step
+
+    def stopped_at_two(display, iteration, *facts):
+        if iteration == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(display, iteration, *facts)
+
+    monkeypatch.setattr(Display, "step", stopped_at_two)
+    result = vitseg("train", spec, *QUICK, *linear, "--out", out)
+    assert result.code == 130, result
     assert "split at random (seed 0)" in result.out
-    recipe = yaml.safe_load((whole / "recipe.yaml").read_text())
-    assert recipe["data"]["val_split"] == str(whole / "plan" / "val.txt")
+    assert "Continue with --resume" in result.messages[-1]
+    monkeypatch.undo()
+    recipe = yaml.safe_load((out / "recipe.yaml").read_text())
+    assert recipe["data"]["val_split"] == str(out / "plan" / "val.txt")
 
-    # as one that was stopped after two iterations
-    state = torch.load(whole / "state.ckpt")
-    short = ("training.save_interval=2", "training.iterations=4")
-    shutil.copytree(whole, out)
-    for name in ("state.ckpt", "result.json"):
-        (out / name).unlink()
-    assert vitseg("train", spec, *QUICK, *short, "--out", tmp_path / "other").code == 0
-    assert state["progress"]["iteration"] == 4
-    line = vitseg("train", spec, "--out", out, "--resume").messages[-1]
-    assert "has no state.ckpt to resume from" in line
-
-    result = vitseg("train", spec, "--out", whole, "--resume", "--minutes", 7)
+    result = vitseg("train", spec, "--out", out, "--resume", "--minutes", 7)
     assert "--minutes 7.0: the run in" in result.messages[-1]
     assert "chose its minutes" in result.messages[-1]
-    result = vitseg("train", spec, "--out", whole, "--resume", "--method", "segvit")
+    result = vitseg("train", spec, "--out", out, "--resume", "--method", "segvit")
     assert "was planned with --method linear" in result.messages[-1]
-    result = vitseg("train", spec, "--out", whole, "--resume", "--method", "linear")
+
+    monkeypatch.setattr("vitseg.plan.plan.make_plan", None)  # there is no second plan
+    result = vitseg("train", spec, "--out", out, "--resume", *linear)
     assert result.code == 0, result
-    assert "looking at the data" not in result.err
+    assert result.out.splitlines()[-1] == f"report: {out / 'report' / 'report.html'}"
+    whole = tmp_path / "whole"
+    assert vitseg("train", out / "recipe.yaml", "--out", whole).code == 0
+    assert same_weights(out, whole)
 
 
 def test_a_run_by_a_recipe_is_not_resumed_as_a_planned_one(refused, vitseg, root, tmp_path):
@@ -175,7 +178,6 @@ def test_what_is_a_data_set_and_what_a_recipe(tmp_path, monkeypatch):
         ("folder:DATA --out o --weights none.pth", "weight file none.pth does not exist"),
         ("folder:DATA --out o --method linear method=segvit", "say two things: leave one out"),
         ("folder:DATA --out o --backbone vit_tinny", "'vit_tinny' is not a known timm ViT"),
-        ("folder:DATA --out o --weights w.safetensors --backbone vit_tiny_patch16_224", "does not fit"),
         ("tiny.yaml --data folder:DATA --out o --minutes 3", "--minutes belongs to a training without"),
         ("tiny.yaml --data folder:DATA --out o --weights w.safetensors", "give backbone.weights=FILE"),
         ("C:tiny.yaml --data folder:DATA --out o", "no such file"),
@@ -194,6 +196,18 @@ def test_refusals(refused, root, tmp_path, monkeypatch, words, said):
     assert not (tmp_path / "o").exists()
 
 
+def test_weights_that_do_not_fit_are_refused_at_once(vitseg, root, tmp_path):
+    import timm
+
+    file = tmp_path / "w.safetensors"
+    save_file(timm.create_model("test_vit", num_classes=0).state_dict(), file)
+    options = ("--weights", file, "--backbone", "vit_tiny_patch16_224", "--out", tmp_path / "o")
+    result = vitseg("train", f"folder:{root}", *options)
+    assert result.code == 2
+    assert "w.safetensors does not fit" in result.err
+    assert "looking at the data" not in result.err
+
+
 def test_offline_it_is_said_at_once(refused, root, tmp_path, monkeypatch):
     from vitseg.plan import vits
 
@@ -203,131 +217,3 @@ def test_offline_it_is_said_at_once(refused, root, tmp_path, monkeypatch):
     assert "Fetch model.safetensors of timm/vit_" in line
     assert "--weights FILE" in line
     assert not (tmp_path / "run").exists()
-
-
-def rewritten(root, paint):
-    """The masks anew, by a function of number and size."""
-    for number, path in enumerate(sorted((root / "masks").rglob("*.png"))):
-        with Image.open(path) as mask:
-            size = mask.size[::-1]
-        Image.fromarray(paint(number, size).astype(np.uint8)).save(path)
-
-
-def pair(number, size):
-    mask = np.zeros(size)
-    mask[size[0] // 2 :] = 1
-    return mask
-
-
-def test_too_short_a_time_is_refused(vitseg, folder, tmp_path):
-    quick = [each for each in QUICK if "iterations" not in each]
-    result = vitseg("train", f"folder:{folder}", *quick, "--minutes", 0.01, "--out", tmp_path / "o")
-    assert result.code == 2
-    assert re.search(r"0\.01 minutes leave time for \d+ iterations.*--minutes \d+ or more", result.err)
-
-
-def test_less_than_one_pass_is_said(vitseg, folder, tmp_path):
-    few = [each.replace("iterations=4", "iterations=2") for each in QUICK]
-    result = vitseg(
-        "train", f"folder:{folder}", *few, "--method", "linear", "--out", tmp_path / "o"
-    )
-    assert result.code == 0
-    assert "too short for one pass over the images: 80% of them are seen" in result.out
-
-
-def test_two_images_are_enough_but_warned_of(vitseg, tmp_path):
-    root = unsplit(tmp_path / "data", ["a", "b"])
-    result = vitseg(
-        "train", f"folder:{root}", *QUICK, "--method", "linear", "--out", tmp_path / "o"
-    )
-    assert result.code == 0, result
-    assert "note: only 1 image to validate on: the score says little" in result.out
-
-
-def test_one_class_is_refused(vitseg, tmp_path):
-    root = unsplit(tmp_path / "data", ["a", "b", "c"], ("cell",))
-    rewritten(root, lambda number, size: np.zeros(size))
-    result = vitseg("train", f"folder:{root}", *QUICK, "--out", tmp_path / "o")
-    assert result.code == 2
-    assert "'cell' is the only class" in result.err
-
-
-def test_masks_of_one_class_are_refused(vitseg, tmp_path):
-    root = unsplit(tmp_path / "data", ["a", "b", "c"])
-    rewritten(root, lambda number, size: np.ones(size))
-    result = vitseg("train", f"folder:{root}", *QUICK, "--out", tmp_path / "o")
-    assert result.code == 2
-    assert "all labelled pixels of the 2 training masks are road" in result.err
-
-
-def test_no_masks_are_refused(vitseg, tmp_path):
-    root = unsplit(tmp_path / "data", ["a", "b", "c"])
-    shutil.rmtree(root / "masks")
-    result = vitseg("train", f"folder:{root}", *QUICK, "--out", tmp_path / "o")
-    assert result.code == 2
-    assert "masks is not a folder" in result.err
-
-
-def test_a_class_of_three_pixels_and_few_masks_are_said(vitseg, tmp_path):
-    root = unsplit(tmp_path / "data", [f"p{n}" for n in range(30)], ("sky", "road", "bird", "cat"))
-    for number in range(3, 30):
-        (root / "masks" / f"p{number}.png").unlink()
-
-    def paint(number, size):
-        mask = pair(number, size)
-        mask[0, :3] = 2 if number < 3 else 0
-        return mask
-
-    rewritten(root, paint)
-    result = vitseg(
-        "train", f"folder:{root}", *QUICK, "--method", "linear", "--out", tmp_path / "o"
-    )
-    assert result.code == 0, result
-    assert "note: 27 of 30 images have no mask and are left out" in result.out
-    assert "note: too few pixels to learn bird (6) from" in result.out
-    assert "'data.ignore=[bird]'" in result.out
-    assert "note: no pixel of cat: the model will not know it." in result.out
-
-
-def test_mixed_sizes_and_depths(vitseg, tmp_path):
-    root = unsplit(tmp_path / "data", [f"p{n}" for n in range(6)])
-    for number, path in enumerate(sorted((root / "images").glob("*.png"))):
-        side = 32 + 32 * (number % 3)
-        deep = np.random.default_rng(number).integers(0, 4000, (side, 48)).astype(np.uint16)
-        Image.fromarray(deep if number % 2 else (deep >> 4).astype(np.uint8)).save(path)
-        Image.fromarray(pair(number, (side, 48)).astype(np.uint8)).save(root / "masks" / path.name)
-    out = tmp_path / "o"
-    result = vitseg("train", f"folder:{root}", *QUICK, "--method", "linear", "--out", out)
-    assert result.code == 0, result
-    assert re.search(r"note: \d of \d images have more than 8 bits", result.out)
-    assert "sizes from" in result.out
-    assert yaml.safe_load((out / "recipe.yaml").read_text())["data"]["value_range"][1] < 4000
-    assert (out / "recipe.yaml").read_text().startswith("# data:")
-
-
-def test_folders_of_splits_are_taken(vitseg, root, tmp_path):
-    nested = tmp_path / "nested"
-    for split in ("train", "val"):
-        for kind in ("images", "masks"):
-            (nested / split / kind).mkdir(parents=True)
-            for path in (root / kind).glob(f"{split}_*.png"):
-                shutil.copy(path, nested / split / kind / path.name)
-    shutil.copy(root / "classes.json", nested)
-    out = tmp_path / "o"
-    result = vitseg("train", f"folder:{nested}", *QUICK, "--method", "linear", "--out", out)
-    assert result.code == 0, result
-    assert "the splits train and val of the data set" in result.out
-    assert not (out / "plan" / "train.txt").exists()
-
-
-def test_two_scales_are_tried(vitseg, root, tmp_path):
-    quick = [each for each in QUICK if "iterations" not in each and "interval" not in each]
-    out = tmp_path / "o"
-    options = ("--method", "linear", "--minutes", 0.6, "--out", out)
-    result = vitseg("train", f"folder:{root}", *quick, *options)
-    assert result.code == 0, result
-    line = next(line for line in result.out.splitlines() if line.startswith("scale:"))
-    assert re.search(r"a trial of \d+ iterations each gave .* mIoU at their own size and .* mIoU", line)
-    trial = json.loads((out / "plan" / "plan.json").read_text())["trial"]
-    assert set(trial["miou"]) == {"own", "resized"}
-    assert not (out / "plan" / "trial").exists()

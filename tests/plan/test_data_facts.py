@@ -60,7 +60,7 @@ def test_masks_without_a_label_are_refused(tmp_path):
     (root / "classes.json").write_text(json.dumps(table))
     for stem in "ab":
         Image.fromarray(np.full((32, 32), 255, np.uint8)).save(root / "masks" / f"{stem}.png")
-    with pytest.raises(DataError, match="none of the 2 masks .* has a labelled pixel"):
+    with pytest.raises(DataError, match=r"none of the 2 masks .* has a labelled pixel"):
         survey(open_dataset(f"folder:{root}", "all"), None)
 
 

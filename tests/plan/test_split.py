@@ -143,7 +143,9 @@ def test_too_few_pairs_are_refused(tmp_path, count):
     root = unsplit(tmp_path / "data", ["a", "b", "c"])
     for stem in ["a", "b", "c"][count:]:
         (root / "masks" / f"{stem}.png").unlink()
-    with pytest.raises(DataError, match="one image with a mask" if count else "no image with a mask"):
+    with pytest.raises(
+        DataError, match="one image with a mask" if count else "no image with a mask"
+    ):
         maker(root, tmp_path).make()
 
 

@@ -77,7 +77,9 @@ def test_a_file_of_no_vit_is_refused(tmp_path):
 def test_offline_it_says_which_file_to_fetch(monkeypatch):
     monkeypatch.setattr(vits, "is_reachable", lambda: False)
     monkeypatch.setattr(vits.huggingface_hub, "try_to_load_from_cache", lambda *place: None)
-    with pytest.raises(CheckpointError, match=f"Fetch model.safetensors of timm/{TINY} .*--weights"):
+    with pytest.raises(
+        CheckpointError, match=f"Fetch model.safetensors of timm/{TINY} .*--weights"
+    ):
         choose_vit(CPU, 5)
     assert choose_vit(CPU, 5, pretrained=False).section()["pretrained"] is False
     monkeypatch.setattr(vits, "is_reachable", lambda: True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -69,6 +70,8 @@ def train(spec: str, overrides: list[str], out: Path, resume: bool, wanted: Want
         wanted: The options.
     """
     began = time.monotonic()
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # of the precision we tell
+
     from vitseg.plan.request import Request
 
     request = Request.of(spec, *wanted, overrides)

@@ -60,7 +60,10 @@ class Schedule:
 def choose_method(data: DataFacts) -> tuple[str, str]:
     """The method, and why."""
     if data.ignored > MOSTLY_IGNORED:
-        return SPARSE, f"{data.ignored:.0%} of the pixels have no label, which its loss leaves out"
+        return (
+            SPARSE,
+            f"{100 * data.ignored:.0f} % of the pixels have no label, which its loss leaves out",
+        )
     return DEFAULT, "the best of ours in equal minutes"
 
 

@@ -171,9 +171,13 @@ def _slower_start(found: Candidate, seconds: float) -> Candidate:
 def _budget(
     request: Request, data: DataFacts, found: Candidate, bench: Bench, began: float
 ) -> _Budget:
+    passed = time.monotonic() - began
+    if request.has("training.iterations"):
+        last = choose.last(found.recipe.training.iterations, found.times, data.num_val)
+        return _Budget(passed + last.seconds, "as long as the given iterations take", began)
     if request.minutes is not None:
         return _Budget(60 * request.minutes, "as given", began)
-    batch, passed = found.recipe.training.batch_size, time.monotonic() - began
+    batch = found.recipe.training.batch_size
     minutes = choose.default_minutes(data, bench.device, found.times, batch, passed)
     return _Budget(60 * minutes, "by the number of images and the speed", began)
 
@@ -212,9 +216,8 @@ def _schedule(request: Request, data: DataFacts, found: Candidate, budget: _Budg
     Raises:
         ConfigError: The time is too short to learn anything.
     """
-    stated = _at(request.given, "training", "iterations")
-    if isinstance(stated, int) and stated > 0:
-        return choose.last(stated, found.times, data.num_val)
+    if request.has("training.iterations"):
+        return choose.last(found.recipe.training.iterations, found.times, data.num_val)
     left = budget.seconds - budget.passed
     schedule = choose.fit(left, found.times, data.num_val)
     if schedule.iterations >= choose.FEWEST_ITERATIONS:

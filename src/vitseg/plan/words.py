@@ -65,7 +65,7 @@ def learning_line(recipe: Recipe, data: DataFacts) -> str:
     passes = config.iterations * config.batch_size / data.num_train
     focus = ""
     if recipe.data.balance.rare_class_crops:
-        focus = f"; {recipe.data.balance.rare_class_crops:.0%} of the crops on rare classes"
+        focus = f"; {100 * recipe.data.balance.rare_class_crops:.0f} % of the crops on rare classes"
         if data.imbalance > VERY_IMBALANCED:
             focus += (
                 f", since the commonest has {data.imbalance:,.0f} times the pixels of the rarest"
@@ -90,8 +90,9 @@ def time_line(seconds: float, why: str, planned: float, times: Times, schedule: 
     ends = datetime.now() + timedelta(seconds=schedule.seconds)
     validations = -(-schedule.iterations // schedule.val_interval)
     count = "once" if validations == 1 else f"{validations} times"
+    minutes = float(f"{seconds / 60:.3g}")
     return (
-        f"time: {seconds / 60:g} minutes ({why}), of which planning took {planned / 60:.1f}; {times.step:.2f} seconds "
+        f"time: {minutes:g} minutes ({why}), of which planning took {planned / 60:.1f}; {times.step:.2f} seconds "
         f"per iteration, measured; validated {count}; ends at about {ends:%H:%M}."
     )
 
@@ -126,12 +127,12 @@ def notes(data: DataFacts, split: Split, recipe: Recipe) -> list[str]:
         )
     if data.ignored > 0.5:
         found.append(
-            f"{data.ignored:.0%} of the pixels of the masks have no label; no score counts them."
+            f"{100 * data.ignored:.0f} % of the pixels of the masks have no label; no score counts them."
         )
     if recipe.training.iterations * recipe.training.batch_size < data.num_train:
         share = recipe.training.iterations * recipe.training.batch_size / data.num_train
         found.append(
-            f"the time is too short for one pass over the images: {share:.0%} of them are seen once. Give more "
+            f"the time is too short for one pass over the images: {100 * share:.0f} % of them are seen once. Give more "
             "--minutes for a better model."
         )
     return [f"note: {each}" for each in found]
