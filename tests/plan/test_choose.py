@@ -135,7 +135,7 @@ def test_iterations_fill_the_time():
     assert 570 < taken <= 600
     assert -(-schedule.iterations // schedule.val_interval) == 4
     assert last(schedule.iterations, times, 20).seconds == pytest.approx(600, rel=0.02)
-    assert fit(5, times, 20).iterations == 0
+    assert [fit(seconds, times, 20).iterations for seconds in (5, 0, -60)] == [0, 0, 0]
 
 
 def test_validation_takes_a_small_part():

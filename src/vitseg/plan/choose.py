@@ -143,7 +143,7 @@ def fit(seconds: float, times: Times, num_val: int) -> Schedule:
     """
     once = num_val * times.image
     ends = times.start + once + num_val * times.page
-    more = min(3, int(0.06 * seconds / max(once, 1e-6)))
+    more = max(0, min(3, int(0.06 * seconds / max(once, 1e-6))))
     left = 0.97 * seconds - ends - more * once
     iterations = max(0, math.floor(left / times.step))
     return Schedule(iterations, max(1, math.ceil(iterations / (more + 1))), seconds)

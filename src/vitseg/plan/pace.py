@@ -78,7 +78,9 @@ def _steps(recipe: Recipe, data: RunData, parts: RunParts) -> float:
         enough = len(taken) > FEWEST_STEPS and sum(taken[1:]) > _SECONDS
         if enough or len(taken) > MOST_STEPS:
             break
-    timed = taken[1:] or taken
+    timed = sorted(taken[1:] or taken)
+    if len(timed) > FEWEST_STEPS:
+        timed = timed[:-1]  # one may have been disturbed
     return sum(timed) / len(timed)
 
 
