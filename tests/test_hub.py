@@ -42,7 +42,7 @@ def test_the_hub_is_asked_once_and_briefly(monkeypatch, answer, reachable):
     assert len(asked) == 1
     assert asked[0] <= 3
     with hub.offline_if_unreachable():
-        assert constants.HF_HUB_OFFLINE != reachable
+        assert reachable != constants.HF_HUB_OFFLINE
     assert not constants.HF_HUB_OFFLINE
 
 

@@ -70,8 +70,6 @@ def train(spec: str, overrides: list[str], out: Path, resume: bool, wanted: Want
         wanted: The options.
     """
     began = time.monotonic()
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # of the precision we tell
-
     from vitseg.plan.request import Request
 
     request = Request.of(spec, *wanted, overrides)
@@ -89,6 +87,8 @@ def _planned(request: Request, out: Path, began: float) -> Recipe:
     from vitseg.plan.plan import make_plan
     from vitseg.runs import RECIPE
 
+    # it tells of the precision each time that something is measured; imported, it has set its own level
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     plan = make_plan(request, out, began, frame.say)
     for line in plan.lines:
         typer.echo(line)

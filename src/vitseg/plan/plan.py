@@ -31,7 +31,7 @@ from vitseg.training.run_data import check_before_training
 PLAN_FILE = "plan.json"
 """Within the folder of the plan: what was asked, found, measured and said."""
 
-_SURVEY = 0.04  # of the whole time, for the masks; as much again for comparing images
+_SURVEY = 0.04  # of the whole time, for the masks; as much again, twice, for a split that is made
 _SCALE_FIELDS = ("data.augment", "inference")
 
 
@@ -92,9 +92,9 @@ def make_plan(
     seed = _at(given, "training", "seed") or 0
 
     say("looking at the data")
-    maker = SplitMaker(request.spec, given.get("data", {}), out / PLAN, seed)
-    split, check = _checked(maker, given)
     patience = 30.0 if request.minutes is None else max(2.0, _SURVEY * 60 * request.minutes)
+    maker = SplitMaker(request.spec, given.get("data", {}), out / PLAN, seed, patience)
+    split, check = _checked(maker, given)
     data = survey(split.train_set, split.val_set, split.num_unpaired, patience)
     _require_contrast(data)
     method, why_method = choose.choose_method(data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,6 @@ from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.listed_split import is_list, write_list
 from vitseg.data.picked import picked, spread_indices
 from vitseg.data.splits import choose_split
-from vitseg.data.statistics import class_statistics
 from vitseg.errors import DataError
 from vitseg.plan.scenes import Scenes, find_scenes
 
@@ -62,10 +62,19 @@ class SplitMaker:
         labels: `merge` and `ignore` of the recipe's data section, where they are given.
         folder: Where lists of ids are written.
         seed: Seed of a split that is made.
+        seconds: For so long images are compared at most, and for so long masks are read, to make one.
     """
 
-    def __init__(self, spec: str, labels: Mapping[str, Any], folder: Path, seed: int):
+    def __init__(
+        self,
+        spec: str,
+        labels: Mapping[str, Any],
+        folder: Path,
+        seed: int,
+        seconds: float = 30.0,
+    ):
         self.spec = spec
+        self.seconds = seconds
         self.labels = {name: labels[name] for name in ("merge", "ignore") if name in labels}
         self.folder = folder
         self.seed = seed
@@ -133,8 +142,8 @@ class SplitMaker:
                 f"{self.spec} has one image with a mask: at least two are needed, one to train on and one to validate "
                 "on. Label more, some twenty to begin with."
             )
-        scenes = find_scenes(whole)
-        present = _present(whole)
+        scenes = find_scenes(whole, self.seconds)
+        present = _present(whole, self.seconds)
         chosen = divide(scenes, present, self.seed)
         others = sorted(set(range(count)) - set(chosen))
         told = f"by scene, told by {scenes.told_by}" if scenes.told_by else "at random"
@@ -214,8 +223,18 @@ def divide(scenes: Scenes, present: Bool[np.ndarray, "n k"] | None, seed: int) -
     return np.flatnonzero(np.isin(of_image, numbers[chosen])).tolist()
 
 
-def _present(dataset: SegmentationDataset) -> Bool[np.ndarray, "n k"] | None:
-    return class_statistics(dataset).present if len(dataset) <= MOST_COUNTED else None
+def _present(dataset: SegmentationDataset, seconds: float) -> Bool[np.ndarray, "n k"] | None:
+    """Whether image n shows class k; None where to read all masks takes too long."""
+    if len(dataset) > MOST_COUNTED:
+        return None
+    began, count = time.monotonic(), dataset.classes.num_classes
+    rows = []
+    for index in range(len(dataset)):
+        label_map = dataset.label_map(index)
+        rows.append(np.bincount(label_map[label_map >= 0], minlength=count) > 0)
+        if time.monotonic() - began > seconds:
+            return None
+    return np.stack(rows)
 
 
 def _lone_classes(
