@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import warnings
 import zlib
 
@@ -357,6 +359,25 @@ def test_other_formats_come_whole(tmp_path):
     path = tmp_path / "a.png"
     Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(path)
     assert read_image(path, at_least=(4, 4))[0].shape == (48, 64, 3)
+
+
+def test_a_header_that_ends_early_is_said_in_plain_words(tmp_path):
+    path = tmp_path / "cut.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n123")
+    with pytest.raises(DataError, match=r"cut\.png has a damaged PNG header: it ends too early"):
+        read_header(path)
+
+
+def test_what_pillow_logs_of_a_file_is_not_printed(tmp_path):
+    rasterio = pytest.importorskip("rasterio")
+    path = tmp_path / "bands.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", height=5, width=7, count=8, dtype="uint16"
+    ) as file:
+        file.write(np.ones((8, 5, 7), np.uint16))
+    program = "import sys; from vitseg.images.header import header_of; header_of(sys.argv[1])"
+    command = [sys.executable, "-c", program, str(path)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stderr == ""
 
 
 def test_header(tmp_path):

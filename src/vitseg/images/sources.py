@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import struct
 import warnings
@@ -23,6 +24,9 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from vitseg.errors import DataError
 from vitseg.images.tiff_tags import CMYK, LAB_KINDS, YCBCR, TiffTags, read_tags
+
+# What Pillow says of a file before it raises is no line of ours; a program that configures logging still sees it.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 Source = str | Path | bytes
 """A file, or the bytes of one."""
@@ -245,6 +249,9 @@ def _unreadable(name: str, error: OSError | ValueError) -> DataError:
 
 
 def _line(error: BaseException) -> str:
+    """What the decoder says; of bytes that are missing, Python's words speak of its own buffers."""
+    if isinstance(error.__cause__ or error, struct.error | IndexError):
+        return "it ends too early, or says a wrong length"
     return " ".join(str(error).split()) or type(error).__name__
 
 
