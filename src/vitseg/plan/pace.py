@@ -21,11 +21,13 @@ from vitseg.training.run_parts import RunParts, build_parts
 from vitseg.training.samples import training_samples
 from vitseg.training.task import TrainingTask
 
-FEWEST_STEPS = 3
-"""Steps that are timed at least, behind one that warms up."""
-
 MOST_STEPS = 8
-_SECONDS = 4.0  # the same, until so much time has passed
+"""Steps that are timed, behind one that warms up; fewer where they are slow, but one at least."""
+
+_SECONDS = 4.0  # that all timed steps take, from which on there are enough
+_ROBUST = (
+    4  # timed steps from which on the slowest, which something may have disturbed, does not count
+)
 _IMAGES = 3
 
 
@@ -75,12 +77,11 @@ def _steps(recipe: Recipe, data: RunData, parts: RunParts) -> float:
         now = time.monotonic()
         taken.append(now - began)
         began = now
-        enough = len(taken) > FEWEST_STEPS and sum(taken[1:]) > _SECONDS
-        if enough or len(taken) > MOST_STEPS:
+        if sum(taken[1:]) > _SECONDS or len(taken) > MOST_STEPS:
             break
     timed = sorted(taken[1:] or taken)
-    if len(timed) > FEWEST_STEPS:
-        timed = timed[:-1]  # one may have been disturbed
+    if len(timed) >= _ROBUST:
+        timed = timed[:-1]
     return sum(timed) / len(timed)
 
 
