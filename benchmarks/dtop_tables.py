@@ -17,8 +17,8 @@ from vitseg.backbones import PlainViT
 from vitseg.backbones.steps.exit import pruning_of, set_pruning
 from vitseg.data.catalog import open_dataset
 from vitseg.data.dataset import SegmentationDataset
+from vitseg.data.picked import spread_indices
 from vitseg.evaluation.evaluate import evaluate
-from vitseg.evaluation.picked import spread_indices
 from vitseg.inference.operations import count_operations
 from vitseg.inference.predictor import Predictor, load
 from vitseg.inference.scores import label_map

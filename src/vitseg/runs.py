@@ -45,7 +45,9 @@ WITHOUT_EFFECT = frozenset(
 """Fields of a recipe that may change while a run is going on: they move no weight. What is chosen as the best model is
 chosen among the validations that there were."""
 
-PATHS = frozenset({"data.source", "backbone.weights", "training.init_from"})
+PATHS = frozenset(
+    {"data.source", "data.train_split", "data.val_split", "backbone.weights", "training.init_from"}
+)
 """Fields that lead to files: the same ones by another path are no change."""
 
 _MEASURED = ("data.value_range", "data.bands", "backbone.channels")
@@ -57,7 +59,10 @@ _ALL_BANDS = "data.bands.chosen"
 _LATER = ("step.", "joint.")
 """Sections of a recipe of several trainings that say the same of later ones."""
 
-FAILED_START = frozenset({RECIPE, BOARD})
+PLAN = "plan"
+"""Folder of what was found and chosen for a run that began without a recipe: `plan.json`, and lists of its split."""
+
+FAILED_START = frozenset({RECIPE, BOARD, PLAN})
 """What a run leaves that failed before its first iteration; the next one may go over it."""
 
 Stage = Literal["none", "begun", "stopped", "finished"]
@@ -173,8 +178,18 @@ def read_own(path: Path) -> Any:
 
 
 def write_recipe(run: Path, recipe: Mapping[str, Any]) -> None:
-    """Keep what is run, as `recipe.yaml`."""
+    """Keep what is run, as `recipe.yaml`; a file that says the same already stays, with its comments."""
+    path = run / RECIPE
+    if path.is_file() and _says(path, recipe):
+        return
     write_whole(run / RECIPE, yaml.safe_dump(dict(recipe), sort_keys=False))
+
+
+def _says(path: Path, recipe: Mapping[str, Any]) -> bool:
+    try:
+        return parsing.read_yaml(path) == dict(recipe)
+    except parsing.UnreadableError:
+        return False
 
 
 def changed_recipe(run: Path, recipe: Mapping[str, Any]) -> list[str]:

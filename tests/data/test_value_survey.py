@@ -9,9 +9,9 @@ from PIL import Image
 from tests.data.deep_sets import noted_tiff, png8, png16, some, write_deep_set
 from vitseg.data import value_survey
 from vitseg.data.catalog import open_dataset
+from vitseg.data.picked import picked
 from vitseg.data.value_survey import MOST_MEASURED, measured_range
 from vitseg.errors import DataError
-from vitseg.evaluation.picked import picked
 from vitseg.images.value_range import ValueRange
 
 pytestmark = pytest.mark.filterwarnings(

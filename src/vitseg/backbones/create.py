@@ -76,9 +76,14 @@ def num_blocks(name: str) -> int:
     Raises:
         ConfigError: Unknown name, or no plain ViT.
     """
+    return len(cast(nn.ModuleList, outline(name).blocks))
+
+
+def outline(name: str) -> TimmViT:
+    """The plain ViT of a name of timm, without any weights: names and shapes alone; errors as for `num_blocks`."""
     with torch.device("meta"):
         vit, _ = _create_vit(BackboneConfig(name=name, pretrained=False, taps=(0,)), download=False)
-    return len(cast(nn.ModuleList, vit.blocks))
+    return cast(TimmViT, vit)
 
 
 def pretrained_mean_std(config: CommonConfig) -> tuple[Triple, Triple]:

@@ -67,5 +67,23 @@ def no_download(name: str, error: Exception) -> CheckpointError:
     """The one line for weights that cannot be had."""
     return CheckpointError(
         f"the pretrained weights of {name} could not be downloaded ({first_line(error)}). Pass a local "
-        "file with backbone.weights=FILE, or start from random weights with backbone.pretrained=false."
+        f"file with backbone.weights=FILE{_fetched(name)}, or start from random weights with "
+        "backbone.pretrained=false."
     )
+
+
+def hub_file(name: str) -> tuple[str, str] | None:
+    """Where timm gets the weights of a model from: repository on the Hugging Face hub, and the file in it.
+
+    None: it has none there, or does not know the name.
+    """
+    known = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    if known is None or not isinstance(known.hf_hub_id, str):
+        return None
+    repo = known.hf_hub_id if "/" in known.hf_hub_id else f"timm/{known.hf_hub_id}"
+    return repo.partition("@")[0], known.hf_hub_filename or "model.safetensors"
+
+
+def _fetched(name: str) -> str:
+    found = hub_file(name)
+    return "" if found is None else f" ({found[1]} of {found[0]} on the Hugging Face hub)"

@@ -19,11 +19,6 @@ Model = Annotated[
     typer.Argument(help="A model directory, the --out folder of a training, or hf://user/name."),
     Before(places.require_model),
 ]
-Recipe = Annotated[
-    Path,
-    typer.Argument(help="A recipe (.yaml), or the name of a shipped one."),
-    Before(places.require_training),
-]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Data = Annotated[
     str,

@@ -91,6 +91,33 @@ def require_training(place: str | Path, given: Mapping[str, Any]) -> None:
         require_model(Path(init_from), given)
 
 
+def is_data(text: str) -> bool:
+    """Whether a text that may be a recipe or a data set is the latter, which has a name and a colon in front.
+
+    A file that is there is a recipe, whatever its name. So is what ends as one, or begins with the letter of a drive.
+    """
+    from vitseg.data.catalog import DATASETS
+
+    name, colon, _ = text.partition(":")
+    if not colon or Path(text).is_file():
+        return False
+    is_file = len(name) == 1 or text.lower().endswith((".yaml", ".yml"))
+    return name in DATASETS or not is_file
+
+
+def require_recipe_or_data(place: str, given: Mapping[str, Any]) -> None:
+    """A recipe with a data set, or a data set and the weight file that a training on it begins with."""
+    from vitseg.weight_files import require_weight_file
+
+    if not is_data(place):
+        require_training(place, given)
+        return
+    require_data(place, given)
+    weights = given.get("weights")
+    if weights is not None and not given.get("resume"):
+        require_weight_file(weights)
+
+
 def require_recipe_or_model(place: Path, given: Mapping[str, Any]) -> None:
     """A recipe or a model directory."""
     from vitseg.checkpoint.hub import hub_address

@@ -7,11 +7,19 @@ from typing import Annotated
 
 import typer
 
-from vitseg.cli import options
+from vitseg.cli import options, places
+from vitseg.cli.places import Before
 
 
 def train(
-    recipe: options.Recipe,
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE|NAME:ROOT",
+            help="A recipe (.yaml), the name of a shipped one, or data (folder:...) for which everything is chosen.",
+        ),
+        Before(places.require_recipe_or_data),
+    ],
     overrides: Annotated[
         list[str] | None, typer.Argument(help="section.field=value, as in optimizer.lr=3e-5")
     ] = None,
@@ -28,16 +36,41 @@ def train(
             help="Keep the features of a frozen backbone here and train on them.",
         ),
     ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(help="Without a recipe: the time for everything; by the data if not given."),
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="Without a recipe: the method, such as segvit.")
+    ] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="Without a recipe: timm's name of the plain ViT.")
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Without a recipe: the pretrained weights; they also say which ViT it is.",
+        ),
+    ] = None,
 ) -> None:
-    """Train a model from a recipe; the best and the last model are kept.
+    """Train a model from a recipe, or from data alone; the best and the last model are kept.
 
-    Ctrl-C and SIGTERM save everything and exit with 130 and 143; --resume continues.
+    Given data instead of a recipe, it looks at them and at the machine, chooses everything, says what and why, and
+    ends with a report page. Ctrl-C and SIGTERM save everything and exit with 130 and 143; --resume continues.
     """
+    from vitseg.cli import planned
     from vitseg.runs import claim_folder, claim_run
 
     claim_run(out, resume)
     if cache_features is not None:
         claim_folder(cache_features, may_hold=None, option="--cache-features")
+    wanted = planned.Wanted(minutes, method, backbone, weights)
+    if places.is_data(recipe):
+        planned.require_no_recipe_options(recipe, data, cache_features)
+        planned.train(recipe, overrides or [], out, resume, wanted)
+        return
+    planned.require_unused(recipe, wanted)
 
     from vitseg.training.display import Display
     from vitseg.training.loop import train as run_training

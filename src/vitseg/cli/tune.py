@@ -59,8 +59,8 @@ def tune(
     dataset = open_dataset(data, split)
 
     from vitseg.checkpoint.model_dir import save_model
+    from vitseg.data.picked import picked, spread_indices
     from vitseg.evaluation.evaluate import joined_as_trained, require_same_classes
-    from vitseg.evaluation.picked import picked, spread_indices
     from vitseg.inference.predictor import choose_device
     from vitseg.studies.tune.settings import load_prunable, make_settings
     from vitseg.studies.tune.tune import planned_runs

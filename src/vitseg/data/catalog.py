@@ -26,6 +26,7 @@ from vitseg.data.formats.label_studio import LabelStudio
 from vitseg.data.formats.labelme import LabelMe
 from vitseg.data.formats.yolo import Yolo
 from vitseg.data.left_out import class_files, other_pictures
+from vitseg.data.listed_split import is_list, open_list
 from vitseg.data.listing import listed_once
 from vitseg.data.official.ade20k import Ade20k
 from vitseg.data.official.camvid import CamVid
@@ -76,7 +77,7 @@ def open_dataset(
 
     Args:
         spec: `NAME:ROOT`.
-        split: Name of a split.
+        split: Name of a split, or a text file (.txt) of ids, see `listed_split`.
         merge: Joint class -> classes that it joins, see `LabelTable.merged`.
         ignore: Classes whose pixels count nowhere.
 
@@ -99,6 +100,12 @@ def open_unchecked(
 ) -> SegmentationDataset:
     """As `open_dataset`, but what is wrong with single files is left in the data set's `findings`."""
     name, root = parse_data_spec(spec)
+    if is_list(split):
+        with listed_once():
+            splits = DATASETS[name].splits(root)
+            return open_list(
+                Path(split), splits, lambda own: open_unchecked(spec, own, merge, ignore)
+            )
     with listed_once():
         dataset = DATASETS[name].open_placed(root, split)
         dataset = dataset.with_findings(other_pictures(dataset))

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitseg.data.dataset import SegmentationDataset
+from vitseg.data.picked import spread_indices
 from vitseg.errors import VitsegError
-from vitseg.evaluation.picked import spread_indices
 from vitseg.inference.predictor import Predictor
 
 NUM_IMAGES = 4

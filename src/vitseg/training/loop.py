@@ -4,40 +4,33 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from vitseg.backbones.licences import downloaded_weights, licence_line
-from vitseg.errors import ConfigError, InterruptedRunError, VitsegError
+from vitseg.errors import ConfigError, InterruptedRunError
 from vitseg.evaluation.evaluate import Evaluation, evaluate
 from vitseg.files import write_json
 from vitseg.inference.predictor import Predictor
 from vitseg.runs import BEST, DIVERGED, STATE, claim_run, write_recipe
+from vitseg.training.batches import batches, train_step
 from vitseg.training.caching import fill_cache, require_cacheable
 from vitseg.training.display import Display
-from vitseg.training.feature_cache import CachedSamples
 from vitseg.training.keep import keep_last, keep_models, record_of
 from vitseg.training.log import RunLog
 from vitseg.training.recipe import Recipe
 from vitseg.training.run_data import RunData, read_data
 from vitseg.training.run_parts import RunParts, build_parts
-from vitseg.training.sampler import GridSamples, StreamSampler, collate
-from vitseg.training.schedule import lr_at
 from vitseg.training.state import RunIdentity, SavedState, save_state
-from vitseg.training.stop import StopSignals, ignore_interrupts
+from vitseg.training.stop import StopSignals
 from vitseg.training.task import TrainingTask, identity_of, task_of
 from vitseg.training.value_range import with_value_range
 
 LOG_INTERVAL = 10
 """Iterations between rows of train.csv."""
-
-Batch = tuple[Tensor | Sequence[Tensor], Tensor]
-"""Images, or the feature maps that a cache holds of them, and their labels."""
 
 
 def train(
@@ -107,8 +100,8 @@ class _Loop:
         self._fill_cache()
         began = time.monotonic() - progress.minutes * 60
         with StopSignals() as stop, self.display.training(progress.iteration, iterations):
-            for inputs, labels in self._batches():
-                loss, terms = self._step(inputs, labels)
+            for inputs, labels in batches(self.recipe, self.data, self.parts):
+                loss, terms = train_step(self.recipe, self.parts, inputs, labels)
                 progress.minutes = (time.monotonic() - began) / 60
                 self._report(loss.item(), terms)
                 at = progress.iteration
@@ -167,62 +160,6 @@ class _Loop:
             return stop.received
         received = torch.tensor(stop.received, device=fabric.device)
         return int(cast(Tensor, fabric.all_reduce(received, reduce_op="max")))
-
-    def _batches(self) -> Iterator[Batch]:
-        config, fabric, drawn = self.recipe.training, self.parts.fabric, self.data.drawn
-        samples: Dataset = drawn.samples
-        if self.parts.cache is not None:
-            assert isinstance(samples, GridSamples)
-            samples = CachedSamples(samples, self.parts.cache)
-        sampler = StreamSampler(
-            len(drawn.samples),
-            config.batch_size // config.devices,
-            (self.parts.progress.iteration, config.iterations),
-            config.seed,
-            fabric.global_rank,
-            fabric.world_size,
-            drawn.repeats,
-        )
-        loader = DataLoader(
-            samples,
-            batch_sampler=sampler,
-            num_workers=self.recipe.data.num_workers,
-            pin_memory=fabric.device.type == "cuda",
-            worker_init_fn=ignore_interrupts,
-            collate_fn=collate,
-            generator=torch.Generator(),  # the loader draws a number that must not shift dropout on a resume
-        )
-        loader = fabric.setup_dataloaders(loader, use_distributed_sampler=False)
-        for batch in cast(Iterable[Batch | VitsegError], loader):
-            if isinstance(batch, VitsegError):
-                raise batch
-            yield batch
-
-    def _step(
-        self, inputs: Tensor | Sequence[Tensor], labels: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Train on one batch; returns the loss and its terms by name."""
-        recipe, parts = self.recipe, self.parts
-        at, iterations = parts.progress.iteration, recipe.training.iterations
-        for group, base in zip(parts.optimizer.param_groups, parts.base_lrs, strict=True):
-            group["lr"] = lr_at(at, base, iterations, recipe.schedule)
-        parts.step.train()
-        parts.model.set_progress(at / iterations)
-        terms = parts.step(inputs, labels)
-        loss = torch.stack(list(terms.values())).sum()
-        parts.fabric.backward(loss)
-        if recipe.optimizer.clip_grad_norm is not None:
-            parts.fabric.clip_gradients(
-                parts.step,
-                parts.optimizer,
-                max_norm=recipe.optimizer.clip_grad_norm,
-                # in 16-mixed the scaler leaves such a step out; else the next loss or the next save tells it
-                error_if_nonfinite=False,
-            )
-        parts.optimizer.step()
-        parts.optimizer.zero_grad(set_to_none=True)
-        parts.progress.iteration += 1
-        return loss, terms
 
     def _report(self, loss: float, terms: dict[str, Tensor]) -> None:
         at = self.parts.progress.iteration

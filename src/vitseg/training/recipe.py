@@ -20,6 +20,7 @@ from vitseg.checkpoint.hub import hub_address
 from vitseg.config import parse, require_finite
 from vitseg.data.balance import BalanceConfig
 from vitseg.data.grid_views import AnyAugmentConfig, GridViewsConfig
+from vitseg.data.listed_split import is_list
 from vitseg.errors import ConfigError, unknown_name
 from vitseg.images.bands import Bands
 from vitseg.images.preprocess import Preprocessing
@@ -42,8 +43,11 @@ class DataConfig(BaseModel):
     source: str | None = Field(
         default=None, description="NAME:ROOT of the data set; --data of the command line"
     )
-    train_split: str = Field(default="train", description="split to train on")
-    val_split: str = Field(default="val", description="split to validate on")
+    train_split: str = Field(
+        default="train",
+        description="split to train on, or a text file (.txt) of ids, one a line",
+    )
+    val_split: str = Field(default="val", description="split to validate on, or such a file")
     merge: dict[str, tuple[str, ...]] = Field(
         default={}, description="name of a joint class -> names of the classes that it joins"
     )
@@ -203,7 +207,12 @@ class Recipe(BaseModel):
         changes: dict[str, Any] = {}
         if self.data.source is not None:
             source = self.data.source.partition(":")[0]
-            changes["data"] = self.data.model_copy(update={"source": source})
+            splits = {
+                field: Path(split).name if is_list(split) else split
+                for field in ("train_split", "val_split")
+                if (split := getattr(self.data, field))
+            }
+            changes["data"] = self.data.model_copy(update={"source": source, **splits})
         backbone = self.model.backbone
         if backbone.weights is not None:
             named = backbone.model_copy(update={"weights": Path(backbone.weights.name)})

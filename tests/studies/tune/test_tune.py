@@ -16,9 +16,9 @@ from vitseg.backbones import BackboneConfig, create_backbone
 from vitseg.backbones.patches import with_patch_size
 from vitseg.backbones.steps.exit import pruning_of
 from vitseg.data.catalog import open_dataset
+from vitseg.data.picked import picked, spread_indices
 from vitseg.errors import ConfigError, DataError
 from vitseg.evaluation.evaluate import evaluate
-from vitseg.evaluation.picked import picked, spread_indices
 from vitseg.inference.config import InferenceConfig
 from vitseg.inference.window_scores import window_starts
 from vitseg.studies.tune import tune as tuning_module

@@ -25,9 +25,9 @@ from jaxtyping import Bool
 from vitseg.classes import IGNORE_INDEX, ClassTable, Color
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.labels import LabelTable
+from vitseg.data.picked import picked
 from vitseg.data.statistics import class_statistics
 from vitseg.errors import DataError, first_names
-from vitseg.evaluation.picked import picked
 from vitseg.studies.continual.splits import ClassSteps
 
 Setting = Literal["overlapped", "disjoint", "partitioned"]

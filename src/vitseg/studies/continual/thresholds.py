@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitseg.data.dataset import SegmentationDataset
-from vitseg.evaluation.picked import spread_indices
+from vitseg.data.picked import spread_indices
 from vitseg.inference.predictor import Predictor
 from vitseg.inference.scores import full_scores
 from vitseg.studies.continual.losses.pseudo_labels import entropy_of

@@ -17,10 +17,10 @@ from torch import nn
 from vitseg.checkpoint.model_dir import ModelRecord
 from vitseg.checkpoint.versions import package_versions
 from vitseg.data.dataset import SegmentationDataset
+from vitseg.data.picked import spread_indices
 from vitseg.decoders.token_heads import TokenHeads
 from vitseg.errors import DataError
 from vitseg.evaluation.evaluate import Evaluation, evaluate
-from vitseg.evaluation.picked import spread_indices
 from vitseg.inference.modes import image_scores
 from vitseg.inference.operations import count_operations
 from vitseg.inference.scores import label_map

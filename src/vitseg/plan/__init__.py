@@ -1,0 +1,1 @@
+"""A training without a recipe: looking at the data and the device, choosing, and saying what was chosen and why."""
