@@ -194,7 +194,7 @@ def test_train_with_a_wrong_recipe(refused, tmp_path, data, override, named):
 @pytest.mark.parametrize(
     ("recipe", "named"),
     [
-        ("none.yaml", ["none.yaml", "Known: ", "camvid/segvit-vit_tiny"]),
+        ("none.yaml", ["none.yaml", "List them with: vitseg recipes"]),
         ("list.yaml", ["list.yaml holds list"]),
         ("broken.yaml", ["broken.yaml is not YAML"]),
     ],

@@ -53,7 +53,7 @@ def test_a_recipe_parses_and_survives_its_mapping(path):
 
 
 def test_a_recipe_is_named_after_its_method_and_backbone(path):
-    match = re.fullmatch(r"([a-z0-9]+)-([a-z0-9_.]+)(-[a-z0-9_-]+)?\.yaml", path.name)
+    match = re.fullmatch(r"([a-z0-9_]+)-([a-z0-9_.]+)(-[a-z0-9_-]+)?\.yaml", path.name)
     assert match, path.name
     method, backbone, _ = match.groups()
     recipe = recipe_of(path)
