@@ -13,10 +13,12 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
+from tests.data.band_sets import array, write_band_set
 from tests.plan.test_split import unsplit
 from tests.tiny import write_dataset
 from vitseg.cli.places import is_data
 from vitseg.data.listed_split import write_list
+from vitseg.plan.heads import DEFAULT
 from vitseg.training.display import Display
 
 QUICK = (
@@ -67,7 +69,7 @@ def test_from_a_folder_to_a_model_and_a_page(vitseg, root, tmp_path):
     assert "# the backbone's" in text
     recipe = yaml.safe_load(text)
     assert recipe["training"]["iterations"] == 4
-    assert recipe["method"] == "eomt"
+    assert recipe["method"] == DEFAULT
     plan = json.loads((out / "plan" / "plan.json").read_text())
     assert plan["options"]["backbone"] == "test_vit"
     assert [each["name"] for each in plan["classes"]] == ["sky", "road", "tree"]
@@ -217,3 +219,15 @@ def test_offline_it_is_said_at_once(refused, root, tmp_path, monkeypatch):
     assert "Fetch model.safetensors of timm/vit_" in line
     assert "--weights FILE" in line
     assert not (tmp_path / "run").exists()
+
+
+def test_chosen_bands_are_measured_once_and_kept(vitseg, tmp_path):
+    """Of a set with four bands of 16 bits: the plan, the training and the report read them alike."""
+    root = write_band_set(tmp_path / "data", array)
+    out = tmp_path / "run"
+    result = vitseg("train", f"folder:{root}?bands=all", *QUICK, "--out", out)
+    assert result.code == 0, result
+    assert (result.out + result.err).count("measuring the bands") == 1
+    recipe = yaml.safe_load((out / "recipe.yaml").read_text())
+    assert len(recipe["data"]["bands"]["chosen"]) == 4
+    assert len(recipe["backbone"]["channels"]) == 4

@@ -114,8 +114,7 @@ def _report(out: Path, recipe: Recipe) -> Path:
 
     predictor = load(out / BEST)
     _, dataset = open_splits(recipe.data)
-    if predictor.preprocessing.limits is not None:
-        dataset = dataset.with_value_range(predictor.preprocessing.limits)
+    dataset = dataset.read_as(predictor.preprocessing.bands, predictor.preprocessing.limits)
     pages = ReportPages(_WORST, dataset, out)
     with frame.bar("evaluate", len(dataset)) as advance:
         result = evaluate(predictor, dataset, advance, measures=MEASURES, on_sample=pages.add)

@@ -74,7 +74,11 @@ class Bench:
     ):
         self.request, self.data, self.device, self.vit = request, data, device, vit
         self.method, self.split, self.seed, self.say = method, split, seed, say
-        self._settled: dict[str, dict[str, Any]] = {"training": {}, "data": {}}
+        self._settled: dict[str, dict[str, Any]] = {
+            "training": {},
+            "data": {},
+            "backbone": {},
+        }
 
     def recipe(self, scale: Scale, schedule: Schedule = _UNKNOWN) -> Recipe:
         """The recipe of a scale and a schedule, with what was settled by measurements, and the overrides."""
@@ -115,9 +119,9 @@ class Bench:
         self.say("measuring a few steps of the training")
         while True:
             task = TrainingTask(self.split.train_set, self.split.val_set)
-            recipe, task = with_value_range(self.recipe(scale), task, Display())
-            if recipe.data.value_range is not None:
-                self._settled["data"]["value_range"] = list(recipe.data.value_range)
+            recipe = self.recipe(scale)
+            recipe, task = with_value_range(recipe, self.reading_alike(task, recipe), Display())
+            self._settle_reading(recipe)
             try:
                 return Candidate(scale, recipe, task, measure(recipe, task))
             except torch.OutOfMemoryError as error:
@@ -149,16 +153,27 @@ class Bench:
         times = replace(found.times, step=step)
         return Candidate(found.scale, recipe, found.task, times), f"in bf16 ({told})"
 
-    def with_value_range(self, task: TrainingTask) -> TrainingTask:
-        """Data of another split, read as those that were measured."""
-        limits = self._settled["data"].get("value_range")
-        if limits is None:
+    def _settle_reading(self, recipe: Recipe) -> None:
+        """Keep the range of values or the bands that were measured: nothing is measured twice."""
+        mapping = recipe.to_mapping()
+        for field in ("value_range", "bands"):
+            if mapping["data"][field] is not None:
+                self._settled["data"][field] = mapping["data"][field]
+        if mapping["backbone"]["channels"] is not None:
+            self._settled["backbone"]["channels"] = mapping["backbone"]["channels"]
+
+    def reading_alike(self, task: TrainingTask, recipe: Recipe) -> TrainingTask:
+        """Data read as those that were measured; as they are where nothing was."""
+        bands, stated, val_set = recipe.data.bands, recipe.data.value_range, task.val_set
+        if bands is None and stated is None:
             return task
-        stated, val_set = ValueRange(*limits), task.val_set
+        limits = None if stated is None else ValueRange(*stated)
+        train_set = task.train_set
+        bands = train_set.bands if bands is None else bands
         return replace(
             task,
-            train_set=task.train_set.with_value_range(stated),
-            val_set=None if val_set is None else val_set.with_value_range(stated),
+            train_set=train_set.read_as(bands, limits),
+            val_set=None if val_set is None else val_set.read_as(bands, limits),
         )
 
 

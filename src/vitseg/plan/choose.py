@@ -9,7 +9,7 @@ from typing import Any
 
 from vitseg.plan.data_facts import DataFacts
 from vitseg.plan.device_facts import DeviceFacts, num_workers
-from vitseg.plan.heads import DEFAULT, SPARSE, head_of
+from vitseg.plan.heads import DEFAULT, head_of
 from vitseg.plan.scale import Scale
 from vitseg.plan.vits import Vit
 
@@ -60,10 +60,8 @@ class Schedule:
 def choose_method(data: DataFacts) -> tuple[str, str]:
     """The method, and why."""
     if data.ignored > MOSTLY_IGNORED:
-        return (
-            SPARSE,
-            f"{100 * data.ignored:.0f} % of the pixels have no label, which its loss leaves out",
-        )
+        unlabelled = f"{100 * data.ignored:.0f} %"
+        return DEFAULT, f"{unlabelled} of the pixels have no label, which its loss leaves out"
     return DEFAULT, "the best of ours in equal minutes"
 
 

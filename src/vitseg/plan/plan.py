@@ -112,7 +112,7 @@ def make_plan(
         split = bench.split = maker.fewer_to_validate(split, most)
         data = bench.data = replace(data, num_val=most)
         task = replace(best.task, val_set=split.val_set)
-        best = replace(best, task=bench.with_value_range(task))
+        best = replace(best, task=bench.reading_alike(task, best.recipe))
     trial = None
     if len(scales) > 1 and not is_ruled:
         best, trial = _tried(bench, best, scales, budget, check, out / PLAN / "trial")
