@@ -238,8 +238,9 @@ def _is_filled_in(before: Any, now: Any) -> bool:
     if isinstance(now, dict) and isinstance(before, dict):
         return all(key in before and _is_filled_in(before[key], now[key]) for key in now)
     if isinstance(now, list | tuple) and isinstance(before, list | tuple):
-        pairs = zip(before, now, strict=False)
-        return len(before) == len(now) and all(_is_filled_in(*pair) for pair in pairs)
+        if len(before) != len(now):
+            return False
+        return all(_is_filled_in(*pair) for pair in zip(before, now, strict=True))
     return before == now
 
 

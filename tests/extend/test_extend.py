@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from tests.shown import Lines
 from tests.tiny import CROP, content, make_model, make_record, photo, write_dataset
 from vitseg.checkpoint.learnt import tensor_hash
 from vitseg.checkpoint.model_dir import load_model, read_record, save_model
@@ -30,7 +31,6 @@ from vitseg.extend.tasks import as_tasks, joined_classes, task_of_class, with_bi
 from vitseg.inference.predictor import Predictor, load
 from vitseg.inference.scores import full_scores
 from vitseg.methods.segvit import SegVitConfig
-from vitseg.training.display import Display
 
 SHORT = ["training.iterations=3", "training.batch_size=2", "optimizer.lr=1e-3"]
 
@@ -177,17 +177,6 @@ def test_only_the_new_part_differs(story):
     assert all(name.startswith("decoder.tasks.2.") for name in new)
 
 
-class Heard(Display):
-    """Keeps what a run says at its start."""
-
-    def __init__(self):
-        super().__init__(quiet=True)
-        self.lines: list[str] = []
-
-    def started(self, facts: str) -> None:
-        self.lines.append(facts)
-
-
 @pytest.mark.parametrize("classifier", ["presence", "classes"])
 @pytest.mark.parametrize("stages", ["first_task", "fresh"])
 def test_new_stages_start_as_a_copy_of_the_first_tasks(tmp_path, classifier, stages):
@@ -220,7 +209,7 @@ def test_images_without_a_new_class_are_no_mistake(tmp_path):
     first = root / "masks" / "train_0.png"
     labels = np.array(Image.open(first))
     Image.fromarray(np.where(labels == 2, 1, labels).astype(np.uint8)).save(first)
-    heard = Heard()
+    heard = Lines()
     extend(base_model(tmp_path / "base"), root, tmp_path / "out", ["tree"], display=heard)
     assert heard.lines
     assert not [line for line in heard.lines if "warning" in line]

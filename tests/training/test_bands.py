@@ -12,6 +12,7 @@ import yaml
 from PIL import Image
 
 from tests.data.band_sets import SIZE, array, geotiff, scene, siblings, write_band_set, write_tiff
+from tests.shown import Lines
 from vitseg.checkpoint.model_dir import load_model
 from vitseg.data.catalog import open_dataset
 from vitseg.data.photometric import brighten
@@ -23,24 +24,12 @@ from vitseg.inference.tiles import predict_large
 from vitseg.inference.video import segment_video
 from vitseg.runs import RECIPE, changed_recipe
 from vitseg.training.bands import with_bands
-from vitseg.training.display import Display
 from vitseg.training.loop import train
 from vitseg.training.preview import preview
 from vitseg.training.recipe import Recipe, parse_recipe
 from vitseg.training.task import task_of
 
 pytest.importorskip("rasterio")
-
-
-class Lines(Display):
-    """What is shown, as a list."""
-
-    def __init__(self):
-        super().__init__(quiet=True)
-        self.lines: list[str] = []
-
-    def started(self, facts: str) -> None:
-        self.lines.append(facts)
 
 
 def recipe_of(source: str, iterations: int = 2, **data) -> Recipe:

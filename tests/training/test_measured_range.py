@@ -11,6 +11,7 @@ import yaml
 from PIL import Image
 
 from tests.data.deep_sets import png8, png16, some, write_deep_set
+from tests.shown import Lines
 from tests.tiny import tiny_recipe
 from vitseg.data.catalog import open_dataset
 from vitseg.errors import CheckpointError
@@ -20,7 +21,6 @@ from vitseg.inference.predictor import load
 from vitseg.runs import RECIPE, changed_recipe
 from vitseg.studies.continued import require_same_run, train_or_continue
 from vitseg.training import loop
-from vitseg.training.display import Display
 from vitseg.training.loop import train
 from vitseg.training.preview import preview
 from vitseg.training.recipe import Recipe, parse_recipe
@@ -28,17 +28,6 @@ from vitseg.training.task import task_of
 from vitseg.training.value_range import with_value_range
 
 RANGE = (0, 4095)
-
-
-class Lines(Display):
-    """What is shown, as a list."""
-
-    def __init__(self):
-        super().__init__(quiet=True)
-        self.lines: list[str] = []
-
-    def started(self, facts: str) -> None:
-        self.lines.append(facts)
 
 
 def recipe_of(root: Path, **data) -> Recipe:

@@ -238,12 +238,13 @@ class PlainViT(nn.Module):
 
     def start(self, images: Float[Tensor, "b channels H W"]) -> TokenStream:
         """The embedded images, in front of block 0."""
-        padded = self.padded(images)
-        x, positions = self.embed(padded)
+        x, positions = self.embed(images)
         padded_size = self.padded_size(positions.grid)
         cover = GridCover(positions.grid, padded_size)
         stream = TokenStream(x, positions, spatial_size(images), padded_size, cover, self.training)
-        return stream if self.detail is None else replace(stream, detail=self.detail(padded))
+        if self.detail is None:
+            return stream
+        return replace(stream, detail=self.detail(self.padded(images)))
 
     def forward(self, images: Float[Tensor, "b channels H W"]) -> Features:
         """Taps as maps over the padded image, prefix tokens dropped, and what the steps have read.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from vitseg.evaluation.evaluate import Evaluation, SampleResult
     from vitseg.evaluation.measures import MeasureScores
     from vitseg.evaluation.worst_samples import WorstSamples
+    from vitseg.inference.predictor import Predictor
+
+WORST = 24
+"""Images in a report's gallery where no number is given."""
 
 
 def evaluate(
@@ -31,7 +36,9 @@ def evaluate(
             metavar="DIR",
         ),
     ] = None,
-    worst: Annotated[int, typer.Option(help="Images in the report's gallery.", min=0, max=50)] = 24,
+    worst: Annotated[
+        int, typer.Option(help="Images in the report's gallery.", min=0, max=50)
+    ] = WORST,
     measures: Annotated[
         str | None,
         typer.Option(
@@ -63,7 +70,6 @@ def evaluate(
     wanted = parse_measures(("none" if report is None else "all") if measures is None else measures)
     dataset = open_dataset(data, split)
 
-    from vitseg.evaluation.evaluate import evaluate as run_evaluation
     from vitseg.evaluation.evaluate import joined_as_trained
     from vitseg.inference.predictor import load
 
@@ -72,18 +78,7 @@ def evaluate(
     seen = predictor.preprocessing
     dataset = dataset.read_as(seen.bands, seen.limits)  # for the report, too
     pages = ReportPages(worst, dataset, model) if report is not None else None
-    with frame.bar("evaluate", len(dataset)) as advance:
-        result = run_evaluation(
-            predictor,
-            dataset,
-            advance,
-            measures=wanted,
-            without_classes=without_class or (),
-            on_sample=None if pages is None else pages.add,
-        )
-    for line in result.notices:
-        frame.say(line)
-    frame.show(score_table(result))
+    result = show_scores(predictor, dataset, wanted, pages, without_class or ())
     if wanted:
         frame.show(measure_table(result.measures))
     if json_file is not None:
@@ -91,6 +86,39 @@ def evaluate(
         write_json(json_file, scores)
     if report is not None and pages is not None:
         typer.echo(f"report: {pages.write(report, result)}")
+
+
+def show_scores(
+    predictor: Predictor,
+    dataset: SegmentationDataset,
+    measures: Sequence[str],
+    pages: ReportPages | None,
+    without_classes: Sequence[str] = (),
+) -> Evaluation:
+    """Score a model with a bar, and show notices and the table of its classes.
+
+    Args:
+        predictor: The model.
+        dataset: Read as it reads images.
+        measures: What is measured beyond the confusion matrix.
+        pages: Collects the images of a report; None: there is none.
+        without_classes: Classes that are neither predicted nor scored.
+    """
+    from vitseg.evaluation.evaluate import evaluate as run_evaluation
+
+    with frame.bar("evaluate", len(dataset)) as advance:
+        result = run_evaluation(
+            predictor,
+            dataset,
+            advance,
+            measures=measures,
+            without_classes=without_classes,
+            on_sample=None if pages is None else pages.add,
+        )
+    for line in result.notices:
+        frame.say(line)
+    frame.show(score_table(result))
+    return result
 
 
 class ReportPages:

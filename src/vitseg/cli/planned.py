@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 REPORT = "report"
 """Folder of the page within that of the run."""
 
-_WORST = 24  # images in its gallery
-
 
 class Wanted(NamedTuple):
     """Options of a training without a recipe."""
@@ -105,8 +103,7 @@ def _again(request: Request, out: Path) -> Recipe:
 
 def _report(out: Path, recipe: Recipe) -> Path:
     """Score the best model once more, with all measures, for the page; returns its path."""
-    from vitseg.cli.evaluate import ReportPages, score_table
-    from vitseg.evaluation.evaluate import evaluate
+    from vitseg.cli.evaluate import WORST, ReportPages, show_scores
     from vitseg.evaluation.measures import MEASURES
     from vitseg.inference.predictor import load
     from vitseg.runs import BEST
@@ -115,10 +112,5 @@ def _report(out: Path, recipe: Recipe) -> Path:
     predictor = load(out / BEST)
     _, dataset = open_splits(recipe.data)
     dataset = dataset.read_as(predictor.preprocessing.bands, predictor.preprocessing.limits)
-    pages = ReportPages(_WORST, dataset, out)
-    with frame.bar("evaluate", len(dataset)) as advance:
-        result = evaluate(predictor, dataset, advance, measures=MEASURES, on_sample=pages.add)
-    for line in result.notices:
-        frame.say(line)
-    frame.show(score_table(result))
-    return pages.write(out / REPORT, result)
+    pages = ReportPages(WORST, dataset, out)
+    return pages.write(out / REPORT, show_scores(predictor, dataset, MEASURES, pages))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +21,13 @@ _CHUNKS_AHEAD = 4  # per process: enough that none waits for the slowest
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+
+def num_cores() -> int:
+    """Cores of the processor that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def map_in_order(

@@ -58,6 +58,7 @@ class JointDecoder(nn.Module):
         num_blocks: Joint blocks.
         doublings: How often the patches' resolution is doubled before the masks are the products with them.
         masked_attention: Whether queries are held to their masks in training.
+        mask_dim: Channels of what masks are products of; those of the tokens where not given.
     """
 
     reading: type[QueryMasks] = MixedMasks
@@ -70,6 +71,7 @@ class JointDecoder(nn.Module):
         num_blocks: int,
         doublings: int,
         masked_attention: bool,
+        mask_dim: int | None = None,
     ):
         super().__init__()
         self.num_blocks = num_blocks
@@ -81,7 +83,7 @@ class JointDecoder(nn.Module):
             nn.GELU(),
             nn.Linear(embed_dim, embed_dim),
             nn.GELU(),
-            nn.Linear(embed_dim, embed_dim),
+            nn.Linear(embed_dim, mask_dim or embed_dim),
         )
         self.upscale = nn.Sequential(*(Doubling(embed_dim) for _ in range(doublings)))
         self.progress = TrainingProgress()

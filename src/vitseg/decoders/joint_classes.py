@@ -11,7 +11,7 @@ from typing import Literal
 
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 
 from vitseg.backbones.steps.joint_queries import JointTokens
 from vitseg.decoders.eomt import JointDecoder
@@ -78,12 +78,12 @@ class JointClassesDecoder(JointDecoder):
             config.num_blocks,
             config.doublings,
             config.masked_attention,
+            config.detail_width,
         )
         self.reading = PresenceMasks if is_presence else MixedMasks
         self.fine: FineFeatures | None = None
         if config.detail_width is not None:
             self.fine = FineFeatures(embed_dim, config.detail_width)
-            self.mask_embed[-1] = nn.Linear(embed_dim, config.detail_width)
 
     def pixels(self, tokens: JointTokens) -> Float[Tensor, "b d _ _"]:
         """What masks are products of."""

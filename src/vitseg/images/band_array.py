@@ -9,11 +9,10 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from vitseg.errors import DataError
 from vitseg.images.bands import COLORS, Band, FileBands
 from vitseg.images.decoded import require_pixels
-from vitseg.images.deep_pixels import deep_png_values, deep_ppm_values
-from vitseg.images.depth import jpeg2000_depth
+from vitseg.images.deep_pixels import deep_colors
+from vitseg.images.depth import is_deep_png
 from vitseg.images.georeference import Georeference
 from vitseg.images.npy_file import bands_last, npy_header, npy_size, npy_values
 from vitseg.images.pillow_reader import pages_of, pillow_image
@@ -129,7 +128,8 @@ def array_bands(file: BinaryIO, name: str, file_format: str, tags: TiffTags | No
         raise NotForPillowError(name, tags)
     with pillow_header(file, name, file_format) as image:
         mode = image.mode
-        words = "uint16" if is_deep(mode) or _is_deep_png(file, file_format) else "uint8"
+        is_deep_file = file_format == "PNG" and is_deep_png(file)
+        words = "uint16" if is_deep(mode) or is_deep_file else "uint8"
         words = tags.pixels if tags is not None else words
         if mode in _GREY or is_deep(mode):
             return FileBands((None,), (None,), (words,))
@@ -164,9 +164,10 @@ def array_planes(
         return Planes(npy_values(source, file))
     if tags is not None and tags.bands >= 3 and tags.bits > 8:
         raise NotForPillowError(name, tags)
-    deep = _deep_colors(file, name, file_format, max_pixels)
+    file.seek(0)
+    deep = deep_colors(file, name, file_format)
     if deep is not None:
-        return Planes(deep)
+        return Planes(deep(max_pixels).colors)
     file.seek(0)
     with pillow_image(file, name, file_format, max_pixels) as (image, _):
         notices = tuple(pages_of(image, tags))
@@ -174,28 +175,3 @@ def array_planes(
             return Planes(np.array(image), notices)
         inverted = is_deep(image.mode) and tags is not None and tags.photometric == MIN_IS_WHITE
         return Planes(image_planes(image)[0].values, notices, inverted)
-
-
-def _is_deep_png(file: BinaryIO, file_format: str) -> bool:
-    file.seek(0)
-    head = file.read(32)
-    file.seek(0)
-    return file_format == "PNG" and head[24:25] == b"\x10"
-
-
-def _deep_colors(file: BinaryIO, name: str, file_format: str, max_pixels: int) -> np.ndarray | None:
-    """Colours of 16 bits, of which Pillow keeps the upper 8; None for all other pictures."""
-    file.seek(0)
-    head = file.read(64)
-    file.seek(0)
-    if file_format == "PNG" and head[24:25] == b"\x10" and head[25:26] in (b"\2", b"\4", b"\6"):
-        return deep_png_values(file, name, max_pixels)[0]
-    if file_format == "PPM" and head[:2] in (b"P6", b"P3"):
-        read = deep_ppm_values(file, name)
-        return None if read is None else read(max_pixels)[0]
-    if file_format == "JPEG2000" and jpeg2000_depth(file) > 8:
-        raise DataError(
-            f"{name} has JPEG 2000 pixels of more than 8 bits, which are read with rasterio only: pip install "
-            "'vitseg[geo]'."
-        )
-    return None

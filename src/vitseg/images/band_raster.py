@@ -69,7 +69,8 @@ class RasterBands(RasterImage):
         everything = self._bands
         self.values = None
         self._ranges: list[ValueRange] = []
-        for number, band in zip(everything, self._known, strict=False):
+        # Of a palette one band is stored, whatever is chosen of its colours.
+        for number, band in zip(everything, self._known[: len(everything)], strict=True):
             self._bands = [number]
 
             def own() -> PictureValues:
@@ -83,7 +84,7 @@ class RasterBands(RasterImage):
         if self._palette is not None:
             return self._palette[bands[0]][..., self._places]
         channels = [
-            to_bytes(band, limits) for band, limits in zip(bands, self._ranges, strict=False)
+            to_bytes(band, limits) for band, limits in zip(bands, self._ranges, strict=True)
         ]
         if self._inverted:
             channels = [255 - channel for channel in channels]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt16
@@ -26,40 +26,67 @@ from vitseg.images.stated_range import limits_of_values, range_notices
 from vitseg.images.value_range import FULL, Declared, ValueRange, to_bytes
 
 
+class DeepColors(NamedTuple):
+    """A picture of 16 bits as its own values, upright.
+
+    Attributes:
+        colors: Its colours, or its grey.
+        alpha: Its alpha, where it has one.
+        stated: The range that its header states.
+        significant_bits: Of a PNG that says so.
+    """
+
+    colors: UInt16[np.ndarray, "H W c"]
+    alpha: UInt16[np.ndarray, "H W"] | None = None
+    stated: ValueRange | None = None
+    significant_bits: int | None = None
+
+
 def deep_reader(
     file: BinaryIO, name: str, file_format: str
 ) -> Callable[[int, Declared], Decoded] | None:
-    """What decodes colours of 16 bits, of which Pillow itself keeps the upper 8; None for all other pictures."""
+    """What decodes colours of 16 bits to 8 by their range; None for all other pictures, see `deep_colors`."""
+    values = deep_colors(file, name, file_format)
+    if values is None:
+        return None
+
+    def read(max_pixels: int, declared: Declared) -> Decoded:
+        colors, alpha, stated, bits = values(max_pixels)
+        found = limits_of_values(colors, "uint16", name, declared, stated, bits)
+        rgb = to_bytes(colors, found.limits)
+        rgb = rgb if rgb.shape[2] == 3 else np.repeat(rgb, 3, axis=2)
+        if alpha is not None:
+            rgb = over_white(rgb, to_bytes(alpha, ValueRange(0, FULL)), premultiplied=False)
+        size = (rgb.shape[0], rgb.shape[1])
+        return Decoded(rgb, size, range_notices(found), found, has_alpha=alpha is not None)
+
+    return read
+
+
+def deep_colors(file: BinaryIO, name: str, file_format: str) -> Callable[[int], DeepColors] | None:
+    """What decodes colours of 16 bits, of which Pillow itself keeps the upper 8, within a number of pixels.
+
+    None for all other pictures.
+
+    Raises:
+        DataError: JPEG 2000 of more than 8 bits, of which Pillow keeps 8; or a damaged header.
+    """
     if file_format not in DEEP_FORMATS:
         return None
     place = file.tell()
     head = file.read(64)
     file.seek(place)
     if file_format == "PNG" and head[24:25] == b"\x10" and head[25:26] in (b"\2", b"\4", b"\6"):
-        return lambda max_pixels, declared: _deep_png(file, name, max_pixels, declared)
+        return lambda max_pixels: _png_values(file, name, max_pixels)
     if file_format == "PPM" and head[:2] in (b"P6", b"P3"):
-        return _deep_ppm(file, name)
+        return _ppm_values(file, name)
     if file_format == "JPEG2000":
         _require_shallow(file, name)
     return None
 
 
-def _deep_png(file: BinaryIO, name: str, max_pixels: int, declared: Declared) -> Decoded:
-    """Colour, or grey with alpha, of 16 bits."""
-    colors, alpha = deep_png_values(file, name, max_pixels)
-    found = limits_of_values(colors, "uint16", name, declared, None, significant_bits(file))
-    rgb = to_bytes(colors, found.limits)
-    rgb = rgb if rgb.shape[2] == 3 else np.repeat(rgb, 3, axis=2)
-    if alpha is not None:
-        rgb = over_white(rgb, to_bytes(alpha, ValueRange(0, FULL)), premultiplied=False)
-    size = (rgb.shape[0], rgb.shape[1])
-    return Decoded(rgb, size, range_notices(found), found, has_alpha=alpha is not None)
-
-
-def deep_png_values(
-    file: BinaryIO, name: str, max_pixels: int
-) -> tuple[UInt16[np.ndarray, "H W c"], UInt16[np.ndarray, "H W"] | None]:
-    """Colours and alpha of a PNG of 16 bits, upright: read twice, once for either byte of the samples."""
+def _png_values(file: BinaryIO, name: str, max_pixels: int) -> DeepColors:
+    """A PNG of colours, or grey with alpha, of 16 bits: read twice, once for either byte of the samples."""
     file.seek(0)
     with pillow_header(file, name, "PNG") as image:
         require_pixels(name, (image.height, image.width), max_pixels)
@@ -91,7 +118,7 @@ def deep_png_values(
     if isinstance(transparent, tuple) and alpha is None:
         opaque = (colors != np.array(transparent, np.uint16)).any(-1)
         alpha = opaque.astype(np.uint16) * np.uint16(FULL)
-    return colors, alpha
+    return DeepColors(colors, alpha, significant_bits=significant_bits(file))
 
 
 def _lower_bytes(file: BinaryIO, name: str, mode: str) -> np.ndarray:
@@ -107,25 +134,8 @@ def _lower_bytes(file: BinaryIO, name: str, mode: str) -> np.ndarray:
         return np.array(image)
 
 
-def _deep_ppm(file: BinaryIO, name: str) -> Callable[[int, Declared], Decoded] | None:
+def _ppm_values(file: BinaryIO, name: str) -> Callable[[int], DeepColors] | None:
     """What reads a binary PPM of two bytes a sample; None for others, of which Pillow keeps all that counts."""
-    reader = deep_ppm_values(file, name)
-    if reader is None:
-        return None
-
-    def read(max_pixels: int, declared: Declared) -> Decoded:
-        values, stated = reader(max_pixels)
-        found = limits_of_values(values, "uint16", name, declared, stated)
-        size = (values.shape[0], values.shape[1])
-        return Decoded(to_bytes(values, found.limits), size, range_notices(found), found)
-
-    return read
-
-
-def deep_ppm_values(
-    file: BinaryIO, name: str
-) -> Callable[[int], tuple[UInt16[np.ndarray, "H W 3"], ValueRange | None]] | None:
-    """What reads the values of such a PPM, and the range that it states, within a number of pixels."""
     with pillow_header(file, name, "PPM") as image:
         tile, size = image.tile[0], (image.height, image.width)
         args = tile.args if isinstance(tile.args, tuple) else ()
@@ -134,7 +144,7 @@ def deep_ppm_values(
     if tile.codec_name != "ppm" or image.mode != "RGB" or largest <= 255:
         return None
 
-    def read(max_pixels: int) -> tuple[np.ndarray, ValueRange | None]:
+    def read(max_pixels: int) -> DeepColors:
         require_pixels(name, size, max_pixels)
         file.seek(tile.offset)
         num_bytes = size[0] * size[1] * 6
@@ -142,7 +152,7 @@ def deep_ppm_values(
         if len(content) < num_bytes:
             raise DataError(f"{name} is damaged or incomplete: its pixels end early.")
         values = np.frombuffer(content, ">u2").astype(np.uint16).reshape(*size, 3)
-        return values, ValueRange(0, largest) if largest < FULL else None
+        return DeepColors(values, stated=ValueRange(0, largest) if largest < FULL else None)
 
     return read
 

@@ -33,8 +33,13 @@ def jpeg2000_depth(file: BinaryIO) -> int:
     return (head[found + 42] & 0x7F) + 1 if found >= 0 and len(head) > found + 42 else 8
 
 
-def _png(file: BinaryIO) -> bool:
-    return file.read(25)[24:] == b"\x10"
+def is_deep_png(file: BinaryIO) -> bool:
+    """Whether a PNG has 16 bits a sample. The position in the file is kept."""
+    place = file.tell()
+    file.seek(0)
+    depth = file.read(25)[24:]
+    file.seek(place)
+    return depth == b"\x10"
 
 
 def _ppm(file: BinaryIO) -> bool:
@@ -64,7 +69,7 @@ def _npy(file: BinaryIO) -> bool:
 
 _DEEP = {
     "NPY": _npy,
-    "PNG": _png,
+    "PNG": is_deep_png,
     "PPM": _ppm,
     "TIFF": _tiff,
     "JPEG2000": lambda file: jpeg2000_depth(file) > 8,

@@ -141,19 +141,28 @@ def fit(seconds: float, times: Times, num_val: int) -> Schedule:
     """
     once = num_val * times.image
     ends = times.start + once + num_val * times.page
-    more = max(0, min(3, int(0.06 * seconds / max(once, 1e-6))))
+    more = _earlier_validations(seconds, once)
     left = 0.97 * seconds - ends - more * once
     iterations = max(0, math.floor(left / times.step))
-    return Schedule(iterations, max(1, math.ceil(iterations / (more + 1))), seconds)
+    return Schedule(iterations, _interval(iterations, more), seconds)
 
 
 def last(iterations: int, times: Times, num_val: int) -> Schedule:
     """The schedule of a number of iterations that is given; see `fit`."""
     once = num_val * times.image
     trained = iterations * times.step
-    more = min(3, int(0.06 * trained / max(once, 1e-6)))
+    more = _earlier_validations(trained, once)
     seconds = (times.start + trained + once * (1 + more) + num_val * times.page) / 0.97
-    return Schedule(iterations, max(1, math.ceil(iterations / (more + 1))), seconds)
+    return Schedule(iterations, _interval(iterations, more), seconds)
+
+
+def _earlier_validations(seconds: float, once: float) -> int:
+    """Validations in front of the last one: three at most, in a small part of the time."""
+    return max(0, min(3, int(0.06 * seconds / max(once, 1e-6))))
+
+
+def _interval(iterations: int, earlier: int) -> int:
+    return max(1, math.ceil(iterations / (earlier + 1)))
 
 
 def default_minutes(

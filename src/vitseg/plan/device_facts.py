@@ -8,6 +8,8 @@ from typing import Literal
 
 import torch
 
+from vitseg.data.parallel import num_cores
+
 
 @dataclass(frozen=True)
 class DeviceFacts:
@@ -41,7 +43,7 @@ class DeviceFacts:
 
 def device_facts() -> DeviceFacts:
     """Look at the machine: the device that training takes by itself."""
-    cores = _cores()
+    cores = num_cores()
     if torch.cuda.is_available():
         found = torch.cuda.get_device_properties(0)
         bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
@@ -56,13 +58,6 @@ def num_workers(facts: DeviceFacts) -> int:
     if facts.kind == "cpu":
         return 0 if facts.cores <= 2 else min(2, facts.cores // 4)
     return max(0, min(8, facts.cores - 1))
-
-
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        return os.cpu_count() or 1
 
 
 def _memory() -> int:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from vitseg.data.parallel import map_in_order
+from vitseg.data.parallel import map_in_order, num_cores
 from vitseg.errors import DataError
 from vitseg.files import whole_file
 from vitseg.images.decode import decode_mask
@@ -56,7 +56,7 @@ def run_jobs(
         on_progress: Called after each job.
     """
     results: list[bool | str] = []
-    num_workers = 0 if len(jobs) <= IN_PROCESS else min(_num_cpus(), _MOST_PROCESSES)
+    num_workers = 0 if len(jobs) <= IN_PROCESS else min(num_cores(), _MOST_PROCESSES)
     for result in map_in_order(partial(_attempt, work), jobs, num_workers):
         results.append(result)
         on_progress(step, len(results), len(jobs))
@@ -69,12 +69,6 @@ def _attempt(work: Callable[[Job], bool], job: Job) -> bool | str:
         return work(job)
     except DataError as error:
         return str(error)
-
-
-def _num_cpus() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def is_whole(path: Path, size: tuple[int, int], allowed: Sequence[int]) -> bool:
