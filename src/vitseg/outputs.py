@@ -20,8 +20,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vitseg.layers.resize import HeldRows, resize_for_gradients, resize_rows
-from vitseg.types import Size
+from vitseg.layers.resize import HeldRows, resize_at, resize_for_gradients, resize_rows
+from vitseg.types import Size, spatial_size
 
 Distribution = Literal["share", "softmax"]
 """What makes the scores of a pixel probabilities: division by their sum, none being negative; or the softmax."""
@@ -99,6 +99,21 @@ class SegOutput:
         """
         height = self.mask_logits.shape[2] if self.held is None else self.held.height
         return replace(self, mask_logits=mask_logits, held=HeldRows(first, height))
+
+    def thinned(self, step: int, offset: tuple[int, int]) -> Self:
+        """The output as if the images had every n-th pixel alone, without stages: their scores are the same.
+
+        Args:
+            step: n, along height and width.
+            offset: (row, column) of the first pixel that is kept.
+        """
+        rows, columns = (
+            slice(first, length, step)
+            for first, length in zip(offset, self.input_size, strict=True)
+        )
+        masks = resize_at(self.mask_logits.float(), self.padded_size, rows, columns)
+        size = spatial_size(masks)
+        return replace(self, mask_logits=masks, input_size=size, padded_size=size, stages=())
 
     def _rows(self, classes: Sequence[int]) -> dict[str, Any]:
         """The fields of some queries."""

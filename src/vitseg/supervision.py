@@ -31,6 +31,12 @@ class AtmLossConfig(BaseModel):
         ge=0,
         description="weight of a cross-entropy of every pixel's class probabilities besides, in which classes compete",
     )
+    pixel_step: int = Field(
+        default=1,
+        ge=1,
+        description="every n-th pixel along height and width is compared with the masks, from a place drawn anew in "
+        "every step: n * n times less work on masks, which is much of a small model's step",
+    )
     no_object_weight: float = Field(
         default=0.1, gt=0, description="weight of absent classes within the cross-entropy"
     )

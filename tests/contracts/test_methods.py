@@ -74,7 +74,7 @@ CONFIGS |= {
     "segvit_joint": {"backbone": NORMED},
     "segvit_joint, detail": {
         "backbone": NORMED,
-        "decoder": {"doublings": 0, "detail_width": 8},
+        "decoder": {"detail_width": 8},
     },
     "segvit_joint, as fine as the tokens": {
         "backbone": NORMED,

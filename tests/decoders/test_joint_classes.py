@@ -7,7 +7,7 @@ import torch
 
 from vitseg.backbones.steps.detail import DetailStem
 from vitseg.config import parse
-from vitseg.decoders.fine_masks import FineFeatures
+from vitseg.decoders.fine_masks import FineMasks
 from vitseg.errors import ConfigError
 from vitseg.methods import METHODS
 
@@ -37,7 +37,7 @@ def test_a_query_for_every_class_and_a_prediction_in_front_of_every_joint_block(
 @torch.inference_mode()
 @pytest.mark.parametrize(("size", "grid"), [((48, 80), (12, 20)), ((41, 70), (12, 20))])
 def test_detail_gives_masks_of_a_quarter_of_the_padded_image(size, grid):
-    model = build(detail_width=8, doublings=0)
+    model = build(detail_width=8)
     output = model.eval()(images(*size))
     assert output.mask_logits.shape[-2:] == grid
     assert output.scores().shape == (2, 5, *size)
@@ -60,7 +60,7 @@ def test_the_detail_stem_takes_the_channels_of_the_backbone():
     channels = ["red", "green", "blue", "other"]
     raw = {
         "backbone": {**BACKBONE, "channels": channels},
-        "decoder": {"num_blocks": 2, "detail_width": 8, "doublings": 0},
+        "decoder": {"num_blocks": 2, "detail_width": 8},
     }
     model = parse(METHODS["segvit_joint"], raw).build(5, (64, 64))
     assert model.eval()(torch.randn(1, 4, 32, 48)).mask_logits.shape == (1, 5, 8, 12)
@@ -68,12 +68,31 @@ def test_the_detail_stem_takes_the_channels_of_the_backbone():
 
 def test_a_detail_map_of_another_stride_than_the_tokens_decides_the_size():
     torch.manual_seed(0)
-    fine = FineFeatures(12, 8)
-    assert fine(torch.randn(1, 12, 2, 3), torch.randn(1, 8, 7, 11)).shape == (1, 8, 7, 11)
+    fine = FineMasks(12, 8)
+    tokens, detail = torch.randn(1, 12, 2, 3), torch.randn(1, 8, 7, 11)
+    assert fine(torch.randn(1, 5, 12), tokens, detail).shape == (1, 5, 7, 11)
+
+
+def test_masks_with_detail_start_as_those_without_and_leave_them():
+    with_detail = build(detail_width=8, masked_attention=False).train()
+    without = build(masked_attention=False).train()
+    without.load_state_dict(with_detail.state_dict(), strict=False)
+    x = images()
+    ours, theirs = with_detail(x), without(x)
+    torch.testing.assert_close(ours.scores(), theirs.scores(), rtol=1e-4, atol=1e-5)
+    assert ours.mask_logits.shape[-2:] == (12, 20)
+    assert [stage.mask_logits.shape[-2:] for stage in ours.stages] == [(6, 10)] * 2
+    ours.mask_logits.square().sum().backward()
+    ask = with_detail.decoder.fine.ask.weight
+    with torch.no_grad():
+        ask -= 0.1 * ask.grad
+    finer = with_detail(x).mask_logits
+    coarse = torch.nn.functional.interpolate(with_detail(x).mask_logits, (6, 10), mode="area")
+    assert not torch.allclose(finer, torch.nn.functional.interpolate(coarse, (12, 20)), atol=1e-3)
 
 
 def test_the_detail_stem_starts_from_random_weights_and_learns_at_the_decoders_rate():
-    model = build(detail_width=8, doublings=0)
+    model = build(detail_width=8)
     assert not model.backbone.is_encoder
     fresh = {name for name, _ in model.named_parameters() if name.startswith("backbone.detail.")}
     assert fresh
@@ -83,7 +102,6 @@ def test_the_detail_stem_starts_from_random_weights_and_learns_at_the_decoders_r
 @pytest.mark.parametrize(
     ("raw", "expected"),
     [
-        ({"decoder": {"detail_width": 8}}, "set doublings to 0, or leave detail_width out"),
         ({"backbone": {**BACKBONE, "tap_norm": False}}, "set backbone.tap_norm: true"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -354,3 +355,40 @@ def test_classes_of_other_parts_stay_negatives_when_ignored_pixels_are_left_out(
     focal = (0.25 + 0.75) / 2 * 0.25 * math.log(2)  # a pixel inside, one of the other part
     for task in (0, 1):
         assert terms[f"loss_mask_task_{task}"].item() == pytest.approx(20 * focal)
+
+
+@pytest.mark.parametrize("reading", [MixedMasks, PresenceMasks])
+def test_a_thinned_output_has_the_scores_of_the_pixels_that_are_kept(reading):
+    generator = torch.Generator().manual_seed(0)
+    masks = torch.randn(2, 3, 3, 4, generator=generator)
+    logits = torch.randn(2, 3, 4 if reading is MixedMasks else 2, generator=generator)
+    output = reading(masks, (21, 30), (24, 32), class_logits=logits)
+    torch.testing.assert_close(
+        output.thinned(4, (1, 3)).scores(), output.scores()[..., 1::4, 3::4], rtol=1e-5, atol=1e-6
+    )
+
+
+def test_pixel_step_compares_every_nth_pixel_of_masks_and_labels():
+    labels = torch.arange(64).view(1, 8, 8) % 3
+    output = output_of(torch.randn(1, 3, 4, 4), torch.randn(1, 3, 4), size=(8, 8))
+    output = replace(output, stages=(replace(output, name="early"),))
+    config = AtmLossConfig(pixel_step=2, pixel_weight=1.0)
+    whole = AtmLoss(config.model_copy(update={"pixel_step": 1}))
+    places = set()
+    for seed in range(12):
+        torch.manual_seed(seed)
+        terms = AtmLoss(config)(output, labels)
+        torch.manual_seed(seed)
+        top, left = (int(torch.randint(2, ())) for _ in range(2))
+        places.add((top, left))
+        of_final = whole(output.thinned(2, (top, left)), labels[:, top::2, left::2])
+        for name, term in of_final.items():
+            torch.testing.assert_close(terms[name], term)
+            torch.testing.assert_close(terms[name + "_early"], term)
+    assert len(places) == 4
+
+
+def test_pixel_step_larger_than_the_image_keeps_a_pixel():
+    output = output_of(torch.randn(1, 2, 1, 1), torch.randn(1, 2, 3), size=(2, 3))
+    terms = AtmLoss(AtmLossConfig(pixel_step=8))(output, torch.zeros(1, 2, 3, dtype=torch.long))
+    assert all(torch.isfinite(term) for term in terms.values())

@@ -58,7 +58,6 @@ class JointDecoder(nn.Module):
         num_blocks: Joint blocks.
         doublings: How often the patches' resolution is doubled before the masks are the products with them.
         masked_attention: Whether queries are held to their masks in training.
-        mask_dim: Channels of what masks are products of; those of the tokens where not given.
     """
 
     reading: type[QueryMasks] = MixedMasks
@@ -71,7 +70,6 @@ class JointDecoder(nn.Module):
         num_blocks: int,
         doublings: int,
         masked_attention: bool,
-        mask_dim: int | None = None,
     ):
         super().__init__()
         self.num_blocks = num_blocks
@@ -83,7 +81,7 @@ class JointDecoder(nn.Module):
             nn.GELU(),
             nn.Linear(embed_dim, embed_dim),
             nn.GELU(),
-            nn.Linear(embed_dim, mask_dim or embed_dim),
+            nn.Linear(embed_dim, embed_dim),
         )
         self.upscale = nn.Sequential(*(Doubling(embed_dim) for _ in range(doublings)))
         self.progress = TrainingProgress()
@@ -91,19 +89,15 @@ class JointDecoder(nn.Module):
     def forward(self, features: Features) -> QueryMasks:
         """Classes and masks of the queries and patches behind the last block."""
         assert features.queries is not None
-        tokens = JointTokens(features.queries, features.maps[-1], *features.sizes, features.detail)
+        tokens = JointTokens(features.queries, features.maps[-1], *features.sizes)
         return self.predict(tokens)
 
     def predict(self, tokens: JointTokens) -> QueryMasks:
         """Classes and masks."""
-        pixels = self.pixels(tokens)
+        pixels = self.upscale(tokens.patches)
         masks = torch.einsum("bqc,bchw->bqhw", self.mask_embed(tokens.queries), pixels)
         class_logits = self.class_embed(tokens.queries)
         return self.reading(masks, tokens.input_size, tokens.padded_size, class_logits=class_logits)
-
-    def pixels(self, tokens: JointTokens) -> Float[Tensor, "b c _ _"]:
-        """What masks are products of."""
-        return self.upscale(tokens.patches)
 
     def read(
         self, number: int, tokens: JointTokens

@@ -2,21 +2,22 @@
 
 Ours. As in SegViT (NeurIPS 2022) query k is class k: nothing is matched, there are no more queries than classes, and
 every one is supervised from the first step. As in EoMT (CVPR 2025) the decoder is the backbone's own pretrained blocks.
-Masks are products with the patches, or with something finer than these.
+Masks are products with the patches, and where it is asked for with something finer besides.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
-from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from torch import Tensor
+from pydantic import BaseModel, ConfigDict, Field
 
-from vitseg.backbones.steps.joint_queries import JointTokens
 from vitseg.decoders.eomt import JointDecoder
-from vitseg.decoders.fine_masks import FineFeatures
-from vitseg.outputs import MixedMasks, PresenceMasks
+from vitseg.decoders.fine_masks import FineMasks
+from vitseg.features import Features
+from vitseg.layers.resize import resize_for_gradients
+from vitseg.outputs import MixedMasks, PresenceMasks, QueryMasks
+from vitseg.types import spatial_size
 
 
 class JointClassesConfig(BaseModel):
@@ -31,14 +32,13 @@ class JointClassesConfig(BaseModel):
         default=1,
         ge=0,
         le=3,
-        description="how often the patches' resolution is doubled for the masks, each by a learned convolution; 0 "
-        "where detail_width is given",
+        description="how often the patches' resolution is doubled for the masks, each by a learned convolution",
     )
     detail_width: int | None = Field(
         default=None,
-        ge=1,
-        description="channels of a detail map at a quarter of the image, from two convolutions beside the ViT: masks "
-        "are products with it and the patches together; null: with the patches alone",
+        ge=2,
+        description="channels of features at a quarter of the image, from two convolutions beside the ViT and the "
+        "tokens: the products of queries with them are added to the masks, from zero on; null: none",
     )
     classifier: Literal["classes", "presence"] = Field(
         default="classes",
@@ -49,15 +49,6 @@ class JointClassesConfig(BaseModel):
         default=True,
         description="hold queries to the patches of their masks in training, with a probability that falls to 0",
     )
-
-    @model_validator(mode="after")
-    def _one_way_to_finer_masks(self) -> JointClassesConfig:
-        if self.detail_width is not None and self.doublings:
-            raise ValueError(
-                f"detail_width {self.detail_width} makes masks of a quarter of the image by itself, but doublings is "
-                f"{self.doublings}: set doublings to 0, or leave detail_width out"
-            )
-        return self
 
 
 class JointClassesDecoder(JointDecoder):
@@ -78,16 +69,19 @@ class JointClassesDecoder(JointDecoder):
             config.num_blocks,
             config.doublings,
             config.masked_attention,
-            config.detail_width,
         )
         self.reading = PresenceMasks if is_presence else MixedMasks
-        self.fine: FineFeatures | None = None
+        self.fine: FineMasks | None = None
         if config.detail_width is not None:
-            self.fine = FineFeatures(embed_dim, config.detail_width)
+            self.fine = FineMasks(embed_dim, config.detail_width)
 
-    def pixels(self, tokens: JointTokens) -> Float[Tensor, "b d _ _"]:
-        """What masks are products of."""
+    def forward(self, features: Features) -> QueryMasks:
+        """Classes and masks behind the last block; the stages before it have the masks of the tokens alone."""
+        output = super().forward(features)
         if self.fine is None:
-            return super().pixels(tokens)
-        assert tokens.detail is not None
-        return self.fine(tokens.patches, tokens.detail)
+            return output
+        assert features.queries is not None
+        assert features.detail is not None
+        finer = self.fine(features.queries, features.maps[-1], features.detail)
+        masks = resize_for_gradients(output.mask_logits, spatial_size(finer))
+        return replace(output, mask_logits=masks + finer)

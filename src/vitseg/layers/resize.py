@@ -44,7 +44,31 @@ def resize_for_gradients(x: Float[Tensor, "b c _ _"], size: Size) -> Float[Tenso
     rows, columns = (
         _resize_matrix(cells, pixels, x) for cells, pixels in zip(x.shape[-2:], size, strict=True)
     )
-    with torch.autocast("cpu", enabled=False):  # which would round products
+    return _along_both(x, rows, columns)
+
+
+def resize_at(
+    x: Float[Tensor, "b c _ _"], size: Size, rows: slice, columns: slice
+) -> Float[Tensor, "b c h w"]:
+    """Some rows and columns of `resize_map(x, size)`, within rounding; the others are not computed.
+
+    Args:
+        x: The maps.
+        size: (height, width) of the whole resize.
+        rows: Those wanted.
+        columns: Those wanted.
+    """
+    along = (
+        _resize_matrix(cells, pixels, x) for cells, pixels in zip(x.shape[-2:], size, strict=True)
+    )
+    of_rows, of_columns = along
+    return _along_both(x, of_rows[rows], of_columns[columns])
+
+
+def _along_both(
+    x: Float[Tensor, "b c _ _"], rows: Float[Tensor, "h _"], columns: Float[Tensor, "w _"]
+) -> Float[Tensor, "b c h w"]:
+    with torch.autocast(x.device.type, enabled=False):  # which would round products
         return rows @ (x @ columns.T)
 
 

@@ -75,6 +75,9 @@ class AtmLoss(nn.Module):
             unlabelled = None
         elif unlabelled is None:
             unlabelled = labels == IGNORE_INDEX
+        stages = list(output.supervised())
+        if self.config.pixel_step > 1:
+            stages, labels, unlabelled = self._thinned(stages, labels, unlabelled)
         present = present_classes(labels, output.num_classes)  # (b, k)
         weights = self._weights(
             present
@@ -85,7 +88,7 @@ class AtmLoss(nn.Module):
         # Half as wide, the labels are gathered for every pair in half the time.
         targets = (labels.int()[image] == cls[:, None, None]).flatten(1)  # (pairs, H*W)
         terms: dict[str, Float[Tensor, ""]] = {}
-        for name, stage in output.supervised():
+        for name, stage in stages:
             assert isinstance(stage, QueryMasks)
             class_loss = self._class_loss(stage, present, weights, unlabelled)
             terms["loss_ce" + name] = self.config.class_weight * class_loss
@@ -102,6 +105,19 @@ class AtmLoss(nn.Module):
                 competing = self._competing_loss(stage, labels)
                 terms["loss_pixel" + name] = self.config.pixel_weight * competing
         return terms
+
+    def _thinned(
+        self,
+        stages: list[tuple[str, SegOutput]],
+        labels: Int[Tensor, "b H W"],
+        unlabelled: Bool[Tensor, "b H W"] | None,
+    ) -> tuple[list[tuple[str, SegOutput]], Int[Tensor, "b _ _"], Bool[Tensor, "b _ _"] | None]:
+        """Every n-th pixel of everything; a class in none of these counts as absent in this step."""
+        step = self.config.pixel_step
+        top, left = (int(torch.randint(min(step, length), ())) for length in labels.shape[1:])
+        kept = (slice(None), slice(top, None, step), slice(left, None, step))
+        few = [(name, stage.thinned(step, (top, left))) for name, stage in stages]
+        return few, labels[kept], None if unlabelled is None else unlabelled[kept]
 
     def _class_loss(
         self,

@@ -32,14 +32,12 @@ class JointTokens:
         patches: The patches as a map over `padded_size`.
         input_size: Of the images.
         padded_size: Of the images padded to whole patches.
-        detail: See `vitseg.features.Features`.
     """
 
     queries: Float[Tensor, "b q c"]
     patches: Float[Tensor, "b c h w"]
     input_size: Size
     padded_size: Size
-    detail: Float[Tensor, "b d _ _"] | None = None
 
 
 @runtime_checkable
@@ -95,7 +93,7 @@ class ReadQueries:
             return stream
         x = self.vit.norm(stream.x)
         queries, patches = x[:, : stream.num_queries], stream.as_map(x)
-        tokens = JointTokens(queries, patches, stream.input_size, stream.padded_size, stream.detail)
+        tokens = JointTokens(queries, patches, stream.input_size, stream.padded_size)
         output, allowed = self.head.read(self.number, tokens)
         mask = None if allowed is None else _joint_mask(allowed, stream.positions)
         stages = stream.stages if output is None else (*stream.stages, output)
