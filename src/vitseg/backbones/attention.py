@@ -10,13 +10,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from vitseg.backbones.positions import TokenPositions
-from vitseg.layers.attention import merge_heads, split_heads
+from vitseg.layers.attention import attend_heads, merge_heads, split_heads
 from vitseg.layers.ragged import ragged_attention
 from vitseg.layers.tokens import take_tokens
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention through `scaled_dot_product_attention`.
+    """Multi-head self-attention; see `attend_heads`.
 
     Subclasses own timm's parameters under timm's names and say what the joint projection of queries, keys and values
     is.
@@ -104,7 +104,7 @@ class SelfAttention(nn.Module):
             if mask is not None:
                 mask = mask[:, None]  # (b, 1, m, n)
                 bias = mask if bias is None else bias.masked_fill(~mask, -torch.inf)
-            return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+            return attend_heads(q, k, v, bias)
         assert mask is None
         biases = None
         if self.has_bias:
