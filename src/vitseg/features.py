@@ -64,7 +64,6 @@ class Features:
         cover: Grid of the deepest tap's cells and what it covers, where that is not `padded_size`: a grid with an odd
             side that was halved reaches further.
         queries: Queries that went through the last blocks beside the tokens, behind the final norm.
-        detail: Map of the padded image at a quarter of its size, from shallow convolutions beside the ViT.
         semantic: Semantic maps of a pyramid's stages (SeMask), shallow to deep; each covers what a map of its size
             covers.
         stages: Predictions of heads inside the backbone, first to last: outputs of the same classes, for deep
@@ -80,7 +79,6 @@ class Features:
     ragged: tuple[RaggedTokens, ...] = ()
     cover: GridCover | None = None
     queries: Float[Tensor, "b q c"] | None = None
-    detail: Float[Tensor, "b d _ _"] | None = None
     semantic: tuple[Float[Tensor, "b k _ _"], ...] = ()
     stages: tuple[SegOutput, ...] = ()
     settled: SegOutput | None = None

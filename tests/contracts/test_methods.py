@@ -72,14 +72,10 @@ CONFIGS |= {
     "segformer, Swin": {"backbone": SWIN, "decoder": NARROW},
     "eomt": {"backbone": NORMED, "decoder": {"num_queries": 12}},
     "segvit_joint": {"backbone": NORMED},
-    "segvit_joint, detail": {
-        "backbone": NORMED,
-        "decoder": {"detail_width": 8},
-    },
     "segvit_joint, as fine as the tokens": {
         "backbone": NORMED,
         "decoder": {"doublings": 0, "classifier": "presence", "masked_attention": False},
-        "loss": {"pixel_weight": 1.0, "ignored": "left_out"},
+        "loss": {"pixel_weight": 1.0, "pixel_step": 3, "ignored": "left_out"},
     },
 }
 PRUNED = {"backbone": BACKBONE, "pruning": {"threshold": 0.2}}

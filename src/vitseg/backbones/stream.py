@@ -36,7 +36,6 @@ class TokenStream:
         mask: For the next block: which tokens each may attend to; None: all.
         num_queries: Queries in front of the prefix tokens.
         is_edge: Cells whose tokens are kept where others are dropped; None: no head has looked.
-        detail: See `Features`.
         maps: Taps of unpacked tokens.
         ragged: Taps of packed tokens.
         queries: The queries behind the last block.
@@ -57,7 +56,6 @@ class TokenStream:
     mask: Bool[Tensor, "_ n n"] | None = None
     num_queries: int = 0
     is_edge: Bool[Tensor, "_ cells"] | None = None
-    detail: Float[Tensor, "_ d _ _"] | None = None
     maps: tuple[Float[Tensor, "_ c _ _"], ...] = ()
     ragged: tuple[RaggedTokens, ...] = ()
     queries: Float[Tensor, "_ q c"] | None = None
@@ -113,7 +111,6 @@ class TokenStream:
             ragged=self.ragged,
             cover=self.cover,
             queries=self.queries,
-            detail=self.detail,
             stages=self.stages,
             settled=self.settled,
             extras=self.extras,

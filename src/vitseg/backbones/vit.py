@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -69,8 +68,6 @@ class PlainViT(nn.Module):
                 if isinstance(module, nn.LayerNorm):
                     module.eps = config.norm_eps
         self.added: set[str] = set()
-        self.detail: nn.Module | None
-        self.register_module("detail", None)
         self.steps: list[list[Step]] = [[RunBlock(self, i)] for i in range(len(self.blocks))]
         for block in config.taps:
             self.steps[block].append(Tap(self))
@@ -123,8 +120,7 @@ class PlainViT(nn.Module):
     @property
     def is_encoder(self) -> bool:
         """Whether it gives what the pretrained ViT gives, and nothing is trained or decided on the way."""
-        are_plain = all(isinstance(step, (RunBlock, Tap)) for steps in self.steps for step in steps)
-        return are_plain and self.detail is None
+        return all(isinstance(step, (RunBlock, Tap)) for steps in self.steps for step in steps)
 
     def pretrained_modules(self) -> Iterator[nn.Module]:
         """Its modules but for the `added` ones; the loose parameters (tokens, positions) belong to none of them."""
@@ -241,10 +237,7 @@ class PlainViT(nn.Module):
         x, positions = self.embed(images)
         padded_size = self.padded_size(positions.grid)
         cover = GridCover(positions.grid, padded_size)
-        stream = TokenStream(x, positions, spatial_size(images), padded_size, cover, self.training)
-        if self.detail is None:
-            return stream
-        return replace(stream, detail=self.detail(self.padded(images)))
+        return TokenStream(x, positions, spatial_size(images), padded_size, cover, self.training)
 
     def forward(self, images: Float[Tensor, "b channels H W"]) -> Features:
         """Taps as maps over the padded image, prefix tokens dropped, and what the steps have read.

@@ -2,22 +2,17 @@
 
 Ours. As in SegViT (NeurIPS 2022) query k is class k: nothing is matched, there are no more queries than classes, and
 every one is supervised from the first step. As in EoMT (CVPR 2025) the decoder is the backbone's own pretrained blocks.
-Masks are products with the patches, and where it is asked for with something finer besides.
+Masks are products with the patches, at a multiple of their resolution.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from vitseg.decoders.eomt import JointDecoder
-from vitseg.decoders.fine_masks import FineMasks
-from vitseg.features import Features
-from vitseg.layers.resize import resize_for_gradients
-from vitseg.outputs import MixedMasks, PresenceMasks, QueryMasks
-from vitseg.types import spatial_size
+from vitseg.outputs import MixedMasks, PresenceMasks
 
 
 class JointClassesConfig(BaseModel):
@@ -33,12 +28,6 @@ class JointClassesConfig(BaseModel):
         ge=0,
         le=3,
         description="how often the patches' resolution is doubled for the masks, each by a learned convolution",
-    )
-    detail_width: int | None = Field(
-        default=None,
-        ge=2,
-        description="channels of features at a quarter of the image, from two convolutions beside the ViT and the "
-        "tokens: the products of queries with them are added to the masks, from zero on; null: none",
     )
     classifier: Literal["classes", "presence"] = Field(
         default="classes",
@@ -71,17 +60,3 @@ class JointClassesDecoder(JointDecoder):
             config.masked_attention,
         )
         self.reading = PresenceMasks if is_presence else MixedMasks
-        self.fine: FineMasks | None = None
-        if config.detail_width is not None:
-            self.fine = FineMasks(embed_dim, config.detail_width)
-
-    def forward(self, features: Features) -> QueryMasks:
-        """Classes and masks behind the last block; the stages before it have the masks of the tokens alone."""
-        output = super().forward(features)
-        if self.fine is None:
-            return output
-        assert features.queries is not None
-        assert features.detail is not None
-        finer = self.fine(features.queries, features.maps[-1], features.detail)
-        masks = resize_for_gradients(output.mask_logits, spatial_size(finer))
-        return replace(output, mask_logits=masks + finer)

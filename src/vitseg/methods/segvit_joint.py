@@ -6,7 +6,6 @@ from pydantic import Field, model_validator
 
 from vitseg.backbones import BackboneConfig, PlainViT
 from vitseg.backbones.config import require_one_normed_tap
-from vitseg.backbones.steps.detail import add_detail
 from vitseg.backbones.steps.joint_queries import add_joint_queries
 from vitseg.decoders.joint_classes import JointClassesConfig, JointClassesDecoder
 from vitseg.methods.method import AtmMethod, Encoder
@@ -17,8 +16,6 @@ from vitseg.types import Size
 
 class SegVitJointConfig(AtmMethod):
     """The sections of a recipe."""
-
-    fresh_parts = ("decoder.", "backbone.detail.")
 
     backbone: BackboneConfig = Field(
         description="the plain ViT; one tap, its last block, behind the final norm (tap_norm: true)"
@@ -39,7 +36,5 @@ class SegVitJointConfig(AtmMethod):
         del image_size
         assert isinstance(encoder, PlainViT)
         decoder = JointClassesDecoder(encoder.embed_dim, num_classes, self.decoder)
-        if self.decoder.detail_width is not None:
-            add_detail(encoder, self.decoder.detail_width)
         add_joint_queries(encoder, self.decoder.num_blocks, decoder)
         return SegmentationModel(encoder, decoder, self.fresh_parts)

@@ -61,7 +61,7 @@ HEADS: Mapping[str, Head] = {
         "SegViT, its class queries in the backbone's last blocks",
         taps=(1.0,),
         backbone={"tap_norm": True},
-        loss={"pixel_weight": 5.0},
+        loss={"dice_weight": 5.0, "pixel_weight": 5.0, "pixel_step": 4},
         leaves_out=True,
         last_blocks="num_blocks",
     ),
