@@ -193,7 +193,7 @@ class PlainViT(nn.Module):
         spatial = resample_grid(spatial, self.grid, grid, self.config.pos_embed_interpolation)
         return torch.cat([prefix, spatial], dim=1)
 
-    def padded(self, images: Float[Tensor, "b channels H W"]) -> Float[Tensor, "b channels _ _"]:
+    def _padded(self, images: Float[Tensor, "b channels H W"]) -> Float[Tensor, "b channels _ _"]:
         """Images with zeros below and on the right, up to whole patches."""
         size = spatial_size(images)
         covered = self.padded_size(self.grid_of(size))
@@ -206,7 +206,7 @@ class PlainViT(nn.Module):
     ) -> tuple[Float[Tensor, "b n c"], TokenPositions]:
         """Pad, embed patches, add positions and prefix tokens: what block 0 receives."""
         grid = self.grid_of(spatial_size(images))
-        x = self.patch_embed(self.padded(images))  # (b, h*w, c)
+        x = self.patch_embed(self._padded(images))  # (b, h*w, c)
         prefix = self._prefix_tokens(len(x))
         if self.pos_embed is not None:
             pos_embed = self._pos_embed_for(grid)
