@@ -37,7 +37,7 @@ def attend_heads(
     q: Float[Tensor, "b heads m d"],
     k: Float[Tensor, "b heads n d"],
     v: Float[Tensor, "b heads n d"],
-    bias: Float[Tensor, "*b #heads m n"] | Bool[Tensor, "*b #heads m n"] | None = None,
+    bias: Float[Tensor, "*b #heads #m #n"] | Bool[Tensor, "*b #heads #m #n"] | None = None,
 ) -> Float[Tensor, "b heads m d"]:
     """`scaled_dot_product_attention`; trained in bf16 on a CPU as two products with the softmax between them.
 
