@@ -50,9 +50,10 @@ def attend_heads(
         v: Values.
         bias: Added to the scores; or True where a query may attend to a key.
     """
+    is_trained = torch.is_grad_enabled() and q.requires_grad
+    is_bf16_on_cpu = q.device.type == "cpu" and q.dtype == torch.bfloat16
     num_weights = q.shape[:3].numel() * k.shape[2]
-    is_cpu = q.device.type == "cpu" and q.dtype == torch.bfloat16
-    if not (is_cpu and torch.is_grad_enabled() and q.requires_grad and num_weights < MOST_WEIGHTS):
+    if not (is_trained and is_bf16_on_cpu and num_weights < MOST_WEIGHTS):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     scores = (q * q.shape[-1] ** -0.5) @ k.mT
     if bias is not None:

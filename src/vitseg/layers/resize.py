@@ -41,10 +41,7 @@ def resize_for_gradients(x: Float[Tensor, "b c _ _"], size: Size) -> Float[Tenso
     has_size = tuple(x.shape[-2:]) == tuple(size)
     if has_size or x.device.type != "cpu" or not x.requires_grad:
         return resize_map(x, size)
-    rows, columns = (
-        _resize_matrix(cells, pixels, x) for cells, pixels in zip(x.shape[-2:], size, strict=True)
-    )
-    return _along_both(x, rows, columns)
+    return resize_at(x, size, slice(None), slice(None))
 
 
 def resize_at(
@@ -58,18 +55,11 @@ def resize_at(
         rows: Those wanted.
         columns: Those wanted.
     """
-    along = (
+    of_rows, of_columns = (
         _resize_matrix(cells, pixels, x) for cells, pixels in zip(x.shape[-2:], size, strict=True)
     )
-    of_rows, of_columns = along
-    return _along_both(x, of_rows[rows], of_columns[columns])
-
-
-def _along_both(
-    x: Float[Tensor, "b c _ _"], rows: Float[Tensor, "h _"], columns: Float[Tensor, "w _"]
-) -> Float[Tensor, "b c h w"]:
     with torch.autocast(x.device.type, enabled=False):  # which would round products
-        return rows @ (x @ columns.T)
+        return of_rows[rows] @ (x @ of_columns[columns].T)
 
 
 def _resize_matrix(cells: int, pixels: int, like: Tensor) -> Float[Tensor, "p c"]:
