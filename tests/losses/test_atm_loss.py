@@ -392,3 +392,14 @@ def test_pixel_step_larger_than_the_image_keeps_a_pixel():
     output = output_of(torch.randn(1, 2, 1, 1), torch.randn(1, 2, 3), size=(2, 3))
     terms = AtmLoss(AtmLossConfig(pixel_step=8))(output, torch.zeros(1, 2, 3, dtype=torch.long))
     assert all(torch.isfinite(term) for term in terms.values())
+
+
+def test_a_class_that_no_compared_pixel_has_is_present_in_the_class_loss_all_the_same():
+    labels = torch.zeros(1, 8, 8, dtype=torch.long)
+    labels[0, 3, 5] = 1
+    output = output_of(torch.randn(1, 2, 4, 4), torch.randn(1, 2, 3), size=(8, 8))
+    config = AtmLossConfig(pixel_step=8)
+    of_all = AtmLoss(config.model_copy(update={"pixel_step": 1}))(output, labels)
+    for seed in range(3):
+        torch.manual_seed(seed)
+        torch.testing.assert_close(AtmLoss(config)(output, labels)["loss_ce"], of_all["loss_ce"])

@@ -75,22 +75,23 @@ class AtmLoss(nn.Module):
             unlabelled = None
         elif unlabelled is None:
             unlabelled = labels == IGNORE_INDEX
-        stages = list(output.supervised())
+        present = present_classes(labels, output.num_classes)  # (b, k)
+        # (b,): what is in an image without any label is not known
+        known = None if unlabelled is None else ~unlabelled.flatten(1).all(1)
+        stages, compared = list(output.supervised()), present
         if self.config.pixel_step > 1:
             stages, labels, unlabelled = self._thinned(stages, labels, unlabelled)
-        present = present_classes(labels, output.num_classes)  # (b, k)
-        weights = self._weights(
-            present
-        )  # (b, k), of which absent classes count in the class loss alone
-        total = mean_over_processes((weights * present).sum()).clamp(min=1)
-        image, cls = present.nonzero(as_tuple=True)
+            compared = present_classes(labels, output.num_classes)
+        weights = self._weights(present)  # (b, k), of which absent ones count in the class loss
+        total = mean_over_processes((weights * compared).sum()).clamp(min=1)
+        image, cls = compared.nonzero(as_tuple=True)
         pair_weights = weights[image, cls]  # (pairs,)
         # Half as wide, the labels are gathered for every pair in half the time.
         targets = (labels.int()[image] == cls[:, None, None]).flatten(1)  # (pairs, H*W)
         terms: dict[str, Float[Tensor, ""]] = {}
         for name, stage in stages:
             assert isinstance(stage, QueryMasks)
-            class_loss = self._class_loss(stage, present, weights, unlabelled)
+            class_loss = self._class_loss(stage, present, weights, known)
             terms["loss_ce" + name] = self.config.class_weight * class_loss
             masks = stage.at_pixels(stage.mask_logits[image, cls][:, None]).flatten(1)
             of_masks = (
@@ -112,7 +113,7 @@ class AtmLoss(nn.Module):
         labels: Int[Tensor, "b H W"],
         unlabelled: Bool[Tensor, "b H W"] | None,
     ) -> tuple[list[tuple[str, SegOutput]], Int[Tensor, "b _ _"], Bool[Tensor, "b _ _"] | None]:
-        """Every n-th pixel of everything; a class in none of these counts as absent in this step."""
+        """Every n-th pixel of everything; a class in none of these has no mask loss in this step."""
         step = self.config.pixel_step
         top, left = (int(torch.randint(min(step, length), ())) for length in labels.shape[1:])
         kept = (slice(None), slice(top, None, step), slice(left, None, step))
@@ -124,7 +125,7 @@ class AtmLoss(nn.Module):
         output: QueryMasks,
         present: Bool[Tensor, "b k"],
         weights: Float[Tensor, "b k"],
-        unlabelled: Bool[Tensor, "b H W"] | None,
+        known: Bool[Tensor, " b"] | None,
     ) -> Float[Tensor, ""]:
         """The mean of the queries' cross-entropies, weighted by the classes that are their targets."""
         targets = output.class_targets(present)  # (b, q)
@@ -132,8 +133,8 @@ class AtmLoss(nn.Module):
             output.class_logits.float().flatten(0, 1), targets.flatten(), reduction="none"
         )
         weights = torch.where(present, weights, self.config.no_object_weight)  # (b, q)
-        if unlabelled is not None:  # what is in an image without any label is not known
-            weights = weights * ~unlabelled.flatten(1).all(1, keepdim=True)
+        if known is not None:
+            weights = weights * known[:, None]
         weights = weights.flatten()
         total = weights.sum()
         return (terms * weights).sum() / total.where(total > 0, 1.0)
