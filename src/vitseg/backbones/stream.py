@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vitseg.backbones.positions import TokenPositions, grid_tokens
 from vitseg.features import AliveTokens, ExitCells, Features, GridCover
+from vitseg.layers.grid import whole_cells
 from vitseg.layers.ragged import RaggedTokens, packed_map
 from vitseg.outputs import SegOutput
 from vitseg.types import Size
@@ -120,5 +121,5 @@ class TokenStream:
 
 def _coarser(cells: Int[Tensor, " n"], fine: Size, coarse: Size) -> Int[Tensor, " n"]:
     """Cells of a grid as those of another that has the top-left one of every few."""
-    down, right = (-(-a // b) for a, b in zip(fine, coarse, strict=True))
+    down, right = map(whole_cells, fine, coarse)
     return (cells // fine[1] // down) * coarse[1] + cells % fine[1] // right

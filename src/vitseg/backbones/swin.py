@@ -24,6 +24,7 @@ from vitseg.backbones.config import PyramidConfig
 from vitseg.errors import ConfigError
 from vitseg.features import Features
 from vitseg.layers.checkpointing import run_block
+from vitseg.layers.grid import whole_cells
 from vitseg.types import Size, spatial_size
 
 MASKED = -100.0
@@ -63,7 +64,7 @@ class WindowAttention(nn.Module):
         bias = self.relative_position_bias_table[self.relative_position_index]  # (n, n, heads)
         bias = bias.permute(2, 0, 1)[None]  # (1, heads, n, n)
         if shift_mask is not None:
-            bias = (bias + shift_mask[:, None]).repeat(len(x), 1, 1, 1)  # (b*w, heads, n, n)
+            bias = (bias + shift_mask[:, None]).repeat(x.shape[0], 1, 1, 1)  # (b*w, heads, n, n)
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return self.proj(attended.transpose(1, 2).flatten(2).unflatten(0, x.shape[:2]))
 
@@ -209,7 +210,8 @@ class Swin(nn.Module):
 
 def padded_to_windows(size: Size, window: Size) -> Size:
     """The smallest size of whole windows that covers a map."""
-    return -(-size[0] // window[0]) * window[0], -(-size[1] // window[1]) * window[1]
+    height, width = (whole_cells(*side) * side[1] for side in zip(size, window, strict=True))
+    return height, width
 
 
 def to_windows(x: Shaped[Tensor, "b H W c"], window: Size) -> Shaped[Tensor, "b w n c"]:

@@ -20,7 +20,7 @@ from vitseg.backbones.steps.block import RunBlock, Tap
 from vitseg.backbones.stream import Step, TokenStream
 from vitseg.errors import ConfigError
 from vitseg.features import Features, GridCover
-from vitseg.layers.grid import resample_grid
+from vitseg.layers.grid import resample_grid, whole_cells
 from vitseg.types import Size, spatial_size
 
 
@@ -178,7 +178,8 @@ class PlainViT(nn.Module):
 
     def grid_of(self, image_size: Size) -> Size:
         """Token grid of images of this size in pixels."""
-        return (-(-image_size[0] // self.patch_size[0]), -(-image_size[1] // self.patch_size[1]))
+        height, width = map(whole_cells, image_size, self.patch_size)
+        return height, width
 
     def padded_size(self, grid: Size) -> Size:
         """Pixels that a token grid covers."""
@@ -207,7 +208,7 @@ class PlainViT(nn.Module):
         """Pad, embed patches, add positions and prefix tokens: what block 0 receives."""
         grid = self.grid_of(spatial_size(images))
         x = self.patch_embed(self._padded(images))  # (b, h*w, c)
-        prefix = self._prefix_tokens(len(x))
+        prefix = self._prefix_tokens(x.shape[0])
         if self.pos_embed is not None:
             pos_embed = self._pos_embed_for(grid)
             x = x + pos_embed[:, self._num_pos_embed_prefix :]

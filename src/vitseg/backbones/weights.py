@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from vitseg.backbones.families import TimmViT
 from vitseg.backbones.tensor_files import read_weight_file
 from vitseg.errors import CheckpointError, first_line, first_names
-from vitseg.layers.grid import GridInterpolation, resample_grid
+from vitseg.layers.grid import GridInterpolation, resample_grid, whole_cells
 from vitseg.types import Size, StateDict
 from vitseg.weight_files import require_weight_file
 
@@ -156,7 +156,7 @@ def _grid_of(vit: TimmViT, image_size: Size | None) -> Size:
     if image_size is None:
         return cast(Size, vit.patch_embed.grid_size)
     down, right = cast(Size, vit.patch_embed.feat_ratio(as_scalar=False))
-    return -(-image_size[0] // int(down)), -(-image_size[1] // int(right))
+    return whole_cells(image_size[0], int(down)), whole_cells(image_size[1], int(right))
 
 
 def _fit_patch(state: StateDict, vit: TimmViT) -> None:

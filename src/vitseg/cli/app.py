@@ -25,6 +25,7 @@ VERBS = (
     "explain",
     "profile",
     "convert",
+    "export",
     "push",
     "doctor",
 )

@@ -24,7 +24,7 @@ WORST = 24
 
 
 def evaluate(
-    model: options.Model,
+    model: options.PredictingModel,
     *,
     data: options.Data,
     split: Annotated[str, typer.Option(help="Split of the data set.")] = "val",
@@ -59,10 +59,10 @@ def evaluate(
     device: options.Device = "auto",
 ) -> None:
     """Score a model on a data set: mIoU, mAcc, aAcc and every class."""
-    from vitseg.checkpoint.places import weights_hash
     from vitseg.data.catalog import open_dataset
     from vitseg.files import write_json
     from vitseg.runs import claim_folder
+    from vitseg.runtimes.places import weights_hash
 
     options.require_range(value_range)
     if report is not None:
@@ -145,10 +145,10 @@ class ReportPages:
 
     def write(self, folder: Path, result: Evaluation) -> Path:
         """Write the page; returns its path."""
-        from vitseg.checkpoint.places import weights_hash
         from vitseg.evaluation.report import report_data
         from vitseg.evaluation.worst_samples import WorstSamples
         from vitseg.render.report import write_report
+        from vitseg.runtimes.places import weights_hash
 
         samples = self.samples or WorstSamples(self.num_worst, result.classes.num_classes)
         facts = {"Model": self.model.name, "Weights": weights_hash(self.model)[:16]}

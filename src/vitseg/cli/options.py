@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,13 @@ Model = Annotated[
     Path,
     typer.Argument(help="A model directory, the --out folder of a training, or hf://user/name."),
     Before(places.require_model),
+]
+PredictingModel = Annotated[
+    Path,
+    typer.Argument(
+        help="A model directory, the --out folder of a training, hf://user/name, or what vitseg export wrote."
+    ),
+    Before(places.require_predicting_model),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Data = Annotated[
@@ -107,3 +115,24 @@ def find_classes(text: str, table: ClassTable) -> list[int]:
         if name not in table.names:
             raise ConfigError(f"--classes: {unknown_name('class', name, table.names)}")
     return [table.names.index(name) for name in names]
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(height, width) of "512x1024".
+
+    Raises:
+        ConfigError: It is not written so, or larger than an image may be.
+    """
+    from vitseg.images.decode import MAX_PIXELS
+
+    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    if match is None:
+        raise ConfigError(
+            f"--size {text!r} is not written HEIGHTxWIDTH, in pixels: for example 512x512."
+        )
+    height, width = int(match[1]), int(match[2])
+    if height * width > MAX_PIXELS:
+        raise ConfigError(
+            f"--size {text} has more pixels than an image may have ({MAX_PIXELS:,}): give a smaller one."
+        )
+    return height, width

@@ -45,6 +45,15 @@ def require_model(place: Path, given: Mapping[str, Any]) -> None:
         find_model_dir(place)
 
 
+def require_predicting_model(place: Path, given: Mapping[str, Any]) -> None:
+    """A model directory or an exported file; the hub is asked when it is needed."""
+    from vitseg.checkpoint.hub import hub_address
+    from vitseg.runtimes.places import find_model
+
+    if hub_address(place) is None:
+        find_model(place)
+
+
 def require_weights(place: str, given: Mapping[str, Any]) -> None:
     """A weight file."""
     from vitseg.checkpoint.hub import hub_address

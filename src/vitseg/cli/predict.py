@@ -12,7 +12,7 @@ from vitseg.cli import frame, options
 
 
 def predict(
-    model: options.Model,
+    model: options.PredictingModel,
     inputs: Annotated[list[str], typer.Argument(help="Images, folders or globs.")],
     *,
     out: Annotated[Path, typer.Option(help="Folder for masks, overlays and the list.")],
@@ -46,17 +46,17 @@ def predict(
     An image that cannot be segmented is reported and left out; the exit code is then 2. The same command goes on with
     what is missing, after an interruption, too.
     """
-    from vitseg.checkpoint.places import find_model_dir
     from vitseg.cli.inputs import find_inputs, left_out
     from vitseg.cli.predict_run import Run
     from vitseg.cli.predict_tiles import Tiling
     from vitseg.images.notices import grouped
     from vitseg.inference.prediction_folder import PredictionFolder, without_predictions
+    from vitseg.runtimes.places import find_model
 
     options.require_range(value_range)
     tiling = Tiling.checked(max_memory, blend, polygons, asked_for=tiles)
     targets = without_predictions(find_inputs(inputs), out)
-    found = find_model_dir(model)
+    found = find_model(model)
     settings = {**tiling.settings(), **model_settings(found, protocol or ())}
     if value_range is not None:
         settings["value range"] = list(value_range)
@@ -81,13 +81,14 @@ def model_settings(model: Path, protocol: Sequence[str]) -> dict[str, Any]:
     """What predictions depend on beside their images and `--tiles`: hashes of the model, protocol, our version.
 
     Raises:
-        CheckpointError: A file of the model directory is missing.
+        CheckpointError: A file of the model is missing.
     """
     from importlib.metadata import version
 
-    from vitseg.checkpoint.places import CONFIG, WEIGHTS, listed_sums, require_complete
+    from vitseg.runtimes.places import hashes
 
-    require_complete(model)
-    sums = listed_sums(model)
-    hashes = {"weights": sums.get(WEIGHTS), "configuration": sums.get(CONFIG)}
-    return {"model": hashes, "set": sorted(protocol), "vitseg version": version("vitseg")}
+    return {
+        "model": hashes(model),
+        "set": sorted(protocol),
+        "vitseg version": version("vitseg"),
+    }

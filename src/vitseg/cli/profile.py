@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -66,7 +65,7 @@ def profile(
 
     A recipe is built with random weights. Times and multiply-adds are of whole images, up to the label map.
     """
-    height, width = parse_size(size)
+    height, width = options.parse_size(size)
 
     import torch
 
@@ -96,27 +95,6 @@ def profile(
     if json_file is not None:
         content = {**result.to_json(), "settings": settings, "versions": package_versions()}
         write_json(json_file, content)
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """(height, width) of "512x1024".
-
-    Raises:
-        ConfigError: It is not written so, or larger than an image may be.
-    """
-    from vitseg.images.decode import MAX_PIXELS
-
-    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
-    if match is None:
-        raise ConfigError(
-            f"--size {text!r} is not written HEIGHTxWIDTH, in pixels: for example 512x512."
-        )
-    height, width = int(match[1]), int(match[2])
-    if height * width > MAX_PIXELS:
-        raise ConfigError(
-            f"--size {text} has more pixels than an image may have ({MAX_PIXELS:,}): give a smaller one."
-        )
-    return height, width
 
 
 def _model(

@@ -12,7 +12,7 @@ from vitseg.errors import ConfigError
 
 
 def video(
-    model: options.Model,
+    model: options.PredictingModel,
     source: Annotated[Path, typer.Argument(metavar="IN", help="A video file.")],
     target: Annotated[
         Path, typer.Argument(metavar="OUT", help="The video to write: .mp4, .mov or .mkv.")

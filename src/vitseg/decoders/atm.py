@@ -272,7 +272,7 @@ class AtmDecoder(nn.Module):
 
     def forward(self, features: Features) -> QueryMasks:
         """Features to masks and class logits."""
-        queries = self.query_embed.weight.expand(len(features.maps[0]), -1, -1)
+        queries = self.query_embed.weight.expand(features.maps[0].shape[0], -1, -1)
         every_layer = self.config.supervise == "layers"
         grid = features.maps[0].shape[-2:]
         outputs: list[QueryMasks] = []

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vitseg.features import Features
 from vitseg.layers.fcn_head import FcnHead
+from vitseg.layers.grid import whole_cells
 from vitseg.outputs import ClassLogits
 from vitseg.types import Size
 
@@ -76,5 +77,5 @@ def cut_to_padded(
         padded_size: In pixels.
         stride: Of the map, in pixels.
     """
-    height, width = (-(-side // stride) for side in padded_size)
+    height, width = (whole_cells(side, stride) for side in padded_size)
     return x[..., :height, :width]

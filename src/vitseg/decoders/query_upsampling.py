@@ -92,7 +92,7 @@ class QueryUpsampling(nn.Module):
             stored = resample_grid(
                 self.query_embed[None], self.grid, grid, self.config.interpolation
             )
-            queries = stored.expand(len(first), -1, -1)
+            queries = stored.expand(first.shape[0], -1, -1)
         else:
             queries = self.query_norm(self.query_proj(first.flatten(2).transpose(1, 2)))
             memories = memories[1:]

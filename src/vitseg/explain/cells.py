@@ -73,7 +73,7 @@ def read_cells(predictor: Predictor, image: ImageSource) -> CellExplanation:
     """
     require(predictor, "cells")
     view = View.of(predictor, image)
-    model = predictor.model.eval()
+    model = predictor.network.eval()
     decoder = cast(NrdDecoder, model.decoder)
     features = model.backbone(view.images)
     output = decoder(features)

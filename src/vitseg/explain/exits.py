@@ -86,14 +86,14 @@ def read_exits(predictor: Predictor, image: ImageSource) -> ExitExplanation:
     """
     vit = _require_pruning(predictor)
     view = View.of(predictor, image)
-    features: Features = predictor.model.eval().backbone(view.images)
+    features: Features = predictor.network.eval().backbone(view.images)
     taps = vit.config.taps
     (exits,) = exit_map(features, taps)
     blocks = [arrived.block for arrived in features.exits]  # of the exits that are used
     numbers = [taps.index(block) for block in blocks]
     heads = [
         *zip(blocks, numbers, features.stages, strict=True),
-        (None, numbers[-1], predictor.model.decoder(features)),
+        (None, numbers[-1], predictor.network.decoder(features)),
     ]
     stages = []
     for block, number, output in heads:
@@ -148,7 +148,7 @@ def _require_pruning(predictor: Predictor) -> PlainViT:
         ConfigError: They cannot.
     """
     require(predictor, "exits")
-    vit = cast(PlainViT, predictor.model.backbone)
+    vit = cast(PlainViT, predictor.network.backbone)
     if not pruning_of(vit).can_prune:
         raise ConfigError(
             "no token can leave this model early: its pruning.threshold is 1, or its rule asks no head. Let vitseg "

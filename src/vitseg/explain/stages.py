@@ -138,13 +138,13 @@ def read_stages(predictor: Predictor, image: ImageSource) -> StageExplanation:
     """
     require(predictor, "stages")
     view = View.of(predictor, image)
-    output = predictor.model.eval()(view.images)
+    output = predictor.network.eval()(view.images)
     if not isinstance(output, QueryMasks):
         raise ConfigError(
             f"explain shows the probability of every class, but this model ({predictor.record.method}) has only masks. "
             "Study it with evaluate or predict."
         )
-    stages, summed = _stages(output, _sums_stages(predictor.model))
+    stages, summed = _stages(output, _sums_stages(predictor.network))
     return StageExplanation(view.segmentation(view.labels(output)), stages, summed, output)
 
 

@@ -57,7 +57,7 @@ def kind_of(predictor: Predictor) -> Kind:
         raise ConfigError(
             "explain shows the attention masks of SegViT models, Shrunk too, stage by stage, the exits of pruned ones "
             f"(dtop) and the cells of nrd, but this model ({method}) decodes with "
-            f"{type(predictor.model.decoder).__name__}, which has none of them. Study it with evaluate or predict."
+            f"{type(predictor.network.decoder).__name__}, which has none of them. Study it with evaluate or predict."
         )
     return KINDS[explainer]
 

@@ -75,7 +75,7 @@ def read_tasks(predictor: Predictor, image: ImageSource) -> TaskExplanation:
     """
     require(predictor, "tasks")
     view = View.of(predictor, image)
-    output = cast(Joined, predictor.model.eval()(view.images))
+    output = cast(Joined, predictor.network.eval()(view.images))
     scores = full_scores(view.scores(output))
     labels = scores.argmax(0).cpu().numpy()
     names = predictor.classes.names

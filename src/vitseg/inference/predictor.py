@@ -28,6 +28,9 @@ from vitseg.inference.scores import ScoreMap, label_map
 from vitseg.inference.segmentation import Segmentation
 from vitseg.inference.view_image import view_of
 from vitseg.methods.model import SegmentationModel
+from vitseg.runtimes.graph_model import GraphModel
+from vitseg.runtimes.open_graph import load_graph
+from vitseg.runtimes.places import is_exported
 from vitseg.types import Size
 
 _log = logging.getLogger("vitseg")
@@ -37,18 +40,37 @@ class Predictor:
     """A model with all that is needed to run it on photos.
 
     Args:
-        model: The model, in any mode; it is set to evaluation mode at every call.
+        model: The model, in any mode; it is set to evaluation mode at every call. Or an exported graph.
         record: Classes, preprocessing and inference protocol.
         device: Where to run: "cpu", "cuda", "cuda:1", "mps".
     """
 
-    def __init__(self, model: SegmentationModel, record: ModelRecord, device: str | torch.device):
+    def __init__(
+        self,
+        model: SegmentationModel | GraphModel,
+        record: ModelRecord,
+        device: str | torch.device,
+    ):
         self.device = torch.device(device)
         self.model = model.to(self.device)
         self.record = record
         self.classes = record.classes
         self.preprocessing: Preprocessing = record.preprocessing
         self.inference = parse(InferenceConfig, record.inference, "inference")
+
+    @property
+    def network(self) -> SegmentationModel:
+        """The model with its parts, for what looks into it.
+
+        Raises:
+            ConfigError: It is an exported graph.
+        """
+        if isinstance(self.model, GraphModel):
+            raise ConfigError(
+                f"{self.model.source} is an exported graph, of whose parts nothing is known: give the model directory "
+                "that it was made of."
+            )
+        return self.model
 
     @overload
     def __call__(self, source: ImageSource) -> Segmentation: ...
@@ -151,10 +173,11 @@ def load(
     protocol: Sequence[str] = (),
     value_range: Sequence[int | float] | None = None,
 ) -> Predictor:
-    """A predictor from a model directory, the `--out` folder of a training, or the hub.
+    """A predictor from a model directory, the `--out` folder of a training, the hub, or an exported file.
 
     Args:
-        path: The directory, or `hf://user/name` (`hf://user/name@revision`) for one on the Hugging Face hub.
+        path: The directory, an exported file (.onnx, .xml, .pt2), or `hf://user/name` (`hf://user/name@revision`) for
+            one on the Hugging Face hub.
         device: "auto" takes a GPU where there is one.
         protocol: Changes of the model's inference protocol, `field=value` each (`flip=true`; fields of
             `InferenceConfig`).
@@ -167,7 +190,11 @@ def load(
     """
     limits = None if value_range is None else parse_range(value_range)
     chosen = choose_device(device)
-    model, record = load_model(path)
+    if is_exported(path):
+        model, told = load_graph(Path(path), chosen)
+        record = told.predicting
+    else:
+        model, record = load_model(path)
     if limits is not None:
         record = record.model_copy(
             update={"preprocessing": _read_by(record.preprocessing, limits, path)}

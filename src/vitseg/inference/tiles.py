@@ -35,6 +35,7 @@ from vitseg.inference.predictor import Predictor
 from vitseg.inference.tile_bands import label_bands, window_bytes
 from vitseg.inference.tile_plan import TilePlan, plan_tiles
 from vitseg.render.palette import save_label_png
+from vitseg.runtimes.graph_model import GraphModel
 from vitseg.types import Size
 
 LARGEST_BATCH = 8
@@ -150,10 +151,12 @@ def run_id(predictor: Predictor, source: Path, blend: Blend) -> str:
     for name, value in predictor.model.state_dict().items():
         digest.update(name.encode())
         digest.update(value.detach().flatten().cpu().contiguous().view(torch.uint8).numpy())
+    model = predictor.model  # a graph has no parameters, but files with hashes
+    graph = [model.record.sha256] if isinstance(model, GraphModel) else []
     facts = [
         str(source.resolve()), stat.st_size, stat.st_mtime_ns, predictor.record.method, predictor.record.architecture,
         predictor.classes.model_dump(mode="json"), predictor.preprocessing.model_dump(mode="json"),
-        _windows(predictor), blend, version("vitseg"),
+        _windows(predictor), blend, version("vitseg"), *graph,
     ]  # fmt: skip
     digest.update(json.dumps(facts, sort_keys=True).encode())
     return digest.hexdigest()

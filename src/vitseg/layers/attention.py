@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -52,8 +54,8 @@ def attend_heads(
     """
     is_trained = torch.is_grad_enabled() and q.requires_grad
     is_bf16_on_cpu = q.device.type == "cpu" and q.dtype == torch.bfloat16
-    num_weights = q.shape[:3].numel() * k.shape[2]
-    if not (is_trained and is_bf16_on_cpu and num_weights < MOST_WEIGHTS):
+    # the sizes last: a graph that is traced for any size must not ask for them
+    if not (is_trained and is_bf16_on_cpu and math.prod(q.shape[:3]) * k.shape[2] < MOST_WEIGHTS):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     scores = (q * q.shape[-1] ** -0.5) @ k.mT
     if bias is not None:

@@ -11,6 +11,11 @@ from torch import Tensor
 GridInterpolation = Literal["bicubic_antialias", "bicubic", "bilinear"]
 
 
+def whole_cells(length: int, cell: int) -> int:
+    """Cells that cover a length. Not `-(-length // cell)`: division in ONNX cuts towards zero."""
+    return (length + cell - 1) // cell
+
+
 def resample_grid(
     tokens: Float[Tensor, "1 n c"],
     old: tuple[int, int],

@@ -68,7 +68,9 @@ class JoinQueries:
     def __call__(self, stream: TokenStream) -> TokenStream:
         """The joint sequence."""
         queries = self.head.query_embed.weight
-        x = torch.cat([queries.to(stream.x.dtype).expand(len(stream.x), -1, -1), stream.x], dim=1)
+        x = torch.cat(
+            [queries.to(stream.x.dtype).expand(stream.x.shape[0], -1, -1), stream.x], dim=1
+        )
         positions = _with_queries(stream.positions, len(queries))
         return replace(stream, x=x, positions=positions, num_queries=len(queries))
 

@@ -41,7 +41,7 @@ class WithBackground(Predictor):
     """
 
     def __init__(self, predictor: Predictor, classes: ClassTable):
-        super().__init__(predictor.model, predictor.record, predictor.device)
+        super().__init__(predictor.network, predictor.record, predictor.device)
         self.classes = classes
 
     def scores(self, image: UInt8[np.ndarray, "H W c"]) -> ScoreMap:

@@ -54,7 +54,7 @@ class Setting:
 
     @property
     def model(self) -> SegmentationModel:
-        return self.predictor.model
+        return self.predictor.network
 
     @property
     def vit(self) -> PlainViT:

@@ -278,7 +278,7 @@ def _count(
 ) -> tuple[float, tuple[float, ...]]:
     """Mean multiply-adds of an image in 10^9, and the share of tokens alive behind each exit."""
     predictor, total = setting.activate(), 0
-    model = predictor.model.eval()
+    model = predictor.network.eval()
     with _tokens_read(model) as read:
         for index in indices:
             image = dataset[index].image

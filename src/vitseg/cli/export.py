@@ -1,0 +1,155 @@
+"""`vitseg export`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from vitseg.cli import frame, options
+
+if TYPE_CHECKING:
+    from vitseg.checkpoint.model_dir import ModelRecord
+    from vitseg.export.export import ExportOptions, LabelledPhoto
+    from vitseg.export.parity import Parity
+    from vitseg.runtimes.record import ExportRecord
+
+PHOTOS = 20
+"""Images of a data set that an export is compared on, where no number is given."""
+
+
+def export(
+    model: options.Model,
+    *,
+    out: Annotated[
+        Path, typer.Option(help="File to write; what it is goes beside it, as NAME.json.")
+    ],
+    format: Annotated[
+        Literal["onnx", "openvino", "torch-export"],
+        typer.Option(help="What shall run it: files end in .onnx, .xml (with a .bin) and .pt2."),
+    ] = "onnx",
+    form: Annotated[
+        Literal["masks", "probs", "labels"],
+        typer.Option(
+            help="What it gives: masks over the token grid with class logits, which vitseg itself runs; for other "
+            "programs the class probabilities or the label map of every pixel."
+        ),
+    ] = "masks",
+    outside: Annotated[
+        bool,
+        typer.Option(
+            "--outside",
+            help="Leave preprocessing out: images come normalised, at the size that they are run at. Else pixels in "
+            "[0, 255] come in.",
+        ),
+    ] = False,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help="Images of one size alone; where not given, of any.", metavar="HEIGHTxWIDTH"
+        ),
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Images at a time; where not given, any number.", min=1)
+    ] = None,
+    deepness: Annotated[
+        bool,
+        typer.Option(
+            "--deepness",
+            help="For the QGIS plugin Deepness: probabilities of square images of one size, --size or 512.",
+        ),
+    ] = False,
+    data: options.OptionalData = None,
+    split: Annotated[str, typer.Option(help="Split of --data.")] = "val",
+    count: Annotated[
+        int, typer.Option(help="Images of --data to compare on; 0: all.", min=0)
+    ] = PHOTOS,
+) -> None:
+    """Write a trained model for another runtime, and prove that its labels are the same.
+
+    Compared are made images of many sizes and, with --data, photos. Where more than 0.1 % of the labels differ, the
+    command fails and leaves no file. Needs: pip install 'vitseg[export]'.
+    """
+    from vitseg.checkpoint.places import find_model_dir
+    from vitseg.export.export import ExportOptions, export_model, parity_place
+
+    only = None if size is None else options.parse_size(size)
+    chosen = ExportOptions(format, form, not outside, not outside, only, batch)
+    if deepness:
+        chosen = for_deepness(chosen)
+    found = find_model_dir(model)
+    photos = () if data is None else labelled_photos(found, data, split, count)
+    record, parity = export_model(found, out, chosen, photos)
+    tell(record, parity, out)
+    typer.echo(f"-> {out} ({record.format}, {record.form}); the comparison: {parity_place(out)}")
+
+
+def for_deepness(chosen: ExportOptions) -> ExportOptions:
+    """What Deepness reads: probabilities of square tiles of one size, which it cuts itself.
+
+    Raises:
+        ConfigError: Other options say something else.
+    """
+    from dataclasses import replace
+
+    from vitseg.errors import ConfigError
+
+    size = chosen.size or (512, 512)
+    if size[0] != size[1]:
+        raise ConfigError(f"--deepness: its tiles are square, but --size is {size[0]}x{size[1]}.")
+    if chosen.format != "onnx" or chosen.form == "labels":
+        raise ConfigError(
+            "--deepness reads probabilities from ONNX: leave --format and --form out."
+        )
+    return replace(chosen, form="probs", size=size, resizes=False)
+
+
+def labelled_photos(model: Path, data: str, split: str, count: int) -> Iterator[LabelledPhoto]:
+    """Images of a data set, evenly over it, as the model reads them.
+
+    Args:
+        model: Model directory.
+        data: NAME:ROOT.
+        split: Its split.
+        count: Images; 0: all.
+    """
+    from vitseg.checkpoint.model_dir import read_record
+    from vitseg.data.catalog import open_dataset
+    from vitseg.evaluation.evaluate import joined_as_trained
+    from vitseg.export.export import LabelledPhoto
+
+    record: ModelRecord = read_record(model)
+    dataset = joined_as_trained(open_dataset(data, split), data, record)
+    dataset = dataset.read_as(record.preprocessing.bands, record.preprocessing.limits)
+    places = range(len(dataset))
+    if count and count < len(dataset):
+        places = [index * len(dataset) // count for index in range(count)]
+    known = dataset.classes.names == record.classes.names
+    with frame.bar("compared", len(places)) as advance:
+        for place in places:
+            sample = dataset[place]
+            yield LabelledPhoto(sample.image, sample.label_map if known else None)
+            advance()
+
+
+def tell(record: ExportRecord, parity: Parity, out: Path) -> None:
+    """Print the table of what was compared."""
+    from rich.table import Table
+
+    table = Table("images", "pixels", "labels differ", "their gap", "max diff.", "mean diff.")
+    for one in parity.all:
+        table.add_row(
+            one.name,
+            f"{one.pixels:,}",
+            f"{one.differing:,} ({100 * one.share:.3f} %)",
+            f"{one.largest_gap:.1e}" if one.differing else "",
+            "" if one.max_difference is None else f"{one.max_difference:.1e}",
+            "" if one.mean_difference is None else f"{one.mean_difference:.1e}",
+        )
+    frame.show(f"{parity.runtime} beside torch:", table)
+    if parity.miou is not None and parity.miou_found is not None:
+        frame.show(
+            f"mIoU {frame.percent(parity.miou)} by the model, {frame.percent(parity.miou_found)} by the file"
+        )

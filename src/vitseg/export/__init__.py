@@ -1,0 +1,1 @@
+"""Trained models as files for other runtimes, with a proof that the masks are the same."""

@@ -1,0 +1,280 @@
+"""A model directory to a file for another runtime, which is kept only if it gives the same labels."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Integer, UInt8
+from torch import Tensor
+
+from vitseg.checkpoint.model_dir import ModelRecord, load_model
+from vitseg.checkpoint.places import sha256_of
+from vitseg.checkpoint.versions import package_versions
+from vitseg.config import parse
+from vitseg.errors import ConfigError
+from vitseg.export.graph import ExportedModel
+from vitseg.export.onnx_file import OPSET, write_onnx
+from vitseg.export.openvino_file import write_openvino
+from vitseg.export.parity import (
+    Answer,
+    Answering,
+    Parity,
+    Photo,
+    cases,
+    compare,
+    compare_photos,
+    gap,
+    probabilities,
+    require_parity,
+)
+from vitseg.export.torch_file import write_program
+from vitseg.export.trace import example_of, padded_to, trace
+from vitseg.files import write_json
+from vitseg.inference.config import InferenceConfig
+from vitseg.inference.predictor import Predictor
+from vitseg.inference.scores import label_map
+from vitseg.methods import METHODS
+from vitseg.methods.model import SegmentationModel
+from vitseg.runtimes.graph_model import GraphModel, Session
+from vitseg.runtimes.layout import OutputLayout
+from vitseg.runtimes.open_graph import open_session, read_export_record
+from vitseg.runtimes.places import FORMATS, record_place
+from vitseg.runtimes.record import ExportRecord, Form, Format
+from vitseg.types import Size
+
+WRITERS = {"onnx": write_onnx, "openvino": write_openvino, "torch-export": write_program}
+ENDINGS = {format: ending for ending, format in FORMATS.items()}
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What is exported.
+
+    Attributes:
+        format: What shall run it.
+        form: What it gives.
+        normalises: Whether pixels in [0, 255] go in, which are normalised inside.
+        resizes: Whether the protocol's rule of sizes is followed inside; not of form masks.
+        size: (height, width) of the only images that it takes; None: any.
+        batch: Images at a time; None: any number.
+    """
+
+    format: Format = "onnx"
+    form: Form = "masks"
+    normalises: bool = True
+    resizes: bool = True
+    size: Size | None = None
+    batch: int | None = None
+
+
+class LabelledPhoto(NamedTuple):
+    """A photo to compare on.
+
+    Attributes:
+        pixels: RGB, or the bands of the model.
+        labels: True classes, or IGNORE_INDEX; None: not known.
+    """
+
+    pixels: UInt8[np.ndarray, "H W c"]
+    labels: Integer[np.ndarray, "H W"] | None = None
+
+
+def export_model(
+    path: Path | str, out: Path, options: ExportOptions, photos: Iterable[LabelledPhoto] = ()
+) -> tuple[ExportRecord, Parity]:
+    """Write a model for another runtime, with what it is and the proof that it gives the same labels.
+
+    Beside `out` are written `NAME.json`, the record, and `NAME.parity.json`.
+
+    Args:
+        path: A model directory, a run folder or `hf://user/name`.
+        out: The file; its ending is that of the format.
+        options: What is exported.
+        photos: Photos to compare on, beside made images of many sizes.
+
+    Raises:
+        CheckpointError: There is no such model, or it is damaged.
+        ConfigError: The model cannot be exported so, or a package is missing.
+        VitsegError: More than 0.1 % of the labels differ; no file is left.
+        OSError: The files cannot be written.
+    """
+    _require_ending(out, options.format)
+    model, told = load_model(path)
+    _require_static(told, path)
+    record, exported = _prepared(model, told, options)
+    program = trace(exported, told.preprocessing.num_channels, options.size, options.batch, path)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name[:80]}-") as folder:
+        fresh = Path(folder) / out.name
+        WRITERS[options.format](program, record, fresh)
+        record = record.model_copy(update={"sha256": _sums(Path(folder))})
+        write_json(record_place(fresh), record.model_dump(mode="json"))
+        session = open_session(fresh, read_export_record(fresh), torch.device("cpu"))
+        parity = _compared(model, exported, session, record, fresh, photos)
+        require_parity(parity, f"this export of {path}")
+        write_json(parity_place(fresh), parity.to_json())
+        del session
+        _move(Path(folder), out.parent)
+    return record, parity
+
+
+def parity_place(graph: Path) -> Path:
+    """The file beside a graph that has its parity report."""
+    return graph.with_suffix(".parity.json")
+
+
+def _require_ending(out: Path, format: Format) -> None:
+    if out.suffix.lower() != ENDINGS[format]:
+        raise ConfigError(
+            f"--out {out}: files of {format} end in {ENDINGS[format]}. Give --out {out.with_suffix(ENDINGS[format])}."
+        )
+    if out.is_dir():
+        raise ConfigError(f"--out {out} is a folder: give the file to write.")
+
+
+def _require_static(told: ModelRecord, path: Path | str) -> None:
+    config = METHODS[told.method].model_validate(told.architecture)
+    if not config.has_static_tokens:
+        raise ConfigError(
+            f"{path} drops tokens by what is in the image ({told.method}), which these graphs do not hold yet."
+        )
+
+
+def _prepared(
+    model: SegmentationModel, told: ModelRecord, options: ExportOptions
+) -> tuple[ExportRecord, ExportedModel]:
+    channels = told.preprocessing.num_channels
+    with torch.no_grad():
+        layout = OutputLayout.of(model(torch.zeros(1, channels, 32, 32)))
+    protocol = parse(InferenceConfig, told.inference, "inference")
+    resizes = options.resizes and options.form != "masks" and protocol.mode == "whole"
+    exported = ExportedModel(
+        model,
+        options.form,
+        told.preprocessing if options.normalises else None,
+        protocol if resizes else None,
+    ).eval()
+    is_masks = options.form == "masks"
+    record = ExportRecord(
+        format=options.format,
+        form=options.form,
+        normalises=options.normalises,
+        resizes=exported.protocol is not None,
+        size=options.size,
+        batch=options.batch,
+        layout=layout if is_masks else None,
+        padding=padded_to(model, channels),
+        inputs=("images",),
+        outputs=tuple(layout.names()) if is_masks else (options.form,),
+        model=told,
+        versions={**package_versions(), "opset": str(OPSET)},
+    )
+    return record, exported
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    return {file.name: sha256_of(file) for file in sorted(folder.iterdir())}
+
+
+def _move(folder: Path, target: Path) -> None:
+    """All files of a folder to another, the records last: what they list is there then."""
+    for file in sorted(folder.iterdir(), key=lambda file: file.suffix == ".json"):
+        os.replace(file, target / file.name)
+
+
+def _compared(
+    model: SegmentationModel,
+    exported: ExportedModel,
+    session: Session,
+    record: ExportRecord,
+    source: Path,
+    photos: Iterable[LabelledPhoto],
+) -> Parity:
+    parity = Parity(session.name)
+    expected, found = _of_model(exported, record), _of_file(session, record, source)
+    channels = record.model.preprocessing.num_channels
+    for size, batch in cases(record.size, record.batch, record.model.image_size):
+        images = example_of(channels, size, batch)
+        name = f"{size[1]}x{size[0]}, batch {batch}"
+        parity.sizes.append(compare(name, expected(images), found(images)))
+    if record.form == "masks":
+        own = Predictor(model, record.model, "cpu")
+        graph = GraphModel(session, record, source)
+        theirs = Predictor(graph, record.predicting, "cpu")
+        pairs = _predicted(own, theirs, photos)
+    else:
+        pairs = _answered(expected, found, photos)
+    compare_photos(pairs, record.model.classes.num_classes, parity)
+    return parity
+
+
+def _of_model(exported: ExportedModel, record: ExportRecord) -> Answering:
+    """What the model itself says, by the same rule of sizes."""
+    own = ExportedModel(
+        exported.model, "probs", record.model.preprocessing, exported.protocol
+    ).eval()
+
+    @torch.no_grad()
+    def answer(images: Float[Tensor, "b channels H W"]) -> Answer:
+        (probs,) = own(images)
+        return Answer(probs.argmax(1), probs)
+
+    return answer
+
+
+def _of_file(session: Session, record: ExportRecord, source: Path) -> Answering:
+    mean, std = (
+        torch.from_numpy(level)[:, None, None] for level in record.model.preprocessing.levels()
+    )
+    graph = GraphModel(session, record, source) if record.form == "masks" else None
+
+    @torch.inference_mode()
+    def answer(images: Float[Tensor, "b channels H W"]) -> Answer:
+        if not record.normalises:
+            images = (images - mean) / std
+        if graph is not None:
+            output = graph(images)
+            probs = probabilities(output.scores(), output.distribution)
+            return Answer(probs.argmax(1), probs)
+        found = torch.as_tensor(session.run(images)[0])
+        return Answer(found, None) if record.form == "labels" else Answer(found.argmax(1), found)
+
+    return answer
+
+
+def _predicted(
+    own: Predictor, theirs: Predictor, photos: Iterable[LabelledPhoto]
+) -> Iterator[Photo]:
+    """Photos by the whole protocol: resize, windows, views."""
+    for pixels, labels in photos:
+        scores = own.scores(pixels)
+        expected, found = label_map(scores), label_map(theirs.scores(pixels))
+        gaps = [np.zeros(0, np.float32)]
+        for row in np.flatnonzero((expected != found).any(1)).tolist():
+            probs = probabilities(scores.rows(row, row + 1)[None], scores.distribution)
+            labels_of = (
+                torch.from_numpy(each[row : row + 1].astype(np.int64))[None]
+                for each in (expected, found)
+            )
+            gaps.append(gap(probs, *labels_of)[0, 0].numpy()[expected[row] != found[row]])
+        yield Photo(expected, found, np.concatenate(gaps), labels)
+
+
+def _answered(
+    expected: Answering, found: Answering, photos: Iterable[LabelledPhoto]
+) -> Iterator[Photo]:
+    """Photos one by one, as other programs run the file."""
+    for pixels, labels in photos:
+        images = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
+        own, theirs = expected(images), found(images)
+        assert own.probs is not None
+        differ = own.labels != theirs.labels
+        gaps = gap(own.probs, own.labels, theirs.labels)[differ].numpy()
+        yield Photo(own.labels[0].numpy(), theirs.labels[0].numpy().astype(np.int64), gaps, labels)

@@ -1,0 +1,41 @@
+"""Graphs as OpenVINO files."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from torch.export import ExportedProgram
+
+from vitseg.errors import ConfigError, first_line
+from vitseg.export.onnx_file import write_onnx
+from vitseg.runtimes.extra import import_extra
+from vitseg.runtimes.openvino_runtime import RECORD_KEY
+from vitseg.runtimes.record import ExportRecord
+
+
+def write_openvino(program: ExportedProgram, record: ExportRecord, path: Path) -> None:
+    """Write a graph as an .xml file with a .bin file beside it, by way of ONNX, whose sizes stay free.
+
+    Args:
+        program: The graph.
+        record: What it is.
+        path: The .xml file.
+
+    Raises:
+        ConfigError: A package of the extra is missing, or an operation has no form there.
+        OSError: It cannot be written.
+    """
+    openvino = import_extra("openvino", "OpenVINO")
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".onnx-") as folder:
+        way = Path(folder) / "graph.onnx"
+        write_onnx(program, record, way)
+        try:
+            model = openvino.convert_model(way)
+        except Exception as error:
+            raise ConfigError(f"OpenVINO has no form of this model: {first_line(error)}") from error
+        model.set_rt_info(record.within.model_dump_json(), [RECORD_KEY])
+        try:
+            openvino.save_model(model, path, compress_to_fp16=record.precision == "fp16")
+        except RuntimeError as error:  # of a full disk it says no more
+            raise OSError(None, first_line(error), str(path)) from error

@@ -1,0 +1,22 @@
+"""Graphs as files of `torch.export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch.export import ExportedProgram
+
+from vitseg.files import system_errors
+from vitseg.runtimes.record import ExportRecord
+from vitseg.runtimes.torch_program import RECORD_KEY
+
+
+def write_program(program: ExportedProgram, record: ExportRecord, path: Path) -> None:
+    """Write a graph as a .pt2 file with its record within.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    with system_errors(path):
+        torch.export.save(program, path, extra_files={RECORD_KEY: record.within.model_dump_json()})

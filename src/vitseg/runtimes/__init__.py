@@ -1,0 +1,1 @@
+"""Exported models as models: what `vitseg export` wrote, run by ONNX Runtime, OpenVINO or torch."""

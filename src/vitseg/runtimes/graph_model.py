@@ -1,0 +1,84 @@
+"""An exported graph where a model is expected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vitseg.errors import ConfigError
+from vitseg.layers.grid import whole_cells
+from vitseg.outputs import SegOutput
+from vitseg.runtimes.layout import OutputLayout
+from vitseg.runtimes.record import ExportRecord
+from vitseg.types import spatial_size
+
+
+class Session(Protocol):
+    """A graph that a runtime has loaded."""
+
+    @property
+    def name(self) -> str:
+        """The runtime and the device it runs on, for people."""
+        ...
+
+    def run(self, images: Float[Tensor, "b channels H W"]) -> Sequence[np.ndarray | Tensor]:
+        """All outputs, in the order of the record."""
+        ...
+
+
+class GraphModel(nn.Module):
+    """Images to an output, by a graph of form "masks". It has no parameters, and is always in evaluation.
+
+    Args:
+        session: The loaded graph.
+        record: What it is.
+        source: The file, for messages.
+    """
+
+    def __init__(self, session: Session, record: ExportRecord, source: Path):
+        super().__init__()
+        assert record.layout is not None
+        self.session = session
+        self.record = record
+        self.layout: OutputLayout = record.layout
+        self.source = source
+        self.eval()
+
+    @torch.inference_mode()
+    def forward(self, images: Float[Tensor, "b channels H W"]) -> SegOutput:
+        """Run the graph.
+
+        Raises:
+            ConfigError: It was exported for another size or number of images.
+        """
+        size = spatial_size(images)
+        self._require_fit(images)
+        found = (
+            value if isinstance(value, Tensor) else torch.from_numpy(value)
+            for value in self.session.run(images)
+        )
+        tensors = dict(zip(self.record.outputs, found, strict=True))
+        padded = [
+            whole_cells(length, cell) * cell
+            for length, cell in zip(size, self.record.padding, strict=True)
+        ]
+        return self.layout.output(tensors, size, (padded[0], padded[1]))
+
+    def _require_fit(self, images: Tensor) -> None:
+        size, wanted = spatial_size(images), self.record.size
+        if wanted is not None and size != tuple(wanted):
+            raise ConfigError(
+                f"{self.source} takes images of {wanted[1]}x{wanted[0]} pixels alone, but this one is run at "
+                f"{size[1]}x{size[0]}: export it again without --size, or run it in windows "
+                f"(--set mode=slide --set crop_size={list(wanted)} --set stride={list(wanted)})."
+            )
+        if self.record.batch is not None and images.shape[0] != self.record.batch:
+            raise ConfigError(
+                f"{self.source} takes {self.record.batch} images at a time, but {images.shape[0]} came."
+            )

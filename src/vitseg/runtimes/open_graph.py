@@ -1,0 +1,63 @@
+"""From an exported file to what runs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from vitseg.config import parse
+from vitseg.errors import CheckpointError, ConfigError
+from vitseg.runtimes.graph_model import GraphModel, Session
+from vitseg.runtimes.places import read_verified, record_place
+from vitseg.runtimes.record import ExportRecord
+
+
+def read_export_record(graph: Path) -> ExportRecord:
+    """The verified record of an exported file.
+
+    Raises:
+        CheckpointError: A file is missing or has changed, or is not what an export writes.
+    """
+    try:
+        return parse(ExportRecord, dict(read_verified(graph)))
+    except ConfigError as error:
+        raise CheckpointError(f"{record_place(graph)}: {error}") from error
+
+
+def open_session(graph: Path, record: ExportRecord, device: torch.device) -> Session:
+    """Load an exported file into the runtime of its format.
+
+    Raises:
+        CheckpointError: The file is damaged, or not the one that its record is about.
+        ConfigError: The runtime is missing, or cannot use the device.
+    """
+    if record.format == "onnx":
+        from vitseg.runtimes.onnx_runtime import OnnxSession as Runtime
+    elif record.format == "openvino":
+        from vitseg.runtimes.openvino_runtime import OpenVinoSession as Runtime
+    else:
+        from vitseg.runtimes.torch_program import TorchProgram as Runtime
+    session = Runtime(graph, device)
+    if session.written != record.within.model_dump_json():
+        raise CheckpointError(
+            f"{record_place(graph)} is not what {graph.name} says of itself: one of them was changed, or is another "
+            "export's. Export the model again."
+        )
+    return session
+
+
+def load_graph(graph: Path, device: torch.device) -> tuple[GraphModel, ExportRecord]:
+    """An exported model that gives what the model gave: masks.
+
+    Raises:
+        CheckpointError: A file is missing or damaged.
+        ConfigError: The file gives something else than masks, or its runtime is missing.
+    """
+    record = read_export_record(graph)
+    if record.form != "masks":
+        raise ConfigError(
+            f"{graph} gives {record.form}, made for other programs. What vitseg runs itself is exported with "
+            "--form masks, the default."
+        )
+    return GraphModel(open_session(graph, record, device), record, graph), record

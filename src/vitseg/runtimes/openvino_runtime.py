@@ -1,0 +1,62 @@
+"""Graphs run by OpenVINO, on CPUs and on Intel's GPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vitseg.errors import CheckpointError, ConfigError, first_line
+from vitseg.runtimes.extra import import_extra
+
+RECORD_KEY = "vitseg"
+"""Key of the record in a graph's runtime information."""
+
+
+class OpenVinoSession:
+    """An OpenVINO graph, compiled for the CPU.
+
+    Args:
+        path: The .xml file; its .bin lies beside it. The hashes of both have been compared.
+        device: Must be the CPU.
+
+    Attributes:
+        written: The record within the file; None: there is none.
+
+    Raises:
+        CheckpointError: The files are no graph, or are cut off.
+        ConfigError: OpenVINO is missing, or another device is asked for.
+    """
+
+    def __init__(self, path: Path, device: torch.device):
+        if device.type != "cpu":
+            raise ConfigError(
+                f"OpenVINO graphs run on the CPU here, not on {device}: give --device cpu."
+            )
+        openvino = import_extra("openvino", "OpenVINO")
+        # float32, which OpenVINO would round to bf16 where the processor has it; all threads that torch may use
+        settings = {
+            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        try:
+            model = openvino.Core().read_model(path)
+            self._compiled = openvino.Core().compile_model(model, "CPU", settings)
+        except Exception as error:
+            raise CheckpointError(
+                f"{path}: OpenVINO {openvino.__version__} cannot load it: {first_line(error)}"
+            ) from error
+        written = [RECORD_KEY]
+        self.written = (
+            model.get_rt_info(written).astype(str) if model.has_rt_info(written) else None
+        )
+        self.name = f"OpenVINO {openvino.__version__} (CPU)"
+
+    def run(self, images: Float[Tensor, "b channels H W"]) -> Sequence[np.ndarray]:
+        found = self._compiled(images.cpu().contiguous().numpy())
+        return [found[output] for output in self._compiled.outputs]
