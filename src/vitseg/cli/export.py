@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -24,7 +23,7 @@ def export(
     model: options.Model,
     *,
     out: Annotated[
-        Path, typer.Option(help="File to write; what it is goes beside it, as NAME.json.")
+        Path, typer.Option(help="File to write; what it is goes beside it, as OUT.json.")
     ],
     format: Annotated[
         Literal["onnx", "openvino", "torch-export"],
@@ -61,6 +60,20 @@ def export(
             help="For the QGIS plugin Deepness: probabilities of square images of one size, --size or 512.",
         ),
     ] = False,
+    precision: Annotated[
+        Literal["fp32", "bf16", "fp16", "int8-dynamic", "int8-static"],
+        typer.Option(
+            help="Numbers: fp16 halves the file; int8 runs faster on most processors; int8-static is calibrated on "
+            "--data; bf16 is of torch-export alone."
+        ),
+    ] = "fp32",
+    max_miou_loss: Annotated[
+        float,
+        typer.Option(
+            help="With another precision and labelled --data: points of mIoU that may be lost.",
+            min=0,
+        ),
+    ] = 0.5,
     data: options.OptionalData = None,
     split: Annotated[str, typer.Option(help="Split of --data.")] = "val",
     count: Annotated[
@@ -76,11 +89,13 @@ def export(
     from vitseg.export.export import ExportOptions, export_model, parity_place
 
     only = None if size is None else options.parse_size(size)
-    chosen = ExportOptions(format, form, not outside, not outside, only, batch)
+    chosen = ExportOptions(
+        format, form, not outside, not outside, only, batch, precision, max_miou_loss / 100
+    )
     if deepness:
         chosen = for_deepness(chosen)
     found = find_model_dir(model)
-    photos = () if data is None else labelled_photos(found, data, split, count)
+    photos = () if data is None else DatasetPhotos(found, data, split, count)
     record, parity = export_model(found, out, chosen, photos)
     tell(record, parity, out)
     typer.echo(f"-> {out} ({record.format}, {record.form}); the comparison: {parity_place(out)}")
@@ -106,8 +121,8 @@ def for_deepness(chosen: ExportOptions) -> ExportOptions:
     return replace(chosen, form="probs", size=size, resizes=False)
 
 
-def labelled_photos(model: Path, data: str, split: str, count: int) -> Iterator[LabelledPhoto]:
-    """Images of a data set, evenly over it, as the model reads them.
+class DatasetPhotos:
+    """Images of a data set, evenly over it, as a model reads them.
 
     Args:
         model: Model directory.
@@ -115,23 +130,28 @@ def labelled_photos(model: Path, data: str, split: str, count: int) -> Iterator[
         split: Its split.
         count: Images; 0: all.
     """
-    from vitseg.checkpoint.model_dir import read_record
-    from vitseg.data.catalog import open_dataset
-    from vitseg.evaluation.evaluate import joined_as_trained
-    from vitseg.export.export import LabelledPhoto
 
-    record: ModelRecord = read_record(model)
-    dataset = joined_as_trained(open_dataset(data, split), data, record)
-    dataset = dataset.read_as(record.preprocessing.bands, record.preprocessing.limits)
-    places = range(len(dataset))
-    if count and count < len(dataset):
-        places = [index * len(dataset) // count for index in range(count)]
-    known = dataset.classes.names == record.classes.names
-    with frame.bar("compared", len(places)) as advance:
-        for place in places:
-            sample = dataset[place]
-            yield LabelledPhoto(sample.image, sample.label_map if known else None)
-            advance()
+    def __init__(self, model: Path, data: str, split: str, count: int):
+        from vitseg.checkpoint.model_dir import read_record
+        from vitseg.data.catalog import open_dataset
+        from vitseg.evaluation.evaluate import joined_as_trained
+
+        record: ModelRecord = read_record(model)
+        dataset = joined_as_trained(open_dataset(data, split), data, record)
+        self.dataset = dataset.read_as(record.preprocessing.bands, record.preprocessing.limits)
+        self.places = range(len(dataset))
+        if count and count < len(dataset):
+            self.places = [index * len(dataset) // count for index in range(count)]
+        self.is_known = dataset.classes.names == record.classes.names
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> LabelledPhoto:
+        from vitseg.export.export import LabelledPhoto
+
+        sample = self.dataset[self.places[index]]
+        return LabelledPhoto(sample.image, sample.label_map if self.is_known else None)
 
 
 def tell(record: ExportRecord, parity: Parity, out: Path) -> None:

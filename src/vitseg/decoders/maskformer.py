@@ -106,7 +106,7 @@ class MaskFormerDecoder(nn.Module):
         cells = self.input_proj(deepest)
         positions = self.positions(cells.shape, cells.device, cells.dtype).flatten(2).mT
         cells = cells.flatten(2).mT  # (b, h*w, c)
-        query_positions = self.query_embed.weight.expand(len(cells), -1, -1)
+        query_positions = self.query_embed.weight.expand(cells.shape[0], -1, -1)
         queries = torch.zeros_like(query_positions)
         found = []
         for layer in self.layers:

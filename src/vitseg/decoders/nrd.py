@@ -205,7 +205,7 @@ class NrdDecoder(PyramidDecoder):
             size = (height // RESULT_STRIDE, width // RESULT_STRIDE)
             like = features.maps[-1] if guidance is None else guidance
             coordinates = cell_coordinates(size, self.cell_side, like.device).to(like.dtype)
-            coordinates = coordinates.expand(len(like), -1, -1, -1)  # (b, 2, h, w)
+            coordinates = coordinates.expand(like.shape[0], -1, -1, -1)  # (b, 2, h, w)
         return CellInputs(coordinates, guidance)
 
 

@@ -122,7 +122,9 @@ class MaskTransformer(nn.Module):
         grid = spatial_size(features.maps[-1])
         patches = self.proj_dec(features.maps[-1].flatten(2).transpose(1, 2))
         num_patches = patches.shape[1]
-        x = torch.cat([patches, self.cls_emb.expand(len(patches), -1, -1)], dim=1)  # (b, n+k, d)
+        x = torch.cat(
+            [patches, self.cls_emb.expand(patches.shape[0], -1, -1)], dim=1
+        )  # (b, n+k, d)
         for block in self.blocks:
             x = block(x)
         x = self.decoder_norm(x)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Float, Integer, UInt8
+from jaxtyping import Float, Float32, Integer, UInt8
 from torch import Tensor
 
 from vitseg.checkpoint.model_dir import ModelRecord, load_model
@@ -34,19 +34,22 @@ from vitseg.export.parity import (
     probabilities,
     require_parity,
 )
+from vitseg.export.precision import Repeated, require_held
 from vitseg.export.torch_file import write_program
 from vitseg.export.trace import example_of, padded_to, trace
 from vitseg.files import write_json
+from vitseg.images.geometry import resize_image
+from vitseg.images.preprocess import to_tensor
 from vitseg.inference.config import InferenceConfig
 from vitseg.inference.predictor import Predictor
 from vitseg.inference.scores import label_map
 from vitseg.methods import METHODS
 from vitseg.methods.model import SegmentationModel
-from vitseg.runtimes.graph_model import GraphModel, Session
+from vitseg.runtimes.graph_model import GraphModel, Session, run_graph
 from vitseg.runtimes.layout import OutputLayout
 from vitseg.runtimes.open_graph import open_session, read_export_record
 from vitseg.runtimes.places import FORMATS, record_place
-from vitseg.runtimes.record import ExportRecord, Form, Format
+from vitseg.runtimes.record import ExportRecord, Form, Format, Precision
 from vitseg.types import Size
 
 WRITERS = {"onnx": write_onnx, "openvino": write_openvino, "torch-export": write_program}
@@ -64,6 +67,9 @@ class ExportOptions:
         resizes: Whether the protocol's rule of sizes is followed inside; not of form masks.
         size: (height, width) of the only images that it takes; None: any.
         batch: Images at a time; None: any number.
+        precision: Numbers to compute with.
+        max_miou_loss: With other numbers than float32, and labelled photos: by how much their mIoU may fall, in [0, 1];
+            labels may differ then.
     """
 
     format: Format = "onnx"
@@ -72,6 +78,8 @@ class ExportOptions:
     resizes: bool = True
     size: Size | None = None
     batch: int | None = None
+    precision: Precision = "fp32"
+    max_miou_loss: float = 0.005
 
 
 class LabelledPhoto(NamedTuple):
@@ -86,18 +94,31 @@ class LabelledPhoto(NamedTuple):
     labels: Integer[np.ndarray, "H W"] | None = None
 
 
+class Photos(Protocol):
+    """Photos that are read when they are asked for, more than once."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> LabelledPhoto: ...
+
+
+def in_turn(photos: Photos) -> Iterator[LabelledPhoto]:
+    """All photos, one after the other."""
+    return (photos[index] for index in range(len(photos)))
+
+
 def export_model(
-    path: Path | str, out: Path, options: ExportOptions, photos: Iterable[LabelledPhoto] = ()
+    path: Path | str, out: Path, options: ExportOptions, photos: Photos = ()
 ) -> tuple[ExportRecord, Parity]:
     """Write a model for another runtime, with what it is and the proof that it gives the same labels.
 
-    Beside `out` are written `NAME.json`, the record, and `NAME.parity.json`.
+    Beside `out` are written `OUT.json`, the record, and `OUT.parity.json`.
 
     Args:
         path: A model directory, a run folder or `hf://user/name`.
         out: The file; its ending is that of the format.
         options: What is exported.
-        photos: Photos to compare on, beside made images of many sizes.
+        photos: Photos to compare on, beside made images of many sizes; those that int8 is calibrated on, too.
 
     Raises:
         CheckpointError: There is no such model, or it is damaged.
@@ -106,6 +127,7 @@ def export_model(
         OSError: The files cannot be written.
     """
     _require_ending(out, options.format)
+    require_held(options.format, options.precision, len(photos) > 0)
     model, told = load_model(path)
     _require_static(told, path)
     record, exported = _prepared(model, told, options)
@@ -113,11 +135,13 @@ def export_model(
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name[:80]}-") as folder:
         fresh = Path(folder) / out.name
-        WRITERS[options.format](program, record, fresh)
+        batches = Repeated(lambda: _inputs(record, photos))
+        WRITERS[options.format](program, record, fresh, batches)
         record = record.model_copy(update={"sha256": _sums(Path(folder))})
         write_json(record_place(fresh), record.model_dump(mode="json"))
+        loss = None if options.precision == "fp32" else options.max_miou_loss
         session = open_session(fresh, read_export_record(fresh), torch.device("cpu"))
-        parity = _compared(model, exported, session, record, fresh, photos)
+        parity = _compared(model, exported, session, record, fresh, photos, loss)
         require_parity(parity, f"this export of {path}")
         write_json(parity_place(fresh), parity.to_json())
         del session
@@ -125,9 +149,23 @@ def export_model(
     return record, parity
 
 
+def _inputs(record: ExportRecord, photos: Photos) -> Iterator[Float32[np.ndarray, "1 c _ _"]]:
+    """Photos as the graph takes them, at the size that the protocol runs them at."""
+    protocol = parse(InferenceConfig, record.model.inference, "inference")
+    for pixels, _ in in_turn(photos):
+        height, width = pixels.shape[:2]
+        size = (height, width) if record.resizes else protocol.input_size((height, width))
+        if record.size is not None:
+            size = record.size
+        elif not record.resizes and protocol.crop_size is not None:
+            size = min(size[0], protocol.crop_size[0]), min(size[1], protocol.crop_size[1])
+        image = to_tensor(resize_image(pixels, size), record.preprocessing)
+        yield image[None].contiguous().numpy()
+
+
 def parity_place(graph: Path) -> Path:
     """The file beside a graph that has its parity report."""
-    return graph.with_suffix(".parity.json")
+    return graph.with_name(f"{graph.name}.parity.json")
 
 
 def _require_ending(out: Path, format: Format) -> None:
@@ -160,11 +198,13 @@ def _prepared(
         options.form,
         told.preprocessing if options.normalises else None,
         protocol if resizes else None,
+        options.precision == "bf16",
     ).eval()
     is_masks = options.form == "masks"
     record = ExportRecord(
         format=options.format,
         form=options.form,
+        precision=options.precision,
         normalises=options.normalises,
         resizes=exported.protocol is not None,
         size=options.size,
@@ -195,22 +235,24 @@ def _compared(
     session: Session,
     record: ExportRecord,
     source: Path,
-    photos: Iterable[LabelledPhoto],
+    photos: Photos,
+    max_miou_loss: float | None,
 ) -> Parity:
-    parity = Parity(session.name)
+    parity = Parity(session.name, max_miou_loss=max_miou_loss)
     expected, found = _of_model(exported, record), _of_file(session, record, source)
     channels = record.model.preprocessing.num_channels
     for size, batch in cases(record.size, record.batch, record.model.image_size):
         images = example_of(channels, size, batch)
         name = f"{size[1]}x{size[0]}, batch {batch}"
         parity.sizes.append(compare(name, expected(images), found(images)))
+    own, each = Predictor(model, record.model, "cpu"), in_turn(photos)
     if record.form == "masks":
-        own = Predictor(model, record.model, "cpu")
-        graph = GraphModel(session, record, source)
-        theirs = Predictor(graph, record.predicting, "cpu")
-        pairs = _predicted(own, theirs, photos)
+        theirs = Predictor(GraphModel(session, record, source), record.predicting, "cpu")
+        pairs = _predicted(own, lambda pixels: label_map(theirs.scores(pixels)), each)
+    elif _follows_protocol(record):
+        pairs = _predicted(own, lambda pixels: _labels(found, pixels), each)
     else:
-        pairs = _answered(expected, found, photos)
+        pairs = _answered(expected, found, each)
     compare_photos(pairs, record.model.classes.num_classes, parity)
     return parity
 
@@ -243,19 +285,28 @@ def _of_file(session: Session, record: ExportRecord, source: Path) -> Answering:
             output = graph(images)
             probs = probabilities(output.scores(), output.distribution)
             return Answer(probs.argmax(1), probs)
-        found = torch.as_tensor(session.run(images)[0])
+        (found,) = run_graph(session, images, source)
         return Answer(found, None) if record.form == "labels" else Answer(found.argmax(1), found)
 
     return answer
 
 
+def _follows_protocol(record: ExportRecord) -> bool:
+    """Whether a graph of labels or probabilities does all that the model's protocol asks."""
+    protocol = parse(InferenceConfig, record.model.inference, "inference")
+    is_simple = protocol.mode == "whole" and protocol.scales == (1.0,) and not protocol.flip
+    return is_simple and record.resizes == (protocol.resize is not None)
+
+
 def _predicted(
-    own: Predictor, theirs: Predictor, photos: Iterable[LabelledPhoto]
+    own: Predictor,
+    labels_by_file: Callable[[UInt8[np.ndarray, "H W c"]], Integer[np.ndarray, "H W"]],
+    photos: Iterable[LabelledPhoto],
 ) -> Iterator[Photo]:
-    """Photos by the whole protocol: resize, windows, views."""
+    """Photos by the model's whole protocol: resize, windows, views."""
     for pixels, labels in photos:
         scores = own.scores(pixels)
-        expected, found = label_map(scores), label_map(theirs.scores(pixels))
+        expected, found = label_map(scores), labels_by_file(pixels)
         gaps = [np.zeros(0, np.float32)]
         for row in np.flatnonzero((expected != found).any(1)).tolist():
             probs = probabilities(scores.rows(row, row + 1)[None], scores.distribution)
@@ -267,14 +318,21 @@ def _predicted(
         yield Photo(expected, found, np.concatenate(gaps), labels)
 
 
+def _labels(answer: Answering, pixels: UInt8[np.ndarray, "H W c"]) -> Integer[np.ndarray, "H W"]:
+    return answer(_as_images(pixels)).labels[0].numpy()
+
+
 def _answered(
     expected: Answering, found: Answering, photos: Iterable[LabelledPhoto]
 ) -> Iterator[Photo]:
-    """Photos one by one, as other programs run the file."""
+    """Photos at their own size, as a file that leaves the protocol to others runs them."""
     for pixels, labels in photos:
-        images = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
-        own, theirs = expected(images), found(images)
+        own, theirs = expected(_as_images(pixels)), found(_as_images(pixels))
         assert own.probs is not None
         differ = own.labels != theirs.labels
         gaps = gap(own.probs, own.labels, theirs.labels)[differ].numpy()
-        yield Photo(own.labels[0].numpy(), theirs.labels[0].numpy().astype(np.int64), gaps, labels)
+        yield Photo(own.labels[0].numpy(), theirs.labels[0].numpy(), gaps, labels)
+
+
+def _as_images(pixels: UInt8[np.ndarray, "H W c"]) -> Float[Tensor, "1 c H W"]:
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None].float()

@@ -22,6 +22,10 @@ from vitseg.runtimes.layout import tensors
 from vitseg.runtimes.record import Form
 from vitseg.types import Size
 
+HALF = 0.501
+"""Added before resized pixels are cut to whole numbers: a little above a half, so that rounding in the resize, which
+every runtime does in its own way, does not decide where a value lies between two numbers, as it does often."""
+
 
 class ExportedModel(nn.Module):
     """Images to the tensors of a form (`vitseg.runtimes.record.Form`).
@@ -33,6 +37,7 @@ class ExportedModel(nn.Module):
         preprocessing: Normalisation that is done inside, of pixels in [0, 255]; None: normalised images come in.
         protocol: Its rule of sizes is done inside, and results are brought back to the size that came in; None: images
             are run at their own size. Not of form masks, which are over the token grid.
+        is_bf16: Whether the model's products are computed in bf16, as under autocast; scores are in float32 again.
     """
 
     mean: Tensor
@@ -44,9 +49,11 @@ class ExportedModel(nn.Module):
         form: Form,
         preprocessing: Preprocessing | None,
         protocol: InferenceConfig | None,
+        is_bf16: bool = False,
     ):
         super().__init__()
         self.model = model
+        self.is_bf16 = is_bf16
         self.form = form
         self.normalises = preprocessing is not None
         self.protocol = protocol if protocol is not None and protocol.resize is not None else None
@@ -60,12 +67,13 @@ class ExportedModel(nn.Module):
         if self.protocol is not None:
             images = _resized(images, traced_input_size(self.protocol, size))
             if self.normalises:
-                images = images.round()  # as 8-bit pixels are
+                images = (images + HALF).floor()  # as 8-bit pixels are
         if self.normalises:
             images = (images - self.mean) / self.std
-        output: SegOutput = self.model(images)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.is_bf16):
+            output: SegOutput = self.model(images)
         if self.form == "masks":
-            return tuple(tensors(output))
+            return tuple(tensor.float() for tensor in tensors(output))
         scores = output.scores()
         if self.protocol is not None:
             scores = _resized(scores, size)

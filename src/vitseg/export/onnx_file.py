@@ -12,6 +12,7 @@ import torch
 from torch.export import ExportedProgram
 
 from vitseg.errors import ConfigError, first_line
+from vitseg.export.precision import Batches, reduce_onnx
 from vitseg.export.trace import quiet
 from vitseg.files import system_errors
 from vitseg.runtimes.extra import import_extra
@@ -25,13 +26,16 @@ AXES = ("batch", None, "height", "width")
 """Names of the input's axes that may be of any length."""
 
 
-def write_onnx(program: ExportedProgram, record: ExportRecord, path: Path) -> None:
+def write_onnx(
+    program: ExportedProgram, record: ExportRecord, path: Path, batches: Batches
+) -> None:
     """Write a graph as an ONNX file with its record and the keys of QGIS's Deepness within.
 
     Args:
         program: The graph.
         record: What it is.
         path: The file.
+        batches: For int8-static: what ranges are measured on.
 
     Raises:
         ConfigError: A package of the extra is missing, or an operation has no form in ONNX.
@@ -59,6 +63,7 @@ def write_onnx(program: ExportedProgram, record: ExportRecord, path: Path) -> No
     model.producer_name, model.producer_version = "vitseg", record.versions.get("vitseg", "")
     with system_errors(path), quiet():
         written.save(path)
+    reduce_onnx(path, record, batches)
     with quiet():
         onnx.checker.check_model(path)
 

@@ -9,18 +9,22 @@ from torch.export import ExportedProgram
 
 from vitseg.errors import ConfigError, first_line
 from vitseg.export.onnx_file import write_onnx
+from vitseg.export.precision import Batches, quantize_openvino
 from vitseg.runtimes.extra import import_extra
 from vitseg.runtimes.openvino_runtime import RECORD_KEY
 from vitseg.runtimes.record import ExportRecord
 
 
-def write_openvino(program: ExportedProgram, record: ExportRecord, path: Path) -> None:
+def write_openvino(
+    program: ExportedProgram, record: ExportRecord, path: Path, batches: Batches
+) -> None:
     """Write a graph as an .xml file with a .bin file beside it, by way of ONNX, whose sizes stay free.
 
     Args:
         program: The graph.
         record: What it is.
         path: The .xml file.
+        batches: For int8-static: what ranges are measured on.
 
     Raises:
         ConfigError: A package of the extra is missing, or an operation has no form there.
@@ -29,11 +33,14 @@ def write_openvino(program: ExportedProgram, record: ExportRecord, path: Path) -
     openvino = import_extra("openvino", "OpenVINO")
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".onnx-") as folder:
         way = Path(folder) / "graph.onnx"
-        write_onnx(program, record, way)
+        plain = record.model_copy(update={"precision": "fp32"})
+        write_onnx(program, plain, way, batches)
         try:
             model = openvino.convert_model(way)
         except Exception as error:
             raise ConfigError(f"OpenVINO has no form of this model: {first_line(error)}") from error
+        if record.precision == "int8-static":
+            model = quantize_openvino(model, batches)
         model.set_rt_info(record.within.model_dump_json(), [RECORD_KEY])
         try:
             openvino.save_model(model, path, compress_to_fp16=record.precision == "fp16")

@@ -90,6 +90,8 @@ class Parity:
         num_photos: How many.
         miou: Of the model on labelled photos, in [0, 1]; None: there were none.
         miou_found: Of the file.
+        max_miou_loss: By how much the mIoU may fall, of a file in other numbers; on labelled photos this decides, and
+            labels may differ. None: the file computes in float32.
     """
 
     runtime: str
@@ -99,6 +101,14 @@ class Parity:
     num_photos: int = 0
     miou: float | None = None
     miou_found: float | None = None
+    max_miou_loss: float | None = None
+
+    @property
+    def miou_loss(self) -> float | None:
+        """By how much the mIoU falls, where it is what decides."""
+        if self.max_miou_loss is None or self.miou is None or self.miou_found is None:
+            return None
+        return self.miou - self.miou_found
 
     @property
     def all(self) -> list[Comparison]:
@@ -107,7 +117,9 @@ class Parity:
 
     @property
     def is_met(self) -> bool:
-        """Whether few enough labels differ, of the made images together and of the photos."""
+        """Whether few enough labels differ, of the made images together and of the photos; or see `max_miou_loss`."""
+        if self.miou_loss is not None and self.max_miou_loss is not None:
+            return self.miou_loss <= self.max_miou_loss
         pixels = sum(one.pixels for one in self.sizes)
         differing = sum(one.differing for one in self.sizes)
         of_photos = 0.0 if self.photos is None else self.photos.share
@@ -118,6 +130,7 @@ class Parity:
         return {
             "runtime": self.runtime,
             "most_labels_differing": self.limit,
+            "most_miou_lost": self.max_miou_loss,
             "is_met": self.is_met,
             "sizes": [_plain(one) for one in self.sizes],
             "photos": None if self.photos is None else _plain(self.photos),
@@ -230,6 +243,11 @@ def require_parity(parity: Parity, what: str) -> None:
     """
     if parity.is_met:
         return
+    if parity.miou_loss is not None and parity.max_miou_loss is not None:
+        raise VitsegError(
+            f"{what} loses {100 * parity.miou_loss:.2f} points of mIoU on {parity.num_photos} photos, and at most "
+            f"{100 * parity.max_miou_loss:g} may be lost. Nothing was written."
+        )
     worst = max(parity.all, key=lambda one: one.share)
     raise VitsegError(
         f"{what} is not the model: {100 * worst.share:.2f} % of the labels differ ({worst.name}), and at most "

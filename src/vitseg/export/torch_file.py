@@ -7,16 +7,20 @@ from pathlib import Path
 import torch
 from torch.export import ExportedProgram
 
+from vitseg.export.precision import Batches
 from vitseg.files import system_errors
 from vitseg.runtimes.record import ExportRecord
 from vitseg.runtimes.torch_program import RECORD_KEY
 
 
-def write_program(program: ExportedProgram, record: ExportRecord, path: Path) -> None:
-    """Write a graph as a .pt2 file with its record within.
+def write_program(
+    program: ExportedProgram, record: ExportRecord, path: Path, batches: Batches
+) -> None:
+    """Write a graph as a .pt2 file with its record within; its numbers are those that were traced.
 
     Raises:
         OSError: It cannot be written.
     """
+    del batches
     with system_errors(path):
         torch.export.save(program, path, extra_files={RECORD_KEY: record.within.model_dump_json()})

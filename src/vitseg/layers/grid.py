@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch.nn.functional as F
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -32,7 +32,48 @@ def resample_grid(
     """
     if old == new:
         return tokens
-    grid = tokens.float().reshape(1, *old, -1).permute(0, 3, 1, 2)  # (1, c, h, w)
-    mode, _, antialias = interpolation.partition("_")
-    grid = F.interpolate(grid, size=new, mode=mode, align_corners=False, antialias=bool(antialias))
-    return grid.flatten(2).transpose(1, 2).to(tokens.dtype)  # (1, h*w, c)
+    grid = tokens.float().unflatten(1, old)[0]  # (h, w, c)
+    down, right = (
+        _axis_matrix(*lengths, interpolation, grid.device) for lengths in zip(old, new, strict=True)
+    )
+    grid = torch.einsum("ih,jw,hwc->ijc", down, right, grid)
+    return grid.flatten(0, 1)[None].to(tokens.dtype)
+
+
+def _axis_matrix(
+    old: int, new: int, interpolation: GridInterpolation, device: torch.device
+) -> Float[Tensor, "new old"]:
+    """What each new cell of an axis takes of each old one: rows that sum to 1, those of torch's `interpolate`.
+
+    A product is the same for every runtime that an exported graph may meet; their resizes by cubic functions and with
+    antialias are not, where they exist at all.
+    """
+    cells = torch.arange(old, device=device)
+    places = (torch.arange(new, device=device) + 0.5) * (old / new)  # in old cells, from the border
+    if interpolation == "bicubic_antialias":
+        stretch = torch.sym_max(old / new, 1.0)  # shrinking, the function covers as many more cells
+        reach = 2 * stretch
+        first = (places - reach + 0.5).clamp(min=0).floor()[:, None]
+        behind = (places + reach + 0.5).floor()[:, None]
+        distance = (cells + 0.5 - places[:, None]) / stretch
+        inside = (cells >= first) & (cells < behind)
+        weights = torch.where(inside, _cubic(distance, -0.5), 0.0)
+        return weights / weights.sum(1, keepdim=True)
+    near = (places - 0.5).floor()
+    share = (places - 0.5 - near)[:, None]
+    taps = range(-1, 3) if interpolation == "bicubic" else range(2)
+    weights = torch.zeros(new, old, device=device)
+    for tap in taps:
+        cell = (near + tap).clamp(min=0).clamp(max=old - 1)
+        distance = share - tap
+        weight = _cubic(distance, -0.75) if interpolation == "bicubic" else 1 - distance.abs()
+        weights = weights + torch.where(cells == cell[:, None], weight, 0.0)
+    return weights
+
+
+def _cubic(distance: Float[Tensor, "n m"], a: float) -> Float[Tensor, "n m"]:
+    """Keys' cubic convolution function."""
+    x = distance.abs()
+    near = ((a + 2) * x - (a + 3)) * x * x + 1
+    far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+    return torch.where(x < 1, near, torch.where(x < 2, far, 0.0))

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -42,7 +41,30 @@ class PyramidPooling(nn.Module):
         """
         size = (x.shape[2], x.shape[3])
         pooled = [
-            resize_map(projection(F.adaptive_avg_pool2d(x, cells)), size)
+            resize_map(projection(pool_to_grid(x, cells)), size)
             for projection, cells in zip(self.projections, self.pool_sizes, strict=True)
         ]
         return self.bottleneck(torch.cat([x, *pooled], dim=1))
+
+
+def pool_to_grid(x: Float[Tensor, "b c h w"], cells: int) -> Float[Tensor, "b c s s"]:
+    """Means over the cells of a square grid, as torch's `adaptive_avg_pool2d` has them, by two matrix products.
+
+    That function has no form in an exported graph for maps of any size.
+
+    Args:
+        x: The map.
+        cells: Side of the grid.
+    """
+    down, right = (_pooling_matrix(length, cells, x.device) for length in x.shape[2:])
+    with torch.autocast(x.device.type, enabled=False):  # which would round products
+        return (down @ (x.float() @ right.mT)).to(x.dtype)
+
+
+def _pooling_matrix(length: int, cells: int, device: torch.device) -> Float[Tensor, "s n"]:
+    """What each cell takes of each position: cells overlap by one where they do not divide the length."""
+    cell = torch.arange(cells, device=device)[:, None]
+    position = torch.arange(length, device=device)
+    first, behind = cell * length // cells, ((cell + 1) * length + cells - 1) // cells
+    inside = ((position >= first) & (position < behind)).float()
+    return inside / inside.sum(1, keepdim=True)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vitseg.errors import ConfigError
+from vitseg.errors import ConfigError, VitsegError, first_line
 from vitseg.layers.grid import whole_cells
 from vitseg.outputs import SegOutput
 from vitseg.runtimes.layout import OutputLayout
@@ -30,6 +30,30 @@ class Session(Protocol):
     def run(self, images: Float[Tensor, "b channels H W"]) -> Sequence[np.ndarray | Tensor]:
         """All outputs, in the order of the record."""
         ...
+
+
+def run_graph(
+    session: Session, images: Float[Tensor, "b channels H W"], source: Path
+) -> list[Tensor]:
+    """All outputs of a graph.
+
+    Args:
+        session: The loaded graph.
+        images: What goes in.
+        source: The file, for messages.
+
+    Raises:
+        VitsegError: The runtime fails: the graph does not hold for images of this size, or the memory is too small.
+    """
+    try:
+        found = session.run(images)
+    except Exception as error:  # the runtimes' errors have no base of their own
+        height, width = spatial_size(images)
+        raise VitsegError(
+            f"{source}: {session.name} fails on {images.shape[0]} images of {width}x{height} pixels: "
+            f"{first_line(error)}"
+        ) from error
+    return [value if isinstance(value, Tensor) else torch.from_numpy(value) for value in found]
 
 
 class GraphModel(nn.Module):
@@ -59,10 +83,7 @@ class GraphModel(nn.Module):
         """
         size = spatial_size(images)
         self._require_fit(images)
-        found = (
-            value if isinstance(value, Tensor) else torch.from_numpy(value)
-            for value in self.session.run(images)
-        )
+        found = run_graph(self.session, images, self.source)
         tensors = dict(zip(self.record.outputs, found, strict=True))
         padded = [
             whole_cells(length, cell) * cell

@@ -69,7 +69,7 @@ def weights_hash(path: Path | str) -> str:
 
 def record_place(graph: Path) -> Path:
     """The file beside a graph that says what it is."""
-    return graph.with_suffix(".json")
+    return graph.with_name(f"{graph.name}.json")
 
 
 def read_verified(graph: Path) -> Mapping[str, Any]:

@@ -22,7 +22,7 @@ PLAIN_PIXELS = {"mean": (0.0,), "std": (1 / 255,)}
 
 
 class ExportRecord(BaseModel):
-    """What `NAME.json` beside a graph says."""
+    """What `GRAPH.json` beside a graph says."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
