@@ -29,18 +29,18 @@ from vitseg.training.recipe import load_recipe
 NUM_CLASSES = 11
 
 
-def predictor_of(place: str) -> Predictor:
+def predictor_of(place: str, num_classes: int = NUM_CLASSES) -> Predictor:
     """A model directory, or a recipe's model with random weights."""
     if not place.endswith(".yaml"):
         return load(place, device="cpu")
     recipe = load_recipe(Path(place))
     size = recipe.data.augment.crop_size
-    model = recipe.model.build(NUM_CLASSES, size, load_pretrained=False)
+    model = recipe.model.build(num_classes, size, load_pretrained=False)
     record = ModelRecord(
         method=recipe.method,
         architecture=recipe.model.model_dump(mode="json"),
         image_size=size,
-        classes=ClassTable.from_names([f"class {index}" for index in range(NUM_CLASSES)]),
+        classes=ClassTable.from_names([f"class {index}" for index in range(num_classes)]),
         preprocessing=Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
         inference=recipe.inference.model_dump(mode="json"),
     )

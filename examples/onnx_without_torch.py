@@ -1,7 +1,7 @@
 """Segment a picture with an exported model: onnxruntime, numpy and Pillow alone, no torch and no vitseg.
 
-    vitseg export runs/mine --form labels --out mine.onnx
-    python onnx_without_torch.py mine.onnx photo.jpg labels.png
+vitseg export runs/mine --form labels --out mine.onnx
+python onnx_without_torch.py mine.onnx photo.jpg labels.png
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from vitseg.export.graph import ExportedModel
 from vitseg.export.onnx_file import OPSET, write_onnx
 from vitseg.export.openvino_file import write_openvino
 from vitseg.export.parity import (
+    MOST_DIFFERING,
     Answer,
     Answering,
     Parity,
@@ -70,6 +71,7 @@ class ExportOptions:
         precision: Numbers to compute with.
         max_miou_loss: With other numbers than float32, and labelled photos: by how much their mIoU may fall, in [0, 1];
             labels may differ then.
+        max_differing: Share of the labels that may differ.
     """
 
     format: Format = "onnx"
@@ -80,6 +82,7 @@ class ExportOptions:
     batch: int | None = None
     precision: Precision = "fp32"
     max_miou_loss: float = 0.005
+    max_differing: float = MOST_DIFFERING
 
 
 class LabelledPhoto(NamedTuple):
@@ -139,9 +142,8 @@ def export_model(
         WRITERS[options.format](program, record, fresh, batches)
         record = record.model_copy(update={"sha256": _sums(Path(folder))})
         write_json(record_place(fresh), record.model_dump(mode="json"))
-        loss = None if options.precision == "fp32" else options.max_miou_loss
         session = open_session(fresh, read_export_record(fresh), torch.device("cpu"))
-        parity = _compared(model, exported, session, record, fresh, photos, loss)
+        parity = _compared(model, exported, session, record, fresh, photos, options)
         require_parity(parity, f"this export of {path}")
         write_json(parity_place(fresh), parity.to_json())
         del session
@@ -236,9 +238,10 @@ def _compared(
     record: ExportRecord,
     source: Path,
     photos: Photos,
-    max_miou_loss: float | None,
+    options: ExportOptions,
 ) -> Parity:
-    parity = Parity(session.name, max_miou_loss=max_miou_loss)
+    loss = None if options.precision == "fp32" else options.max_miou_loss
+    parity = Parity(session.name, options.max_differing, max_miou_loss=loss)
     expected, found = _of_model(exported, record), _of_file(session, record, source)
     channels = record.model.preprocessing.num_channels
     for size, batch in cases(record.size, record.batch, record.model.image_size):

@@ -68,7 +68,8 @@ def part_config(record: ModelRecord) -> SegVitConfig:
             "std": None if of_bands else record.preprocessing.std,
         }
     )
-    two_way: AtmConfig = decoder.model_copy(update={"classifier": "presence"})
+    # what starts from random weights is to learn soon
+    two_way: AtmConfig = decoder.model_copy(update={"classifier": "presence", "init": "xavier"})
     return SegVitConfig(backbone=backbone, decoder=two_way, loss=config.loss)
 
 

@@ -51,7 +51,8 @@ def _axis_matrix(
     cells = torch.arange(old, device=device)
     places = (torch.arange(new, device=device) + 0.5) * (old / new)  # in old cells, from the border
     if interpolation == "bicubic_antialias":
-        stretch = torch.sym_max(old / new, 1.0)  # shrinking, the function covers as many more cells
+        # shrinking, the function covers as many more cells
+        stretch = (torch.ones((), device=device) * (old / new)).clamp(min=1)
         reach = 2 * stretch
         first = (places - reach + 0.5).clamp(min=0).floor()[:, None]
         behind = (places + reach + 0.5).floor()[:, None]
