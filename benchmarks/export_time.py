@@ -3,9 +3,9 @@
     python export_time.py [--model MODEL_OR_RECIPE] [--size 512] [--classes 150] [--rounds 10] [--threads 2]
 
 Forms are run in turn, in one process: medians of rounds, as ratios to timm's backbone in float32, which gives no
-labels. Labels are taken by strips, as a predictor takes them. Of a recipe weights are random, so that labels that differ say
-nothing of a trained model; of a model directory they do. The memory is the peak above what the loaded model takes,
-each in a fresh process.
+labels. Labels are taken by strips, as a predictor takes them. Weights of a recipe are random, so that labels that
+differ say nothing of a trained model; those of a model directory are not. The memory is the peak above what the loaded
+model takes, each in a fresh process.
 """
 
 from __future__ import annotations
