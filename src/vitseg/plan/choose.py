@@ -97,8 +97,12 @@ def recipe_mapping(
     """
     head = head_of(method)
     decoder = dict(head.decoder)
+    ratios: dict[str, float] = {}
     if head.last_blocks:
-        decoder[head.last_blocks] = max(1, min(vit.depth // 4, 4))
+        number = decoder[head.last_blocks] = max(1, min(vit.depth // 4, 4))
+        if head.last_blocks_ratio != 1:
+            last = range(vit.depth - number, vit.depth)
+            ratios = {f"backbone.blocks.{block}.": head.last_blocks_ratio for block in last}
     loss = dict(head.loss)
     if head.leaves_out:
         loss["ignored"] = "left_out"
@@ -127,6 +131,7 @@ def recipe_mapping(
         "optimizer": {
             "lr": head.learning_rate(vit.width),
             "head_lr_ratio": head.head_lr_ratio,
+            **({"lr_ratios": ratios} if ratios else {}),
             "weight_decay": head.weight_decay,
         },
         "training": {"batch_size": choose_batch(device, vit), "seed": seed},

@@ -32,6 +32,7 @@ class Head:
         loss: Fields of that section.
         leaves_out: Whether `loss.ignored: left_out` is known to its loss.
         last_blocks: Field of `decoder` that says how many last blocks the queries go through; "": there is none.
+        last_blocks_ratio: The learning rate of these blocks over the backbone's.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Head:
     loss: Mapping[str, Any] = field(default_factory=dict)
     leaves_out: bool = False
     last_blocks: str = ""
+    last_blocks_ratio: float = 1.0
 
     def learning_rate(self, width: int) -> float:
         """Of a ViT of this width, to two digits."""
@@ -64,6 +66,7 @@ HEADS: Mapping[str, Head] = {
         loss={"dice_weight": 5.0, "pixel_weight": 5.0, "pixel_step": 4},
         leaves_out=True,
         last_blocks="num_blocks",
+        last_blocks_ratio=10.0,
     ),
     "eomt": Head(
         "EoMT",

@@ -161,5 +161,6 @@ def remarks(recipe: Recipe) -> dict[str, str]:
         "data.augment.base_size": "(long, short) side to scale to; null: images at their own size",
         "inference.resize": "the same in prediction",
         "optimizer.lr": f"the backbone's; of the head {recipe.optimizer.head_lr_ratio:g} times as much",
+        "optimizer.lr_ratios": "the blocks that the queries go through, over the backbone's",
         "training.iterations": "what the time allows on the machine where it was chosen",
     }
