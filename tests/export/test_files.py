@@ -148,8 +148,8 @@ DAMAGED = """
 import onnx
 import vitseg.export.export as module
 
-def damaged(program, record, path):
-    module.write_onnx(program, record, path)
+def damaged(program, record, path, batches):
+    module.write_onnx(program, record, path, batches)
     content = onnx.load(path)
     for tensor in content.graph.initializer:
         if len(tensor.raw_data) > 4000:
@@ -183,7 +183,7 @@ def run(*arguments, code: int = 0) -> str:
 
 def test_the_verbs_take_a_file(graph, tmp_path):
     data = tiny.write_dataset(tmp_path / "data")
-    assert "mIoU" in run("evaluate", graph, "--data", f"folder:{data}")
+    assert "folder val, 2 images" in run("evaluate", graph, "--data", f"folder:{data}")
     photos = data / "images" / "val_*.png"
     assert "2 of 2 images" in run("predict", graph, photos, "--out", tmp_path / "out")
     tiled = run("predict", graph, photos, "--out", tmp_path / "tiled", "--tiles")

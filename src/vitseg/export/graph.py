@@ -65,9 +65,11 @@ class ExportedModel(nn.Module):
         """Run it."""
         size = images.shape[2], images.shape[3]
         if self.protocol is not None:
-            images = _resized(images, traced_input_size(self.protocol, size))
-            if self.normalises:
-                images = (images + HALF).floor()  # as 8-bit pixels are
+            wanted = traced_input_size(self.protocol, size)
+            # pixels of 8 bits are rounded twice: they are resized along the width first
+            for part in ((size[0], wanted[1]), wanted) if self.normalises else (wanted,):
+                images = _resized(images, part)
+                images = (images + HALF).floor() if self.normalises else images
         if self.normalises:
             images = (images - self.mean) / self.std
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.is_bf16):
