@@ -168,7 +168,9 @@ def test_too_many_other_labels_leave_no_file(model, tmp_path):
 
 def test_an_export_of_one_size_says_so(model, tmp_path):
     out = tmp_path / "one.onnx"
-    export(model, "--out", out, "--size", "64x96")
+    data = tiny.write_dataset(tmp_path / "data")
+    export(model, "--out", out, "--size", "64x96", "--data", f"folder:{data}")
+    assert json.loads(parity_place(out).read_text())["num_photos"] == 2
     with pytest.raises(ConfigError, match="96x64 pixels alone"):
         vitseg.load(out, "cpu", ["resize=null"])(tiny.photo(64, 80))
     whole = vitseg.load(out, "cpu", ["resize=null"])(tiny.photo(64, 96))

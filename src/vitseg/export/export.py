@@ -39,7 +39,7 @@ from vitseg.export.precision import Repeated, require_held
 from vitseg.export.torch_file import write_program
 from vitseg.export.trace import example_of, padded_to, trace
 from vitseg.files import write_json
-from vitseg.images.geometry import resize_image
+from vitseg.images.geometry import resize_image, resize_labels
 from vitseg.images.preprocess import to_tensor
 from vitseg.inference.config import InferenceConfig
 from vitseg.inference.predictor import Predictor
@@ -249,7 +249,9 @@ def _compared(
         name = f"{size[1]}x{size[0]}, batch {batch}"
         parity.sizes.append(compare(name, expected(images), found(images)))
     own, each = Predictor(model, record.model, "cpu"), in_turn(photos)
-    if record.form == "masks":
+    if record.size is not None:
+        pairs = _answered(expected, found, _of_size(each, record.size))
+    elif record.form == "masks":
         theirs = Predictor(GraphModel(session, record, source), record.predicting, "cpu")
         pairs = _predicted(own, lambda pixels: label_map(theirs.scores(pixels)), each)
     elif _follows_protocol(record):
@@ -335,6 +337,13 @@ def _answered(
         differ = own.labels != theirs.labels
         gaps = gap(own.probs, own.labels, theirs.labels)[differ].numpy()
         yield Photo(own.labels[0].numpy(), theirs.labels[0].numpy(), gaps, labels)
+
+
+def _of_size(photos: Iterable[LabelledPhoto], size: Size) -> Iterator[LabelledPhoto]:
+    """Photos brought to the only size that a file takes."""
+    for pixels, labels in photos:
+        own = None if labels is None else resize_labels(labels, size)
+        yield LabelledPhoto(resize_image(pixels, size), own)
 
 
 def _as_images(pixels: UInt8[np.ndarray, "H W c"]) -> Float[Tensor, "1 c H W"]:
