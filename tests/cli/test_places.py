@@ -44,6 +44,8 @@ REFUSED = {
     "predict MODEL photo.png --out photo.png": "ConfigError: --out photo.png is a file",
     "predict MODEL photo.png --out o --tiles --max-memory some": "memory 'some'",
     "predict MODEL photo.png --out o --blend cosin": "Did you mean 'cosine'?",
+    "export none --out a.onnx": "CheckpointError: none does not exist",
+    "predict none.onnx photo.png --out o": "CheckpointError: none.onnx does not exist",
     "evaluate none --data folder:.": "CheckpointError: none does not exist",
     "evaluate MODEL --data folder:none": "DataError: none is not a folder",
     "evaluate MODEL --data cityscapes:none": "DataError: none is not a folder",

@@ -32,11 +32,6 @@ def find_model_dir(path: Path | str) -> Path:
         raise CheckpointError(
             f"{path} does not exist: give a model directory, the --out of a training, or hf://user/name."
         )
-    if path.is_file():
-        raise CheckpointError(
-            f"{path} is a file, but a model is a directory here: give that, or a training's --out folder. Exported "
-            "files are run by predict, evaluate, video and profile."
-        )
     for candidate in (path, path / BEST, path / LAST):
         if (candidate / CONFIG).exists() or (candidate / WEIGHTS).exists():
             return candidate

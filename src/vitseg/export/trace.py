@@ -14,6 +14,7 @@ from torch.export import Dim, ExportedProgram
 
 from vitseg.errors import ConfigError, first_line
 from vitseg.export.graph import ExportedModel
+from vitseg.layers.products import by_products
 from vitseg.methods.model import SegmentationModel
 from vitseg.types import Size
 
@@ -42,7 +43,7 @@ def trace(
     dynamic = {0: batch is None, 2: size is None, 3: size is None}
     shapes = {axis: Dim.DYNAMIC for axis, is_dynamic in dynamic.items() if is_dynamic}
     try:
-        with quiet(), torch.no_grad():
+        with quiet(), torch.no_grad(), by_products():
             return torch.export.export(
                 model.eval(), (images,), dynamic_shapes=(shapes,), strict=False
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import torch
@@ -28,10 +28,10 @@ from vitseg.inference.scores import ScoreMap, label_map
 from vitseg.inference.segmentation import Segmentation
 from vitseg.inference.view_image import view_of
 from vitseg.methods.model import SegmentationModel
-from vitseg.runtimes.graph_model import GraphModel
-from vitseg.runtimes.open_graph import load_graph
-from vitseg.runtimes.places import is_exported
 from vitseg.types import Size
+
+if TYPE_CHECKING:
+    from vitseg.runtimes.graph_model import GraphModel
 
 _log = logging.getLogger("vitseg")
 
@@ -65,6 +65,8 @@ class Predictor:
         Raises:
             ConfigError: It is an exported graph.
         """
+        from vitseg.runtimes.graph_model import GraphModel  # most predictions need no runtime
+
         if isinstance(self.model, GraphModel):
             raise ConfigError(
                 f"{self.model.source} is an exported graph, of whose parts nothing is known: give the model directory "
@@ -188,9 +190,13 @@ def load(
         CheckpointError: No model there, a missing or changed file, or the hub cannot be reached.
         ConfigError: No such device, a wrong field or value of the protocol, or a range that is none.
     """
+    from vitseg.runtimes.places import is_exported
+
     limits = None if value_range is None else parse_range(value_range)
     chosen = choose_device(device)
     if is_exported(path):
+        from vitseg.runtimes.open_graph import load_graph
+
         model, told = load_graph(Path(path), chosen)
         record = told.predicting
     else:

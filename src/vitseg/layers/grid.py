@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+
+from vitseg.layers import products
 
 GridInterpolation = Literal["bicubic_antialias", "bicubic", "bilinear"]
 
@@ -32,6 +35,13 @@ def resample_grid(
     """
     if old == new:
         return tokens
+    if not products.are_asked():
+        grid = tokens.float().reshape(1, *old, -1).permute(0, 3, 1, 2)  # (1, c, h, w)
+        mode, _, antialias = interpolation.partition("_")
+        grid = F.interpolate(
+            grid, size=new, mode=mode, align_corners=False, antialias=bool(antialias)
+        )
+        return grid.flatten(2).transpose(1, 2).to(tokens.dtype)  # (1, h*w, c)
     grid = tokens.float().unflatten(1, old)[0]  # (h, w, c)
     down, right = (
         _axis_matrix(*lengths, interpolation, grid.device) for lengths in zip(old, new, strict=True)
@@ -43,11 +53,7 @@ def resample_grid(
 def _axis_matrix(
     old: int, new: int, interpolation: GridInterpolation, device: torch.device
 ) -> Float[Tensor, "new old"]:
-    """What each new cell of an axis takes of each old one: rows that sum to 1, those of torch's `interpolate`.
-
-    A product is the same for every runtime that an exported graph may meet; their resizes by cubic functions and with
-    antialias are not, where they exist at all.
-    """
+    """What each new cell of an axis takes of each old one: rows that sum to 1, those of torch's `interpolate`."""
     cells = torch.arange(old, device=device)
     places = (torch.arange(new, device=device) + 0.5) * (old / new)  # in old cells, from the border
     if interpolation == "bicubic_antialias":

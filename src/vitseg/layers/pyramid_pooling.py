@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vitseg.layers import products
 from vitseg.layers.conv_norm import ConvBatchNormRelu
 from vitseg.layers.resize import resize_map
 
@@ -48,17 +50,16 @@ class PyramidPooling(nn.Module):
 
 
 def pool_to_grid(x: Float[Tensor, "b c h w"], cells: int) -> Float[Tensor, "b c s s"]:
-    """Means over the cells of a square grid, as torch's `adaptive_avg_pool2d` has them, by two matrix products.
-
-    That function has no form in an exported graph for maps of any size.
+    """Means over the cells of a square grid: torch's `adaptive_avg_pool2d`, or the same by two matrix products.
 
     Args:
         x: The map.
         cells: Side of the grid.
     """
+    if not products.are_asked():
+        return F.adaptive_avg_pool2d(x, cells)
     down, right = (_pooling_matrix(length, cells, x.device) for length in x.shape[2:])
-    with torch.autocast(x.device.type, enabled=False):  # which would round products
-        return (down @ (x.float() @ right.mT)).to(x.dtype)
+    return (down @ (x.float() @ right.mT)).to(x.dtype)
 
 
 def _pooling_matrix(length: int, cells: int, device: torch.device) -> Float[Tensor, "s n"]:
