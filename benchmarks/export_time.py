@@ -24,7 +24,7 @@ from models_time import predictor_of
 
 from vitseg.checkpoint.model_dir import save_model
 from vitseg.errors import VitsegError
-from vitseg.export.export import ExportOptions, LabelledPhoto, export_model
+from vitseg.export.export import ENDINGS, ExportOptions, LabelledPhoto, export_model
 from vitseg.export.trace import example_of
 from vitseg.inference.predictor import Predictor, load
 from vitseg.inference.scores import label_map
@@ -35,7 +35,6 @@ FORMS = {
     "OpenVINO": ("openvino", "fp32"),
     "OpenVINO, static int8": ("openvino", "int8-static"),
 }
-ENDINGS = {"onnx": "onnx", "openvino": "xml"}
 
 
 def photos(size: int, number: int) -> list[np.ndarray]:
@@ -74,7 +73,7 @@ def main() -> None:
         places = {"torch": str(Path(folder) / "model")}
         calibration = [LabelledPhoto(photo) for photo in photos(size, 16)]
         for name, (format, precision) in FORMS.items():
-            out = Path(folder) / f"{format}-{precision}.{ENDINGS[format]}"
+            out = Path(folder) / f"{format}-{precision}{ENDINGS[format]}"
             options = ExportOptions(format=format, precision=precision, max_differing=1.0)
             try:
                 export_model(places["torch"], out, options, calibration)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -253,10 +253,3 @@ def require_parity(parity: Parity, what: str) -> None:
         f"{what} is not the model: {100 * worst.share:.2f} % of the labels differ ({worst.name}), and at most "
         f"{100 * parity.limit:g} % may. Nothing was written."
     )
-
-
-def summary(comparisons: Sequence[Comparison]) -> str:
-    """One line on some comparisons."""
-    pixels = sum(one.pixels for one in comparisons)
-    differing = sum(one.differing for one in comparisons)
-    return f"{differing} of {pixels} labels differ"

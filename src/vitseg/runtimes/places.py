@@ -53,7 +53,7 @@ def hashes(model: Path) -> dict[str, str | None]:
         model: From `find_model`.
     """
     if is_exported(model):
-        return {**read_verified(model)["sha256"], "record": sha256_of(record_place(model))}
+        return {**_listed(model)["sha256"], "record": sha256_of(record_place(model))}
     require_complete(model)
     sums = listed_sums(model)
     return {"weights": sums.get(WEIGHTS), "configuration": sums.get(CONFIG)}
@@ -63,7 +63,7 @@ def weights_hash(path: Path | str) -> str:
     """SHA-256 of a model's weights, as its list states them: of the directory's, or of the exported graph."""
     model = find_model(path)
     if is_exported(model):
-        return read_verified(model)["sha256"][model.name]
+        return _listed(model)["sha256"][model.name]
     return listed_sums(model)[WEIGHTS]
 
 
@@ -78,6 +78,24 @@ def read_verified(graph: Path) -> Mapping[str, Any]:
     Raises:
         CheckpointError: A file is missing, is a link or lies elsewhere, or has changed since the export.
     """
+    raw, place = _listed(graph), record_place(graph)
+    for name, digest in raw["sha256"].items():
+        file = graph.parent / str(name)
+        if file.name != name or (name != graph.name and file.is_symlink()):
+            raise CheckpointError(
+                f"{place} lists {name!r}, which is not a plain file beside it: export the model again."
+            )
+        if not file.is_file():
+            raise CheckpointError(f"{file} is missing, which {place.name} lists: copy all files.")
+        if sha256_of(file) != digest:
+            raise CheckpointError(
+                f"{file} changed since the export ({place.name} says so): copy it again, or export the model again."
+            )
+    return raw
+
+
+def _listed(graph: Path) -> Mapping[str, Any]:
+    """What the file beside a graph says, whatever the files are."""
     place = record_place(find_model(graph))
     try:
         raw = parsing.read_json(place, finite=False)
@@ -91,16 +109,4 @@ def read_verified(graph: Path) -> Mapping[str, Any]:
             f"{place} is about {', '.join(sums) or 'no file'}, not {graph.name}: an exported file and the one beside "
             "it keep their names."
         )
-    for name, digest in sums.items():
-        file = graph.parent / str(name)
-        if file.name != name or (name != graph.name and file.is_symlink()):
-            raise CheckpointError(
-                f"{place} lists {name!r}, which is not a plain file beside it: export the model again."
-            )
-        if not file.is_file():
-            raise CheckpointError(f"{file} is missing, which {place.name} lists: copy all files.")
-        if sha256_of(file) != digest:
-            raise CheckpointError(
-                f"{file} changed since the export ({place.name} says so): copy it again, or export the model again."
-            )
     return raw
