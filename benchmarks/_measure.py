@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -51,14 +50,15 @@ def peak_and_result(prepare: Callable[[], Callable[[], Result]]) -> tuple[float,
 
 def _peak(prepare: Callable[[], Callable[[], Result]]) -> tuple[float, float, Result]:
     run = prepare()
-    before = _resident()
+    before = _status("VmRSS")
     result = run()
-    return before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, result
+    return before, _status("VmHWM"), result
 
 
-def _resident() -> float:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize() / 2**20
+def _status(name: str) -> float:
+    """MiB of this process by Linux; `ru_maxrss` would count what held the process that started it, too."""
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) / 1024 for line in file if line.startswith(f"{name}:"))
 
 
 def print_table(title: str, header: list[str], rows: list[list[str]]) -> None:

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import io
 import pickle
-import resource
 import zipfile
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.memory import peak_bytes
 from vitseg.backbones import pickles
 from vitseg.backbones.tensor_files import read_tensors
 from vitseg.errors import CheckpointError
-
-
-def megabytes() -> float:
-    """The most memory that this process has had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def archive(path: Path, data: bytes, method: int = zipfile.ZIP_STORED) -> Path:
@@ -30,10 +25,10 @@ def archive(path: Path, data: bytes, method: int = zipfile.ZIP_STORED) -> Path:
 
 
 def refusal(path: Path) -> str:
-    before = megabytes()
+    before = peak_bytes()
     with pytest.raises(CheckpointError) as caught:
         read_tensors(path)
-    assert megabytes() - before < 300
+    assert peak_bytes() - before < 300 * 2**20
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
