@@ -73,7 +73,7 @@ def test_no_token_at_the_threshold_itself_leaves():
 
 def test_ranks_of_equal_values_follow_their_order():
     groups = torch.tensor([1, 0, 1, 1, 0])
-    ranks = rank_within(groups, torch.tensor([2.0, 5.0, 2.0, 3.0, 7.0]))
+    ranks = rank_within(groups, torch.tensor([2.0, 5.0, 2.0, 3.0, 7.0]), 4)
     assert ranks.tolist() == [1, 1, 2, 0, 0]
 
 

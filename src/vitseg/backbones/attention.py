@@ -98,7 +98,7 @@ class SelfAttention(nn.Module):
         keys: TokenPositions,
         mask: Tensor | None,
     ) -> Float[Tensor, "b heads m d"]:
-        if queries.lengths is None or keys.lengths is None:
+        if queries.lengths is None or keys.lengths is None or len(keys.lengths) == 1:
             bias = self.bias(queries, keys)
             bias = None if bias is None else bias.to(q.dtype)
             if mask is not None:

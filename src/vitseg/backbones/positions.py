@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from timm.layers.pos_embed_sincos import apply_rot_embed_cat
 from torch import Tensor
 
-from vitseg.layers.ragged import RaggedTokens, images_of
+from vitseg.layers.ragged import RaggedTokens, images_of, lengths_of
 from vitseg.types import Size
 
 
@@ -48,8 +48,8 @@ class TokenPositions:
         if self.index is None:
             return replace(self, index=rows)
         if self.lengths is not None:
-            image = images_of(self.lengths, rows.device)[rows]
-            lengths = tuple(image.bincount(minlength=len(self.lengths)).tolist())
+            images = images_of(self.lengths, rows.device)[rows]
+            lengths = lengths_of(images, len(self.lengths))
             return replace(self, index=self.index[rows], lengths=lengths)
         if self.index.ndim == 1:
             return replace(self, index=self.index[rows])

@@ -60,6 +60,14 @@ def export(
             help="For the QGIS plugin Deepness: probabilities of square images of one size, --size or 512.",
         ),
     ] = False,
+    unpruned: Annotated[
+        bool,
+        typer.Option(
+            "--unpruned",
+            help="Of a model that drops tokens (DToP): the form that keeps them all. Else such a file takes one image "
+            "at a time, and is faster the easier the image is.",
+        ),
+    ] = False,
     precision: Annotated[
         Literal["fp32", "bf16", "fp16", "int8-dynamic", "int8-static"],
         typer.Option(
@@ -90,7 +98,15 @@ def export(
 
     only = None if size is None else options.parse_size(size)
     chosen = ExportOptions(
-        format, form, not outside, not outside, only, batch, precision, max_miou_loss / 100
+        format,
+        form,
+        not outside,
+        not outside,
+        only,
+        batch,
+        precision,
+        max_miou_loss / 100,
+        unpruned=unpruned,
     )
     if deepness:
         chosen = for_deepness(chosen)

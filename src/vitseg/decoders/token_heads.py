@@ -250,7 +250,7 @@ def on_grid(
     tokens, (height, width) = alive.tokens, alive.cover.grid
     batch, num_cells = len(tokens.lengths), height * width
     cells = logits  # (n, k): of all cells in order, unless some are gone
-    if len(cells) != batch * num_cells:
+    if before is not None or cells.shape[0] != batch * num_cells:
         if before is None:
             canvas = cells.new_zeros(batch * num_cells, cells.shape[1])
         else:

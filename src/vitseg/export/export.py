@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -45,6 +45,7 @@ from vitseg.inference.config import InferenceConfig
 from vitseg.inference.predictor import Predictor
 from vitseg.inference.scores import label_map
 from vitseg.methods import METHODS
+from vitseg.methods.method import MethodConfig
 from vitseg.methods.model import SegmentationModel
 from vitseg.runtimes.graph_model import GraphModel, Session, run_graph
 from vitseg.runtimes.layout import OutputLayout
@@ -72,6 +73,7 @@ class ExportOptions:
         max_miou_loss: With other numbers than float32, and labelled photos: by how much their mIoU may fall, in [0, 1];
             labels may differ then.
         max_differing: Share of the labels that may differ.
+        unpruned: Of a model that drops tokens: the form that keeps them all.
     """
 
     format: Format = "onnx"
@@ -83,6 +85,7 @@ class ExportOptions:
     precision: Precision = "fp32"
     max_miou_loss: float = 0.005
     max_differing: float = MOST_DIFFERING
+    unpruned: bool = False
 
 
 class LabelledPhoto(NamedTuple):
@@ -132,7 +135,9 @@ def export_model(
     _require_ending(out, options.format)
     require_held(options.format, options.precision, len(photos) > 0)
     model, told = load_model(path)
-    _require_static(told, path)
+    if options.unpruned:
+        model, told = unpruned(model, told, path)
+    options = _held_batch(options, told, path)
     record, exported = _prepared(model, told, options)
     program = trace(exported, told.preprocessing.num_channels, options.size, options.batch, path)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -179,12 +184,39 @@ def _require_ending(out: Path, format: Format) -> None:
         raise ConfigError(f"--out {out} is a folder: give the file to write.")
 
 
-def _require_static(told: ModelRecord, path: Path | str) -> None:
-    config = METHODS[told.method].model_validate(told.architecture)
-    if not config.has_static_tokens:
+def unpruned(
+    model: SegmentationModel, told: ModelRecord, path: Path | str
+) -> tuple[SegmentationModel, ModelRecord]:
+    """A model that drops no token, and its record.
+
+    Raises:
+        ConfigError: It has no such form.
+    """
+    config = _config_of(told).unpruned()
+    if config is None:
         raise ConfigError(
-            f"{path} drops tokens by what is in the image ({told.method}), which these graphs do not hold yet."
+            f"--unpruned: {path} ({told.method}) has no form that keeps all tokens: leave it out."
         )
+    kept = config.build(told.classes.num_classes, told.image_size, load_pretrained=False)
+    kept.load_state_dict(model.state_dict())
+    return kept.eval(), told.model_copy(update={"architecture": config.model_dump(mode="json")})
+
+
+def _held_batch(options: ExportOptions, told: ModelRecord, path: Path | str) -> ExportOptions:
+    """The options for a model whose graph holds for one number of images: one, where nothing else is asked for."""
+    config = _config_of(told)
+    if not config.packs_images:
+        return options
+    if options.batch not in (None, 1) and not config.has_static_tokens:
+        raise ConfigError(
+            f"--batch {options.batch}: {path} drops tokens by what is in the image ({told.method}), so that images "
+            "have different numbers of them: a graph takes one at a time. Leave --batch out."
+        )
+    return replace(options, batch=options.batch or 1)
+
+
+def _config_of(told: ModelRecord) -> MethodConfig:
+    return METHODS[told.method].model_validate(told.architecture)
 
 
 def _prepared(

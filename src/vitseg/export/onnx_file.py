@@ -12,6 +12,7 @@ import torch
 from torch.export import ExportedProgram
 
 from vitseg.errors import ConfigError, first_line
+from vitseg.export.onnx_operations import translations
 from vitseg.export.precision import Batches, reduce_onnx
 from vitseg.export.trace import quiet
 from vitseg.files import system_errors
@@ -41,7 +42,6 @@ def write_onnx(
         ConfigError: A package of the extra is missing, or an operation has no form in ONNX.
         OSError: It cannot be written.
     """
-    import_extra("onnxscript", "onnxscript")
     onnx = import_extra("onnx", "ONNX")
     try:
         with quiet():
@@ -51,6 +51,7 @@ def write_onnx(
                 opset_version=OPSET,
                 input_names=list(record.inputs),
                 output_names=list(record.outputs),
+                custom_translation_table=translations(),
                 optimize=True,
                 verbose=False,
             )

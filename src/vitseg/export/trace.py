@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
+from torch.fx import GraphModule
 
 from vitseg.errors import ConfigError, first_line
 from vitseg.export.graph import ExportedModel
@@ -39,12 +40,12 @@ def trace(
         ConfigError: The method does something that no graph holds.
     """
     height, width = size or EXAMPLE
-    images = torch.full((batch or 2, channels, height, width), 0.5)
+    images = example_of(channels, (height, width), batch or 2)
     dynamic = {0: batch is None, 2: size is None, 3: size is None}
     shapes = {axis: Dim.DYNAMIC for axis, is_dynamic in dynamic.items() if is_dynamic}
     try:
         with quiet(), torch.no_grad(), by_products():
-            return torch.export.export(
+            program = torch.export.export(
                 model.eval(), (images,), dynamic_shapes=(shapes,), strict=False
             )
     except Exception as error:
@@ -52,6 +53,20 @@ def trace(
             f"{source} cannot be exported for images of any size: {first_line(error)} Exports for one size (--size "
             "HEIGHTxWIDTH) hold more methods."
         ) from error
+    _drop_asserts(program)
+    return program
+
+
+def _drop_asserts(program: ExportedProgram) -> None:
+    """Take away what tracing asserts of lengths that depend on values: it takes the example's for a rule."""
+    for part in program.graph_module.modules():
+        if not isinstance(part, GraphModule):
+            continue
+        for node in list(part.graph.nodes):
+            if node.target is torch.ops.aten._assert_scalar.default:
+                part.graph.erase_node(node)
+        part.graph.eliminate_dead_code()
+        part.recompile()
 
 
 @torch.no_grad()

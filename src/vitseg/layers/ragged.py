@@ -60,7 +60,7 @@ def ragged_attention(
         biases: What is added to each image's scores.
         dropout: Rate on the attention weights.
     """
-    if biases is None and len(set(query_lengths)) == len(set(key_lengths)) == 1:
+    if biases is None and are_alike(query_lengths) and are_alike(key_lengths):
         batch = (_unpack(x, len(query_lengths)) for x in (q, k, v))
         return _pack(F.scaled_dot_product_attention(*batch, dropout_p=dropout))
     if biases is None and q.is_cuda:
@@ -114,5 +114,19 @@ def offsets(lengths: Sequence[int], device: torch.device) -> Int[Tensor, " b1"]:
 
 def images_of(lengths: Sequence[int], device: torch.device) -> Int[Tensor, " n"]:
     """Number of the image that each packed token belongs to."""
+    if len(lengths) == 1:  # known without a look at the device, and so when a graph is traced
+        return torch.zeros(lengths[0], dtype=torch.long, device=device)
     counts = torch.tensor(lengths, device=device)
     return torch.arange(len(lengths), device=device).repeat_interleave(counts)
+
+
+def lengths_of(images: Int[Tensor, " n"], batch: int) -> tuple[int, ...]:
+    """Tokens of each image, from the numbers of the images that packed tokens belong to."""
+    if batch == 1:
+        return (images.shape[0],)
+    return tuple(images.bincount(minlength=batch).tolist())
+
+
+def are_alike(lengths: Sequence[int]) -> bool:
+    """Whether all images have as many tokens."""
+    return all(length == lengths[0] for length in lengths[1:])

@@ -93,6 +93,15 @@ class DtopConfig(SemanticMethod):
     def has_static_tokens(self) -> bool:
         return not self.pruning.build().can_prune
 
+    @property
+    def packs_images(self) -> bool:
+        return True  # the heads read packed tokens even where none can leave
+
+    def unpruned(self) -> MethodConfig:
+        if self.has_static_tokens:
+            return self
+        return self.model_copy(update={"pruning": PruningConfig(threshold=1)})
+
     def build_on(self, encoder: Encoder, num_classes: int, image_size: Size) -> SegmentationModel:
         del image_size
         assert isinstance(encoder, PlainViT)

@@ -49,6 +49,15 @@ class MethodConfig(BaseModel):
         return True
 
     @property
+    def packs_images(self) -> bool:
+        """Whether tokens of several images run as one sequence, so that a graph holds for one number of images."""
+        return not self.has_static_tokens
+
+    def unpruned(self) -> MethodConfig | None:
+        """The same model, of the same parameters, with all tokens kept; None: it has no such form."""
+        return self if self.has_static_tokens else None
+
+    @property
     def learns_absence(self) -> bool:
         """Whether the loss learns from an image without any label: that no class is in it."""
         return False

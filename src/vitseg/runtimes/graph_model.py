@@ -79,17 +79,29 @@ class GraphModel(nn.Module):
         """Run the graph.
 
         Raises:
-            ConfigError: It was exported for another size or number of images.
+            ConfigError: It was exported for another size.
         """
         size = spatial_size(images)
         self._require_fit(images)
-        found = run_graph(self.session, images, self.source)
+        found = self._in_parts(images)
         tensors = dict(zip(self.record.outputs, found, strict=True))
         padded = [
             whole_cells(length, cell) * cell
             for length, cell in zip(size, self.record.padding, strict=True)
         ]
         return self.layout.output(tensors, size, (padded[0], padded[1]))
+
+    def _in_parts(self, images: Float[Tensor, "b channels H W"]) -> list[Tensor]:
+        """All outputs, as many images at a time as the graph takes; the last is repeated where some are missing."""
+        at_once, number = self.record.batch, images.shape[0]
+        if at_once is None or number == at_once:
+            return run_graph(self.session, images, self.source)
+        last = images[-1:].expand((-number) % at_once, -1, -1, -1)
+        parts = [
+            run_graph(self.session, part, self.source)
+            for part in torch.cat([images, last]).split(at_once)
+        ]
+        return [torch.cat(outputs)[:number] for outputs in zip(*parts, strict=True)]
 
     def _require_fit(self, images: Tensor) -> None:
         size, wanted = spatial_size(images), self.record.size
@@ -98,8 +110,4 @@ class GraphModel(nn.Module):
                 f"{self.source} takes images of {wanted[1]}x{wanted[0]} pixels alone, but this one is run at "
                 f"{size[1]}x{size[0]}: export it again without --size, or run it in windows "
                 f"(--set mode=slide --set crop_size={list(wanted)} --set stride={list(wanted)})."
-            )
-        if self.record.batch is not None and images.shape[0] != self.record.batch:
-            raise ConfigError(
-                f"{self.source} takes {self.record.batch} images at a time, but {images.shape[0]} came."
             )

@@ -6,7 +6,7 @@ tokens of all images run as one packed sequence from then on: linear layers once
 The reference runs image by image instead.
 
 With several images none waits for another: an image that keeps all its tokens is packed as well, once any other has
-lost one. While nobody has lost one, nothing is packed.
+lost one. While nobody of several has lost one, nothing is packed.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Exit:
 def pruned(
     stream: TokenStream, probs: Float[Tensor, "n k"], lengths: tuple[int, ...], rule: PruningRule
 ) -> TokenStream:
-    """The tokens that stay; the stream as it came where all do.
+    """The tokens that stay, packed; of several images the stream as it came where all do.
 
     Args:
         stream: All tokens.
@@ -99,7 +99,8 @@ def pruned(
     assert positions.index is not None
     on_grid = positions.index >= positions.num_prefix_tokens
     leaves, classes = rule.leaves(probs.detach(), lengths)
-    if not leaves.any():
+    # packing costs one image alone nothing, and a graph of it holds nothing that depends on values but lengths
+    if len(lengths) > 1 and not leaves.any():
         return stream
     stays = torch.ones_like(on_grid)
     stays[on_grid] = ~leaves

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from vitseg.backbones.stream import TokenStream
 from vitseg.errors import unknown_name
-from vitseg.layers.ragged import images_of
+from vitseg.layers.ragged import images_of, lengths_of
 
 
 class PruningConfig(BaseModel):
@@ -178,7 +178,7 @@ class Remove(PruningRule):
         confidence, classes = probs.max(-1)
         images = images_of(lengths, probs.device)
         leaves = confidence > self.config.threshold
-        is_last = rank_within(images, -confidence) == 0
+        is_last = rank_within(images, -confidence, len(lengths)) == 0
         stays = images.new_zeros(len(lengths)).index_add_(0, images, (~leaves).long())
         return Leaving(leaves & ~(is_last & (stays == 0)[images]), classes)
 
@@ -191,7 +191,10 @@ class TopK(Remove):
     def leaves(self, probs: Float[Tensor, "n k"], lengths: tuple[int, ...]) -> Leaving:
         confidence, classes = probs.max(-1)
         groups = images_of(lengths, probs.device) * probs.shape[1] + classes
-        is_spare = rank_within(groups, confidence) >= self.config.keep_per_class
+        is_spare = (
+            rank_within(groups, confidence, len(lengths) * probs.shape[1])
+            >= self.config.keep_per_class
+        )
         return Leaving((confidence > self.config.threshold) & is_spare, classes)
 
 
@@ -206,14 +209,16 @@ class Average(Remove):
         num_images = len(positions.lengths)
         # By image first: the means of an image stand behind its own tokens, in the order of their classes.
         groups = gone.images * gone.num_classes + gone.classes
-        names, group = groups.unique(return_inverse=True)
-        sums = gone.tokens.new_zeros(len(names), gone.tokens.shape[1])
-        means = sums.index_add_(0, group, gone.tokens) / group.bincount()[:, None]
+        sums = gone.tokens.new_zeros(num_images * gone.num_classes, gone.tokens.shape[1])
+        sums = sums.index_add_(0, groups, gone.tokens)
+        sizes = group_sizes(groups, len(sums))
+        names = sizes.nonzero()[:, 0]
+        means = sums[names] / sizes[names, None]
         owners = images_of(positions.lengths, means.device)
         images = torch.cat([owners, names // gone.num_classes])
         order = images.argsort(stable=True)
         index = torch.cat([positions.index, names.new_full(names.shape, -1)])[order]
-        lengths = tuple(images.bincount(minlength=num_images).tolist())
+        lengths = lengths_of(images, num_images)
         x = torch.cat([stream.x[0], means])[order][None]
         positions = replace(positions, index=index, lengths=lengths, has_strays=True)
         return replace(stream, x=x, positions=positions)
@@ -228,7 +233,7 @@ class Share(PruningRule):
         confidence, classes = probs.max(-1)
         images = images_of(lengths, probs.device)
         quota = (torch.tensor(lengths, device=probs.device) * self.config.share).long()  # (b,)
-        return Leaving(rank_within(images, confidence) < quota[images], classes)
+        return Leaving(rank_within(images, confidence, len(lengths)) < quota[images], classes)
 
 
 class Convolution(PruningRule):
@@ -260,13 +265,18 @@ RULES: dict[str, type[PruningRule]] = {
 }
 
 
-def rank_within(groups: Int[Tensor, " n"], values: Float[Tensor, " n"]) -> Int[Tensor, " n"]:
+def group_sizes(groups: Int[Tensor, " n"], num_groups: int) -> Int[Tensor, " g"]:
+    """Members of every group, of their groups' numbers."""
+    return groups.new_zeros(num_groups).index_add_(0, groups, torch.ones_like(groups))
+
+
+def rank_within(
+    groups: Int[Tensor, " n"], values: Float[Tensor, " n"], num_groups: int
+) -> Int[Tensor, " n"]:
     """Rank of every value among those of its group, from 0 for the highest; of equals, the first comes first."""
     order = values.argsort(descending=True, stable=True)
     order = order[groups[order].argsort(stable=True)]
-    grouped = groups[order]
-    place = torch.arange(len(groups), device=groups.device)
-    is_first = torch.ones_like(grouped, dtype=torch.bool)
-    is_first[1:] = grouped[1:] != grouped[:-1]
-    start = torch.where(is_first, place, 0).cummax(0).values
-    return torch.empty_like(place).scatter_(0, order, place - start)
+    sizes = group_sizes(groups, num_groups)
+    start = sizes.cumsum(0) - sizes  # of every group among the sorted values
+    place = torch.arange(groups.shape[0], device=groups.device)
+    return torch.empty_like(place).scatter_(0, order, place - start[groups[order]])
