@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 from torch import Tensor
 from torch._dynamo.exc import TorchDynamoException
 
@@ -200,16 +200,23 @@ def profile_graph(
     return Profile(None, None, None, speeds)
 
 
-def _labels(model: Model, batch: Tensor) -> None:
+def label_batch(
+    model: Model, batch: Float[Tensor, "b channels H W"]
+) -> list[Integer[np.ndarray, "H W"]]:
+    """The label map of every image, as a predictor takes it: what is timed here.
+
+    Args:
+        model: Images to output.
+        batch: As it takes them.
+    """
     output = model(batch)
     with torch.autocast(batch.device.type, enabled=False):  # mixing in bf16 would change labels
-        for index in range(len(batch)):
-            label_map(OutputScores(output, index))
+        return [label_map(OutputScores(output, index)) for index in range(len(batch))]
 
 
 def _label_all(model: Model, images: Sequence[Tensor], device: torch.device) -> None:
     for image in images:
-        _labels(model, image.to(device))
+        label_batch(model, image.to(device))
 
 
 def _measure(
@@ -225,15 +232,17 @@ def _measure(
     num_warmups = WARMUPS if model is None or runner is model else max(WARMUPS, one_round)
     batches = _batches(images, batch_size, device)
     for batch in islice(batches, num_warmups):
-        _labels(runner, batch)
+        label_batch(runner, batch)
     seconds = tuple(_seconds(runner, batch) for batch in islice(batches, num_runs))
     if model is None:
         return Speed(batch_size, seconds, None)
     followed = runner if device.type == "cuda" else model
     if followed is not runner:
-        _labels(followed, next(batches))  # autocast casts and keeps its weights, which do not count
+        label_batch(
+            followed, next(batches)
+        )  # autocast casts and keeps its weights, which do not count
     peaks = [
-        peak_memory(partial(_labels, followed, batch), device)
+        peak_memory(partial(label_batch, followed, batch), device)
         for batch in islice(batches, min(num_runs, one_round))
     ]
     return Speed(batch_size, seconds, max(peaks))
@@ -268,7 +277,9 @@ def _batches(images: Sequence[Tensor], batch_size: int, device: torch.device) ->
 
 def _seconds(model: Model, batch: Tensor) -> float:
     start = time.perf_counter()
-    _labels(model, batch)  # ends with labels in the computer's memory: nothing is left to wait for
+    label_batch(
+        model, batch
+    )  # ends with labels in the computer's memory: nothing is left to wait for
     return time.perf_counter() - start
 
 
