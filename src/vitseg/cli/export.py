@@ -72,8 +72,8 @@ def export(
     precision: Annotated[
         Literal["fp32", "bf16", "fp16", "int8-dynamic", "int8-static"],
         typer.Option(
-            help="Numbers: fp16 halves the file; int8 runs faster on most processors; int8-static is calibrated on "
-            "--data; bf16 is of torch-export alone."
+            help="Numbers: fp16 halves the file; bf16 (openvino, torch-export) and int8 run faster on processors that "
+            "have them; int8-static is calibrated on --data."
         ),
     ] = "fp32",
     fastest: Annotated[

@@ -255,7 +255,8 @@ def _prepared(
         options.form,
         told.preprocessing if options.normalises else None,
         protocol if resizes else None,
-        options.precision == "bf16",
+        # OpenVINO rounds by itself, as the record tells it
+        options.precision == "bf16" and options.format == "torch-export",
     ).eval()
     is_masks = options.form == "masks"
     record = ExportRecord(

@@ -28,7 +28,7 @@ SMALLEST = 1024
 
 HELD: dict[Format, tuple[Precision, ...]] = {
     "onnx": ("fp32", "fp16", "int8-dynamic", "int8-static"),
-    "openvino": ("fp32", "fp16", "int8-static"),
+    "openvino": ("fp32", "bf16", "fp16", "int8-static"),
     "torch-export": ("fp32", "bf16"),
 }
 """Numbers that a format's files can compute with here."""
