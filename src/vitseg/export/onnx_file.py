@@ -44,7 +44,8 @@ def write_onnx(
     """
     onnx = import_extra("onnx", "ONNX")
     try:
-        with quiet():
+        # no gradients, as when it was traced: attention with a learned bias is laid out in another way for them
+        with quiet(), torch.no_grad():
             written = torch.onnx.export(
                 program,
                 dynamo=True,
