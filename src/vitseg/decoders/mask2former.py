@@ -178,9 +178,9 @@ def reference_points(
     valid_ratios: Float[Tensor, "b levels 2"],
     device: torch.device,
 ) -> Float[Tensor, "b n levels 2"]:
-    """Where the cells of all levels are, as (x, y) in [0, 1] of every level: the library's own, in float32 to the last bit.
+    """Where the cells of all levels are, as (x, y) in [0, 1] of every level: what the library has, in float32.
 
-    Its `linspace` is of the example's size in a graph that is traced for any.
+    Its `linspace` has the example's size in a graph that is traced for any.
 
     Args:
         spatial_shapes_list: (height, width) of each level.

@@ -92,7 +92,8 @@ class FeatureAlignment(nn.Module):
         moved = self.move(self.join(torch.cat([fine, coarse], dim=1)))
         offsets, weights = moved.tensor_split([2 * moved.shape[1] // 3], dim=1)
         # Convolutions return half precision in mixed training, which the operator has not on every device.
-        inputs = [x.to(self.conv.weight.dtype) for x in (coarse, offsets, weights.sigmoid())]
+        dtype = self.conv.weight.dtype
+        inputs = coarse.to(dtype), offsets.to(dtype), weights.sigmoid().to(dtype)
         if products.are_asked():
             return self.act(convolve_at_points(*inputs, self.conv))
         return self.act(self.conv(*inputs))
@@ -104,7 +105,7 @@ def convolve_at_points(
     weights: Float[Tensor, "b p h w"],
     conv: DeformConv2d,
 ) -> Float[Tensor, "b d h w"]:
-    """torchvision's modulated `DeformConv2d` with stride 1, as samples of the map and a matrix product.
+    """The modulated `DeformConv2d` with stride 1, as samples of the map and a matrix product.
 
     Args:
         x: The map.
