@@ -34,7 +34,7 @@ class InterruptedRunError(VitsegError):
         self.signal_number = signal_number
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of an error's message that says something, else the error's name."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

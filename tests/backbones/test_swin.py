@@ -16,7 +16,7 @@ from tests.shapes_alone import shapes_alone
 from vitseg.backbones import PyramidConfig, Swin, create_backbone
 from vitseg.backbones.create import pretrained_mean_std
 from vitseg.backbones.pyramid_weights import load_swin_file
-from vitseg.backbones.swin import MASKED, shift_mask, to_windows
+from vitseg.backbones.swin import MASKED, merge_patches, shift_mask, to_windows
 from vitseg.checkpoint.swin_reference import convert_swin
 from vitseg.config import parse
 from vitseg.errors import CheckpointError, ConfigError
@@ -119,6 +119,14 @@ def test_stages_below_the_deepest_level_are_not_built():
     assert backbone.channels == (16, 64)
     assert list(backbone.norms) == ["0", "2"]
     assert isinstance(backbone, Encoder)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (6, 7), (5, 8)])
+@torch.inference_mode()
+def test_patches_are_merged_as_timm_merges_them(size):
+    torch.manual_seed(0)
+    merging, x = PatchMerging(8), torch.randn(2, *size, 8)
+    assert torch.equal(merge_patches(x, merging), merging(x))
 
 
 def test_shift_mask_by_hand():

@@ -9,7 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vitseg.decoders.mask2former import Mask2FormerDecoder, Mask2FormerDecoderConfig
+from vitseg.decoders.mask2former import (
+    Mask2FormerDecoder,
+    Mask2FormerDecoderConfig,
+    reference_points,
+)
 from vitseg.decoders.maskformer import MaskFormerDecoder, MaskFormerDecoderConfig
 from vitseg.decoders.semantic_fpn import full_size_semantic
 from vitseg.errors import ConfigError
@@ -243,3 +247,15 @@ def test_hand_number_of_the_angles():
     expected = torch.tensor([[1.0, 0.0], [-0.5, 1.0], [-0.5, -1.0]])
     expected[1:, 0] = -0.5 / math.sin(2 * math.pi / 3)
     torch.testing.assert_close(ways, expected)
+
+
+@pytest.mark.parametrize("sizes", [[(1, 1), (2, 3), (5, 7)], [(33, 57), (66, 113), (300, 201)]])
+def test_the_places_of_cells_are_the_librarys(sizes):
+    from transformers.models.mask2former.modeling_mask2former import (
+        Mask2FormerPixelDecoderEncoderOnly,
+    )
+
+    ratios = torch.rand(2, 3, 2, generator=torch.Generator().manual_seed(0)) / 2 + 0.5
+    found = reference_points(sizes, ratios, ratios.device)
+    expected = Mask2FormerPixelDecoderEncoderOnly.get_reference_points(sizes, ratios, ratios.device)
+    assert torch.equal(found, expected)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from vitseg.backbones.config import PyramidConfig
 from vitseg.errors import ConfigError
 from vitseg.features import Features
+from vitseg.layers.grid import whole_cells
 from vitseg.types import Size, spatial_size
 
 
@@ -111,8 +112,8 @@ class Pyramid(nn.Module, ABC):
 
     def padding(self, size: Size) -> Size:
         """Rows and columns of zeros that are added to images of a size."""
-        height, width = size
-        return -height % self.multiple, -width % self.multiple
+        down, right = (whole_cells(side, self.multiple) * self.multiple - side for side in size)
+        return down, right
 
     def is_covered(self, padded_size: Size, grid: Size, stride: int) -> bool:
         """Whether a map covers the padded image."""

@@ -111,12 +111,24 @@ class SwinBlock(nn.Module):
         return x[:, : size[0], : size[1]]
 
 
+def merge_patches(x: Float[Tensor, "b H W c"], merging: PatchMerging) -> Float[Tensor, "b h w d"]:
+    """What timm's layer makes of every 2 x 2 tokens, zeros beyond odd maps; its sizes are simple enough to be traced.
+
+    Args:
+        x: The tokens.
+        merging: The layer.
+    """
+    height, width = whole_cells(x.shape[1], 2), whole_cells(x.shape[2], 2)
+    x = F.pad(x, (0, 0, 0, 2 * width - x.shape[2], 0, 2 * height - x.shape[1]))
+    x = x.unflatten(2, (width, 2)).unflatten(1, (height, 2))  # (b, h, 2, w, 2, c)
+    return merging.reduction(merging.norm(x.permute(0, 1, 3, 4, 2, 5).flatten(3)))
+
+
 class SwinStage(nn.Module):
     """One level of the pyramid: patch merging (but in the first) and blocks, every second one shifted."""
 
     def __init__(self, stage: SwinTransformerStage, rates: list[float]):
         super().__init__()
-        # timm's merging pads odd maps with zeros, as the segmentation models do.
         self.downsample = cast(PatchMerging | nn.Identity, stage.downsample)
         self.blocks = nn.ModuleList(
             SwinBlock(cast(TimmBlock, block), is_shifted=index % 2 == 1, drop_path=rate)
@@ -125,7 +137,8 @@ class SwinStage(nn.Module):
 
     def forward(self, x: Float[Tensor, "b H W d"], recompute: bool) -> Float[Tensor, "b h w c"]:
         """Run the stage; `recompute` trades time for memory in the backward pass."""
-        x = self.downsample(x)
+        if isinstance(self.downsample, PatchMerging):
+            x = merge_patches(x, self.downsample)
         mask = None
         for module in self.blocks:
             block = cast(SwinBlock, module)
@@ -186,10 +199,10 @@ class Swin(nn.Module):
         Args:
             images: Normalised images of any height and width.
         """
-        down, right = (
-            -side % patch for side, patch in zip(spatial_size(images), self.patch_size, strict=True)
-        )
-        x = self.patch_embed.proj(F.pad(images, (0, right, 0, down))).permute(0, 2, 3, 1)
+        size = spatial_size(images)
+        height, width = padded_to_windows(size, self.patch_size)
+        images = F.pad(images, (0, width - size[1], 0, height - size[0]))
+        x = self.patch_embed.proj(images).permute(0, 2, 3, 1)
         x = self.patch_embed.norm(x.contiguous())  # (b, h, w, c)
         maps, semantic = [], []
         for level, stage in enumerate(self.layers):
@@ -204,7 +217,7 @@ class Swin(nn.Module):
             cells * patch * stride
             for cells, patch in zip(spatial_size(maps[0]), self.patch_size, strict=True)
         )
-        sizes = (spatial_size(images), (height, width))
+        sizes = (size, (height, width))
         return Features(tuple(maps), *sizes, semantic=tuple(semantic))
 
 

@@ -26,6 +26,7 @@ from vitseg.layers.transformer_init import (
 )
 from vitseg.layers.transformers_library import transformers_needed
 from vitseg.outputs import MixedMasks
+from vitseg.types import Size
 
 if TYPE_CHECKING:  # an optional dependency, imported where such a decoder is built
     from transformers.models.mask2former.configuration_mask2former import (
@@ -105,6 +106,7 @@ class Mask2FormerDecoder(nn.Module):
             settings, feature_channels=list(in_channels)
         )
         init_pixel_decoder(pixel_decoder)
+        pixel_decoder.encoder.get_reference_points = reference_points  # a static method's place
         self.pixel_decoder = (
             AlignedPixelDecoder(pixel_decoder, in_channels[0], config.embed_dim)
             if config.align_features
@@ -169,6 +171,32 @@ class AlignedPixelDecoder(nn.Module):
         found = self.decoder(maps)
         finest = self.align(maps[0], found.mask_features)
         return Pixels(found.multi_scale_features, self.mask_projection(finest))
+
+
+def reference_points(
+    spatial_shapes_list: Sequence[Size],
+    valid_ratios: Float[Tensor, "b levels 2"],
+    device: torch.device,
+) -> Float[Tensor, "b n levels 2"]:
+    """Where the cells of all levels are, as (x, y) in [0, 1] of every level: what the library has, in float32.
+
+    Its `linspace` has the example's size in a graph that is traced for any.
+
+    Args:
+        spatial_shapes_list: (height, width) of each level.
+        valid_ratios: Share of (width, height) that is no padding.
+        device: Where.
+    """
+    levels = []
+    for level, (height, width) in enumerate(spatial_shapes_list):
+        y, x = (
+            (torch.arange(cells, device=device) + 0.5).to(valid_ratios.dtype)
+            / (valid_ratios[:, level, axis, None] * cells)
+            for axis, cells in ((1, height), (0, width))
+        )  # (b, h) and (b, w)
+        grid = torch.broadcast_tensors(x[:, None, :], y[:, :, None])
+        levels.append(torch.stack(grid, -1).flatten(1, 2))
+    return torch.cat(levels, 1)[:, :, None] * valid_ratios[:, None]
 
 
 def init_pixel_decoder(decoder: Mask2FormerPixelDecoder) -> None:

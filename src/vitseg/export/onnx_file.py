@@ -44,7 +44,8 @@ def write_onnx(
     """
     onnx = import_extra("onnx", "ONNX")
     try:
-        with quiet():
+        # no gradients, as when it was traced: attention with a learned bias is laid out in another way for them
+        with quiet(), torch.no_grad():
             written = torch.onnx.export(
                 program,
                 dynamo=True,
@@ -56,7 +57,9 @@ def write_onnx(
                 verbose=False,
             )
     except Exception as error:
-        raise ConfigError(f"ONNX has no form of this model: {first_line(error)}") from error
+        raise ConfigError(
+            f"ONNX has no form of this model: {first_line(_first_cause(error))}"
+        ) from error
     assert written is not None
     model = written.model
     _name_axes(model.graph)
@@ -67,6 +70,13 @@ def write_onnx(
     reduce_onnx(path, record, batches)
     with quiet():
         onnx.checker.check_model(path)
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """What went wrong; the exporter's own error only says in which step."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def metadata(record: ExportRecord) -> dict[str, str]:

@@ -8,10 +8,12 @@ model has the parameters that are published for it.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from torchvision.ops import DeformConv2d
 
+from vitseg.layers import products
 from vitseg.layers.resize import resize_map
 from vitseg.layers.transformer_init import init_convolutions
 
@@ -90,5 +92,42 @@ class FeatureAlignment(nn.Module):
         moved = self.move(self.join(torch.cat([fine, coarse], dim=1)))
         offsets, weights = moved.tensor_split([2 * moved.shape[1] // 3], dim=1)
         # Convolutions return half precision in mixed training, which the operator has not on every device.
-        inputs = (x.to(self.conv.weight.dtype) for x in (coarse, offsets, weights.sigmoid()))
+        dtype = self.conv.weight.dtype
+        inputs = coarse.to(dtype), offsets.to(dtype), weights.sigmoid().to(dtype)
+        if products.are_asked():
+            return self.act(convolve_at_points(*inputs, self.conv))
         return self.act(self.conv(*inputs))
+
+
+def convolve_at_points(
+    x: Float[Tensor, "b c h w"],
+    offsets: Float[Tensor, "b o h w"],
+    weights: Float[Tensor, "b p h w"],
+    conv: DeformConv2d,
+) -> Float[Tensor, "b d h w"]:
+    """The modulated `DeformConv2d` with stride 1, as samples of the map and a matrix product.
+
+    Args:
+        x: The map.
+        offsets: By how much each point moves: of every group and place of the kernel, (down, right).
+        weights: Of the points.
+        conv: The layer.
+    """
+    height, width = x.shape[2], x.shape[3]
+    points = POINT_GROUPS, KERNEL**2
+    down, right = offsets.unflatten(1, (*points, 2)).unbind(3)  # (b, groups, places, h, w)
+    place = torch.arange(KERNEL**2, device=x.device)[:, None, None]
+    row = torch.arange(height, device=x.device)[:, None] + place // KERNEL - KERNEL // 2
+    column = torch.arange(width, device=x.device) + place % KERNEL - KERNEL // 2
+    grid = torch.stack(
+        [(2 * (right + column) + 1) / width - 1, (2 * (down + row) + 1) / height - 1], -1
+    )
+    found = F.grid_sample(
+        x.unflatten(1, (POINT_GROUPS, -1)).flatten(0, 1),
+        grid.flatten(0, 1).flatten(1, 2),  # (b*groups, places*h, w, 2)
+        align_corners=False,
+    )  # (b*groups, c/groups, places*h, w)
+    found = found.unflatten(2, (KERNEL**2, height)).unflatten(0, (-1, POINT_GROUPS))
+    found = found * weights.unflatten(1, points)[:, :, None]  # (b, groups, c/groups, places, h, w)
+    summed = torch.einsum("dcp,bcphw->bdhw", conv.weight.flatten(2), found.flatten(1, 2))
+    return summed if conv.bias is None else summed + conv.bias[:, None, None]

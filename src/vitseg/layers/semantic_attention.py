@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vitseg.layers import products
+
 SCORE_ELEMENTS = 2**22
 """Attention scores that are held at once, of one image: 16 MiB of float32. More takes memory, and
 measured no clear gain in time; less is slower (benchmarks/semask_time.py)."""
@@ -56,7 +58,9 @@ class SemanticAttention(nn.Module):
 def attend_alike(
     q: Float[Tensor, "b n k"], k: Float[Tensor, "b m k"], v: Float[Tensor, "b m c"]
 ) -> Float[Tensor, "b n c"]:
-    """softmax(q k^T) v, unscaled, by as many queries at once as `SCORE_ELEMENTS` allows."""
+    """softmax(q k^T) v, unscaled, by as many queries at once as `SCORE_ELEMENTS` allows; in a graph by all."""
+    if products.are_asked():
+        return (q @ k.mT).softmax(-1) @ v
     step = max(1, SCORE_ELEMENTS // k.shape[1])
     parts = [(part @ k.mT).softmax(-1) @ v for part in q.split(step, dim=1)]
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)

@@ -1,0 +1,65 @@
+"""One file for images of any size, of many methods: the benchmark that compares all of them, run on some.
+
+The benchmark is a process of its own: the checks of shapes in signatures would be traced with the model.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from vitseg.methods import METHODS
+
+pytestmark = pytest.mark.slow
+pytest.importorskip("onnx")
+BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "export_parity.py"
+
+ONNX = [
+    "segvit_cl",
+    "segvit_joint",
+    "upernet",
+    "segformer, Swin",
+    "eomt",
+    "nrd",
+    "carafe",
+    "duc",
+    "semaskvit",
+    "maskformer",
+    "mask2former, FaPN",
+    "fpn, mit_b0",
+]
+"""What differs in how it is traced; test_files has segvit, test_pruned dtop."""
+
+OTHERS = {"openvino": ["segformer, Swin", "deeplab"], "torch-export": ["pspnet", "mask2former"]}
+CASES = [*(("onnx", case) for case in ONNX), *((f, case) for f in OTHERS for case in OTHERS[f])]
+
+
+def run_benchmark(*arguments: str) -> list[str]:
+    command = [sys.executable, BENCHMARK, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    return done.stdout.splitlines()
+
+
+@cache
+def lines_of(format: str) -> list[str]:
+    cases = ONNX if format == "onnx" else OTHERS[format]
+    return run_benchmark("--formats", format, "--cases", *cases)
+
+
+@pytest.mark.parametrize(("format", "case"), CASES, ids=map(" ".join, CASES))
+def test_a_file_is_its_model_at_all_sizes(format, case):
+    if format == "openvino":
+        pytest.importorskip("openvino")
+    (line,) = (line for line in lines_of(format) if line.startswith(f"{case}  "))
+    *_, largest, _, differing, _, _ = line.split()
+    assert float(largest) < 1e-3, line
+    assert float(differing) <= 0.1, line
+
+
+def test_the_benchmark_has_every_method():
+    assert {case.partition(",")[0] for case in run_benchmark("--list")} == set(METHODS)
