@@ -8,6 +8,7 @@ import http.server
 import io
 import json
 import shutil
+import struct
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 import vitseg
 from tests import tiny
@@ -126,12 +128,14 @@ def test_the_page_labels_a_photo_as_the_model_does(page, address, site, model):
 
 
 def test_chosen_photos_follow_one_another(page, address, tmp_path, model):
-    """A turned one, a large one, which is made smaller, and a file that is no picture."""
+    """A turned one with a gamma, which is ignored, a large one, which is made smaller, and one that is no picture."""
     turned, large, text = (tmp_path / name for name in ("turned.png", "large.jpg", "text.png"))
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter to the right
+    chunks = PngInfo()
+    chunks.add(b"gAMA", struct.pack(">I", 100_000))  # 1.0: values are proportional to light
     upright = tiny.photo(*SIZE, seed=1)
-    Image.fromarray(np.rot90(upright)).save(turned, exif=exif)
+    Image.fromarray(np.rot90(upright)).save(turned, exif=exif, pnginfo=chunks)
     Image.fromarray(tiny.photo(300, 2048)).save(large)
     text.write_text("no picture")
 
