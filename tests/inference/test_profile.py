@@ -16,6 +16,7 @@ from vitseg.images.preprocess import Preprocessing
 from vitseg.inference import profile as profiling
 from vitseg.inference.operations import Part
 from vitseg.inference.profile import PhotoInputs, Profile, Speed, profile_model
+from vitseg.inference.scores import label_map
 
 CPU = torch.device("cpu")
 PLAIN = Preprocessing(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
@@ -125,6 +126,7 @@ def test_the_model_runs_in_the_precision_and_its_labels_in_fp32(monkeypatch, pre
     def note(scores):
         assert not torch.is_autocast_enabled("cpu")
         of_scores.append(scores.rows(0, 1).dtype)
+        return label_map(scores)
 
     monkeypatch.setattr(profiling, "label_map", note)
     profile_model(model, noise(), CPU, precision=precision, num_runs=1)
