@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,11 +30,13 @@ from vitseg.training.recipe import load_recipe
 NUM_CLASSES = 11
 
 
-def predictor_of(place: str, num_classes: int = NUM_CLASSES) -> Predictor:
+def predictor_of(
+    place: str, num_classes: int = NUM_CLASSES, overrides: Sequence[str] = ()
+) -> Predictor:
     """A model directory, or a recipe's model with random weights."""
     if not place.endswith(".yaml"):
         return load(place, device="cpu")
-    recipe = load_recipe(Path(place))
+    recipe = load_recipe(Path(place), list(overrides))
     size = recipe.data.augment.crop_size
     model = recipe.model.build(num_classes, size, load_pretrained=False)
     record = ModelRecord(

@@ -22,8 +22,8 @@ from rasterio.windows import Window
 from vitseg.checkpoint.model_dir import ModelRecord
 from vitseg.classes import ClassTable
 from vitseg.images.preprocess import Preprocessing
+from vitseg.inference.options import parse_memory
 from vitseg.inference.predictor import Predictor
-from vitseg.inference.tile_plan import parse_memory
 from vitseg.inference.tiles import predict_large
 from vitseg.methods import METHODS
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -36,3 +37,20 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the shared folder ({folder} is absent; VITSEG_SHARED names another)")
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """The system's Chromium, headless, driven by playwright."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (extra dev)")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    chromium = next(filter(None, map(shutil.which, names)), None)
+    if chromium is None:
+        pytest.skip("needs Chromium on the PATH (a system package)")
+    with sync_api.sync_playwright() as driver:
+        started = driver.chromium.launch(
+            executable_path=chromium,
+            args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
+        )
+        yield started
+        started.close()

@@ -86,7 +86,7 @@ class WatchedFile:
 
 @contextmanager
 def system_errors(path: Path) -> Iterator[None]:
-    """Within it, an error of a library that quotes one of the system, as `(os error 28)`, is that.
+    """Within it, an error of a library that quotes one of the system, as `(os error 28)`, is that, and names the file.
 
     Args:
         path: The file that is written.
@@ -94,8 +94,12 @@ def system_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if isinstance(error, OSError):
+            if error.filename is None and error.errno is not None:
+                raise OSError(error.errno, error.strerror, str(path)) from error
+            raise
         number = _QUOTED.search(str(error))
-        if isinstance(error, OSError) or number is None:
+        if number is None:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 

@@ -62,7 +62,7 @@ def test_photos_of_a_folder(vitseg, tmp_path, model):
     [
         (["--size", "512"], "'512' is not written HEIGHTxWIDTH"),
         (["--size", "0x512"], "'0x512' is not written"),
-        (["--size", "64x64", "--classes", "5"], "is a model directory, which has its classes"),
+        (["--size", "64x64", "--classes", "5"], "is a model, which has its classes"),
         (["--size", "64x64", "--json", "/nowhere/x.json"], "/nowhere does not exist"),
         (["--size", "64x64", "--json", "."], "--json . is a folder"),
         (["--size", "100000x100000"], "has more pixels than an image may have"),

@@ -256,3 +256,96 @@ def test_a_wrong_ending_is_named(model, tmp_path):
     assert "end in .xml" in line
     assert len(line.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+FULL = """
+import resource, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+"""
+
+
+@pytest.mark.parametrize("ending", ["onnx", "xml", "pt2"])
+def test_where_nothing_more_can_be_written_nothing_is_left(model, tmp_path, ending):
+    if ending == "xml":
+        pytest.importorskip("openvino")
+    format = {"onnx": "onnx", "xml": "openvino", "pt2": "torch-export"}[ending]
+    out = tmp_path / "out" / f"tiny.{ending}"
+    line = export(model, "--out", out, "--format", format, before=FULL, code=2)
+    assert line.startswith("File too large: ")
+    assert len(line.splitlines()) == 1
+    assert not list(out.parent.iterdir())
+
+
+def test_a_file_for_a_newer_runtime_is_refused(copied):
+    content = onnx.load(copied)
+    content.opset_import[0].version = 99
+    copied.write_bytes(content.SerializeToString())
+    renewed(copied)
+    with pytest.raises(CheckpointError, match=r"ONNX Runtime .* cannot load it") as caught:
+        vitseg.load(copied)
+    assert "\n" not in str(caught.value)
+
+
+def test_times_are_in_the_report(graph):
+    times = json.loads(parity_place(graph).read_text())["times"]
+    assert times["size"] == list(tiny.CROP)
+    assert min(times["model_ms"], times["file_ms"]) > 0
+
+
+def test_an_exported_file_is_timed(graph, tmp_path):
+    place = tmp_path / "cost.json"
+    shown = run("profile", graph, "--size", "64x96", "--runs", "2", "--json", place)
+    assert "ONNX Runtime" in shown
+    assert "GMACs" not in shown
+    cost = json.loads(place.read_text())
+    assert cost["gmacs"] is None
+    assert cost["latency_ms"]["p50"] > 0
+    wrong = ["profile", str(graph), "--size", "64x96", "--dtype", "bf16"]
+    assert "leave --dtype" in str(CliRunner().invoke(app, wrong).exception)
+
+
+def test_numbers_of_a_file_are_its_own(graph):
+    with pytest.raises(ConfigError, match="export it with --precision"):
+        vitseg.load(graph, "cpu", dtype="bf16")
+
+
+def test_a_file_for_a_number_of_images_takes_any(model, tmp_path):
+    out = tmp_path / "two.onnx"
+    export(model, "--out", out, "--batch", "2")
+    protocol = ("flip=true", "scales=[0.5,1.0]")
+    ours, theirs = (vitseg.load(path, "cpu", protocol) for path in (model, out))
+    photo = tiny.photo(75, 118)
+    assert (ours(photo).label_map != theirs(photo).label_map).mean() <= 0.001
+
+
+def test_the_fastest_of_all_is_kept_and_the_others_are_told_of(model, tmp_path):
+    pytest.importorskip("openvino")
+    data = f"folder:{tiny.write_dataset(tmp_path / 'data')}"
+    out = tmp_path / "out"
+    said = export(
+        model, "--out", out / "tiny", "--fastest", "--data", data, "--max-miou-loss", "100"
+    )
+    (report,) = out.glob("*.fastest.json")
+    found = json.loads(report.read_text())
+    graph = out / report.name.removesuffix(".fastest.json")
+    measured = {one["name"]: one["milliseconds"] for one in found["attempts"]}
+    files = [name for name, each in measured.items() if each and not name.startswith("torch,")]
+    assert {"torch, fp32", "onnx, fp32", "onnx, int8-static"} <= measured.keys()
+    assert found["kept"] == min(files, key=measured.__getitem__)
+    assert f"({found['kept']}); all that was tried" in said
+    assert {file.name for file in out.iterdir()} >= {graph.name, f"{graph.name}.json"}
+    assert not [file for file in out.iterdir() if file.name.startswith(".")]
+    vitseg.load(graph)(tiny.photo(64, 80))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "give --data NAME:ROOT"),
+        (("--format", "openvino"), "leave --format and --precision out"),
+    ],
+)
+def test_what_the_fastest_needs(model, tmp_path, arguments, words):
+    assert words in export(model, "--out", tmp_path / "a", "--fastest", *arguments, code=2)
+    assert not list(tmp_path.iterdir())

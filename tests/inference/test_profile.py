@@ -81,7 +81,9 @@ def test_work_that_depends_on_the_image_is_averaged():
 
 def test_runs_take_one_image_after_another(monkeypatch):
     seen = []
-    monkeypatch.setattr(profiling, "_labels", lambda model, batch: seen.append(batch[:, 0, 0, 0]))
+    monkeypatch.setattr(
+        profiling, "label_batch", lambda model, batch: seen.append(batch[:, 0, 0, 0])
+    )
     images = [torch.full((1, 3, 8, 8), float(number)) for number in range(3)]
     monkeypatch.setattr(profiling, "WARMUPS", 0)
     model = make_model()
@@ -94,7 +96,7 @@ def test_runs_take_one_image_after_another(monkeypatch):
     ("images", "batch_size", "runs"), [(1, 1, 20), (30, 1, 30), (30, 4, 20), (90, 4, 23)]
 )
 def test_every_image_is_timed_unless_runs_are_given(monkeypatch, images, batch_size, runs):
-    monkeypatch.setattr(profiling, "_labels", lambda model, batch: None)
+    monkeypatch.setattr(profiling, "label_batch", lambda model, batch: None)
     model, noises = make_model(), noise((8, 8), images)
     speed = profiling._measure(model, model, noises, CPU, batch_size, None)
     assert len(speed.seconds) == runs
@@ -106,7 +108,7 @@ def test_the_peak_is_that_of_the_image_that_takes_most(monkeypatch):
     def take(model, batch):
         torch.empty(int(batch[0, 0, 0, 0]))
 
-    monkeypatch.setattr(profiling, "_labels", take)
+    monkeypatch.setattr(profiling, "label_batch", take)
     images = [torch.full((1, 3, 8, 8), float(number)) for number in (10, 500, 20)]
     model = make_model()
     speed = profiling._measure(model, model, images, CPU, 1, None)
@@ -171,7 +173,7 @@ def test_a_machine_without_a_compiler_is_an_error(monkeypatch):
     def fail(model, batch):
         raise BackendCompilerFailed("inductor", RuntimeError("no g++"), None)
 
-    monkeypatch.setattr(profiling, "_labels", fail)
+    monkeypatch.setattr(profiling, "label_batch", fail)
     with pytest.raises(
         ConfigError, match=r"torch.compile cannot be used here .*leave --compile out"
     ):
@@ -189,7 +191,7 @@ def test_a_batch_beyond_the_memory_is_an_error(monkeypatch, error):
     def fail(model, batch):
         raise error
 
-    monkeypatch.setattr(profiling, "_labels", fail)
+    monkeypatch.setattr(profiling, "label_batch", fail)
     with pytest.raises(ConfigError, match="batch 4 of 64x96 does not fit the memory of cpu"):
         profile_model(make_model(), noise((64, 96)), CPU, batch_size=4)
 
@@ -198,7 +200,7 @@ def test_other_errors_of_a_model_stay_what_they_are(monkeypatch):
     def fail(model, batch):
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(profiling, "_labels", fail)
+    monkeypatch.setattr(profiling, "label_batch", fail)
     with pytest.raises(RuntimeError, match="shapes do not match"):
         profile_model(make_model(), noise(), CPU)
 

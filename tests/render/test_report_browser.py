@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,26 +14,9 @@ from vitseg.classes import ClassTable
 from vitseg.render.report import write_report
 from vitseg.render.report_data import ClassScore
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (extra dev)")
 pytestmark = pytest.mark.slow
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
 WRONG = [255, 20, 90]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium on the PATH (a system package)")
-    with sync_api.sync_playwright() as driver:
-        started = driver.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
-        )
-        yield started
-        started.close()
 
 
 @pytest.fixture

@@ -57,6 +57,7 @@ def evaluate(
     protocol: options.Protocol = None,
     value_range: options.ValueRange = None,
     device: options.Device = "auto",
+    dtype: options.Dtype = "fp32",
 ) -> None:
     """Score a model on a data set: mIoU, mAcc, aAcc and every class."""
     from vitseg.data.catalog import open_dataset
@@ -73,7 +74,7 @@ def evaluate(
     from vitseg.evaluation.evaluate import joined_as_trained
     from vitseg.inference.predictor import load
 
-    predictor = load(model, device, protocol or (), value_range)
+    predictor = load(model, device, protocol or (), value_range, dtype)
     dataset = joined_as_trained(dataset, data, predictor.record)
     seen = predictor.preprocessing
     dataset = dataset.read_as(seen.bands, seen.limits)  # for the report, too

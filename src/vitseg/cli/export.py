@@ -12,6 +12,7 @@ from vitseg.cli import frame, options
 if TYPE_CHECKING:
     from vitseg.checkpoint.model_dir import ModelRecord
     from vitseg.export.export import ExportOptions, LabelledPhoto
+    from vitseg.export.fastest import Fastest
     from vitseg.export.parity import Parity
     from vitseg.runtimes.record import ExportRecord
 
@@ -71,10 +72,18 @@ def export(
     precision: Annotated[
         Literal["fp32", "bf16", "fp16", "int8-dynamic", "int8-static"],
         typer.Option(
-            help="Numbers: fp16 halves the file; int8 runs faster on most processors; int8-static is calibrated on "
-            "--data; bf16 is of torch-export alone."
+            help="Numbers: fp16 halves the file; bf16 (openvino, torch-export) and int8 run faster on processors that "
+            "have them; int8-static is calibrated on --data."
         ),
     ] = "fp32",
+    fastest: Annotated[
+        bool,
+        typer.Option(
+            "--fastest",
+            help="Try every format and precision that this device has on --data, and keep what labels fastest within "
+            "--max-miou-loss; --out has no ending then.",
+        ),
+    ] = False,
     max_miou_loss: Annotated[
         float,
         typer.Option(
@@ -112,9 +121,76 @@ def export(
         chosen = for_deepness(chosen)
     found = find_model_dir(model)
     photos = () if data is None else DatasetPhotos(found, data, split, count)
+    if fastest:
+        write_fastest(found, out, chosen, photos)
+        return
     record, parity = export_model(found, out, chosen, photos)
     tell(record, parity, out)
     typer.echo(f"-> {out} ({record.format}, {record.form}); the comparison: {parity_place(out)}")
+
+
+def write_fastest(
+    model: Path, out: Path, chosen: ExportOptions, photos: tuple[()] | DatasetPhotos
+) -> None:
+    """Try all, keep one, and say what became of the others.
+
+    Raises:
+        ConfigError: A format or precision was asked for, which are chosen here; or there are no photos.
+    """
+    from vitseg.errors import ConfigError
+    from vitseg.export.fastest import TORCH, export_fastest, report, report_place
+    from vitseg.files import write_json
+
+    if chosen.format != "onnx" or chosen.precision != "fp32":
+        raise ConfigError(
+            "--fastest chooses format and precision: leave --format and --precision out."
+        )
+    found = export_fastest(
+        model,
+        out,
+        chosen,
+        photos,
+        lambda attempt: frame.say(
+            f"{attempt.name}: {'written' if attempt.refused is None else attempt.refused}"
+        ),
+    )
+    write_json(report_place(found.out), report(found))
+    tell(found.record, found.parity, found.out)
+    frame.show(fastest_table(found))
+    times = {one.name: one.milliseconds for one in found.attempts if one.milliseconds}
+    slower = [name for name, each in times.items() if each > times[TORCH]]
+    if slower:
+        frame.say(f"slower than {TORCH}: {'; '.join(slower)}")
+    if min(times, key=times.__getitem__).startswith("torch,"):
+        frame.say(
+            "the model directory itself is the fastest here: vitseg predict --dtype fp32 or bf16"
+        )
+    typer.echo(f"-> {found.out} ({found.name}); all that was tried: {report_place(found.out)}")
+
+
+def fastest_table(found: Fastest):
+    """A row for each way to run the model."""
+    from rich.table import Table
+
+    from vitseg.export.fastest import TORCH
+
+    times = {one.name: one.milliseconds for one in found.attempts if one.milliseconds}
+    table = Table("", "ms per image", "of torch", "labels differ", "mIoU lost", "MB")
+    for one in sorted(found.attempts, key=lambda one: one.milliseconds or float("inf")):
+        photos = None if one.parity is None else one.parity.photos
+        lost = None if one.parity is None else one.parity.miou_loss
+        if one.milliseconds is None:
+            table.add_row(one.name, "refused")
+            continue
+        table.add_row(
+            one.name + (" (kept)" if one.name == found.name else ""),
+            f"{one.milliseconds:.1f}",
+            f"{one.milliseconds / times[TORCH]:.2f}",
+            "" if photos is None else f"{100 * photos.share:.3f} %",
+            "" if lost is None else f"{100 * lost:.2f}",
+            f"{one.bytes / 1e6:.1f}" if one.bytes else "",
+        )
+    return table
 
 
 def for_deepness(chosen: ExportOptions) -> ExportOptions:
@@ -185,6 +261,12 @@ def tell(record: ExportRecord, parity: Parity, out: Path) -> None:
             "" if one.mean_difference is None else f"{one.mean_difference:.1e}",
         )
     frame.show(f"{parity.runtime} beside torch:", table)
+    if parity.times is not None:
+        height, width = parity.times.size
+        frame.show(
+            f"{width}x{height}, {parity.times.threads} threads: {parity.times.model:.1f} ms by torch, "
+            f"{parity.times.file:.1f} ms by the file"
+        )
     if parity.miou is not None and parity.miou_found is not None:
         frame.show(
             f"mIoU {frame.percent(parity.miou)} by the model, {frame.percent(parity.miou_found)} by the file"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -52,6 +52,12 @@ ValueRange = Annotated[
         "--value-range",
         help="Black and white of images of more than 8 bits, in place of what the model and the files say.",
         metavar="LOW HIGH",
+    ),
+]
+Dtype = Annotated[
+    Literal["fp32", "bf16"],
+    typer.Option(
+        help="Numbers: bf16 computes products in bfloat16, faster where the processor has instructions for it."
     ),
 ]
 JsonFile = Annotated[

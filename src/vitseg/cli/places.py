@@ -128,10 +128,13 @@ def require_recipe_or_data(place: str, given: Mapping[str, Any]) -> None:
 
 
 def require_recipe_or_model(place: Path, given: Mapping[str, Any]) -> None:
-    """A recipe or a model directory."""
+    """A recipe, a model directory or an exported file."""
     from vitseg.checkpoint.hub import hub_address
+    from vitseg.runtimes.places import is_exported
 
-    if place.is_dir() or hub_address(place) is not None:
+    if is_exported(place):
+        require_predicting_model(place, given)
+    elif place.is_dir() or hub_address(place) is not None:
         require_model(place, given)
     else:
         require_recipe(place, given)

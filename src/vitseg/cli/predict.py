@@ -19,6 +19,7 @@ def predict(
     protocol: options.Protocol = None,
     value_range: options.ValueRange = None,
     device: options.Device = "auto",
+    dtype: options.Dtype = "fp32",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace predictions that are already in --out.")
     ] = False,
@@ -60,13 +61,15 @@ def predict(
     settings = {**tiling.settings(), **model_settings(found, protocol or ())}
     if value_range is not None:
         settings["value range"] = list(value_range)
+    if dtype != "fp32":
+        settings["dtype"] = dtype
     folder = PredictionFolder(out, settings, targets, overwrite)
 
     from vitseg.inference.predictor import (
         load,  # torch is imported here, after all that may be refused
     )
 
-    predictor = load(found, device, protocol or (), value_range)
+    predictor = load(found, device, protocol or (), value_range, dtype)
     with frame.kept("What is finished stays; the same command goes on."), folder, grouped():
         run = Run(predictor, folder, tiling)
         run.all(targets)

@@ -14,11 +14,13 @@ from vitseg.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import torch
     from torch import Tensor
 
     from vitseg.images.preprocess import Preprocessing
     from vitseg.inference.profile import Profile
     from vitseg.methods.model import SegmentationModel
+    from vitseg.runtimes.graph_model import GraphModel
 
 DEFAULT_CLASSES = 150
 """Classes of ADE20K, for which papers state their costs."""
@@ -27,7 +29,9 @@ DEFAULT_CLASSES = 150
 def profile(
     model: Annotated[
         Path,
-        typer.Argument(metavar="RECIPE|MODEL", help="A recipe, or a model directory."),
+        typer.Argument(
+            metavar="RECIPE|MODEL", help="A recipe, a model directory, or what vitseg export wrote."
+        ),
         Before(places.require_recipe_or_model),
     ],
     overrides: Annotated[
@@ -63,7 +67,8 @@ def profile(
 ) -> None:
     """Parameters, multiply-adds, memory and speed of a model on this device.
 
-    A recipe is built with random weights. Times and multiply-adds are of whole images, up to the label map.
+    A recipe is built with random weights. Times and multiply-adds are of whole images, up to the label map. Of an
+    exported file there are times alone.
     """
     height, width = options.parse_size(size)
 
@@ -73,19 +78,33 @@ def profile(
     from vitseg.evaluation.evaluate import device_name
     from vitseg.files import write_json
     from vitseg.inference.predictor import choose_device
-    from vitseg.inference.profile import profile_model
+    from vitseg.inference.profile import profile_graph, profile_model
+    from vitseg.runtimes.graph_model import GraphModel
 
     chosen = choose_device(device)
-    built, preprocessing, num_classes = _model(model, overrides or [], classes, (height, width))
+    built, preprocessing, num_classes = _model(
+        model, overrides or [], classes, (height, width), chosen
+    )
     inputs = _inputs(images, (height, width), preprocessing)
-    result = profile_model(built, inputs, chosen, batch, dtype, compiled, runs)
+    runtime, numbers = "torch", str(dtype)
+    if isinstance(built, GraphModel):
+        if compiled or dtype != "fp32":
+            raise ConfigError(
+                f"{model} is an exported file, whose runtime and numbers were chosen when it was written: leave "
+                "--dtype and --compile out."
+            )
+        result = profile_graph(built, inputs, chosen, batch, runs)
+        runtime, numbers = built.session.name, built.record.precision
+    else:
+        result = profile_model(built, inputs, chosen, batch, dtype, compiled, runs)
     settings = {
         "model": str(model),
         "overrides": overrides or [],
         "size": [height, width],
         "classes": num_classes,
-        "dtype": dtype,
+        "dtype": numbers,
         "compiled": compiled,
+        "runtime": runtime,
         "device": device_name(chosen),
         "threads": torch.get_num_threads(),
         "images": None if images is None else str(images),
@@ -98,18 +117,28 @@ def profile(
 
 
 def _model(
-    path: Path, overrides: list[str], num_classes: int | None, size: tuple[int, int]
-) -> tuple[SegmentationModel, Preprocessing, int]:
+    path: Path,
+    overrides: list[str],
+    num_classes: int | None,
+    size: tuple[int, int],
+    device: torch.device,
+) -> tuple[SegmentationModel | GraphModel, Preprocessing, int]:
     """The model, how its inputs are normalised, and its number of classes."""
     from vitseg.checkpoint.hub import hub_address
     from vitseg.checkpoint.model_dir import load_model
+    from vitseg.runtimes.places import is_exported
 
-    if path.is_dir() or hub_address(path) is not None:
+    if path.is_dir() or is_exported(path) or hub_address(path) is not None:
         if num_classes is not None or overrides:
             raise ConfigError(
-                f"{path} is a model directory, which has its classes and its configuration: leave --classes and "
+                f"{path} is a model, which has its classes and its configuration: leave --classes and "
                 "overrides out, or give a recipe."
             )
+        if is_exported(path) and not path.is_dir():
+            from vitseg.runtimes.open_graph import load_graph
+
+            graph, told = load_graph(path, device)
+            return graph, told.preprocessing, told.model.classes.num_classes
         model, record = load_model(path)
         return model, record.preprocessing, record.classes.num_classes
 
@@ -148,8 +177,29 @@ def _tables(result: Profile, settings: dict[str, Any]):
 
     height, width = settings["size"]
     of_images = "" if settings["images"] is None else f", mean of {settings['num_images']} images"
-    yield _parameters(result, settings)
+    if result.parameters is not None and result.stored_parameters is not None:
+        yield _parameters(result.parameters, result.stored_parameters, settings)
 
+    if result.macs is not None:
+        yield _macs(result, height, width, of_images)
+
+    mode = "compiled" if settings["compiled"] else "eager"
+    how = mode if settings["runtime"] == "torch" else settings["runtime"]
+    where = f"{settings['device']}, {settings['threads']} threads, {settings['dtype']}, {how}"
+    speed = Table(title="images to label maps", caption=where)
+    for name in ("batch", "p50 ms", "p95 ms", "images/s", "peak MB above weights"):
+        speed.add_column(name, justify="right")
+    for entry in result.speeds:
+        latency = (f"{entry.latency_ms(0.5):.1f}", f"{entry.latency_ms(0.95):.1f}")
+        memory = "-" if entry.peak_memory is None else f"{entry.peak_memory / 1e6:.0f}"
+        speed.add_row(str(entry.batch_size), *latency, f"{entry.images_per_second:.2f}", memory)
+    yield speed
+
+
+def _macs(result: Profile, height: int, width: int, of_images: str):
+    from rich.table import Table
+
+    assert result.macs is not None
     macs = Table(title=f"GMACs of one {height}x{width} image{of_images}")
     for name in ("operator", "backbone", "decoder", "both"):
         macs.add_column(name, justify="left" if name == "operator" else "right")
@@ -158,32 +208,21 @@ def _tables(result: Profile, settings: dict[str, Any]):
         cells = (backbone.get(name, 0.0), decoder.get(name, 0.0), _sum(result, name))
         macs.add_row(name, *(f"{cell / 1e9:.2f}" for cell in cells))
     macs.add_section()
-    totals = (result.total_macs("backbone"), result.total_macs("decoder"))
+    totals = [sum(counts.values()) for counts in (backbone, decoder)]
     macs.add_row("all", *(f"{total / 1e9:.2f}" for total in (*totals, sum(totals))))
-    yield macs
-
-    mode = "compiled" if settings["compiled"] else "eager"
-    where = f"{settings['device']}, {settings['threads']} threads, {settings['dtype']}, {mode}"
-    speed = Table(title="images to label maps", caption=where)
-    for name in ("batch", "p50 ms", "p95 ms", "images/s", "peak MB above weights"):
-        speed.add_column(name, justify="right")
-    for entry in result.speeds:
-        latency = (f"{entry.latency_ms(0.5):.1f}", f"{entry.latency_ms(0.95):.1f}")
-        rate, memory = f"{entry.images_per_second:.2f}", f"{entry.peak_memory / 1e6:.0f}"
-        speed.add_row(str(entry.batch_size), *latency, rate, memory)
-    yield speed
+    return macs
 
 
-def _parameters(result: Profile, settings: dict[str, Any]):
+def _parameters(used: int, stored: int, settings: dict[str, Any]):
     from rich.table import Table
 
     table = Table(title=f"{settings['model']}, {settings['classes']} classes")
     table.add_column("parameters")
     table.add_column("millions", justify="right")
-    table.add_row("used in a prediction", f"{result.parameters / 1e6:.2f}")
-    table.add_row("with those of training only", f"{result.stored_parameters / 1e6:.2f}")
+    table.add_row("used in a prediction", f"{used / 1e6:.2f}")
+    table.add_row("with those of training only", f"{stored / 1e6:.2f}")
     return table
 
 
 def _sum(result: Profile, operator: str) -> float:
-    return sum(counts.get(operator, 0.0) for counts in result.macs.values())
+    return sum(counts.get(operator, 0.0) for counts in (result.macs or {}).values())

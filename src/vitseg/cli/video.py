@@ -27,6 +27,7 @@ def video(
     protocol: options.Protocol = None,
     value_range: options.ValueRange = None,
     device: options.Device = "auto",
+    dtype: options.Dtype = "fp32",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace OUT if it exists.")
     ] = False,
@@ -54,7 +55,7 @@ def video(
     from vitseg.inference.predictor import load
     from vitseg.inference.video import segment_video
 
-    predictor = load(model, device, protocol or (), value_range)
+    predictor = load(model, device, protocol or (), value_range, dtype)
     with frame.bar("video", facts.num_frames) as advance:
         done = segment_video(predictor, source, target, every, opacity, advance)
     of = "" if done.expected_frames is None else f" of about {done.expected_frames}"

@@ -154,6 +154,7 @@ def evaluate(
         "value_range": dataset.value_range,
         **({} if dataset.bands is None else {"bands": dataset.bands.model_dump(mode="json")}),
         "device": device_name(predictor.device),
+        "dtype": predictor.dtype,
         "threads": torch.get_num_threads(),
         "minutes": round((time.monotonic() - start) / 60, 2),
         "versions": package_versions(),

@@ -36,6 +36,7 @@ from vitseg.export.parity import (
     require_parity,
 )
 from vitseg.export.precision import Repeated, require_held
+from vitseg.export.speed import compare_times
 from vitseg.export.torch_file import write_program
 from vitseg.export.trace import example_of, padded_to, trace
 from vitseg.files import write_json
@@ -55,6 +56,9 @@ from vitseg.runtimes.record import ExportRecord, Form, Format, Precision
 from vitseg.types import Size
 
 WRITERS = {"onnx": write_onnx, "openvino": write_openvino, "torch-export": write_program}
+TIMED = 4
+"""Photos that a file is timed on: some models do more on one than on another."""
+
 ENDINGS = {format: ending for ending, format in FORMATS.items()}
 
 
@@ -150,24 +154,43 @@ def export_model(
         session = open_session(fresh, read_export_record(fresh), torch.device("cpu"))
         parity = _compared(model, exported, session, record, fresh, photos, options)
         require_parity(parity, f"this export of {path}")
+        images = timed_images(record, photos)
+        parity.times = compare_times(model, session, record, fresh, images)
         write_json(parity_place(fresh), parity.to_json())
         del session
-        _move(Path(folder), out.parent)
+        for file in files_in_order(Path(folder)):
+            os.replace(file, out.parent / file.name)
     return record, parity
 
 
 def _inputs(record: ExportRecord, photos: Photos) -> Iterator[Float32[np.ndarray, "1 c _ _"]]:
     """Photos as the graph takes them, at the size that the protocol runs them at."""
-    protocol = parse(InferenceConfig, record.model.inference, "inference")
     for pixels, _ in in_turn(photos):
-        height, width = pixels.shape[:2]
-        size = (height, width) if record.resizes else protocol.input_size((height, width))
-        if record.size is not None:
-            size = record.size
-        elif not record.resizes and protocol.crop_size is not None:
-            size = min(size[0], protocol.crop_size[0]), min(size[1], protocol.crop_size[1])
+        own = pixels.shape[0], pixels.shape[1]
+        size = own if record.resizes and record.size is None else _run_size(record, own)
         image = to_tensor(resize_image(pixels, size), record.preprocessing)
         yield image[None].contiguous().numpy()
+
+
+def _run_size(record: ExportRecord, size: Size) -> Size:
+    """The size at which the model runs an image of a size, or a window of it."""
+    protocol = parse(InferenceConfig, record.model.inference, "inference")
+    if record.size is not None:
+        return record.size
+    height, width = protocol.input_size(size)
+    if protocol.crop_size is None:
+        return height, width
+    return min(height, protocol.crop_size[0]), min(width, protocol.crop_size[1])
+
+
+def timed_images(record: ExportRecord, photos: Photos) -> list[Float[Tensor, "1 channels H W"]]:
+    """Some photos at the size that they are run at, of one size; without photos a made one."""
+    few = [photos[index] for index in range(min(len(photos), TIMED))]
+    if not few:
+        size = record.size or record.model.image_size
+        return [example_of(record.model.preprocessing.num_channels, size, 1)]
+    size = _run_size(record, (few[0].pixels.shape[0], few[0].pixels.shape[1]))
+    return [_as_images(resize_image(pixels, size)) for pixels, _ in few]
 
 
 def parity_place(graph: Path) -> Path:
@@ -232,7 +255,8 @@ def _prepared(
         options.form,
         told.preprocessing if options.normalises else None,
         protocol if resizes else None,
-        options.precision == "bf16",
+        # OpenVINO rounds by itself, as the record tells it
+        options.precision == "bf16" and options.format == "torch-export",
     ).eval()
     is_masks = options.form == "masks"
     record = ExportRecord(
@@ -257,10 +281,9 @@ def _sums(folder: Path) -> dict[str, str]:
     return {file.name: sha256_of(file) for file in sorted(folder.iterdir())}
 
 
-def _move(folder: Path, target: Path) -> None:
-    """All files of a folder to another, the records last: what they list is there then."""
-    for file in sorted(folder.iterdir(), key=lambda file: file.suffix == ".json"):
-        os.replace(file, target / file.name)
+def files_in_order(folder: Path) -> list[Path]:
+    """The files of an export, in the order in which they are to be moved: what records list is there then."""
+    return sorted(folder.iterdir(), key=lambda file: file.suffix == ".json")
 
 
 def _compared(

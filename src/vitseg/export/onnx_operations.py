@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from vitseg.runtimes.extra import import_extra
 MOST = 2**63 - 1
 
 
-def translations() -> Mapping[Any, Callable[..., Any]]:
+def translations() -> dict[Any, Callable[..., Any]]:
     """ONNX forms, by the operation of torch.
 
     Raises:

@@ -78,6 +78,32 @@ class Comparison:
         return self.differing / max(1, self.pixels)
 
 
+@dataclass(frozen=True)
+class Times:
+    """Medians of rounds in which the runs were done in turn, in milliseconds per image, up to its labels.
+
+    Attributes:
+        size: (height, width) of the images.
+        threads: That torch and the runtime may use.
+        model: By torch, in float32.
+        file: By the file's runtime.
+    """
+
+    size: Size
+    threads: int
+    model: float
+    file: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "size": list(self.size),
+            "threads": self.threads,
+            "model_ms": round(self.model, 3),
+            "file_ms": round(self.file, 3),
+        }
+
+
 @dataclass
 class Parity:
     """All comparisons of a file with its model.
@@ -92,6 +118,7 @@ class Parity:
         miou_found: Of the file.
         max_miou_loss: By how much the mIoU may fall, of a file in other numbers; on labelled photos this decides, and
             labels may differ. None: the file computes in float32.
+        times: Milliseconds of an image to its labels by the model in torch and by the file; None: not measured.
     """
 
     runtime: str
@@ -102,6 +129,7 @@ class Parity:
     miou: float | None = None
     miou_found: float | None = None
     max_miou_loss: float | None = None
+    times: Times | None = None
 
     @property
     def miou_loss(self) -> float | None:
@@ -137,6 +165,7 @@ class Parity:
             "num_photos": self.num_photos,
             "miou_of_model": self.miou,
             "miou_of_file": self.miou_found,
+            "times": None if self.times is None else self.times.to_json(),
         }
 
 

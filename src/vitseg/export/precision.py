@@ -13,6 +13,7 @@ from jaxtyping import Float32
 
 from vitseg.errors import ConfigError, first_line
 from vitseg.export.trace import quiet
+from vitseg.files import system_errors
 from vitseg.runtimes.extra import import_extra
 from vitseg.runtimes.record import ExportRecord, Format, Precision
 
@@ -27,7 +28,7 @@ SMALLEST = 1024
 
 HELD: dict[Format, tuple[Precision, ...]] = {
     "onnx": ("fp32", "fp16", "int8-dynamic", "int8-static"),
-    "openvino": ("fp32", "fp16", "int8-static"),
+    "openvino": ("fp32", "bf16", "fp16", "int8-static"),
     "torch-export": ("fp32", "bf16"),
 }
 """Numbers that a format's files can compute with here."""
@@ -80,7 +81,8 @@ def reduce_onnx(path: Path, record: ExportRecord, batches: Batches) -> None:
         for entry in onnx.load(path, load_external_data=False).metadata_props:
             if entry.key not in kept:  # the quantiser drops them
                 content.metadata_props.add(key=entry.key, value=entry.value)
-        onnx.save(content, path)
+        with system_errors(path):
+            onnx.save(content, path)
 
 
 def _halve(path: Path, fresh: Path, record: ExportRecord, batches: Batches) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import torch
@@ -22,5 +23,8 @@ def write_program(
         OSError: It cannot be written.
     """
     del batches
+    # on a full disk torch's own writer ends the process
+    content = io.BytesIO()
+    torch.export.save(program, content, extra_files={RECORD_KEY: record.within.model_dump_json()})
     with system_errors(path):
-        torch.export.save(program, path, extra_files={RECORD_KEY: record.within.model_dump_json()})
+        path.write_bytes(content.getbuffer())

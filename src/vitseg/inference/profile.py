@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 from torch import Tensor
 from torch._dynamo.exc import TorchDynamoException
 
@@ -24,15 +24,16 @@ from vitseg.images.preprocess import Preprocessing, to_tensor
 from vitseg.images.reader import decode
 from vitseg.images.window import Window
 from vitseg.inference.operations import Part, count_operations, peak_memory
+from vitseg.inference.precision import Precision, precise
 from vitseg.inference.scores import OutputScores, label_map
 from vitseg.inference.window_scores import Model
 from vitseg.methods.model import SegmentationModel
+from vitseg.runtimes.graph_model import GraphModel
 from vitseg.types import Size, spatial_size
 
 PARTS: tuple[Part, ...] = ("backbone", "decoder")
 WARMUPS = 3
 LEAST_RUNS = 20
-Precision = Literal["fp32", "bf16"]
 
 OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator")
 """In the errors of CUDA and MPS, and of the CPU, which has no class of its own for them."""
@@ -45,12 +46,13 @@ class Speed:
     Attributes:
         batch_size: Images per run.
         seconds: Duration of every run.
-        peak_memory: Bytes at the peak above weights and images, the most of several runs; see `peak_memory`.
+        peak_memory: Bytes at the peak above weights and images, the most of several runs; see `peak_memory`;
+            None: an exported graph, whose runtime does not tell.
     """
 
     batch_size: int
     seconds: tuple[float, ...]
-    peak_memory: int
+    peak_memory: int | None
 
     @property
     def images_per_second(self) -> float:
@@ -63,7 +65,7 @@ class Speed:
 
 @dataclass(frozen=True)
 class Profile:
-    """What a model costs.
+    """What a model costs; of an exported graph nothing is counted, and what is counted is None.
 
     Attributes:
         parameters: Parameters that a prediction uses.
@@ -73,13 +75,15 @@ class Profile:
         speeds: One entry per batch size, the smallest first.
     """
 
-    parameters: int
-    stored_parameters: int
-    macs: dict[Part, dict[str, float]]
+    parameters: int | None
+    stored_parameters: int | None
+    macs: dict[Part, dict[str, float]] | None
     speeds: tuple[Speed, ...]
 
-    def total_macs(self, *parts: Part) -> float:
+    def total_macs(self, *parts: Part) -> float | None:
         """Multiply-adds of some parts together."""
+        if self.macs is None:
+            return None
         return sum(sum(self.macs[part].values()) for part in parts)
 
     def to_json(self) -> dict[str, Any]:
@@ -89,15 +93,16 @@ class Profile:
         """
         single, largest = self.speeds[0], self.speeds[-1]
         return {
-            "params_m": self.parameters / 1e6,
-            "params_training_m": self.stored_parameters / 1e6,
-            "gmacs": self.total_macs(*PARTS) / 1e9,
-            "gmacs_backbone": self.total_macs("backbone") / 1e9,
-            "gmacs_decoder": self.total_macs("decoder") / 1e9,
+            "params_m": _over(self.parameters, 1e6),
+            "params_training_m": _over(self.stored_parameters, 1e6),
+            "gmacs": _over(self.total_macs(*PARTS), 1e9),
+            "gmacs_backbone": _over(self.total_macs("backbone"), 1e9),
+            "gmacs_decoder": _over(self.total_macs("decoder"), 1e9),
             "latency_ms": _latency(single),
             "images_per_second": largest.images_per_second,
-            "peak_memory_mb": largest.peak_memory / 1e6,
-            "operators": {
+            "peak_memory_mb": _over(largest.peak_memory, 1e6),
+            "operators": self.macs
+            and {
                 part: {name: count / 1e9 for name, count in self.macs[part].items()}
                 for part in PARTS
             },
@@ -106,12 +111,16 @@ class Profile:
                     "batch": speed.batch_size,
                     "latency_ms": _latency(speed),
                     "images_per_second": speed.images_per_second,
-                    "peak_memory_mb": speed.peak_memory / 1e6,
+                    "peak_memory_mb": _over(speed.peak_memory, 1e6),
                     "runs": len(speed.seconds),
                 }
                 for speed in self.speeds
             ],
         }
+
+
+def _over(count: int | float | None, unit: float) -> float | None:
+    return None if count is None else count / unit
 
 
 def _latency(speed: Speed) -> dict[str, float]:
@@ -154,8 +163,8 @@ def profile_model(
     with _clear_errors(device, batch_size, spatial_size(images[0])):
         operations = count_operations(model, lambda: _label_all(model, images, device))
         # One context for all runs: within it torch keeps the weights that it has cast.
-        precise = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
-        with torch.no_grad(), precise:
+        context = precise(device, precision)
+        with torch.no_grad(), context:
             speeds = tuple(_measure(runner, model, images, device, n, num_runs) for n in sizes)
     stored = sum(parameter.numel() for parameter in model.parameters())
     macs: dict[Part, dict[str, float]] = {
@@ -165,21 +174,54 @@ def profile_model(
     return Profile(operations.used_parameters, stored, macs, speeds)
 
 
-def _labels(model: Model, batch: Tensor) -> None:
+def profile_graph(
+    graph: GraphModel,
+    images: Sequence[Float[Tensor, "1 channels _ _"]],
+    device: torch.device,
+    batch_size: int = 1,
+    num_runs: int | None = None,
+) -> Profile:
+    """Time an exported graph of form masks on whole images, up to their label maps.
+
+    Args:
+        graph: The graph.
+        images: As it takes them, see `profile_model`.
+        device: Where it runs.
+        batch_size: Measured beside batches of one image.
+        num_runs: See `profile_model`.
+
+    Raises:
+        ConfigError: It takes images of another size.
+        VitsegError: Its runtime fails, as where the memory is too small.
+    """
+    sizes = sorted({1, batch_size})
+    with torch.inference_mode():
+        speeds = tuple(_measure(graph, None, images, device, n, num_runs) for n in sizes)
+    return Profile(None, None, None, speeds)
+
+
+def label_batch(
+    model: Model, batch: Float[Tensor, "b channels H W"]
+) -> list[Integer[np.ndarray, "H W"]]:
+    """The label map of every image, as a predictor takes it: what is timed here.
+
+    Args:
+        model: Images to output.
+        batch: As it takes them.
+    """
     output = model(batch)
     with torch.autocast(batch.device.type, enabled=False):  # mixing in bf16 would change labels
-        for index in range(len(batch)):
-            label_map(OutputScores(output, index))
+        return [label_map(OutputScores(output, index)) for index in range(len(batch))]
 
 
 def _label_all(model: Model, images: Sequence[Tensor], device: torch.device) -> None:
     for image in images:
-        _labels(model, image.to(device))
+        label_batch(model, image.to(device))
 
 
 def _measure(
     runner: Model,
-    model: SegmentationModel,
+    model: SegmentationModel | None,
     images: Sequence[Float[Tensor, "1 channels _ _"]],
     device: torch.device,
     batch_size: int,
@@ -187,16 +229,20 @@ def _measure(
 ) -> Speed:
     one_round = math.ceil(len(images) / batch_size)  # batches that hold every image
     num_runs = num_runs or max(LEAST_RUNS, one_round)
-    num_warmups = WARMUPS if runner is model else max(WARMUPS, one_round)
+    num_warmups = WARMUPS if model is None or runner is model else max(WARMUPS, one_round)
     batches = _batches(images, batch_size, device)
     for batch in islice(batches, num_warmups):
-        _labels(runner, batch)
+        label_batch(runner, batch)
     seconds = tuple(_seconds(runner, batch) for batch in islice(batches, num_runs))
+    if model is None:
+        return Speed(batch_size, seconds, None)
     followed = runner if device.type == "cuda" else model
     if followed is not runner:
-        _labels(followed, next(batches))  # autocast casts and keeps its weights, which do not count
+        label_batch(
+            followed, next(batches)
+        )  # autocast casts and keeps its weights, which do not count
     peaks = [
-        peak_memory(partial(_labels, followed, batch), device)
+        peak_memory(partial(label_batch, followed, batch), device)
         for batch in islice(batches, min(num_runs, one_round))
     ]
     return Speed(batch_size, seconds, max(peaks))
@@ -231,7 +277,9 @@ def _batches(images: Sequence[Tensor], batch_size: int, device: torch.device) ->
 
 def _seconds(model: Model, batch: Tensor) -> float:
     start = time.perf_counter()
-    _labels(model, batch)  # ends with labels in the computer's memory: nothing is left to wait for
+    label_batch(
+        model, batch
+    )  # ends with labels in the computer's memory: nothing is left to wait for
     return time.perf_counter() - start
 
 

@@ -72,7 +72,7 @@ def _add_windows(
     images = torch.stack(
         [to_tensor(image[:, x : x + width], predictor.preprocessing) for x in lefts]
     )
-    output = predictor.model(images.to(predictor.device))
+    output = predictor.run(images.to(predictor.device))
     step = max(1, STRIP_ELEMENTS // (len(scores) * width))
     for index, x in enumerate(lefts):
         source = OutputScores(output, index)

@@ -156,7 +156,7 @@ def run_id(predictor: Predictor, source: Path, blend: Blend) -> str:
     facts = [
         str(source.resolve()), stat.st_size, stat.st_mtime_ns, predictor.record.method, predictor.record.architecture,
         predictor.classes.model_dump(mode="json"), predictor.preprocessing.model_dump(mode="json"),
-        _windows(predictor), blend, version("vitseg"), *graph,
+        _windows(predictor), blend, version("vitseg"), predictor.dtype, *graph,
     ]  # fmt: skip
     digest.update(json.dumps(facts, sort_keys=True).encode())
     return digest.hexdigest()

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 
 from vitseg.data.parallel import num_cores
+from vitseg.inference.precision import has_bf16
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,11 @@ def device_facts() -> DeviceFacts:
     cores = num_cores()
     if torch.cuda.is_available():
         found = torch.cuda.get_device_properties(0)
-        bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        bf16 = has_bf16(torch.device("cuda"))
         return DeviceFacts("cuda", found.name, found.total_memory, cores, bf16)
     if torch.backends.mps.is_available():
         return DeviceFacts("mps", "an Apple GPU", _memory(), cores, False)
-    return DeviceFacts("cpu", "CPU", _memory(), cores, _cpu_has_bf16())
+    return DeviceFacts("cpu", "CPU", _memory(), cores, has_bf16(torch.device("cpu")))
 
 
 def num_workers(facts: DeviceFacts) -> int:
@@ -65,10 +66,3 @@ def _memory() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return 8 * 2**30
-
-
-def _cpu_has_bf16() -> bool:
-    try:
-        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-    except AttributeError:  # of another version of torch
-        return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
@@ -11,6 +12,16 @@ from vitseg.errors import CheckpointError, ConfigError
 from vitseg.runtimes.graph_model import GraphModel, Session
 from vitseg.runtimes.places import read_verified, record_place
 from vitseg.runtimes.record import ExportRecord
+
+
+class Runtime(Session, Protocol):
+    """A session that knows the record within its file.
+
+    Attributes:
+        written: The record; None: there is none.
+    """
+
+    written: str | None
 
 
 def read_export_record(graph: Path) -> ExportRecord:
@@ -32,13 +43,19 @@ def open_session(graph: Path, record: ExportRecord, device: torch.device) -> Ses
         CheckpointError: The file is damaged, or not the one that its record is about.
         ConfigError: The runtime is missing, or cannot use the device.
     """
+    session: Runtime
     if record.format == "onnx":
-        from vitseg.runtimes.onnx_runtime import OnnxSession as Runtime
+        from vitseg.runtimes.onnx_runtime import OnnxSession
+
+        session = OnnxSession(graph, device)
     elif record.format == "openvino":
-        from vitseg.runtimes.openvino_runtime import OpenVinoSession as Runtime
+        from vitseg.runtimes.openvino_runtime import OpenVinoSession
+
+        session = OpenVinoSession(graph, device, record.precision)
     else:
-        from vitseg.runtimes.torch_program import TorchProgram as Runtime
-    session = Runtime(graph, device)
+        from vitseg.runtimes.torch_program import TorchProgram
+
+        session = TorchProgram(graph, device)
     if session.written != record.within.model_dump_json():
         raise CheckpointError(
             f"{record_place(graph)} is not what {graph.name} says of itself: one of them was changed, or is another "

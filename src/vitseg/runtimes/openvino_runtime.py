@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vitseg.errors import CheckpointError, ConfigError, first_line
 from vitseg.runtimes.extra import import_extra
+from vitseg.runtimes.record import Precision
 
 RECORD_KEY = "vitseg"
 """Key of the record in a graph's runtime information."""
@@ -23,6 +24,7 @@ class OpenVinoSession:
     Args:
         path: The .xml file; its .bin lies beside it. The hashes of both have been compared.
         device: Must be the CPU.
+        precision: Of the record: with bf16 the products are computed in bfloat16, where the processor has it.
 
     Attributes:
         written: The record within the file; None: there is none.
@@ -32,15 +34,15 @@ class OpenVinoSession:
         ConfigError: OpenVINO is missing, or another device is asked for.
     """
 
-    def __init__(self, path: Path, device: torch.device):
+    def __init__(self, path: Path, device: torch.device, precision: Precision):
         if device.type != "cpu":
             raise ConfigError(
                 f"OpenVINO graphs run on the CPU here, not on {device}: give --device cpu."
             )
         openvino = import_extra("openvino", "OpenVINO")
-        # float32, which OpenVINO would round to bf16 where the processor has it; all threads that torch may use
+        # Unasked, OpenVINO would round all to bf16 where the processor has it. All threads that torch may use.
         settings = {
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "PERFORMANCE_HINT": "LATENCY",
         }

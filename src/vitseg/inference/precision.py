@@ -1,0 +1,43 @@
+"""The numbers that torch computes a model's products in."""
+
+from __future__ import annotations
+
+import copy
+from typing import Literal, TypeVar
+
+import torch
+from torch import nn
+
+Precision = Literal["fp32", "bf16"]
+"""fp32; or bf16 as under torch's autocast: products in bfloat16, norms and softmaxes in float32."""
+
+NARROWED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)
+"""Layers of nothing but products, which autocast computes in bfloat16."""
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def precise(device: torch.device, precision: Precision) -> torch.autocast:
+    """The context in which a model runs."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def narrowed(model: Model) -> Model:
+    """A copy whose products have their weights in bfloat16, which autocast would round anew in every call."""
+    model = copy.deepcopy(model)
+    for module in model.modules():
+        if isinstance(module, NARROWED):
+            module.weight.data = module.weight.data.to(torch.bfloat16)
+    return model
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether a device has instructions for bfloat16; without them it is slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
+        return False
+    try:
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    except AttributeError:  # of another version of torch
+        return False
