@@ -168,7 +168,7 @@ def make_model(case: str) -> tuple[SegmentationModel, ModelRecord]:
 def enliven(model: SegmentationModel) -> None:
     """Make a fresh model answer in other ways from pixel to pixel."""
     for parameter in model.decoder.parameters():
-        scale = 5 * float(parameter.std()) if parameter.ndim > 1 else 0.05
+        scale = 2 * float(parameter.std()) if parameter.ndim > 1 else 0.05
         parameter.add_(scale * torch.randn_like(parameter))
     for part in model.modules():
         if isinstance(part, nn.BatchNorm2d):

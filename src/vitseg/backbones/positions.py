@@ -15,8 +15,12 @@ from jaxtyping import Float, Int
 from timm.layers.pos_embed_sincos import apply_rot_embed_cat
 from torch import Tensor
 
+from vitseg.layers import products
 from vitseg.layers.ragged import RaggedTokens, images_of, lengths_of
 from vitseg.types import Size
+
+HALVINGS = 19
+"""Of an interval of 0.49 until it is shorter than 1e-6, as in BEiT."""
 
 
 @dataclass(frozen=True)
@@ -127,10 +131,9 @@ def relative_bias(
     """
     spatial, special = table[:-3], table[-3:]
     grid = keys.grid
-    if grid != table_grid:
+    if products.are_asked() or grid != table_grid:
         heads = table.shape[1]
-        rows = _displacement_weights(table_grid[0], grid[0]).to(table)
-        columns = _displacement_weights(table_grid[1], grid[1]).to(table)
+        rows, columns = (weights.to(table) for weights in _resampling(table_grid, grid))
         spatial = spatial.reshape(2 * table_grid[0] - 1, 2 * table_grid[1] - 1, heads)
         spatial = torch.einsum("iy,jx,yxh->ijh", rows, columns, spatial).reshape(-1, heads)
     entries = torch.cat([spatial, special])
@@ -144,8 +147,10 @@ def _displacement_index(
     height, width = positions.grid
     prefix = positions.num_prefix_tokens
     queries, keys = queries[..., :, None] - prefix, keys[..., None, :] - prefix
-    down = queries // width - keys // width + height - 1
-    right = queries % width - keys % width + width - 1
+    rows = queries // width, keys // width
+    down = rows[0] - rows[1] + height - 1
+    # not `%`, of which ONNX has no form where the width is of any size
+    right = (queries - rows[0] * width) - (keys - rows[1] * width) + width - 1
     index = down * (2 * width - 1) + right
     first_special = (2 * height - 1) * (2 * width - 1)
     index = torch.where(queries < 0, first_special, index)  # the class token asks
@@ -153,7 +158,25 @@ def _displacement_index(
     return torch.where((queries < 0) & (keys < 0), first_special + 2, index)
 
 
-@lru_cache(maxsize=64)
+def _resampling(
+    old: Size, new: Size
+) -> tuple[Float[Tensor, "new_down old_down"], Float[Tensor, "new_right old_right"]]:
+    """Weights for both axes; in a graph, which may meet the old grid again, those that leave it as it is then."""
+    if not products.are_asked():
+        return _cached_weights(old[0], new[0]), _cached_weights(old[1], new[1])
+    height, width = (torch.scalar_tensor(cells, dtype=torch.long) for cells in new)
+    is_same = (height == old[0]) & (width == old[1])
+    down, right = (
+        torch.where(
+            is_same,
+            (torch.arange(1 - cells, cells)[:, None] == torch.arange(1 - known, known)).float(),
+            _displacement_weights(known, cells),
+        )
+        for known, cells in zip(old, new, strict=True)
+    )
+    return down, right
+
+
 def _displacement_weights(
     old: int, new: int
 ) -> Float[Tensor, "new_displacements old_displacements"]:
@@ -162,23 +185,20 @@ def _displacement_weights(
     As in BEiT, the old displacements are laid out in a geometric progression that spans the new ones, so that short
     distances keep their resolution. The interpolation is separable and linear in the table, hence a matrix per axis.
     """
-    low, high = 1.01, 1.5
+    low, high = (torch.tensor(bound, dtype=torch.float64) for bound in (1.01, 1.5))
     ratio = low
-    while high - low > 1e-6:
+    for _ in range(HALVINGS):
         ratio = (low + high) / 2
-        if (1 - ratio ** (old - 1)) / (1 - ratio) > new - 1:
-            high = ratio
-        else:
-            low = ratio
-    reach = torch.tensor(
-        [sum(ratio**power for power in range(count)) for count in range(1, old)],
-        dtype=torch.float64,
-    )
+        is_far = (1 - ratio ** (old - 1)) / (1 - ratio) > new - 1
+        low, high = torch.where(is_far, low, ratio), torch.where(is_far, ratio, high)
+    reach = (ratio ** torch.arange(old - 1)).cumsum(0)
     source = torch.cat([-reach.flip(0), torch.zeros(1, dtype=torch.float64), reach])
-    target = torch.arange(-(new - 1), new, dtype=torch.float64)
-    right = torch.searchsorted(source, target, right=True).clamp(1, len(source) - 1)
+    target = torch.arange(1 - new, new).double()[:, None]
+    right = (source <= target).sum(1, keepdim=True).clamp(1, 2 * old - 2)  # source of the next
     share = (target - source[right - 1]) / (source[right] - source[right - 1])
-    weights = torch.zeros(len(target), len(source), dtype=torch.float64)
-    weights.scatter_(1, right[:, None], share[:, None])
-    weights.scatter_(1, right[:, None] - 1, 1 - share[:, None])
+    place = torch.arange(2 * old - 1)
+    weights = torch.where(place == right, share, 0) + torch.where(place == right - 1, 1 - share, 0)
     return weights.float()
+
+
+_cached_weights = lru_cache(maxsize=64)(_displacement_weights)

@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
+import torch.nn.functional as F
 from jaxtyping import Float
-from timm.models.twins import Twins
+from timm.models.twins import LocallyGroupedAttn, Twins
 from torch import Tensor, nn
 
 from vitseg.backbones.config import PyramidConfig
 from vitseg.backbones.pyramid import Pyramid
+from vitseg.backbones.swin import from_windows, padded_to_windows, to_windows
+from vitseg.layers.attention import merge_heads, split_heads
 from vitseg.layers.checkpointing import run_block
+from vitseg.types import Size
 
 SUMMARY_STRIDE = 32
 """Pixels between the cells of the summary in every stage, so that images are padded to whole ones."""
@@ -32,6 +36,10 @@ class TwinsPyramid(Pyramid):
         self.patch_embeds = net.patch_embeds[:built]
         self.blocks = net.blocks[:built]
         self.pos_block = net.pos_block[:built]
+        for stage in self.blocks:
+            for block in cast(nn.ModuleList, stage):
+                if isinstance(block.attn, LocallyGroupedAttn):
+                    block.attn = GroupedAttention(block.attn)
         self.freeze()
 
     def stage_modules(self, level: int) -> Sequence[nn.Module]:
@@ -46,3 +54,30 @@ class TwinsPyramid(Pyramid):
             if index == 0:
                 x = self.pos_block[level](x, size)  # positions enter behind the first block
         return x.transpose(1, 2).unflatten(2, size)  # (b, c, h, w)
+
+
+class GroupedAttention(nn.Module):
+    """timm's `LocallyGroupedAttn` with the windows of all images as one batch, which fused attention takes.
+
+    Args:
+        attention: timm's layer, whose layers become this one's.
+    """
+
+    def __init__(self, attention: LocallyGroupedAttn):
+        super().__init__()
+        side = cast(int, attention.ws)
+        self.window: Size = (side, side)
+        self.num_heads = cast(int, attention.num_heads)
+        self.qkv = cast(nn.Linear, attention.qkv)
+        self.proj = cast(nn.Linear, attention.proj)
+
+    def forward(self, x: Float[Tensor, "b n c"], size: Size) -> Float[Tensor, "b n c"]:
+        """Attend within each window; cells beyond the map are zeros, and are attended to."""
+        height, width = padded_to_windows(size, self.window)
+        x = F.pad(x.unflatten(1, size), (0, 0, 0, width - size[1], 0, height - size[0]))
+        windows = to_windows(x, self.window)  # (b, windows, cells, c)
+        parts = self.qkv(windows.flatten(0, 1)).chunk(3, dim=-1)
+        q, k, v = (split_heads(part, self.num_heads) for part in parts)
+        attended = merge_heads(F.scaled_dot_product_attention(q, k, v))
+        x = from_windows(attended.unflatten(0, windows.shape[:2]), (height, width), self.window)
+        return self.proj(x[:, : size[0], : size[1]].flatten(1, 2))
