@@ -1,6 +1,6 @@
 """An image to labels by torch and by exported files: time over the bare backbone's, and peak memory of the process.
 
-    python export_time.py [MODEL_OR_RECIPE ...] [--size 512] [--classes 150] [--rounds 7] [--threads 2]
+    python export_time.py [MODEL_OR_RECIPE ...] [--size 512] [--classes 150] [--rounds 7] [--threads 2] [--keep FOLDER]
     python export_time.py --pruned [RECIPE]
 
 Forms are run in turn, in one process: medians of rounds, as ratios to timm's backbone in float32, which gives no
@@ -74,13 +74,14 @@ def compiled(predictor: Predictor) -> Predictor:
 def exported(model: Path, size: int) -> dict[str, str]:
     """Files of a model in all formats and numbers, by name."""
     places = {}
-    calibration = [LabelledPhoto(photo) for photo in photos(size, 16)]
+    calibration = [LabelledPhoto(photo) for photo in photos(size, 6)]
     for format, precisions in HELD.items():
         for precision in precisions:
             out = model.parent / f"{format}-{precision}{ENDINGS[format]}"
             options = ExportOptions(format=format, precision=precision, max_differing=1.0)
             try:
-                export_model(model, out, options, calibration)
+                if not out.is_file():
+                    export_model(model, out, options, calibration)
             except VitsegError as error:
                 print(f"{format}, {precision}: {error}")
                 continue
@@ -91,11 +92,15 @@ def exported(model: Path, size: int) -> dict[str, str]:
 def measure(name: str, arguments: argparse.Namespace) -> None:
     """All forms of one model."""
     size = arguments.size
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as fresh:
+        folder = Path(fresh) if arguments.keep is None else arguments.keep / Path(name).stem
         built = predictor_of(name, arguments.classes)
-        model = Path(folder) / "model"
-        save_model(model, built.network, built.record)
+        model = folder / "model"
+        if not model.is_dir():
+            save_model(model, built.network, built.record)
         places = {"torch, fp32": str(model), **exported(model, size)}
+        if arguments.rounds == 0:
+            return
         own = {each: load(place, "cpu", WHOLE) for each, place in places.items()}
         own["torch, bf16"] = load(model, "cpu", WHOLE, dtype="bf16")
         own["torch.compile, fp32"] = compiled(own["torch, fp32"])
@@ -164,7 +169,8 @@ def main() -> None:
     parser.add_argument("--overrides", nargs="*", default=SHARE)
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--classes", type=int, default=150)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=7, help="0: write the files alone")
+    parser.add_argument("--keep", type=Path, help="folder of the files, which are written once")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
