@@ -2,9 +2,9 @@
 
     python export_parity.py [--formats onnx openvino torch-export] [--cases NAME...] [--list]
 
-Models are small, and trained for moments on how bright made images are: "classes" says of how many classes labels are in
-another image. Probabilities and labels are compared as `vitseg export` compares them: nine sizes and more, batches of
-one to three. A line that begins with "refused" is the command's own. Exits with 1 where a file is not the model.
+Models are small, and trained for moments on how bright made images are; "classes" says how many of them the labels of
+another image have. Probabilities and labels are compared as `vitseg export` compares them: nine sizes and more, batches
+of one to three. A line that begins with "refused" is the command's own. Exits with 1 where a file is not the model.
 """
 
 from __future__ import annotations
