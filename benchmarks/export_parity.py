@@ -2,10 +2,9 @@
 
     python export_parity.py [--formats onnx openvino torch-export] [--cases NAME...] [--list]
 
-Models are small and random, but made to answer: batches are normalised by what comes, and decoders are shaken until
-their labels change from pixel to pixel. Probabilities and labels are compared as `vitseg export` compares them: nine
-sizes and more, batches of one to three. A line that begins with "refused" is the command's own. Exits with 1 where a
-file is not the model.
+Models are small, and trained for moments on how bright made images are; "classes" says how many of them the labels of
+another image have. Probabilities and labels are compared as `vitseg export` compares them: nine sizes and more, batches
+of one to three. A line that begins with "refused" is the command's own. Exits with 1 where a file is not the model.
 """
 
 from __future__ import annotations
@@ -33,6 +32,8 @@ from vitseg.runtimes.record import Format
 
 NUM_CLASSES = 5
 IMAGE_SIZE = (64, 96)
+MEAN, STD = 0.5, 0.25
+STEPS = 40
 VIT = {"name": "test_vit", "pretrained": False, "taps": [1, 3, 5]}
 LAST = {**VIT, "taps": [5], "tap_norm": True}
 RESNET = {"name": "resnet18c", "pretrained": False, "levels": [0, 1]}
@@ -42,6 +43,7 @@ SMALL = {"embed_dim": 32}
 SMALL_HEAD = {**SMALL, "auxiliary_dim": 8}
 FEW_QUERIES = {"embed_dim": 64, "num_queries": 12, "feedforward_dim": 32}
 FEW_LAYERS = {**FEW_QUERIES, "num_layers": 4, "num_pixel_layers": 1}
+FEW_POINTS = {"points": 256}
 NEVER = {"backbone": VIT, "pruning": {"threshold": 1}}
 
 CASES: dict[str, dict[str, Any]] = {
@@ -107,15 +109,21 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "maskformer": {"backbone": RESNET, "decoder": FEW_QUERIES},
     "maskformer, SeMask": {"backbone": SWIN, "semantic": {}, "decoder": FEW_QUERIES},
-    "mask2former": {"backbone": {**RESNET, **FOUR}, "decoder": FEW_LAYERS},
+    "mask2former": {
+        "backbone": {**RESNET, **FOUR},
+        "decoder": FEW_LAYERS,
+        "loss": FEW_POINTS,
+    },
     "mask2former, FaPN": {
         "backbone": {**RESNET, **FOUR},
         "decoder": {**FEW_LAYERS, "align_features": True},
+        "loss": FEW_POINTS,
     },
     "mask2former, SeMask": {
         "backbone": {**SWIN, **FOUR},
         "semantic": {"window_levels": [0, 1, 2]},
         "decoder": FEW_LAYERS,
+        "loss": FEW_POINTS,
     },
 }
 """Of every method one small model, of some several; (name of the method, what is particular)."""
@@ -153,27 +161,30 @@ def make_model(case: str) -> tuple[SegmentationModel, ModelRecord]:
     config = METHODS[method].model_validate(CASES[case])
     torch.manual_seed(0)
     model = config.build(NUM_CLASSES, IMAGE_SIZE)
-    enliven(model)
+    teach(model, config.criterion())
     record = ModelRecord(
         method=method,
         architecture=config.model_dump(mode="json"),
         image_size=IMAGE_SIZE,
         classes=ClassTable.from_names([f"class {index}" for index in range(NUM_CLASSES)]),
-        preprocessing=Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)),
+        preprocessing=Preprocessing(mean=(MEAN,) * 3, std=(STD,) * 3),
     )
     return model.eval(), record
 
 
-@torch.no_grad()
-def enliven(model: SegmentationModel) -> None:
-    """Make a fresh model answer in other ways from pixel to pixel."""
-    for parameter in model.decoder.parameters():
-        scale = 2 * float(parameter.std()) if parameter.ndim > 1 else 0.05
-        parameter.add_(scale * torch.randn_like(parameter))
-    for part in model.modules():
-        if isinstance(part, nn.BatchNorm2d):
-            part.momentum = 1.0
-    model.train()((example_of(3, IMAGE_SIZE, 3) / 255 - 0.5) / 0.25)
+def teach(model: SegmentationModel, criterion: nn.Module) -> None:
+    """Train a model for moments on how bright made images are, so that its labels differ from pixel to pixel."""
+    pixels = example_of(3, IMAGE_SIZE, 4)
+    bright = pixels.mean(1)
+    levels = bright.flatten().quantile(torch.linspace(0, 1, NUM_CLASSES + 1)[1:-1])
+    labels, images = torch.bucketize(bright, levels), (pixels / 255 - MEAN) / STD
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    model.train()
+    for _ in range(STEPS):
+        loss = torch.stack(list(criterion(model(images), labels).values())).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
 
 
 def export(place: str, format: Format) -> list[str]:
@@ -202,7 +213,7 @@ def export(place: str, format: Format) -> list[str]:
 @torch.inference_mode()
 def classes_seen(model: SegmentationModel) -> int:
     """Classes that an image has labels of."""
-    images = (example_of(3, (256, 320), 1) / 255 - 0.5) / 0.25
+    images = (example_of(3, (256, 320), 1) / 255 - MEAN) / STD
     return len(model(images).scores().argmax(1).unique())
 
 
