@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import functools
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,8 @@ from vitseg.export.trace import example_of
 from vitseg.inference.precision import Precision
 from vitseg.inference.predictor import Predictor, load
 from vitseg.inference.scores import label_map
+from vitseg.runtimes.record import Format
+from vitseg.runtimes.record import Precision as FilePrecision
 
 RECIPES = (
     "recipes/ade20k/segvit-vit_base_patch16_384.yaml",
@@ -41,6 +43,11 @@ RECIPES = (
 PRUNED = "recipes/ade20k/dtop-vit_base_patch16_384.yaml"
 SHARE = ["pruning.rule=share", "pruning.share=0.4", "pruning.threshold=0.95"]
 WHOLE = ["mode=whole", "resize=null", "crop_size=null", "stride=null"]
+FORMS: dict[str, tuple[Format, FilePrecision]] = {
+    f"{format}, {precision}": (format, precision)
+    for format, precisions in HELD.items()
+    for precision in precisions
+}
 BARE = "bare backbone"
 
 
@@ -71,21 +78,21 @@ def compiled(predictor: Predictor) -> Predictor:
     return own
 
 
-def exported(model: Path, size: int) -> dict[str, str]:
-    """Files of a model in all formats and numbers, by name."""
+def exported(model: Path, size: int, forms: Sequence[str]) -> dict[str, str]:
+    """Files of a model in formats and numbers, by name."""
     places = {}
     calibration = [LabelledPhoto(photo) for photo in photos(size, 6)]
-    for format, precisions in HELD.items():
-        for precision in precisions:
-            out = model.parent / f"{format}-{precision}{ENDINGS[format]}"
-            options = ExportOptions(format=format, precision=precision, max_differing=1.0)
-            try:
-                if not out.is_file():
-                    export_model(model, out, options, calibration)
-            except VitsegError as error:
-                print(f"{format}, {precision}: {error}")
-                continue
-            places[f"{format}, {precision}"] = str(out)
+    for form in forms:
+        format, precision = FORMS[form]
+        out = model.parent / f"{format}-{precision}{ENDINGS[format]}"
+        options = ExportOptions(format=format, precision=precision, max_differing=1.0)
+        try:
+            if not out.is_file():
+                export_model(model, out, options, calibration)
+        except VitsegError as error:
+            print(f"{form}: {error}")
+            continue
+        places[form] = str(out)
     return places
 
 
@@ -98,7 +105,7 @@ def measure(name: str, arguments: argparse.Namespace) -> None:
         model = folder / "model"
         if not model.is_dir():
             save_model(model, built.network, built.record)
-        places = {"torch, fp32": str(model), **exported(model, size)}
+        places = {"torch, fp32": str(model), **exported(model, size, arguments.forms)}
         if arguments.rounds == 0:
             return
         own = {each: load(place, "cpu", WHOLE) for each, place in places.items()}
@@ -167,6 +174,7 @@ def main() -> None:
     parser.add_argument("models", nargs="*")
     parser.add_argument("--pruned", action="store_true")
     parser.add_argument("--overrides", nargs="*", default=SHARE)
+    parser.add_argument("--forms", nargs="+", default=list(FORMS), choices=list(FORMS))
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--classes", type=int, default=150)
     parser.add_argument("--rounds", type=int, default=7, help="0: write the files alone")
