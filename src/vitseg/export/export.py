@@ -56,7 +56,7 @@ from vitseg.runtimes.record import ExportRecord, Form, Format, Precision
 from vitseg.types import Size
 
 WRITERS = {"onnx": write_onnx, "openvino": write_openvino, "torch-export": write_program}
-TIMED = 4
+TIMED = 2
 """Photos that a file is timed on: some models do more on one than on another."""
 
 ENDINGS = {format: ending for ending, format in FORMATS.items()}

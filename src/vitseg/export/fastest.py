@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,7 +18,6 @@ from vitseg.export.export import (
     Photos,
     export_model,
     files_in_order,
-    parity_place,
     timed_images,
     unpruned,
 )
@@ -26,7 +25,7 @@ from vitseg.export.parity import Parity
 from vitseg.export.precision import HELD
 from vitseg.export.speed import Run, milliseconds, run_of_file, run_of_model
 from vitseg.inference.precision import has_bf16
-from vitseg.runtimes.open_graph import open_session
+from vitseg.runtimes.open_graph import open_session, read_export_record
 from vitseg.runtimes.record import ExportRecord
 
 TORCH, TORCH_BF16 = "torch, fp32", "torch, bf16"
@@ -69,7 +68,7 @@ class Fastest:
     out: Path
     record: ExportRecord
     parity: Parity
-    name: str = field(default="")
+    name: str
 
 
 def candidates(options: ExportOptions) -> Iterator[Attempt]:
@@ -151,14 +150,12 @@ def _timed(
     photos: Photos,
 ) -> tuple[list[Attempt], dict[str, ExportRecord]]:
     """All attempts with their times, beside those of torch itself."""
-    from vitseg.runtimes.open_graph import read_export_record
-
     model, told = load_model(path)
     if options.unpruned:
         model, told = unpruned(model, told, path)
     records = {name: read_export_record(place) for name, place in places.items()}
-    images = timed_images(next(iter(records.values())), photos)
     any_record = next(iter(records.values()))
+    images = timed_images(any_record, photos)
     runs: dict[str, Run] = {TORCH: run_of_model(model, any_record, images)}
     if has_bf16(torch.device("cpu")):
         runs[TORCH_BF16] = run_of_model(model, any_record, images, "bf16")
@@ -195,4 +192,4 @@ def report(found: Fastest) -> dict[str, object]:
 
 def report_place(out: Path) -> Path:
     """The file beside an export that says what else was tried."""
-    return parity_place(out).with_name(f"{out.name}.fastest.json")
+    return out.with_name(f"{out.name}.fastest.json")

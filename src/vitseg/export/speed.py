@@ -18,7 +18,7 @@ from vitseg.runtimes.graph_model import GraphModel, Session, run_graph
 from vitseg.runtimes.record import ExportRecord
 from vitseg.types import Size, spatial_size
 
-ROUNDS, WARMUPS = 5, 2
+ROUNDS, WARMUPS = 5, 1
 
 Images = Sequence[Float[Tensor, "1 channels H W"]]
 """Pixels in [0, 255], at the sizes that the model runs them at."""
