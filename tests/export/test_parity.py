@@ -73,5 +73,5 @@ def test_a_file_of_any_size_is_compared_at_many():
 
 def test_labels_of_another_size_are_an_error():
     probs = torch.zeros(1, 2, 4, 5)
-    with pytest.raises(VitsegError, match="of a gives 1x4x4 labels, not 1x4x5"):
+    with pytest.raises(VitsegError, match="of a it gives 1x4x4 labels, not 1x4x5"):
         compare("a", answer(probs), answer(probs[..., :4]))
