@@ -34,7 +34,7 @@ ONNX = [
 ]
 """What differs in how it is traced; test_files has segvit, test_pruned dtop."""
 
-OTHERS = {"openvino": ["segformer, Swin", "deeplab"], "torch-export": ["pspnet", "mask2former"]}
+OTHERS = {"openvino": ["upernet", "segformer, Swin"], "torch-export": ["pspnet", "mask2former"]}
 CASES = [*(("onnx", case) for case in ONNX), *((f, case) for f in OTHERS for case in OTHERS[f])]
 
 

@@ -69,3 +69,9 @@ def test_a_file_of_any_size_is_compared_at_many():
     assert (512, 512) in sizes
     assert {batch for _, batch in cases(None, None, (512, 512))} == {1, 2, 3}
     assert set(cases((64, 64), 2, (512, 512))) == {((64, 64), 2)}
+
+
+def test_labels_of_another_size_are_an_error():
+    probs = torch.zeros(1, 2, 4, 5)
+    with pytest.raises(VitsegError, match="of a it gives 1x4x4 labels, not 1x4x5"):
+        compare("a", answer(probs), answer(probs[..., :4]))

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitseg.layers.conv_norm import require_variance
+from vitseg.layers.grid import whole_cells
 
 NUM_LEVELS = 4
 
@@ -34,8 +36,6 @@ class SimpleFeaturePyramid(nn.Module):
         self.first_act = nn.GELU()
         self.first_up_again = _doubling(widths[0])
         self.second_up = _doubling(widths[1])
-        # An odd grid keeps its last row and column, so that even a single token is left.
-        self.down = nn.MaxPool2d(kernel_size=2, stride=2, ceil_mode=True)
 
     def forward(
         self, maps: Sequence[Float[Tensor, "b _ h w"]]
@@ -45,8 +45,17 @@ class SimpleFeaturePyramid(nn.Module):
         doubled = self.first_up(first)
         require_variance(self.first_norm, doubled)
         finest = self.first_up_again(self.first_act(self.first_norm(doubled)))
-        return finest, self.second_up(second), third, self.down(fourth)
+        return finest, self.second_up(second), third, _halved(fourth)
 
 
 def _doubling(width: int) -> nn.ConvTranspose2d:
     return nn.ConvTranspose2d(width, width, kernel_size=2, stride=2)
+
+
+def _halved(x: Float[Tensor, "b c H W"]) -> Float[Tensor, "b c h w"]:
+    """The largest of every 2 x 2 cells; an odd map keeps its last row and column, so that even one cell is left.
+
+    As pooling with `ceil_mode`, which OpenVINO has not for maps that are smaller than the kernel.
+    """
+    down, right = (2 * whole_cells(side, 2) - side for side in x.shape[2:])
+    return F.max_pool2d(F.pad(x, (0, right, 0, down), mode="replicate"), 2)

@@ -209,8 +209,18 @@ def cases(size: Size | None, batch: int | None, trained_at: Size) -> Iterator[tu
 
 
 def compare(name: str, expected: Answer, found: Answer) -> Comparison:
-    """What two answers to the same images differ by; those of the model have probabilities."""
+    """What two answers to the same images differ by; those of the model have probabilities.
+
+    Raises:
+        VitsegError: They are not of the same size.
+    """
     assert expected.probs is not None
+    if expected.labels.shape != found.labels.shape:
+        sizes = ["x".join(map(str, answer.labels.shape)) for answer in (found, expected)]
+        raise VitsegError(
+            f"the runtime does not hold this graph: of {name} it gives {sizes[0]} labels, not {sizes[1]}. "
+            "Take another --format."
+        )
     differ = expected.labels != found.labels.to(expected.labels.dtype)
     gaps = gap(expected.probs, expected.labels, found.labels)[differ]
     difference = None if found.probs is None else (expected.probs - found.probs).abs()
