@@ -34,7 +34,14 @@ ONNX = [
 ]
 """What differs in how it is traced; test_files has segvit, test_pruned dtop."""
 
-OTHERS = {"openvino": ["upernet", "segformer, Swin"], "torch-export": ["pspnet", "mask2former"]}
+OTHERS = {
+    "openvino": ["upernet", "segformer, Swin"],
+    "torch-export": [
+        "pspnet",
+        "linear, vit_small_patch16_dinov3",
+        "linear, beitv2_base_patch16_224",
+    ],
+}
 CASES = [*(("onnx", case) for case in ONNX), *((f, case) for f in OTHERS for case in OTHERS[f])]
 
 

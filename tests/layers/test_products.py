@@ -1,10 +1,12 @@
-"""Resizes and means by matrix products against torch's own."""
+"""What graphs are traced by against what runs otherwise: resizes and means by matrix products, places of any size."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from timm.layers.pos_embed_sincos import RotaryEmbeddingDinoV3
 
+from vitseg.backbones.positions import TokenPositions, relative_bias, rotary_table
 from vitseg.layers.feature_alignment import FeatureAlignment
 from vitseg.layers.grid import resample_grid
 from vitseg.layers.products import are_asked, by_products
@@ -54,3 +56,25 @@ def test_all_queries_attend_at_once(monkeypatch):
     expected = attend_alike(q, k, v)
     with by_products():
         torch.testing.assert_close(attend_alike(q, k, v), expected)
+
+
+@pytest.mark.parametrize("grid", [(1, 3), (14, 14), (14, 5), (20, 33)])
+@pytest.mark.parametrize("prefix", [0, 1])
+def test_relative_biases_are_resampled_alike(grid, prefix):
+    """To the table's own grid, too, which leaves it as it is."""
+    table = torch.randn(27 * 27 + 3, 4, generator=torch.Generator().manual_seed(0))
+    positions = TokenPositions(grid, prefix)
+    expected = relative_bias(table, (14, 14), positions, positions)
+    with by_products():
+        found = relative_bias(table, (14, 14), positions, positions)
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("normalize_coords", ["separate", "min", "max"])
+@pytest.mark.parametrize("layout", [{}, {"rotate_half": False, "grid_indexing": "xy"}])
+@pytest.mark.parametrize("grid", [(1, 3), (5, 1), (20, 33)])
+def test_rotary_tables_are_alike(grid, layout, normalize_coords):
+    rope = RotaryEmbeddingDinoV3(16, normalize_coords=normalize_coords, grid_offset=0.1, **layout)
+    expected = rotary_table(rope, grid)
+    with by_products():
+        torch.testing.assert_close(rotary_table(rope, grid), expected, atol=1e-5, rtol=0)

@@ -7,17 +7,25 @@ looked up by the tokens' coordinates here, never by their row in the sequence.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import cast
 
 import torch
 from jaxtyping import Float, Int
-from timm.layers.pos_embed_sincos import apply_rot_embed_cat
+from timm.layers.pos_embed_sincos import (
+    RotaryEmbeddingCat,
+    RotaryEmbeddingDinoV3,
+    apply_rot_embed_cat,
+)
 from torch import Tensor
 
 from vitseg.layers import products
 from vitseg.layers.ragged import RaggedTokens, images_of, lengths_of
 from vitseg.types import Size
+
+Rope = RotaryEmbeddingCat | RotaryEmbeddingDinoV3
 
 HALVINGS = 19
 """Of an interval of 0.49 until it is shorter than 1e-6, as in BEiT."""
@@ -106,6 +114,32 @@ def rotate(
     if table.ndim == 3:
         table = table[:, None]  # (b, 1, n, 2d)
     return apply_rot_embed_cat(x, table, half=half_layout)
+
+
+def rotary_table(rope: Rope, grid: Size) -> Float[Tensor, "n d"]:
+    """Sine and cosine of the cells of a grid, row by row."""
+    if products.are_asked() and isinstance(rope, RotaryEmbeddingDinoV3):
+        return _dinov3_table(rope, grid)
+    return rope.get_embed(shape=list(grid))
+
+
+def _dinov3_table(rope: RotaryEmbeddingDinoV3, grid: Size) -> Float[Tensor, "n d"]:
+    """What timm makes of a grid, with sizes that stay symbols in a graph: timm's own are the example's there."""
+    periods = cast(Tensor, rope.periods)
+    bounds = {"min": torch.sym_min, "max": torch.sym_max}
+    bound = bounds.get(rope.normalize_coords)
+    y, x = (
+        (torch.arange(cells, device=periods.device) + 0.5 + rope.grid_offset)
+        / (cells if bound is None else bound(*grid))
+        for cells in grid
+    )
+    axes = [y[:, None].expand(grid), x.expand(grid)]
+    coords = torch.stack(axes if rope.grid_indexing == "ij" else axes[::-1], -1).flatten(0, 1)
+    angles = 2 * math.pi * (2 * coords - 1)[:, :, None] / periods
+    waves = (angles.flatten(1).sin(), angles.flatten(1).cos())
+    if rope.rotate_half:
+        return torch.cat([waves[0], waves[0], waves[1], waves[1]], -1)
+    return torch.cat([wave.repeat_interleave(2, -1) for wave in waves], -1)
 
 
 def with_unrotated_prefix(

@@ -15,7 +15,7 @@ from vitseg.backbones.blocks import ViTBlock
 from vitseg.backbones.config import BackboneConfig
 from vitseg.backbones.families import Family
 from vitseg.backbones.patch_embed import HybridPatchEmbed, PatchEmbed
-from vitseg.backbones.positions import TokenPositions, with_unrotated_prefix
+from vitseg.backbones.positions import TokenPositions, rotary_table, with_unrotated_prefix
 from vitseg.backbones.steps.block import RunBlock, Tap
 from vitseg.backbones.stream import Step, TokenStream
 from vitseg.errors import ConfigError
@@ -218,7 +218,7 @@ class PlainViT(nn.Module):
             x = torch.cat([prefix, x], dim=1)
         rotary = None
         if self.rope is not None:
-            table = self.rope.get_embed(shape=list(grid)).to(x.device)
+            table = rotary_table(self.rope, grid).to(x.device)
             rotary = with_unrotated_prefix(table, self.num_prefix_tokens)
         return self.norm_pre(x), TokenPositions(grid, self.num_prefix_tokens, rotary=rotary)
 

@@ -6,13 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from timm.layers.pos_embed_sincos import RotaryEmbeddingCat, RotaryEmbeddingDinoV3
 from torch import nn
 
 from vitseg.backbones.blocks import ViTBlock
+from vitseg.backbones.positions import Rope
 from vitseg.types import Size
-
-Rope = RotaryEmbeddingCat | RotaryEmbeddingDinoV3
 
 
 class Embeddings(NamedTuple):
