@@ -130,7 +130,7 @@ def _dinov3_table(rope: RotaryEmbeddingDinoV3, grid: Size) -> Float[Tensor, "n d
     bound = bounds.get(rope.normalize_coords)
     y, x = (
         (torch.arange(cells, device=periods.device) + 0.5 + rope.grid_offset)
-        / (cells if bound is None else bound(*grid))
+        / (cells if bound is None else cast(int, bound(*grid)))
         for cells in grid
     )
     axes = [y[:, None].expand(grid), x.expand(grid)]
