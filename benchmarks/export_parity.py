@@ -33,7 +33,10 @@ from vitseg.runtimes.record import Format
 NUM_CLASSES = 5
 IMAGE_SIZE = (64, 96)
 MEAN, STD = 0.5, 0.25
-STEPS = 40
+STEPS, SLOW_STEPS = 40, 400
+RATE, SLOW_RATE = 2e-3, 5e-4
+SLOW = ("segvit", "shrunk", "dtop")
+"""Methods that learn in many small steps alone."""
 VIT = {"name": "test_vit", "pretrained": False, "taps": [1, 3, 5]}
 LAST = {**VIT, "taps": [5], "tap_norm": True}
 RESNET = {"name": "resnet18c", "pretrained": False, "levels": [0, 1]}
@@ -161,7 +164,9 @@ def make_model(case: str) -> tuple[SegmentationModel, ModelRecord]:
     config = METHODS[method].model_validate(CASES[case])
     torch.manual_seed(0)
     model = config.build(NUM_CLASSES, IMAGE_SIZE)
-    teach(model, config.criterion())
+    is_slow = method in SLOW
+    steps, rate = (SLOW_STEPS, SLOW_RATE) if is_slow else (STEPS, RATE)
+    teach(model, config.criterion(), steps, rate)
     record = ModelRecord(
         method=method,
         architecture=config.model_dump(mode="json"),
@@ -172,15 +177,15 @@ def make_model(case: str) -> tuple[SegmentationModel, ModelRecord]:
     return model.eval(), record
 
 
-def teach(model: SegmentationModel, criterion: nn.Module) -> None:
+def teach(model: SegmentationModel, criterion: nn.Module, steps: int, rate: float) -> None:
     """Train a model for moments on how bright made images are, so that its labels differ from pixel to pixel."""
     pixels = example_of(3, IMAGE_SIZE, 4)
     bright = pixels.mean(1)
     levels = bright.flatten().quantile(torch.linspace(0, 1, NUM_CLASSES + 1)[1:-1])
     labels, images = torch.bucketize(bright, levels), (pixels / 255 - MEAN) / STD
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
     model.train()
-    for _ in range(STEPS):
+    for _ in range(steps):
         loss = torch.stack(list(criterion(model(images), labels).values())).sum()
         optimizer.zero_grad()
         loss.backward()
