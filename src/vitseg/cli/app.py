@@ -26,6 +26,7 @@ VERBS = (
     "profile",
     "convert",
     "export",
+    "serve",
     "push",
     "doctor",
 )

@@ -1,0 +1,129 @@
+"""The server as a process: a port, signals, an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Callable
+
+import uvicorn
+
+from vitseg.errors import ConfigError
+from vitseg.serve.app import create_app
+from vitseg.serve.connections import bounded
+from vitseg.serve.engine import Engine
+from vitseg.serve.settings import ServeSettings
+
+_log = logging.getLogger("vitseg")
+
+MAX_CONNECTIONS = 1000
+"""Beyond these new connections get 503 by uvicorn itself, before anything is read."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one.
+
+    Raises:
+        ConfigError: The address cannot be had.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        own = socket.socket(family)
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        own.bind((host, port))
+        own.listen(2048)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(
+            f"--host {host} --port {port} cannot be used: {reason}. Give another port, or end what listens there."
+        ) from error
+    own.set_inheritable(False)
+    return own
+
+
+def serve(
+    engine: Engine,
+    settings: ServeSettings,
+    listener: socket.socket,
+    on_ready: Callable[[], object] = lambda: None,
+) -> None:
+    """Serve until SIGTERM or Ctrl-C; what was accepted is finished first.
+
+    Args:
+        engine: Runs the models.
+        settings: Limits and switches.
+        listener: From `bind`.
+        on_ready: Called when requests are taken.
+
+    Raises:
+        VitsegError: The models cannot be loaded.
+    """
+    asyncio.run(_serve(engine, settings, listener, on_ready))
+
+
+async def _serve(
+    engine: Engine,
+    settings: ServeSettings,
+    listener: socket.socket,
+    on_ready: Callable[[], object],
+) -> None:
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    start = asyncio.ensure_future(engine.start())
+    stop = asyncio.ensure_future(ended.wait())
+    await asyncio.wait({start, stop}, return_when=asyncio.FIRST_COMPLETED)
+    if not start.done():
+        start.cancel()
+        await engine.stop()
+        return
+    start.result()
+    app = create_app(engine, settings)
+    server = _Server(_config(app, settings))
+    running = asyncio.ensure_future(server.serve(sockets=[listener]))
+    while not server.started and not running.done():
+        await asyncio.sleep(0.01)
+    if not running.done():
+        on_ready()
+    await asyncio.wait({running, stop}, return_when=asyncio.FIRST_COMPLETED)
+    if not running.done():
+        admission = app.state.service.admission
+        admission.state = "draining"
+        _log.info("%d requests are finished, then the server ends", admission.requests)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(settings.grace):
+                while admission.requests:
+                    await asyncio.sleep(0.02)
+        server.should_exit = True
+    await running
+
+
+def _config(app: object, settings: ServeSettings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,  # pyright: ignore[reportArgumentType]
+        http=bounded(settings.send_timeout),
+        ws="none",
+        loop="asyncio",
+        lifespan="on",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        date_header=True,
+        proxy_headers=False,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_keep_alive=10,
+        timeout_graceful_shutdown=5,
+        h11_max_incomplete_event_size=65_536,
+    )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, whose signals are ours: it would end without finishing what was accepted."""
+
+    @contextlib.contextmanager
+    def capture_signals(self):
+        yield

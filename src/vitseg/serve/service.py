@@ -1,0 +1,175 @@
+"""From the bytes of an image to what a model says of it: what all kinds of requests share."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import UInt8
+
+from vitseg.images.bands import to_rgb
+from vitseg.serve.admission import Admission, Place
+from vitseg.serve.engine import LATE, Answered, Engine
+from vitseg.serve.jobs import Result, Served, Task
+from vitseg.serve.metrics import Metrics, timed
+from vitseg.serve.problems import LateError, UnknownError
+from vitseg.serve.settings import IMAGE_FORMATS, ServeSettings
+from vitseg.serve.uploads import Pixels, decoded, inspect
+
+DECODERS = 2
+"""Images that are decoded at a time, and answers that are encoded: more would take the models' processors away."""
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What a model said of an image.
+
+    Attributes:
+        served: The model.
+        result: Labels, confidence or a view.
+        pixels: What it was run on.
+        notices: What was decided about these.
+        waited: Seconds in the queue.
+    """
+
+    served: Served
+    result: Result
+    pixels: UInt8[np.ndarray, "H W c"]
+    notices: tuple[str, ...]
+    waited: float
+
+    @property
+    def picture(self) -> UInt8[np.ndarray, "H W 3"]:
+        """The image as it is shown."""
+        return to_rgb(self.pixels, self.served.preprocessing.bands)
+
+
+class Service:
+    """Everything between a request's bytes and the models.
+
+    Args:
+        engine: Runs them.
+        settings: Limits.
+    """
+
+    def __init__(self, engine: Engine, settings: ServeSettings):
+        self.engine = engine
+        self.settings = settings
+        self.admission = Admission(settings.max_requests, settings.max_waiting_pixels)
+        self.metrics = Metrics()
+        self.metrics.watch("vitseg_queue_length", "Images in the queue", lambda: engine.waiting)
+        self.metrics.watch(
+            "vitseg_requests_in_progress", "Requests", lambda: self.admission.requests
+        )
+        self.metrics.watch("vitseg_pixels_in_progress", "Pixels", lambda: self.admission.pixels)
+        self._ordinary = ThreadPoolExecutor(DECODERS, thread_name_prefix="pixels")
+        # what may take long is decoded by one at a time, and holds up none but its like
+        self._costly = ThreadPoolExecutor(1, thread_name_prefix="costly")
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether requests are taken."""
+        return self.admission.state == "ready" and self.engine.is_ready
+
+    def model(self, name: str | None) -> Served:
+        """A model by its name; the first where none is given.
+
+        Raises:
+            UnknownError: There is none of this name.
+        """
+        self.admission.require_ready()
+        served = self.engine.served
+        if not name:
+            return next(iter(served.values()))
+        if name not in served:
+            raise UnknownError(f"there is no model {name[:100]!r}. Served: {', '.join(served)}.")
+        return served[name]
+
+    def deadline(self, asked: float | None) -> float:
+        """When a request that arrives now has to be answered, in seconds of `time.monotonic`.
+
+        Args:
+            asked: Seconds that its client allows; never more than the server does.
+        """
+        own = self.settings.timeout
+        return time.monotonic() + (own if asked is None else min(asked, own))
+
+    async def compute(
+        self,
+        place: Place,
+        content: bytes,
+        model: Served,
+        deadline: float,
+        confidence: bool = False,
+        view: str | None = None,
+        class_index: int | None = None,
+    ) -> Computed:
+        """Run a model on an image.
+
+        Args:
+            place: Of the request.
+            content: The image file.
+            model: From `model`.
+            deadline: From `deadline`.
+            confidence: Whether the probability of every label is asked for.
+            view: What to show instead of labels.
+            class_index: Of which class.
+
+        Raises:
+            Problem: There is no result; its status says why.
+        """
+        limits = self.settings
+        upload = await self.off_loop(
+            partial(inspect, content, IMAGE_FORMATS, limits.max_pixels), deadline
+        )
+        place.add_pixels(upload.pixels)
+        with self.engine.expect(), timed(self.metrics.decode):
+            pixels: Pixels = await self.off_loop(
+                partial(decoded, content, model.preprocessing, limits.max_pixels),
+                deadline,
+                upload.is_costly,
+            )
+        task = Task(model.name, pixels.values, confidence, view, class_index, deadline)
+        answered: Answered = await self.engine.run(task)
+        self.metrics.waiting.observe(answered.waited)
+        self.metrics.forward.observe(answered.result.forward)
+        self.metrics.batch.observe(answered.result.batch)
+        return Computed(model, answered.result, pixels.values, pixels.notices, answered.waited)
+
+    async def encode(self, encode: Callable[[], Value], deadline: float) -> Value:
+        """Turn a result into an answer, beside the event loop.
+
+        Args:
+            encode: What does it.
+            deadline: Of the request.
+        """
+        with timed(self.metrics.encode):
+            return await self.off_loop(encode, deadline)
+
+    async def off_loop(
+        self, work: Callable[[], Value], deadline: float, is_costly: bool = False
+    ) -> Value:
+        """Have something done in a thread.
+
+        Raises:
+            LateError: The deadline is over before it is done.
+        """
+        pool = self._costly if is_costly else self._ordinary
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                return await asyncio.get_running_loop().run_in_executor(pool, work)
+        except TimeoutError:
+            raise LateError(LATE) from None
+
+    def close(self) -> None:
+        """End the threads."""
+        self._ordinary.shutdown(wait=False, cancel_futures=True)
+        self._costly.shutdown(wait=False, cancel_futures=True)

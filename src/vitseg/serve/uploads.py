@@ -1,0 +1,107 @@
+"""From the bytes of a request to pixels: format and size are looked at first, and decoding has bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from io import BytesIO
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from vitseg.errors import DataError
+from vitseg.images.budget import is_costly
+from vitseg.images.header import header_of
+from vitseg.images.preprocess import Preprocessing
+from vitseg.images.reader import decode
+from vitseg.images.sources import start_of
+from vitseg.images.tiff_tags import read_tags
+from vitseg.serve.problems import TooLargeError, UnusableError, WrongFormatError
+from vitseg.types import Size
+
+NAME = "the image data"
+
+
+class Upload(NamedTuple):
+    """What the header of an image says.
+
+    Attributes:
+        format: In Pillow's spelling.
+        size: (height, width) in pixels, upright.
+        is_costly: Whether it is decoded in a process of its own, one at a time.
+    """
+
+    format: str
+    size: Size
+    is_costly: bool
+
+    @property
+    def pixels(self) -> int:
+        """How many."""
+        return self.size[0] * self.size[1]
+
+
+def inspect(content: bytes, formats: Collection[str], max_pixels: int) -> Upload:
+    """Look at the header of an image; no pixel is decoded.
+
+    Args:
+        content: The file.
+        formats: That are allowed.
+        max_pixels: At most.
+
+    Raises:
+        WrongFormatError: No image, or one of another format.
+        TooLargeError: More pixels.
+        UnusableError: Its header is damaged.
+    """
+    if not content:
+        raise UnusableError("there is no image in the request: send the bytes of an image file.")
+    listed = ", ".join(formats)
+    try:
+        found = start_of(BytesIO(content[:64]), NAME)
+    except DataError as error:
+        raise WrongFormatError(f"this is no image that is read here. Allowed: {listed}.") from error
+    if found not in formats:
+        raise WrongFormatError(f"{found} is not read here. Allowed: {listed}.")
+    try:
+        size = header_of(content).size
+    except DataError as error:
+        raise UnusableError(str(error)) from error
+    if size[0] * size[1] > max_pixels:
+        raise TooLargeError(
+            f"the image has {size[1]}x{size[0]} = {size[0] * size[1]:,} pixels, but at most {max_pixels:,} are taken: "
+            "scale it down."
+        )
+    file = BytesIO(content)
+    tags = read_tags(file) if found == "TIFF" else None
+    return Upload(found, size, is_costly(file, found, tags))
+
+
+class Pixels(NamedTuple):
+    """A decoded image.
+
+    Attributes:
+        values: As the model takes them: RGB, or its bands.
+        notices: What was decided about them, in sentences.
+    """
+
+    values: UInt8[np.ndarray, "H W c"]
+    notices: tuple[str, ...]
+
+
+def decoded(content: bytes, preprocessing: Preprocessing, max_pixels: int) -> Pixels:
+    """Decode an image as a model reads it.
+
+    Args:
+        content: The file.
+        preprocessing: Of the model.
+        max_pixels: At most.
+
+    Raises:
+        UnusableError: It is damaged, or of pixels that this model cannot take.
+    """
+    try:
+        found = decode(content, max_pixels=max_pixels, declared=preprocessing.reading)
+    except DataError as error:
+        raise UnusableError(str(error)) from error
+    return Pixels(found.pixels, tuple(notice.text for notice in found.notices))
