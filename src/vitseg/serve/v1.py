@@ -135,7 +135,6 @@ def routes(service: Service) -> APIRouter:
     @router.post("/segment", openapi_extra=IMAGE_BODY, responses=SEGMENT_RESPONSES)
     async def segment(request: Request, asked: Annotated[SegmentAsked, Query()]) -> Response:
         """The label map of an image: as PNG alone, or with what else is asked for as JSON."""
-
         deadline = service.deadline(allowed_seconds(request))
         with service.admission.enter() as place:
             incoming = await read_image(request)
@@ -186,9 +185,7 @@ def merged(kind: type[Asked], asked: Asked, incoming: Incoming) -> Asked:
     given = asked.model_dump(by_alias=True, exclude_unset=True)
     twice = sorted(given.keys() & incoming.fields.keys())
     if twice:
-        raise UnusableError(
-            f"{twice[0]} is in the query and in the form: give it once."
-        )
+        raise UnusableError(f"{twice[0]} is in the query and in the form: give it once.")
     try:
         return kind.model_validate({**given, **incoming.fields})
     except ValidationError as error:
