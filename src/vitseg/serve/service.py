@@ -142,6 +142,7 @@ class Service:
         self.metrics.waiting.observe(answered.waited)
         self.metrics.forward.observe(answered.result.forward)
         self.metrics.batch.observe(answered.result.batch)
+        self.admission.note(answered.result.forward / answered.result.batch)
         return Computed(model, answered.result, pixels.values, pixels.notices, answered.waited)
 
     async def encode(self, encode: Callable[[], Value], deadline: float) -> Value:
