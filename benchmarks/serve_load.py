@@ -60,9 +60,7 @@ class Load(NamedTuple):
         return 1000 * float(np.quantile(chosen, share)) if len(chosen) else float("nan")
 
 
-def hey(
-    url: str, image: Path, seconds: float, concurrency: int, rate: float | None = None
-) -> Load:
+def hey(url: str, image: Path, seconds: float, concurrency: int, rate: float | None = None) -> Load:
     """Offer requests for some seconds.
 
     Args:
@@ -91,7 +89,7 @@ def in_a_loop(predictor: Predictor, content: bytes, seconds: float) -> Load:
     started = time.monotonic()
     while time.monotonic() - started < seconds:
         before = time.monotonic()
-        pixels = decoded(content, predictor.preprocessing, 10**9).values
+        pixels = decoded(content, predictor.preprocessing, 10**9, 60.0).values
         labels = predictor(pixels).label_map
         encode(label_image(labels, predictor.classes), "PNG", compress_level=1)
         times.append(time.monotonic() - before)
@@ -144,7 +142,9 @@ def main() -> None:
         own = median(each.per_second() for each in loops)
         eight = median(each.per_second() for each in eights)
         over = hey(url, image, max(20.0, 2 * seconds), 200, 2 * eight)
-    added = median(one.quantile(0.95) - loop.quantile(0.95) for one, loop in zip(ones, loops, strict=True))
+    added = median(
+        one.quantile(0.95) - loop.quantile(0.95) for one, loop in zip(ones, loops, strict=True)
+    )
     codes = {int(code): int((over.codes == code).sum()) for code in np.unique(over.codes)}
     rows = [
         ["loop: images a second", f"{own:.2f}"],

@@ -133,7 +133,7 @@ class Service:
         place.add_pixels(upload.pixels)
         with self.engine.expect(), timed(self.metrics.decode):
             pixels: Pixels = await self.off_loop(
-                partial(decoded, content, model.preprocessing, limits.max_pixels),
+                partial(decoded, content, model.preprocessing, limits.max_pixels, limits.timeout),
                 deadline,
                 upload.is_costly,
             )
