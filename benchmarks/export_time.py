@@ -27,14 +27,13 @@ from models_time import predictor_of
 
 from vitseg.checkpoint.model_dir import save_model
 from vitseg.errors import VitsegError
-from vitseg.export.export import ENDINGS, ExportOptions, LabelledPhoto, export_model
-from vitseg.export.precision import HELD
+from vitseg.export.export import ENDINGS, ExportOptions, export_model
+from vitseg.export.fastest import candidates
+from vitseg.export.photos import LabelledPhoto
 from vitseg.export.trace import example_of
 from vitseg.inference.precision import Precision
 from vitseg.inference.predictor import Predictor, load
 from vitseg.inference.scores import label_map
-from vitseg.runtimes.record import Format
-from vitseg.runtimes.record import Precision as FilePrecision
 
 RECIPES = (
     "recipes/ade20k/segvit-vit_base_patch16_384.yaml",
@@ -43,11 +42,7 @@ RECIPES = (
 PRUNED = "recipes/ade20k/dtop-vit_base_patch16_384.yaml"
 SHARE = ["pruning.rule=share", "pruning.share=0.4", "pruning.threshold=0.95"]
 WHOLE = ["mode=whole", "resize=null", "crop_size=null", "stride=null"]
-FORMS: dict[str, tuple[Format, FilePrecision]] = {
-    f"{format}, {precision}": (format, precision)
-    for format, precisions in HELD.items()
-    for precision in precisions
-}
+FORMS = {one.name: one.options for one in candidates(ExportOptions(max_differing=1.0))}
 BARE = "bare backbone"
 
 
@@ -83,9 +78,9 @@ def exported(model: Path, size: int, forms: Sequence[str]) -> dict[str, str]:
     places = {}
     calibration = [LabelledPhoto(photo) for photo in photos(size, 6)]
     for form in forms:
-        format, precision = FORMS[form]
-        out = model.parent / f"{format}-{precision}{ENDINGS[format]}"
-        options = ExportOptions(format=format, precision=precision, max_differing=1.0)
+        options = FORMS[form]
+        assert options is not None
+        out = model.parent / f"{options.format}-{options.precision}{ENDINGS[options.format]}"
         try:
             if not out.is_file():
                 export_model(model, out, options, calibration)
