@@ -24,6 +24,7 @@ from vitseg.backbones.config import PyramidConfig
 from vitseg.errors import ConfigError
 from vitseg.features import Features
 from vitseg.layers.checkpointing import run_block
+from vitseg.layers.grid import whole_cells
 from vitseg.layers.windows import from_windows, padded_to_windows, to_windows
 from vitseg.types import Size, spatial_size
 

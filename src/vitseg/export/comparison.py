@@ -32,6 +32,7 @@ from vitseg.inference.scores import label_map
 from vitseg.runtimes.graph_model import GraphModel, Session, run_graph
 from vitseg.runtimes.record import ExportRecord
 
+
 def compare_file(
     exported: ExportedModel,
     session: Session,

@@ -4,51 +4,35 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple, Protocol
 
-import numpy as np
 import torch
-from jaxtyping import Float, Float32, Integer, UInt8
-from torch import Tensor
 
 from vitseg.checkpoint.model_dir import ModelRecord, load_model
 from vitseg.checkpoint.places import sha256_of
 from vitseg.checkpoint.versions import package_versions
 from vitseg.config import parse
 from vitseg.errors import ConfigError
+from vitseg.export.comparison import compare_file
 from vitseg.export.graph import ExportedModel
 from vitseg.export.onnx_file import OPSET, write_onnx
 from vitseg.export.openvino_file import write_openvino
 from vitseg.export.parity import (
     MOST_DIFFERING,
-    Answer,
-    Answering,
     Parity,
-    Photo,
-    cases,
-    compare,
-    compare_photos,
-    gap,
-    probabilities,
     require_parity,
 )
+from vitseg.export.photos import Photos, graph_inputs, timed_images
 from vitseg.export.precision import Repeated, require_held
 from vitseg.export.speed import compare_times
 from vitseg.export.torch_file import write_program
-from vitseg.export.trace import example_of, padded_to, trace
+from vitseg.export.trace import padded_to, trace
 from vitseg.files import write_json
-from vitseg.images.geometry import resize_image, resize_labels
-from vitseg.images.preprocess import to_tensor
 from vitseg.inference.config import InferenceConfig
-from vitseg.inference.predictor import Predictor
-from vitseg.inference.scores import label_map
 from vitseg.methods import METHODS
 from vitseg.methods.method import MethodConfig
 from vitseg.methods.model import SegmentationModel
-from vitseg.runtimes.graph_model import GraphModel, Session, run_graph
 from vitseg.runtimes.layout import OutputLayout
 from vitseg.runtimes.open_graph import open_session, read_export_record
 from vitseg.runtimes.places import FORMATS, record_place
@@ -125,9 +109,7 @@ def export_model(
         write_json(record_place(fresh), record.model_dump(mode="json"))
         session = open_session(fresh, read_export_record(fresh), torch.device("cpu"))
         loss = None if options.precision == "fp32" else options.max_miou_loss
-        parity = compare_file(
-            exported, session, record, fresh, photos, options.max_differing, loss
-        )
+        parity = compare_file(exported, session, record, fresh, photos, options.max_differing, loss)
         require_parity(parity, f"this export of {path}")
         images = timed_images(record, photos)
         parity.times = compare_times(model, session, record, fresh, images)
@@ -229,5 +211,3 @@ def _sums(folder: Path) -> dict[str, str]:
 def files_in_order(folder: Path) -> list[Path]:
     """The files of an export, in the order in which they are to be moved: what records list is there then."""
     return sorted(folder.iterdir(), key=lambda file: file.suffix == ".json")
-
-

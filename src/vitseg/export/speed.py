@@ -59,7 +59,11 @@ def run_of_file(session: Session, record: ExportRecord, source: Path, images: Im
         source: The file, for messages.
         images: All are labelled in a run.
     """
-    inputs = list(images) if record.normalises else [normalised(one, record.model.preprocessing) for one in images]
+    inputs = (
+        list(images)
+        if record.normalises
+        else [normalised(one, record.model.preprocessing) for one in images]
+    )
     if record.batch is not None and record.form != "masks":
         inputs = [each.expand(record.batch, -1, -1, -1) for each in inputs]
     graph = GraphModel(session, record, source) if record.form == "masks" else None
