@@ -17,6 +17,7 @@ import argparse
 import functools
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,8 @@ PRUNED = "recipes/ade20k/dtop-vit_base_patch16_384.yaml"
 SHARE = ["pruning.rule=share", "pruning.share=0.4", "pruning.threshold=0.95"]
 WHOLE = ["mode=whole", "resize=null", "crop_size=null", "stride=null"]
 FORMS = {one.name: one.options for one in candidates(ExportOptions(max_differing=1.0))}
+ONE_SIZE = ", one size"
+"""Behind the name of a form: its file takes images of the benchmark's size alone."""
 BARE = "bare backbone"
 
 
@@ -78,9 +81,12 @@ def exported(model: Path, size: int, forms: Sequence[str]) -> dict[str, str]:
     places = {}
     calibration = [LabelledPhoto(photo) for photo in photos(size, 6)]
     for form in forms:
-        options = FORMS[form]
+        options = FORMS[form.removesuffix(ONE_SIZE)]
         assert options is not None
-        out = model.parent / f"{options.format}-{options.precision}{ENDINGS[options.format]}"
+        name = f"{options.format}-{options.precision}"
+        if form.endswith(ONE_SIZE):
+            options, name = replace(options, size=(size, size)), f"{name}-{size}"
+        out = model.parent / f"{name}{ENDINGS[options.format]}"
         try:
             if not out.is_file():
                 export_model(model, out, options, calibration)
@@ -169,7 +175,8 @@ def main() -> None:
     parser.add_argument("models", nargs="*")
     parser.add_argument("--pruned", action="store_true")
     parser.add_argument("--overrides", nargs="*", default=SHARE)
-    parser.add_argument("--forms", nargs="+", default=list(FORMS), choices=list(FORMS))
+    forms = [*FORMS, *(f"{name}{ONE_SIZE}" for name in FORMS)]
+    parser.add_argument("--forms", nargs="+", default=list(FORMS), choices=forms)
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--classes", type=int, default=150)
     parser.add_argument("--rounds", type=int, default=7, help="0: write the files alone")
