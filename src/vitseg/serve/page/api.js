@@ -107,11 +107,16 @@ export function inWords(error) {
   if (error instanceof ServerError) {
     const title = TITLES[error.status] ?? `The server refused this (${error.status})`;
     const again = error.retryAfter === null ? "" : `Try again in ${counted(error.retryAfter)}.`;
-    return { title, text: [ended(error.message), again].filter(Boolean).join(" ") };
+    return { title, text: [sentence(error.message), again].filter(Boolean).join(" ") };
   }
-  return { title: "The answer of the server cannot be read", text: ended(error.message) };
+  return { title: "The answer of the server cannot be read", text: sentence(error.message) };
 }
 
 const counted = (count) => (count === 1 ? "1 second" : `${count} seconds`);
 
-const ended = (text) => (text === "" || /[.!?]$/.test(text) ? text : `${text}.`);
+/** The words of an error as a sentence. */
+function sentence(text) {
+  if (text === "") return "";
+  const begun = text[0].toUpperCase() + text.slice(1);
+  return /[.!?]$/.test(begun) ? begun : `${begun}.`;
+}

@@ -1,7 +1,7 @@
 // Asks the server for what the page needs and has not: every answer once per image, and nothing that nobody waits for.
 
 import { explain, inWords, listClasses, segment } from "./api.js";
-import { byId, say, seconds } from "./dom.js";
+import { byId, say } from "./dom.js";
 import { requireKey } from "./key.js";
 import * as messages from "./messages.js";
 import { change, onChange, results, segmentKey, state, viewKey, viewsOf } from "./state.js";
@@ -105,25 +105,24 @@ export async function classesOf(model) {
 function showBusy() {
   const busy = running.size > 0;
   if (busy === (ticking !== null)) return;
-  byId("cancel").hidden = !busy;
-  byId("busy-line").hidden = !busy;
+  byId("busy").hidden = !busy;
   byId("plane").setAttribute("aria-busy", String(busy));
   document.body.classList.toggle("busy", busy);
   if (busy) {
     since = performance.now();
     say("Waiting for the server.");
-    ticking = setInterval(tick, 250);
+    ticking = setInterval(tick, 100);
+    tick();
   } else {
     clearInterval(ticking);
     ticking = null;
   }
-  document.dispatchEvent(new Event("busy"));
 }
 
-const tick = () => document.dispatchEvent(new Event("busy"));
-
-/** How long the page has been waiting, for people; null: it does not wait. */
-export const waiting = () => (ticking === null ? null : seconds((performance.now() - since) / 1000));
+function tick() {
+  const what = results().length === 0 ? "Segmenting" : "Working";
+  byId("busy-text").textContent = `${what}, ${((performance.now() - since) / 1000).toFixed(1)} s`;
+}
 
 export function startAsking() {
   onChange(["image"], () => {

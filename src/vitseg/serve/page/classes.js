@@ -66,7 +66,7 @@ function head() {
   const title = (text, className = "number") => element("th", { scope: "col", className }, text);
   const hidden = (text) => title(element("span", { className: "hidden-text", textContent: text }), "");
   const columns = all.length === 2
-    ? all.map((result) => title(named(result.model)))
+    ? [title("Left"), title("Right")]
     : [title("Area"), title("Sure")];
   return element("thead", {}, element("tr", {}, hidden("Shown"), hidden("Colour"), hidden("Class"), ...columns, hidden("Alone")));
 }

@@ -38,7 +38,7 @@ function showModels() {
   choice.disabled = names.length === 0;
   const others = names.filter((name) => name !== state.model);
   byId("compare-choice").hidden = others.length === 0;
-  byId("other").replaceChildren(element("option", { value: "", textContent: "no other" }), ...others.map((name) => option(name)));
+  byId("other").replaceChildren(element("option", { value: "", textContent: "none" }), ...others.map((name) => option(name)));
   byId("other").value = state.other ?? "";
 }
 

@@ -1,6 +1,5 @@
 // What is said of the pixel that is looked at: beside it, and in the line below the picture.
 
-import { waiting } from "./asks.js";
 import { byId, element, named, patch, percent, seconds } from "./dom.js";
 import { factsAt } from "./facts.js";
 import { sizeOf } from "./picture.js";
@@ -24,7 +23,7 @@ function mark() {
     const [column, row] = byId("cross").children;
     column.style.transform = `translateX(${left - 0.5}px)`;
     row.style.transform = `translateY(${top - 0.5}px)`;
-    byId("tip").replaceChildren(...factsAt(point).map(line));
+    byId("tip").replaceChildren(...factsAt(point).map((fact) => line(fact, compares())));
     placeTip(left, top, point.by);
   }
   readOut();
@@ -44,9 +43,9 @@ function placeTip(left, top, by) {
   tip.style.transform = `translate(${Math.round(x)}px, ${Math.round(y)}px)`;
 }
 
-function line(fact) {
+function line(fact, withModel) {
   const made = element("span", { className: "fact" });
-  if (compares()) made.append(named(fact.model, "of"));
+  if (withModel) made.append(named(fact.model, "of"));
   if (fact.color !== null) made.append(patch(fact.color));
   made.append(named(fact.name));
   if (fact.value) made.append(element("b", { textContent: fact.value }));
@@ -58,17 +57,14 @@ function readOut() {
   const { point, image } = state;
   const text = (words) => element("span", { className: "soft", textContent: words });
   const parts = [];
-  const wait = waiting();
-  if (wait !== null) {
-    parts.push(element("span", { textContent: isReady() ? "Working" : "Segmenting" }), text(wait));
-  } else if (point !== null && isReady()) {
-    parts.push(text(`${point.x}, ${point.y}`), ...factsAt(point).map(line));
+  if (point !== null && isReady()) {
+    parts.push(text(`${point.x}, ${point.y}`), ...factsAt(point).map((fact) => line(fact, false)));
   } else if (image !== null) {
     const size = sizeOf(image, results());
     parts.push(named(image.name));
     if (size !== null) parts.push(text(`${size.width} × ${size.height}`));
     const [result] = results();
-    if (result?.seconds?.forward !== undefined) parts.push(text(seconds(result.seconds.forward)));
+    if (result?.seconds?.forward !== undefined) parts.push(text(`in ${seconds(result.seconds.forward)}`));
     if (compares()) parts.push(text(`both agree on ${percent(agreement(), 1)}`));
   }
   byId("readout").replaceChildren(...parts);
@@ -94,5 +90,4 @@ function agreement() {
 export function startReadout() {
   onChange(["point", "image", "answers", "model", "other", "tab", "stage", "stageClass", "colors"], mark);
   document.addEventListener("fitted", mark);
-  document.addEventListener("busy", readOut);
 }

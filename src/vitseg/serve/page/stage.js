@@ -95,7 +95,8 @@ export function startStage() {
   onChange(["image", "answers", "model", "other", "tab", "stageClass", "stage", "colors", "hidden", "solo"], paintLayers);
   onChange(["opacity", "split"], redraw);
   onChange(["image", "answers", "model"], describe);
-  new ResizeObserver(fit).observe(byId("space"));
+  const watch = new ResizeObserver(fit);
+  for (const id of ["space", "messages"]) watch.observe(byId(id));
   addEventListener("resize", fit);
   show();
 }
