@@ -386,7 +386,7 @@ def test_stages_of_a_class(page, mood):
     page.mouse.move(2, 2)
     radios.check(force=True)
     assert is_color(color_at(page, 10, 10), color_at(page, 60, 10)), "stage 1 is flat"
-    select = page.get_by_label("Class", exact=True)
+    select = page.locator("#stage-class")
     assert select.locator("option").all_inner_texts() == list(SCENE.names)
     page.get_by_role("radio", name="sum = the mask").check(force=True)
     select.select_option("road")
