@@ -56,6 +56,7 @@ class FakeModel:
     probability: float = 0.875
     numbers: Painter | None = None
     names: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
 
 
 @dataclass
@@ -196,6 +197,7 @@ def answer_of(model: FakeModel, picture: np.ndarray) -> dict[str, Any]:
         "classes": listed,
         "confidence": text_of(Image.fromarray(sure)),
         "seconds": {"waiting": 0.01, "forward": 0.25},
+        "notices": list(model.notices),
     }
 
 

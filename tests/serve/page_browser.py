@@ -92,8 +92,8 @@ def hover(page, x: int, y: int, width: int = 80, height: int = 60) -> None:
     page.evaluate(FRAMES)  # pointers are told of once a frame
 
 
-def color_at(page, x: int, y: int, width: int = 80, height: int = 60) -> np.ndarray:
-    """Of the picture, at a pixel of the image; read from a copy, since Chromium warns of canvases that are read."""
+def read(page, x: int, y: int, width: int = 80, height: int = 60) -> list[int]:
+    """The picture at a pixel of the image; read from a copy, since Chromium warns of canvases that are read."""
     script = """async (canvas, [x, y]) => {
       await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
       const copy = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
@@ -101,9 +101,13 @@ def color_at(page, x: int, y: int, width: int = 80, height: int = 60) -> np.ndar
       return [...copy.getImageData(0, 0, 1, 1).data];
     }"""
     share = [(x + 0.5) / width, (y + 0.5) / height]
-    found = page.locator("#picture").evaluate(script, share)
-    assert found[3] == 255
-    return np.array(found[:3])
+    return page.locator("#picture").evaluate(script, share)
+
+
+def color_at(page, x: int, y: int, width: int = 80, height: int = 60) -> np.ndarray:
+    *color, alpha = read(page, x, y, width, height)
+    assert alpha == 255
+    return np.array(color)
 
 
 def mixed(color, opacity: float = CLASSES, below=GREY_BLUE) -> np.ndarray:

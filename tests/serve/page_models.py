@@ -14,6 +14,8 @@ SCENE = ClassTable(
 )
 """The last class has the colour of another one, as data sets do."""
 
+NOTICE = "read as <i>grey</i>"
+
 STREET = ClassTable(names=("road", "sky"), palette=((10, 200, 200), (200, 10, 200)))
 """Names of SCENE in another order and other colours."""
 
@@ -68,7 +70,7 @@ def many(image: np.ndarray) -> np.ndarray:
 
 MODELS = [
     FakeModel("scene", SCENE, quarters, rising, ("stages",), stages=stages),
-    FakeModel("street small", STREET, halves, rising),
+    FakeModel("street small", STREET, halves, rising, notices=(NOTICE,)),
     FakeModel(
         "pruned", SCENE, quarters, rising, ("exits",), "dtop", numbers=exits,
         names=("exit behind block 3", "exit behind block 7"),

@@ -48,7 +48,9 @@ def test_everything_that_is_named_is_there():
 
 def test_every_id_that_a_script_asks_for_is_in_the_page():
     there = set(re.findall(r'\bid="([^"]+)"', INDEX))
-    asked = {name for path in SCRIPTS for name in re.findall(r'byId\("([^"]+)"\)', path.read_text())}
+    asked = {
+        name for path in SCRIPTS for name in re.findall(r'byId\("([^"]+)"\)', path.read_text())
+    }
     assert asked <= there
 
 

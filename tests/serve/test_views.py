@@ -177,5 +177,3 @@ def test_views_of_a_model_in_bfloat16(view):
 def test_what_cannot_be_shown(make, view, chosen, message):
     with pytest.raises(ConfigError, match=message):
         compute_view(make(), photo(*SIZE), view, chosen)
-
-

@@ -99,6 +99,9 @@ const TITLES = {
   504: "This took longer than the server allows",
 };
 
+/** Whether the same request may succeed later. */
+export const mayPass = ({ status }) => status === undefined || [UNREACHED, 408, 429].includes(status) || status >= 500;
+
 /** An error for people: a title, and what to do. */
 export function inWords(error) {
   if (error.status === UNREACHED) {

@@ -1,6 +1,6 @@
 // Asks the server for what the page needs and has not: every answer once per image, and nothing that nobody waits for.
 
-import { explain, inWords, listClasses, segment } from "./api.js";
+import { explain, inWords, listClasses, mayPass, segment } from "./api.js";
 import { byId, say } from "./dom.js";
 import { requireKey } from "./key.js";
 import * as messages from "./messages.js";
@@ -57,7 +57,7 @@ async function start(key, call) {
     running.delete(key);
     failed.add(key);
     if (error.status === 401) requireKey(retry);
-    else messages.show(inWords(error), retry);
+    else messages.show(inWords(error), mayPass(error) ? retry : undefined);
     showBusy();
   }
 }

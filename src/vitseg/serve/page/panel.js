@@ -43,6 +43,7 @@ function openTab(tab) {
 /** Write the tab anew; what has the focus keeps it. */
 function showContent() {
   byId("panel").hidden = results().length === 0;
+  byId("panel").classList.toggle("one", results().length === 1);
   if (results().length === 0) return;
   const box = byId("tab-content");
   const places = () => [...box.querySelectorAll("input, select, button")];

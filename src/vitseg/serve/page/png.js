@@ -90,14 +90,20 @@ function unfilter(raw, height, rowBytes, step) {
 }
 
 function paeth(left, above, corner) {
-  const [toLeft, toAbove, toCorner] = [Math.abs(above - corner), Math.abs(left - corner), Math.abs(left + above - 2 * corner)];
+  const toLeft = Math.abs(above - corner);
+  const toAbove = Math.abs(left - corner);
+  const toCorner = Math.abs(left + above - 2 * corner);
   if (toLeft <= toAbove && toLeft <= toCorner) return left;
   return toAbove <= toCorner ? above : corner;
 }
 
 function unpack(rows, width, height, depth, rowBytes) {
   if (depth === 8) return rows;
-  if (depth === 16) return Uint16Array.from({ length: width * height }, (_, i) => 256 * rows[2 * i] + rows[2 * i + 1]);
+  if (depth === 16) {
+    const values = new Uint16Array(width * height);
+    for (let i = 0; i < values.length; i += 1) values[i] = 256 * rows[2 * i] + rows[2 * i + 1];
+    return values;
+  }
   const values = new Uint8Array(width * height);
   const [perByte, mask] = [8 / depth, (1 << depth) - 1];
   for (let y = 0; y < height; y += 1) {

@@ -87,7 +87,15 @@ function agreement() {
   return agreed.share;
 }
 
+/** What the server has to say of how it read the image. */
+function showNotices() {
+  const texts = new Set(results().flatMap((result) => result.notices ?? []));
+  byId("notices").hidden = texts.size === 0;
+  byId("notices").replaceChildren(...[...texts].map((text) => element("li", { textContent: text })));
+}
+
 export function startReadout() {
+  onChange(["answers", "model", "other"], showNotices);
   onChange(["point", "image", "answers", "model", "other", "tab", "stage", "stageClass", "colors"], mark);
   document.addEventListener("fitted", mark);
 }

@@ -35,9 +35,11 @@ function redraw() {
 }
 
 function draw() {
-  if (state.image === null || sizeOf(state.image, results()) === null) return;
+  const canvas = byId("picture");
+  const context = canvas.getContext("2d");
+  if (sizeOf(state.image, results()) === null) return context.clearRect(0, 0, canvas.width, canvas.height);
   const isClasses = state.tab === "classes";
-  compose(byId("picture").getContext("2d"), {
+  compose(context, {
     layers,
     isGrey: !isClasses && layers.length > 0,
     isSmooth: state.tab === "stages",
