@@ -13,13 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32
 from torch import Tensor
 
 from vitseg.checks.fingerprint import Fingerprint, hash_source, perceptual_hash
 from vitseg.features import Features
 from vitseg.inference.predictor import Predictor
-from vitseg.inference.scores import ScoreMap, probabilities
+from vitseg.inference.scores import ScoreMap, label_map, probabilities
+from vitseg.inference.segmentation import Segmentation
 from vitseg.runtimes.graph_model import GraphModel
 
 CELLS = 4
@@ -80,9 +81,17 @@ class Looker:
         fingerprint = Fingerprint(hash_source(path), 0, *shown)
         return Look(float(entropy.mean(dtype=np.float64)), _unit(feature), fingerprint)
 
-    def entropy_map(self, pixels: UInt8[np.ndarray, "H W c"]) -> Float32[np.ndarray, "H W"]:
-        """How unsure the model is of every pixel, in [0, 1]."""
-        return self._pooled(self.predictor.scores(pixels))[0]
+    def closely(self, path: Path) -> tuple[Segmentation, Float32[np.ndarray, "H W"]]:
+        """The segmentation of an image, and how unsure the model is of every pixel, in [0, 1]; errors as for a look."""
+        pixels = self.predictor.pixels_of(path)
+        scores = self.predictor.scores(pixels)
+        segmentation = Segmentation(
+            label_map=label_map(scores),
+            classes=self.predictor.classes,
+            image=self.predictor.picture_of(pixels),
+            path=path,
+        )
+        return segmentation, self._pooled(scores)[0]
 
     @torch.inference_mode()
     def _pooled(

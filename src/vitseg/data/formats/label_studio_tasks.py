@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import numpy as np
 
 from vitseg import parsing
-from vitseg.data.formats.brush import brush_values
+from vitseg.images.brush_rle import brush_values
 from vitseg.data.formats.faults import Faults
 from vitseg.data.formats.polygons import has_area, is_within_reach
 from vitseg.data.formats.shapes import Brush, Shape

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64, Integer, UInt16
 
-from vitseg.data.formats.brush import decode_brush
+from vitseg.images.brush_rle import decode_brush
 from vitseg.data.formats.rasterise import decode_counts, polygons_to_runs, runs_of
 from vitseg.data.mask_pose import EXCHANGED
 from vitseg.errors import DataError
