@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from jaxtyping import Integer
 
 from vitseg.annotations.folder import AnnotationFolder
 from vitseg.classes import ClassTable
-from vitseg.files import write_json, write_whole
+from vitseg.files import write_whole
 from vitseg.images.brush_rle import encode_brush
 
 TASKS, LABEL_CONFIG = "tasks.json", "label_config.xml"
@@ -43,7 +44,7 @@ class LabelStudioFolder(AnnotationFolder):
         )
 
     def close(self) -> None:
-        write_json(self.folder / TASKS, self._tasks)
+        write_whole(self.folder / TASKS, json.dumps(self._tasks) + "\n")  # numbers by the million
         write_whole(self.folder / LABEL_CONFIG, label_config(self.classes))
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,15 +14,6 @@ from vitseg.cli.places import Before
 
 if TYPE_CHECKING:
     from vitseg.inference.predictor import Predictor
-
-
-class Annotations(StrEnum):
-    """Names of `annotations.table.WRITERS`, for the help, which loads none of them."""
-
-    CVAT = "cvat"
-    LABEL_STUDIO = "label-studio"
-    COCO = "coco"
-    LABELME = "labelme"
 
 
 def suggest(
@@ -42,7 +32,7 @@ def suggest(
         ),
     ] = None,
     annotations: Annotated[
-        list[Annotations] | None,
+        list[Literal["cvat", "label-studio", "coco", "labelme"]] | None,
         typer.Option(
             help="Also write the model's labels of the suggested images for a labelling tool, beside copies of the "
             "images. Repeatable."
@@ -88,7 +78,7 @@ def suggest(
     from vitseg.suggest.suggest import suggest as choose
 
     predictor = load(found, device, protocol or (), value_range, dtype)
-    wanted = dict.fromkeys(each.value for each in annotations or ())
+    wanted = dict.fromkeys(annotations or ())
     writers = {name: WRITERS[name](out / name, predictor.classes) for name in wanted}
     temperature = 1.0 if calibrate is None else fitted(predictor, calibrate, split)
     looker, failures = Looker(predictor, temperature), Failures()

@@ -94,9 +94,7 @@ class SuggestionFolder:
             "features": found.features,
             "temperature": round(found.temperature, 4),
             "suggested": [_entry(rank, each) for rank, each in enumerate(found.chosen, start=1)],
-            "unreadable": [
-                {"image": image, "error": error} for image, error in unreadable.items()
-            ],
+            "unreadable": [{"image": image, "error": error} for image, error in unreadable.items()],
             "annotations": {name: str(writer.folder) for name, writer in self.writers.items()},
         }
         write_json(self.out / JSON, content)

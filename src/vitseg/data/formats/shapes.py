@@ -33,7 +33,7 @@ class RunLengths(NamedTuple):
 
 
 class Brush(NamedTuple):
-    """A brush stroke as Label Studio compresses it, see `brush.decode_brush`."""
+    """A brush stroke as Label Studio compresses it, see `images.brush_rle`."""
 
     data: bytes
 
