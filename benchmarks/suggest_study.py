@@ -33,6 +33,8 @@ KINDS = ("suggested", "random")  # the longer first: it trains the model that su
 
 
 class Study(NamedTuple):
+    """What is trained; None of `val_images`: all of them."""
+
     data: str
     recipe: str
     weights: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +15,15 @@ from vitseg.cli.places import Before
 
 if TYPE_CHECKING:
     from vitseg.inference.predictor import Predictor
+
+
+class Tool(StrEnum):
+    """The names of `annotations.table.WRITERS`, which the help does not load."""
+
+    CVAT = "cvat"
+    LABEL_STUDIO = "label-studio"
+    COCO = "coco"
+    LABELME = "labelme"
 
 
 def suggest(
@@ -32,7 +42,7 @@ def suggest(
         ),
     ] = None,
     annotations: Annotated[
-        list[Literal["cvat", "label-studio", "coco", "labelme"]] | None,
+        list[Tool] | None,
         typer.Option(
             help="Also write the model's labels of the suggested images for a labelling tool, beside copies of the "
             "images. Repeatable."
@@ -78,7 +88,7 @@ def suggest(
     from vitseg.suggest.suggest import suggest as choose
 
     predictor = load(found, device, protocol or (), value_range, dtype)
-    wanted = dict.fromkeys(annotations or ())
+    wanted = dict.fromkeys(tool.value for tool in annotations or ())
     writers = {name: WRITERS[name](out / name, predictor.classes) for name in wanted}
     temperature = 1.0 if calibrate is None else fitted(predictor, calibrate, split)
     looker, failures = Looker(predictor, temperature), Failures()

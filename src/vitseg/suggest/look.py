@@ -144,7 +144,7 @@ class BackbonePool:
         self._means.append(tokens.float().mean((0, 2)).cpu())
 
 
-def tempered(probs: Float32[Tensor, "k *shape"], temperature: float) -> Float32[Tensor, "k *shape"]:
+def tempered(probs: Float32[Tensor, "k R W"], temperature: float) -> Float32[Tensor, "k R W"]:
     """Probabilities at another temperature: the softmax of their logarithms over it.
 
     Args:

@@ -79,8 +79,9 @@ class LabelStudio(DataFormat):
 
     Classes are those of the class file, or the labels of all tasks by name; other pixels are the class "background".
     Where regions overlap, the one of fewer pixels is seen; of PNG files, the later class. Tasks without annotation are
-    not used; where none is annotated, their predictions are. The PNG files are named after tasks: the images are found by a json export beside them, or are named
-    `task-7.jpg` or `7.jpg` themselves. Format: labelstud.io, "Export annotations".
+    not used; where none is annotated, their predictions are. The PNG files are named after tasks: the images are found
+    by a json export beside them, or are named `task-7.jpg` or `7.jpg` themselves. Format: labelstud.io, "Export
+    annotations".
     """
 
     name = "label_studio"

@@ -12,13 +12,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import numpy as np
 
 from vitseg import parsing
-from vitseg.images.brush_rle import brush_values
 from vitseg.data.formats.faults import Faults
 from vitseg.data.formats.polygons import has_area, is_within_reach
 from vitseg.data.formats.shapes import Brush, Shape
 from vitseg.data.id_lists import IdIndex
 from vitseg.data.listing import both_ends, files_below, files_of
 from vitseg.errors import DataError
+from vitseg.images.brush_rle import brush_values
 from vitseg.images.decode import IMAGE_SUFFIXES, MAX_PIXELS
 from vitseg.types import Size
 
