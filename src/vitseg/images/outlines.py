@@ -34,14 +34,17 @@ class Piece(NamedTuple):
 def pieces(label_map: Integer[np.ndarray, "H W"]) -> Iterator[Piece]:
     """The pieces of every class that occurs, class by class, from the top."""
     for index in np.unique(label_map).tolist():
-        numbers, _ = ndimage.label(label_map == index, _SIDES)
+        numbers = np.zeros(label_map.shape, np.int32)
+        ndimage.label(label_map == index, _SIDES, numbers)
         for number, box in enumerate(ndimage.find_objects(numbers), start=1):
             yield Piece(index, box[0].start, box[1].start, numbers[box] == number)
 
 
 def filled(piece: Piece) -> Bool[np.ndarray, "h w"]:
     """The pixels of a piece and of what it encloses, holes that are closed by corners alone left open."""
-    return ndimage.binary_fill_holes(piece.inside, _CORNERS)
+    whole = piece.inside.copy()
+    ndimage.binary_fill_holes(piece.inside, _CORNERS, output=whole)
+    return whole
 
 
 def outline(piece: Piece) -> Int64[np.ndarray, "n 2"]:
@@ -50,11 +53,10 @@ def outline(piece: Piece) -> Int64[np.ndarray, "n 2"]:
     It runs clockwise as seen, and passes a corner twice where pixels touch there alone.
     """
     inside = np.pad(filled(piece), 1)
-    row = 1
-    column = int(inside[1].argmax())  # the first pixel of the first row is one of its own
-    # Corner (r, c) is the upper left one of pixel (r, c); going right, the piece lies below.
-    start = at = (row, column)
-    heading, corners = 0, [at]
+    # The first pixel of the first row is one of its own. Corner (r, c) is the upper left one of pixel (r, c); going
+    # right, the piece lies below.
+    start: tuple[int, int] = (1, int(inside[1].argmax()))
+    at, heading, corners = start, 0, [start]
     while True:
         at = (at[0] + _STEPS[heading][0], at[1] + _STEPS[heading][1])
         right, left = _ahead(inside, at, heading)

@@ -76,11 +76,11 @@ class DetectionFunction:
             DataError: It cannot be run.
         """
         scores = self._predictor.scores(self._predictor.pixels_of(image))
-        least = context.conf_threshold
-        # Probabilities of all pixels take as long as labels, and without a threshold nobody needs them.
-        labels, confidence = (
-            (label_map(scores), None) if least is None else labels_and_confidence(scores)
-        )
+        least, confidence = context.conf_threshold or 0.0, None
+        if least > 0:
+            labels, confidence = labels_and_confidence(scores)
+        else:  # probabilities of all pixels take as long as labels, and nobody needs them
+            labels = label_map(scores)
         shapes = []
         by_piece = self._by == "piece" or context.conv_mask_to_poly
         for piece in pieces(labels) if by_piece else whole_classes(labels):

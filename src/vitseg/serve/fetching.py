@@ -68,13 +68,15 @@ class LabelStudioSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    url: str | None = Field(
-        default=None,
-        description="address of Label Studio itself, as http://localhost:8080: its uploads and local files are there",
-    )
     hosts: tuple[str, ...] = Field(
         default=(),
-        description="further hosts that images are fetched from, as host (at the usual port) or host:port",
+        description="hosts that images are fetched from, as host (at the usual port) or host:port; the first is Label "
+        "Studio itself",
+    )
+    url: str | None = Field(
+        default=None,
+        description="address of Label Studio, as http://localhost:8080: its uploads and local files are there. Without "
+        "it, that of the first host: by https where it has no port, or 443 or 8443, else by http",
     )
     allow_private: bool = Field(
         default=False,
@@ -99,10 +101,20 @@ class LabelStudioSettings(BaseModel):
             address_of(f"http://{host}")
         return hosts
 
+    @property
+    def studio(self) -> Address | None:
+        """Label Studio itself; None: it is not known."""
+        if self.url is not None:
+            return address_of(self.url)
+        if not self.hosts:
+            return None
+        port = urlsplit(f"//{self.hosts[0]}").port
+        scheme = "https" if port in (None, 443, 8443) else "http"
+        return address_of(f"{scheme}://{self.hosts[0]}")
+
     def allows(self, address: Address) -> bool:
         """Whether images are fetched from there."""
-        own = None if self.url is None else address_of(self.url)
-        if own is not None and own.origin == address.origin:
+        if self.studio is not None and self.studio.origin == address.origin:
             return True
         for entry in self.hosts:
             listed = urlsplit(f"//{entry}")
@@ -153,13 +165,13 @@ class Fetcher:
     def _absolute(self, place: str) -> str:
         if not place.startswith("/"):
             return place
-        if self.settings.url is None or place.startswith("//"):
+        studio = self.settings.studio
+        if studio is None or place.startswith("//"):
             raise ConfigError(
                 f"{place[:200]!r} lies on Label Studio itself, whose address the operator has not set."
             )
-        scheme, host, port = address_of(self.settings.url).origin
-        name = f"[{host}]" if ":" in host else host
-        return f"{scheme}://{name}:{port}{place}"
+        name = f"[{studio.host}]" if ":" in studio.host else studio.host
+        return f"{studio.scheme}://{name}:{studio.port}{place}"
 
     def _inline(self, place: str) -> bytes:
         head, comma, content = place.partition(",")
@@ -219,8 +231,8 @@ class Fetcher:
             ("User-Agent", "vitseg"),
             ("Connection", "close"),
         ]
-        own = self.settings.url
-        if self._token and own is not None and address_of(own).origin == address.origin:
+        studio = self.settings.studio
+        if self._token and studio is not None and studio.origin == address.origin:
             headers.append(("Authorization", f"Token {self._token}"))
         return h11.Request(method="GET", target=address.target, headers=headers)
 
