@@ -56,7 +56,8 @@ def outline(piece: Piece) -> Int64[np.ndarray, "n 2"]:
     # The first pixel of the first row is one of its own. Corner (r, c) is the upper left one of pixel (r, c); going
     # right, the piece lies below.
     start: tuple[int, int] = (1, int(inside[1].argmax()))
-    at, heading, corners = start, 0, [start]
+    corners: list[tuple[int, int]] = [start]
+    at, heading = start, 0
     while True:
         at = (at[0] + _STEPS[heading][0], at[1] + _STEPS[heading][1])
         right, left = _ahead(inside, at, heading)
