@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Integer
 
 from vitseg.annotations.folder import AnnotationFolder
-from vitseg.files import write_json
+from vitseg.files import write_whole
 from vitseg.images.outlines import filled, outline, pieces
 
 
@@ -43,7 +44,8 @@ class LabelmeFolder(AnnotationFolder):
             "imageHeight": label_map.shape[0],
             "imageWidth": label_map.shape[1],
         }
-        write_json(self.folder / f"{Path(name).stem}.json", content)
+        # On one line: outlines along pixels have many points.
+        write_whole(self.folder / f"{Path(name).stem}.json", json.dumps(content) + "\n")
 
     def close(self) -> None:
         """Every image has its own file."""

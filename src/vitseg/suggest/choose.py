@@ -31,7 +31,7 @@ class Choice:
     Attributes:
         index: Its place among the images.
         distance: To the nearest image that was there before it, in [0, 2]; None of the first.
-        score: Its uncertainty times that distance.
+        score: Its uncertainty times that distance; of the first, times the largest there can be.
     """
 
     index: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from jaxtyping import Float32
 from PIL import Image
 
 from vitseg.annotations.folder import AnnotationFolder
+from vitseg.classes import ClassTable
 from vitseg.files import write_json, write_whole
 from vitseg.inference.segmentation import Segmentation
-from vitseg.render.contact_sheet import contact_sheet
-from vitseg.render.page_parts import fact_cards, figure, write_page
+from vitseg.render.contact_sheet import WIDEST, contact_sheet
+from vitseg.render.page_parts import fact_cards, figure, swatch, write_page
 from vitseg.suggest.suggest import Suggestion, Suggestions
 
 JSON, LIST, INDEX = "suggested.json", "suggested.txt", "index.html"
@@ -44,6 +46,8 @@ class SuggestionFolder:
         self.out = out
         self.writers = writers
         self._figures: list[str] = []
+        self._classes: ClassTable | None = None
+        self._seen: set[str] = set()
 
     @property
     def index(self) -> Path:
@@ -69,11 +73,16 @@ class SuggestionFolder:
         for writer in self.writers.values():
             writer.add(suggestion.path, file_name, segmentation.label_map)
         if rank <= MOST_PICTURES:
+            height, width = segmentation.size
+            small = segmentation.scaled(
+                min(1.0, 3 * _HEIGHT / height, 3 * WIDEST * _HEIGHT / width)
+            )
             grey = Image.fromarray((255 * entropy.clip(0, 1)).astype(np.uint8))
-            preview, _ = segmentation.preview()
-            pictures = [Image.fromarray(segmentation.image), preview, grey]
+            pictures = [Image.fromarray(small.image), small.overlay(legend=False), grey]
             sheet = contact_sheet([pictures], ("image", "prediction", "uncertainty"), _HEIGHT)
             self._figures.append(figure(_caption(rank, suggestion), sheet))
+            self._seen.update(segmentation.class_areas)
+            self._classes = segmentation.classes
 
     def close(
         self, found: Suggestions, facts: Mapping[str, Any], unreadable: Mapping[str, str]
@@ -107,8 +116,22 @@ class SuggestionFolder:
         }
         more = len(found.chosen) - len(self._figures)
         last = [f'<p class="soft">{more:,} more are in {LIST}.</p>'] if more > 0 else []
-        sections = [fact_cards(cards), f"<p>{HOW_TO_READ}</p>", *self._figures, *last]
+        sections = [
+            fact_cards(cards),
+            f"<p>{HOW_TO_READ}</p>",
+            self._legend(),
+            *self._figures,
+            *last,
+        ]
         write_page(self.index, "Images to label next", sections)
+
+    def _legend(self) -> str:
+        """The colours of the classes that occur, once for all pictures."""
+        if self._classes is None:
+            return ""
+        pairs = zip(self._classes.names, self._classes.palette, strict=True)
+        entries = [swatch(color) + escape(name) for name, color in pairs if name in self._seen]
+        return f"<p>{' &ensp; '.join(entries)}</p>"
 
 
 def file_names(chosen: Sequence[Suggestion]) -> list[str]:
