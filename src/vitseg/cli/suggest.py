@@ -14,6 +14,7 @@ from vitseg.cli import frame, options, places
 from vitseg.cli.places import Before
 
 if TYPE_CHECKING:
+    from vitseg.data.dataset import SegmentationDataset
     from vitseg.inference.predictor import Predictor
 
 
@@ -79,6 +80,11 @@ def suggest(
     targets = [(path, name) for path, name in targets if path.resolve() not in known]
     claim_folder(out)
     found = find_model(model)
+    known_data = None
+    if calibrate is not None:
+        from vitseg.data.catalog import open_dataset
+
+        known_data = open_dataset(calibrate, split)
 
     from vitseg.annotations.table import WRITERS
     from vitseg.images.notices import grouped
@@ -90,7 +96,9 @@ def suggest(
     predictor = load(found, device, protocol or (), value_range, dtype)
     wanted = dict.fromkeys(tool.value for tool in annotations or ())
     writers = {name: WRITERS[name](out / name, predictor.classes) for name in wanted}
-    temperature = 1.0 if calibrate is None else fitted(predictor, calibrate, split)
+    temperature = 1.0
+    if known_data is not None and calibrate is not None:
+        temperature = fitted(predictor, known_data, calibrate)
     looker, failures = Looker(predictor, temperature), Failures()
     unreadable: dict[str, str] = {}
     folder = SuggestionFolder(out, writers)
@@ -122,13 +130,12 @@ def suggest(
         raise typer.Exit(failures.exit_code)
 
 
-def fitted(predictor: Predictor, spec: str, split: str) -> float:
-    """The temperature for `--calibrate`."""
-    from vitseg.data.catalog import open_dataset
+def fitted(predictor: Predictor, dataset: SegmentationDataset, spec: str) -> float:
+    """The temperature by a data set, which was opened by what `--calibrate` says."""
     from vitseg.evaluation.evaluate import joined_as_trained
     from vitseg.suggest.temperature import fit_temperature, images_looked_at
 
-    dataset = joined_as_trained(open_dataset(spec, split), spec, predictor.record)
+    dataset = joined_as_trained(dataset, spec, predictor.record)
     with frame.bar("calibrate", images_looked_at(dataset)) as advance:
         return fit_temperature(predictor, dataset, advance)
 
