@@ -76,6 +76,13 @@ def serve(
             metavar="HOST[:PORT]",
         ),
     ] = None,
+    label_studio_private: Annotated[
+        bool,
+        typer.Option(
+            "--label-studio-private",
+            help="That Label Studio is in a private network, or on this machine.",
+        ),
+    ] = False,
 ) -> None:
     """Serve models over HTTP, with a page to try them.
 
@@ -108,6 +115,7 @@ def serve(
             "shows_docs": docs,
             "shows_page": page,
             "label_studio_hosts": tuple(label_studio or ()),
+            "label_studio_private": label_studio_private,
         },
         "serve",
     )

@@ -14,7 +14,9 @@ from starlette.exceptions import HTTPException
 
 from vitseg.checkpoint.versions import package_versions
 from vitseg.serve.engine import Engine
+from vitseg.serve.fetching import LabelStudioSettings
 from vitseg.serve.incoming import ClientLeftError
+from vitseg.serve.label_studio import create_router as label_studio_routes
 from vitseg.serve.limits import Limits
 from vitseg.serve.problems import Problem
 from vitseg.serve.service import Service
@@ -68,6 +70,12 @@ def create_app(engine: Engine, settings: ServeSettings) -> FastAPI:
         """Numbers for Prometheus."""
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 
+    label_studio = LabelStudioSettings(
+        hosts=settings.label_studio_hosts,
+        allow_private=settings.label_studio_private,
+        max_bytes=settings.max_body,
+    )
+    app.include_router(label_studio_routes(service.segment, label_studio))
     _add_page(app, settings)
     _add_handlers(app)
     app.add_middleware(Limits, settings=settings, metrics=service.metrics)
