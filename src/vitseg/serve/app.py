@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from vitseg.checkpoint.versions import package_versions
 from vitseg.serve.engine import Engine
@@ -59,6 +60,7 @@ def create_app(engine: Engine, settings: ServeSettings) -> FastAPI:
         openapi_url="/openapi.json",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # the address of a redirect would be made of what the client calls its host
     )
     app.state.service = service
     app.include_router(own_routes(service))
@@ -98,7 +100,8 @@ def _add_handlers(app: FastAPI) -> None:
         return JSONResponse({"error": error.message}, error.status, dict(error.headers))
 
     @app.exception_handler(ClientLeftError)
-    async def left(request: Request, error: ClientLeftError) -> Response:
+    @app.exception_handler(ClientDisconnect)
+    async def left(request: Request, error: Exception) -> Response:
         return Response(status_code=CLIENT_LEFT)
 
     @app.exception_handler(RequestValidationError)

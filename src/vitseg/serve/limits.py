@@ -18,6 +18,7 @@ from vitseg.serve.problems import (
     SlowBodyError,
     TooLargeError,
     UnauthorizedError,
+    WrongFormatError,
 )
 from vitseg.serve.settings import ServeSettings
 
@@ -87,11 +88,21 @@ class Limits:
             length = int(lengths[0])  # digits alone: the parser of HTTP sees to that
             body.is_complete = length == 0
             body.require_length(length)
+        self._require_plain(headers)
         path: str = scope["path"]
         is_open = path in OPEN or path.startswith("/page/")
         if self._keys and not is_open and not self._is_known(_key_of(headers)):
             raise UnauthorizedError(
                 "an API key is needed: send it as X-API-Key, or as Authorization: Bearer."
+            )
+
+    @staticmethod
+    def _require_plain(headers: list[tuple[bytes, bytes]]) -> None:
+        """Raise WrongFormatError for a compressed body: what it unpacks to has no bound."""
+        codings = [value for name, value in headers if name == b"content-encoding"]
+        if any(coding.strip().lower() not in (b"", b"identity") for coding in codings):
+            raise WrongFormatError(
+                "a body with a Content-Encoding is not read here: send it as it is (identity)."
             )
 
     def _is_known(self, key: bytes) -> bool:
