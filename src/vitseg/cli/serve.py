@@ -51,9 +51,7 @@ def serve(
     max_requests: Annotated[
         int, typer.Option(help="Requests that are worked on or wait; more get 429.", min=1)
     ] = 64,
-    max_body: Annotated[
-        int, typer.Option(help="Bytes of a request.", min=1)
-    ] = 32_000_000,
+    max_body: Annotated[int, typer.Option(help="Bytes of a request.", min=1)] = 32_000_000,
     max_pixels: Annotated[int, typer.Option(help="Pixels of an image.", min=1)] = 50_000_000,
     max_batch: Annotated[
         int, typer.Option(help="Images of one size that are run together.", min=1)

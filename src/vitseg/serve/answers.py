@@ -87,7 +87,9 @@ def encode_answer(computed: Computed, wanted: Wanted) -> Encoded:
     labels = computed.result.labels
     assert labels is not None
     if wanted.is_plain:
-        return Encoded(mask_png(chosen(labels, wanted, computed), computed.served.classes), "image/png")
+        return Encoded(
+            mask_png(chosen(labels, wanted, computed), computed.served.classes), "image/png"
+        )
     return Encoded(json.dumps(_facts(computed, labels, wanted)).encode(), "application/json")
 
 
@@ -144,9 +146,7 @@ def _facts(
     return facts
 
 
-def _mask(
-    computed: Computed, labels: Integer[np.ndarray, "H W"], wanted: Wanted
-) -> dict[str, Any]:
+def _mask(computed: Computed, labels: Integer[np.ndarray, "H W"], wanted: Wanted) -> dict[str, Any]:
     return {"format": "png", "png": text_of(mask_png(labels, computed.served.classes))}
 
 

@@ -197,5 +197,3 @@ def _failure(error: Exception) -> Failure:
 def _is_out_of_memory(error: Exception) -> bool:
     words = ("out of memory", "DefaultCPUAllocator", "can't allocate")
     return isinstance(error, MemoryError) or any(word in str(error) for word in words)
-
-

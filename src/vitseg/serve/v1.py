@@ -135,9 +135,8 @@ def routes(service: Service) -> APIRouter:
     @router.post("/segment", openapi_extra=IMAGE_BODY, responses=SEGMENT_RESPONSES)
     async def segment(request: Request, asked: Annotated[SegmentAsked, Query()]) -> Response:
         """The label map of an image: as PNG alone, or with what else is asked for as JSON."""
-
         deadline = service.deadline(allowed_seconds(request))
-        with service.admission.enter() as place:
+        with service.admission.enter(deadline) as place:
             incoming = await read_image(request)
             wish = merged(SegmentAsked, asked, incoming)
             model = service.model(wish.model)
@@ -154,7 +153,7 @@ def routes(service: Service) -> APIRouter:
     async def explain(request: Request, asked: Annotated[ExplainAsked, Query()]) -> Response:
         """How a model came to its labels, as far as its kind can show it; see `views` of GET /v1/models."""
         deadline = service.deadline(allowed_seconds(request))
-        with service.admission.enter() as place:
+        with service.admission.enter(deadline) as place:
             incoming = await read_image(request)
             wish = merged(ExplainAsked, asked, incoming)
             model = service.model(wish.model)
@@ -186,9 +185,7 @@ def merged(kind: type[Asked], asked: Asked, incoming: Incoming) -> Asked:
     given = asked.model_dump(by_alias=True, exclude_unset=True)
     twice = sorted(given.keys() & incoming.fields.keys())
     if twice:
-        raise UnusableError(
-            f"{twice[0]} is in the query and in the form: give it once."
-        )
+        raise UnusableError(f"{twice[0]} is in the query and in the form: give it once.")
     try:
         return kind.model_validate({**given, **incoming.fields})
     except ValidationError as error:
