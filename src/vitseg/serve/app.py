@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,8 +21,6 @@ from vitseg.serve.service import Service
 from vitseg.serve.settings import ServeSettings
 from vitseg.serve.v1 import first_words
 from vitseg.serve.v1 import routes as own_routes
-
-_log = logging.getLogger("vitseg")
 
 PAGE = Path(__file__).parent / "page"
 
@@ -112,8 +109,3 @@ def _add_handlers(app: FastAPI) -> None:
     async def http(request: Request, error: HTTPException) -> Response:
         headers = dict(error.headers or {})
         return JSONResponse({"error": str(error.detail)}, error.status_code, headers)
-
-    @app.exception_handler(Exception)
-    async def fault(request: Request, error: Exception) -> Response:
-        # starlette raises it again, for the log
-        return JSONResponse({"error": "the server failed on this request."}, 500)

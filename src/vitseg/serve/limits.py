@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import logging
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -21,6 +22,8 @@ from vitseg.serve.problems import (
     WrongFormatError,
 )
 from vitseg.serve.settings import ServeSettings
+
+_log = logging.getLogger("vitseg")
 
 LINGER = 2.0
 """Seconds in which what is still sent of a refused request is read and dropped, so that its client sees the answer."""
@@ -73,9 +76,15 @@ class Limits:
         except Problem as problem:
             if not answer.has_started:
                 await answer.refuse(problem)
+        except Exception:
+            _log.exception("a request could not be answered")
+            if not answer.has_started:
+                await answer.refuse(Problem("the server failed on this request."))
 
     def _require_allowed(self, scope: Scope, body: _Body) -> None:
         headers = scope["headers"]
+        if scope["http_version"] not in ("1.0", "1.1"):  # which the parser lets pass
+            raise BadRequestError("this is no valid request of HTTP/1.1.")
         lengths = [value for name, value in headers if name == b"content-length"]
         is_chunked = any(name == b"transfer-encoding" for name, _ in headers)
         if len(lengths) > 1 or (lengths and is_chunked):

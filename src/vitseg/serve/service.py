@@ -131,7 +131,9 @@ class Service:
             partial(has_costly_header, content, IMAGE_FORMATS), deadline
         )
         upload = await self.off_loop(
-            partial(inspect, content, IMAGE_FORMATS, limits.max_pixels), deadline, is_slow
+            partial(inspect, content, IMAGE_FORMATS, limits.max_pixels, limits.timeout),
+            deadline,
+            is_slow,
         )
         place.add_pixels(upload.pixels)
         with self.engine.expect(), timed(self.metrics.decode):

@@ -62,13 +62,16 @@ def has_costly_header(content: bytes, formats: Collection[str]) -> bool:
     return found in formats and is_costly(file, found, tags, header=True)
 
 
-def inspect(content: bytes, formats: Collection[str], max_pixels: int) -> Upload:
+def inspect(
+    content: bytes, formats: Collection[str], max_pixels: int, seconds: float = float("inf")
+) -> Upload:
     """Look at the header of an image; no pixel is decoded.
 
     Args:
         content: The file.
         formats: That are allowed.
         max_pixels: At most.
+        seconds: That a header may take which is read in a process of its own.
 
     Raises:
         WrongFormatError: No image, or one of another format.
@@ -87,7 +90,8 @@ def inspect(content: bytes, formats: Collection[str], max_pixels: int) -> Upload
     if _is_moving(content, found):
         raise WrongFormatError(f"a moving {found} is not read here: send one frame, as an image.")
     try:
-        size = header_of(content).size
+        with within(seconds):
+            size = header_of(content).size
     except DataError as error:
         raise UnusableError(str(error)) from error
     if size[0] * size[1] > max_pixels:
