@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPResponse
-from typing import Any
+from typing import Any, cast
 
 SECONDS = 60.0
 """After which a test fails that waits for an answer; on a busy machine, most come within one."""
@@ -50,16 +51,32 @@ def head(method: str, target: str, headers: Mapping[str, Any] | None = None) -> 
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
-def answer_on(sock: socket.socket) -> Answer:
-    """The next answer on a connection."""
-    response = HTTPResponse(sock)
-    try:
+class Answers:
+    """The answers on a connection, one behind the other."""
+
+    def __init__(self, sock: socket.socket):
+        self._file = _Kept(socket.SocketIO(sock, "r"))
+
+    def makefile(self, mode: str) -> _Kept:
+        """What `HTTPResponse` reads from."""
+        return self._file
+
+    def next(self) -> Answer:
+        response = HTTPResponse(cast(socket.socket, self))
         response.begin()
         body = response.read()
-    finally:
-        response.close()
-    headers = {name.lower(): value for name, value in response.getheaders()}
-    return Answer(response.status, headers, body)
+        headers = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(response.status, headers, body)
+
+
+class _Kept(io.BufferedReader):
+    def close(self) -> None:
+        """Not by an answer: the next one may be in the buffer already."""
+
+
+def answer_on(sock: socket.socket) -> Answer:
+    """The answer on a connection on which no further one has been asked for."""
+    return Answers(sock).next()
 
 
 def exchange(port: int, *parts: bytes) -> Answer:
