@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.serve.fake import Running, running
-from tests.serve.octants import cells_of, pattern, png
+from tests.serve.octants import cells_of, pattern, png, write_octants
 from tests.serve.raw import SECONDS, segment
 
 
@@ -83,3 +83,13 @@ class Callers:
 @pytest.fixture
 def callers() -> Callers:
     return Callers()
+
+
+@pytest.fixture(scope="session")
+def octant_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Model directories by name: octants, and mirror with the opposite corners."""
+    folder = tmp_path_factory.mktemp("octants")
+    return {
+        "octants": str(write_octants(folder / "octants")),
+        "mirror": str(write_octants(folder / "mirror", is_mirrored=True)),
+    }

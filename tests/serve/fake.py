@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import numpy as np
+import uvicorn
 from fastapi import FastAPI
 
 from tests.serve.octants import CLASSES, CROP, PREPROCESSING
@@ -75,10 +76,11 @@ class Running:
         port: Where.
         models: What answers.
         app: The app; `app.state.service` counts.
+        http: What holds the connections.
     """
 
-    def __init__(self, port: int, models: FakeModels, app: FastAPI):
-        self.port, self.models, self.app = port, models, app
+    def __init__(self, port: int, models: FakeModels, app: FastAPI, http: uvicorn.Server):
+        self.port, self.models, self.app, self.http = port, models, app, http
 
     @property
     def service(self) -> Any:
@@ -108,7 +110,7 @@ def running(**settings: Any) -> Iterator[Running]:
     try:
         while not server.started and thread.is_alive():
             thread.join(0.01)
-        yield Running(port, models, app)
+        yield Running(port, models, app, server)
     finally:
         models.gate.set()
         server.should_exit = True

@@ -19,6 +19,7 @@ from vitseg.serve.settings import ServeSettings
 
 _log = logging.getLogger("vitseg")
 
+
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket; port 0 takes a free one.
 
@@ -27,7 +28,8 @@ def bind(host: str, port: int) -> socket.socket:
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        own = socket.socket(family)
+        # with its protocol named, asyncio sends the ends of answers at once, and not 40 ms later
+        own = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         own.bind((host, port))
         own.listen(2048)
