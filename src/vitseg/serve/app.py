@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from vitseg.checkpoint.versions import package_versions
 from vitseg.serve.engine import Engine
@@ -23,8 +23,6 @@ from vitseg.serve.service import Service
 from vitseg.serve.settings import ServeSettings
 from vitseg.serve.v1 import first_words
 from vitseg.serve.v1 import routes as own_routes
-
-_log = logging.getLogger("vitseg")
 
 PAGE = Path(__file__).parent / "page"
 
@@ -61,6 +59,7 @@ def create_app(engine: Engine, settings: ServeSettings) -> FastAPI:
         openapi_url="/openapi.json",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # the address of a redirect would be made of what the client calls its host
     )
     app.state.service = service
     app.include_router(own_routes(service))
@@ -106,7 +105,8 @@ def _add_handlers(app: FastAPI) -> None:
         return JSONResponse({"error": error.message}, error.status, dict(error.headers))
 
     @app.exception_handler(ClientLeftError)
-    async def left(request: Request, error: ClientLeftError) -> Response:
+    @app.exception_handler(ClientDisconnect)
+    async def left(request: Request, error: Exception) -> Response:
         return Response(status_code=CLIENT_LEFT)
 
     @app.exception_handler(RequestValidationError)
@@ -117,8 +117,3 @@ def _add_handlers(app: FastAPI) -> None:
     async def http(request: Request, error: HTTPException) -> Response:
         headers = dict(error.headers or {})
         return JSONResponse({"error": str(error.detail)}, error.status_code, headers)
-
-    @app.exception_handler(Exception)
-    async def fault(request: Request, error: Exception) -> Response:
-        # starlette raises it again, for the log
-        return JSONResponse({"error": "the server failed on this request."}, 500)

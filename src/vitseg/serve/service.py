@@ -21,7 +21,7 @@ from vitseg.serve.label_studio import Segmented
 from vitseg.serve.metrics import Metrics, timed
 from vitseg.serve.problems import LateError, UnknownError
 from vitseg.serve.settings import IMAGE_FORMATS, ServeSettings
-from vitseg.serve.uploads import Pixels, decoded, inspect
+from vitseg.serve.uploads import Pixels, decoded, has_costly_header, inspect
 
 DECODERS = 2
 """Images that are decoded at a time, and answers that are encoded: more would take the models' processors away."""
@@ -128,8 +128,13 @@ class Service:
             Problem: There is no result; its status says why.
         """
         limits = self.settings
+        is_slow = await self.off_loop(
+            partial(has_costly_header, content, IMAGE_FORMATS), deadline
+        )
         upload = await self.off_loop(
-            partial(inspect, content, IMAGE_FORMATS, limits.max_pixels), deadline
+            partial(inspect, content, IMAGE_FORMATS, limits.max_pixels, limits.timeout),
+            deadline,
+            is_slow,
         )
         place.add_pixels(upload.pixels)
         with self.engine.expect(), timed(self.metrics.decode):
