@@ -14,7 +14,9 @@ import subprocess
 import sys
 import threading
 import weakref
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +40,27 @@ MAX_MEMORY = 4_000_000_000
 
 _DECODED_BYTES = 24  # per pixel, where an image that was to be read in windows is decoded whole
 
+_at_most: ContextVar[float] = ContextVar("at_most", default=float("inf"))
+
 inside = False
 """Whether this is such a process, which decodes all itself."""
 
 
 _all: weakref.WeakSet[DecodeProcess] = weakref.WeakSet()
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """In this block an image may take no more time than that to decode, as where somebody waits for it.
+
+    Args:
+        seconds: On the clock; above 0.
+    """
+    token = _at_most.set(seconds)
+    try:
+        yield
+    finally:
+        _at_most.reset(token)
 
 
 class DecodeProcess:
@@ -71,7 +89,7 @@ class DecodeProcess:
             DataError: As the call itself does; or the image takes more time or memory, or ended the process.
         """
         share = max(1.0, max_pixels / MAX_PIXELS)
-        seconds, memory = MAX_SECONDS * share, int(MAX_MEMORY * share)
+        seconds, memory = min(MAX_SECONDS * share, _at_most.get()), int(MAX_MEMORY * share)
         content = source if isinstance(source, bytes) else b""
         request = {
             "call": call,

@@ -1,7 +1,11 @@
-"""Who may come in: requests and pixels that are worked on or wait are counted, and bounded."""
+"""Who may come in: requests and pixels that are worked on or wait are counted, and bounded.
+
+Whoever would have to wait longer than it can is refused at once, by how long the models took for the last ones.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -9,6 +13,12 @@ from typing import Literal
 from vitseg.serve.problems import BusyError, UnavailableError
 
 State = Literal["starting", "ready", "draining"]
+
+LATEST = 0.1
+"""Weight of the latest request in the mean of how long one takes."""
+
+SHARE = 0.8
+"""Of the time that a request has, what waiting may take by that mean: some take longer."""
 
 
 class Place:
@@ -39,6 +49,9 @@ class Admission:
     Args:
         max_requests: Requests at most.
         max_pixels: Pixels of their images at most; one image may have more, if it is alone.
+
+    Attributes:
+        seconds: That a request took the models, as a mean of the last ones.
     """
 
     def __init__(self, max_requests: int, max_pixels: int):
@@ -47,16 +60,29 @@ class Admission:
         self.state: State = "starting"
         self.requests = 0
         self.pixels = 0
+        self.seconds = 0.0
+
+    def note(self, seconds: float) -> None:
+        """Learn how long a request took the models."""
+        self.seconds += (seconds - self.seconds) * (LATEST if self.seconds else 1.0)
 
     @contextmanager
-    def enter(self) -> Iterator[Place]:
+    def enter(self, deadline: float) -> Iterator[Place]:
         """A place for the time of a request.
+
+        Args:
+            deadline: Of the request, in seconds of `time.monotonic`.
 
         Raises:
             UnavailableError: The server starts or ends.
-            BusyError: There is no place.
+            BusyError: There is no place, or those before it take longer than it has time.
         """
         self.require_ready()
+        expected = self.requests * self.seconds
+        if expected > SHARE * (deadline - time.monotonic()):
+            raise BusyError(
+                f"the {self.requests} requests before this one take about {expected:.1f} s: try again later."
+            )
         if self.requests >= self.max_requests:
             raise BusyError(
                 f"{self.requests} requests wait already, which is the most: try again later."

@@ -166,11 +166,11 @@ def _serve(pipe: Connection, places: ModelPlaces, gone: Any) -> None:
     while True:
         try:
             tasks = pipe.recv()
-        except EOFError:
+            outcomes = runner.run(tasks)
+            del tasks
+            pipe.send(outcomes)
+        except (EOFError, OSError):  # the server has ended
             return
-        outcomes = runner.run(tasks)
-        del tasks
-        pipe.send(outcomes)
         if any(isinstance(each, Failure) and "CUDA error" in each.detail for each in outcomes):
             os._exit(1)  # a context with an error answers nothing more
         del outcomes

@@ -93,7 +93,8 @@ async def _serve(
     if not running.done():
         admission = app.state.service.admission
         admission.state = "draining"
-        _log.info("%d requests are finished, then the server ends", admission.requests)
+        if admission.requests:
+            _log.info("%d requests are finished, then the server ends", admission.requests)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(settings.grace):
                 while admission.requests:

@@ -133,7 +133,7 @@ class Service:
         place.add_pixels(upload.pixels)
         with self.engine.expect(), timed(self.metrics.decode):
             pixels: Pixels = await self.off_loop(
-                partial(decoded, content, model.preprocessing, limits.max_pixels),
+                partial(decoded, content, model.preprocessing, limits.max_pixels, limits.timeout),
                 deadline,
                 upload.is_costly,
             )
@@ -142,6 +142,7 @@ class Service:
         self.metrics.waiting.observe(answered.waited)
         self.metrics.forward.observe(answered.result.forward)
         self.metrics.batch.observe(answered.result.batch)
+        self.admission.note(answered.result.forward / answered.result.batch)
         return Computed(model, answered.result, pixels.values, pixels.notices, answered.waited)
 
     async def encode(self, encode: Callable[[], Value], deadline: float) -> Value:

@@ -11,6 +11,7 @@ from jaxtyping import UInt8
 
 from vitseg.errors import DataError
 from vitseg.images.budget import is_costly
+from vitseg.images.decode_process import within
 from vitseg.images.header import header_of
 from vitseg.images.preprocess import Preprocessing
 from vitseg.images.reader import decode
@@ -89,19 +90,23 @@ class Pixels(NamedTuple):
     notices: tuple[str, ...]
 
 
-def decoded(content: bytes, preprocessing: Preprocessing, max_pixels: int) -> Pixels:
+def decoded(
+    content: bytes, preprocessing: Preprocessing, max_pixels: int, seconds: float
+) -> Pixels:
     """Decode an image as a model reads it.
 
     Args:
         content: The file.
         preprocessing: Of the model.
         max_pixels: At most.
+        seconds: That an image may take which is decoded in a process of its own.
 
     Raises:
-        UnusableError: It is damaged, or of pixels that this model cannot take.
+        UnusableError: It is damaged, takes too long, or is of pixels that this model cannot take.
     """
     try:
-        found = decode(content, max_pixels=max_pixels, declared=preprocessing.reading)
+        with within(seconds):
+            found = decode(content, max_pixels=max_pixels, declared=preprocessing.reading)
     except DataError as error:
         raise UnusableError(str(error)) from error
     return Pixels(found.pixels, tuple(notice.text for notice in found.notices))

@@ -136,7 +136,7 @@ def routes(service: Service) -> APIRouter:
     async def segment(request: Request, asked: Annotated[SegmentAsked, Query()]) -> Response:
         """The label map of an image: as PNG alone, or with what else is asked for as JSON."""
         deadline = service.deadline(allowed_seconds(request))
-        with service.admission.enter() as place:
+        with service.admission.enter(deadline) as place:
             incoming = await read_image(request)
             wish = merged(SegmentAsked, asked, incoming)
             model = service.model(wish.model)
@@ -153,7 +153,7 @@ def routes(service: Service) -> APIRouter:
     async def explain(request: Request, asked: Annotated[ExplainAsked, Query()]) -> Response:
         """How a model came to its labels, as far as its kind can show it; see `views` of GET /v1/models."""
         deadline = service.deadline(allowed_seconds(request))
-        with service.admission.enter() as place:
+        with service.admission.enter(deadline) as place:
             incoming = await read_image(request)
             wish = merged(ExplainAsked, asked, incoming)
             model = service.model(wish.model)
