@@ -1,11 +1,11 @@
 """The server as two applications of Ray Serve, for more than one machine.
 
-Requests come to an entrance: the same app as on one machine, with its limits, keys and headers. It decodes, encodes, and
-hands images to replicas of the models through a handle, since of a replica that dies Ray answers all requests with an
-error: what only a handle awaits can be given to another replica, and its client sees nothing of it.
+Requests come to an entrance: the same app as on one machine, with its limits, keys and headers. It decodes, encodes,
+and hands images to replicas of the models through a handle, since of a replica that dies Ray answers all requests with
+an error: what only a handle awaits can be given to another replica, and its client sees nothing of it.
 
-A replica of the models has the engine of one machine: its batches, deadlines, and a process for the models beside it. An
-image that ends this process (by memory, by a fault of the GPU) does not end the replica, nor what waits there.
+A replica of the models has the engine of one machine: its batches, deadlines, and a process for the models beside it.
+An image that ends this process (by memory, by a fault of the GPU) does not end the replica, nor what waits there.
 """
 
 from __future__ import annotations

@@ -46,8 +46,8 @@ def run(
 ) -> None:
     """Serve by Ray until SIGTERM or Ctrl-C; what was accepted is finished first.
 
-    `prepare` of `ray_environment` comes before the import of this module. A cluster that RAY_ADDRESS names is used and left as it was, without the two applications; else Ray is started on
-    this machine, for this machine alone, and ended.
+    A cluster that RAY_ADDRESS names is used and left as it was, without the two applications; else Ray is started on
+    this machine, for this machine alone, and ended. `ray_environment.prepare` comes before the import of this module.
 
     Args:
         places: The models.
