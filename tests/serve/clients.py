@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from email.message import Message
 from pathlib import Path
 
 import numpy as np
@@ -57,19 +58,19 @@ def png(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def ask(url: str, content: bytes, seconds: float = 60.0) -> tuple[int, bytes, dict[str, str]]:
+def ask(url: str, content: bytes, seconds: float = 60.0) -> tuple[int, bytes, Message]:
     """One request; status 0: the connection broke."""
     request = urllib.request.Request(
         f"{url}/v1/segment", content, {"Content-Type": "application/octet-stream"}
     )
     try:
         with urllib.request.urlopen(request, timeout=seconds) as answer:
-            return answer.status, answer.read(), dict(answer.headers)
+            return answer.status, answer.read(), answer.headers
     except urllib.error.HTTPError as error:
         with error:
-            return error.code, error.read(), dict(error.headers)
+            return error.code, error.read(), error.headers
     except OSError:
-        return 0, b"", {}
+        return 0, b"", Message()
 
 
 def ask_until_answered(url: str, images: list[Marked], own: list[int], seen: Seen) -> Seen:
