@@ -92,7 +92,9 @@ def ask_until_answered(url: str, images: list[Marked], own: list[int], seen: See
     return seen
 
 
-def in_parallel(url: str, images: list[Marked], clients: int, each: int) -> tuple[list[Seen], ThreadPoolExecutor, list]:
+def in_parallel(
+    url: str, images: list[Marked], clients: int, each: int
+) -> tuple[list[Seen], ThreadPoolExecutor, list]:
     """Start clients that send so many images each; what they saw fills while they do."""
     seen = [Seen() for _ in range(clients)]
     pool = ThreadPoolExecutor(clients)

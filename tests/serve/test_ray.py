@@ -134,7 +134,9 @@ def test_an_entrance_that_is_killed_leaves_errors_which_clients_try_again(server
 
 def test_more_than_fits_is_refused(server, images):
     with ThreadPoolExecutor(40) as pool:
-        found = list(pool.map(lambda number: ask(server.url, images[number % 8].content), range(120)))
+        found = list(
+            pool.map(lambda number: ask(server.url, images[number % 8].content), range(120))
+        )
 
     refused = [(content, headers) for status, content, headers in found if status == 429]
     assert {status for status, _, _ in found} == {200, 429}
