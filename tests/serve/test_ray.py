@@ -87,11 +87,9 @@ def server(tmp_path_factory, model):
 
 
 def answered_with_a_death(
-    server: Server, images: list[Marked], application: str
+    server: Server, images: list[Marked], killed: process_tree.Listed
 ) -> tuple[list[Seen], list[int]]:
-    """What clients see while a replica is killed in the middle of their requests, and all statuses."""
-    (killed, *others) = server.replicas(application)
-    assert len(others) == 1
+    """What clients see while a process is killed in the middle of their requests, and all statuses."""
     seen, pool, running = in_parallel(server.url, images, CLIENTS, EACH)
     while sum(one.answers for one in seen) < CLIENTS:
         time.sleep(0.01)
@@ -112,8 +110,19 @@ def wait_for_replicas(server: Server, application: str) -> None:
     raise AssertionError(server.output())
 
 
+def test_a_process_of_the_models_that_is_killed_loses_no_request(server, images):
+    killed, _ = server.processes("multiprocessing.spawn")
+    seen, statuses = answered_with_a_death(server, images, killed)
+
+    assert [one.answers for one in seen] == [EACH] * CLIENTS
+    assert [one.wrong for one in seen] == [[]] * CLIENTS
+    assert set(statuses) <= {200, 429}
+    assert len(server.replicas("vitseg-models")) == 2
+
+
 def test_a_replica_of_the_models_that_is_killed_loses_no_request(server, images):
-    seen, statuses = answered_with_a_death(server, images, "vitseg-models")
+    killed, _ = server.replicas("vitseg-models")
+    seen, statuses = answered_with_a_death(server, images, killed)
 
     assert [one.answers for one in seen] == [EACH] * CLIENTS
     assert [one.wrong for one in seen] == [[]] * CLIENTS
@@ -123,7 +132,8 @@ def test_a_replica_of_the_models_that_is_killed_loses_no_request(server, images)
 
 
 def test_an_entrance_that_is_killed_leaves_errors_which_clients_try_again(server, images):
-    seen, statuses = answered_with_a_death(server, images, "vitseg")
+    killed, _ = server.replicas("vitseg")
+    seen, statuses = answered_with_a_death(server, images, killed)
 
     assert [one.answers for one in seen] == [EACH] * CLIENTS
     assert [one.wrong for one in seen] == [[]] * CLIENTS
