@@ -8,16 +8,18 @@ from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from vitseg.checkpoint.versions import package_versions
+from vitseg.serve.described import describe, errors
 from vitseg.serve.engine import Engine
 from vitseg.serve.fetching import LabelStudioSettings
 from vitseg.serve.incoming import ClientLeftError
 from vitseg.serve.label_studio import create_router as label_studio_routes
-from vitseg.serve.limits import Limits
+from vitseg.serve.limits import OPEN, Limits
+from vitseg.serve.open_inference import routes as open_inference_routes
 from vitseg.serve.problems import Problem
 from vitseg.serve.service import Service
 from vitseg.serve.settings import ServeSettings
@@ -63,8 +65,14 @@ def create_app(engine: Engine, settings: ServeSettings) -> FastAPI:
     )
     app.state.service = service
     app.include_router(own_routes(service))
+    app.include_router(open_inference_routes(service))
 
-    @app.get("/metrics", tags=["operation"])
+    @app.get(
+        "/metrics",
+        tags=["operation"],
+        response_class=PlainTextResponse,
+        responses=errors(401),
+    )
     async def metrics() -> Response:
         """Numbers for Prometheus."""
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
@@ -77,6 +85,7 @@ def create_app(engine: Engine, settings: ServeSettings) -> FastAPI:
     app.include_router(label_studio_routes(service.segment, label_studio))
     _add_page(app, settings)
     _add_handlers(app)
+    describe(app, bool(settings.api_keys), OPEN)
     app.add_middleware(Limits, settings=settings, metrics=service.metrics)
     return app
 
