@@ -76,6 +76,13 @@ def serve(
             metavar="HOST[:PORT]",
         ),
     ] = None,
+    label_studio_private: Annotated[
+        bool,
+        typer.Option(
+            "--label-studio-private",
+            help="That Label Studio is in a private network, or on this machine.",
+        ),
+    ] = False,
     engine: Annotated[
         Literal["local", "ray"],
         typer.Option(help="ray: by Ray Serve, on this machine or the cluster of RAY_ADDRESS."),
@@ -128,6 +135,7 @@ def serve(
             "shows_docs": docs,
             "shows_page": page,
             "label_studio_hosts": tuple(label_studio or ()),
+            "label_studio_private": label_studio_private,
         },
         "serve",
     )

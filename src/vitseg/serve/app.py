@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from vitseg.checkpoint.versions import package_versions
+from vitseg.serve.described import describe, errors
 from vitseg.serve.engine import Engine
+from vitseg.serve.fetching import LabelStudioSettings
 from vitseg.serve.incoming import ClientLeftError
-from vitseg.serve.limits import Limits
+from vitseg.serve.label_studio import create_router as label_studio_routes
+from vitseg.serve.limits import OPEN, Limits
+from vitseg.serve.open_inference import routes as open_inference_routes
 from vitseg.serve.problems import Problem
 from vitseg.serve.service import Service
 from vitseg.serve.settings import ServeSettings
 from vitseg.serve.v1 import first_words
 from vitseg.serve.v1 import routes as own_routes
-
-_log = logging.getLogger("vitseg")
 
 PAGE = Path(__file__).parent / "page"
 
@@ -59,17 +61,31 @@ def create_app(engine: Engine, settings: ServeSettings) -> FastAPI:
         openapi_url="/openapi.json",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # the address of a redirect would be made of what the client calls its host
     )
     app.state.service = service
     app.include_router(own_routes(service))
+    app.include_router(open_inference_routes(service))
 
-    @app.get("/metrics", tags=["operation"])
+    @app.get(
+        "/metrics",
+        tags=["operation"],
+        response_class=PlainTextResponse,
+        responses=errors(401),
+    )
     async def metrics() -> Response:
         """Numbers for Prometheus."""
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 
+    label_studio = LabelStudioSettings(
+        hosts=settings.label_studio_hosts,
+        allow_private=settings.label_studio_private,
+        max_bytes=settings.max_body,
+    )
+    app.include_router(label_studio_routes(service.segment, label_studio))
     _add_page(app, settings)
     _add_handlers(app)
+    describe(app, bool(settings.api_keys), OPEN)
     app.add_middleware(Limits, settings=settings, metrics=service.metrics)
     return app
 
@@ -98,7 +114,8 @@ def _add_handlers(app: FastAPI) -> None:
         return JSONResponse({"error": error.message}, error.status, dict(error.headers))
 
     @app.exception_handler(ClientLeftError)
-    async def left(request: Request, error: ClientLeftError) -> Response:
+    @app.exception_handler(ClientDisconnect)
+    async def left(request: Request, error: Exception) -> Response:
         return Response(status_code=CLIENT_LEFT)
 
     @app.exception_handler(RequestValidationError)
@@ -109,8 +126,3 @@ def _add_handlers(app: FastAPI) -> None:
     async def http(request: Request, error: HTTPException) -> Response:
         headers = dict(error.headers or {})
         return JSONResponse({"error": str(error.detail)}, error.status_code, headers)
-
-    @app.exception_handler(Exception)
-    async def fault(request: Request, error: Exception) -> Response:
-        # starlette raises it again, for the log
-        return JSONResponse({"error": "the server failed on this request."}, 500)

@@ -22,12 +22,16 @@ from vitseg.annotations.label_config import BrushControl, read_brush_control
 from vitseg.annotations.label_studio import brush_regions
 from vitseg.errors import ConfigError, DataError, VitsegError, first_line
 from vitseg.serve.fetching import Fetcher, LabelStudioSettings
+from vitseg.serve.incoming import while_connected
 
 KEY_VARIABLE = "LABEL_STUDIO_API_KEY"
 """Environment variable of the token that Label Studio wants for its uploaded files."""
 
 MOST_TASKS = 100
 """Tasks of one request; Label Studio sends some ten."""
+
+AT_ONCE = 4
+"""Tasks whose images are fetched and run at a time, of all requests together."""
 
 _log = logging.getLogger("vitseg")
 
@@ -72,6 +76,7 @@ def create_router(
     """
     router = APIRouter(tags=["Label Studio"])
     fetch = Fetcher(settings, os.environ.get(KEY_VARIABLE))
+    turns = asyncio.Semaphore(AT_ONCE)
 
     @router.post("/predict")
     async def predict(request: Request) -> JSONResponse:
@@ -79,15 +84,20 @@ def create_router(
             tasks, control = _read_request(await request.body())
         except VitsegError as error:
             return JSONResponse({"error": str(error)}, 400)
-        results = []
-        for task in tasks:
-            try:
-                answer = await _answer(task, control, fetch, segment, model)
-            except Exception as error:
-                _log.warning("Label Studio's task %s: %s", task.get("id"), first_line(error))
-                answer = {"result": [], "score": 0.0}
-            results.append({**answer, "model_version": version})
-        return JSONResponse({"results": results})
+
+        async def answers() -> list[dict[str, Any]]:
+            results = []
+            for task in tasks:
+                try:
+                    async with turns:
+                        answer = await _answer(task, control, fetch, segment, model)
+                except Exception as error:
+                    _log.warning("Label Studio's task %s: %s", task.get("id"), first_line(error))
+                    answer = {"result": [], "score": 0.0}
+                results.append({**answer, "model_version": version})
+            return results
+
+        return JSONResponse({"results": await while_connected(request.receive, answers())})
 
     @router.post("/setup")
     async def setup(request: Request) -> JSONResponse:
