@@ -26,7 +26,12 @@ def test_contradictions_are_refused(engine, replicas, smallest, largest, message
 
 @pytest.mark.parametrize(
     ("engine", "replicas", "smallest", "largest"),
-    [("local", None, None, None), ("ray", None, None, None), ("ray", 2, None, None), ("ray", None, 1, 1)],
+    [
+        ("local", None, None, None),
+        ("ray", None, None, None),
+        ("ray", 2, None, None),
+        ("ray", None, 1, 1),
+    ],
 )
 def test_the_others_are_taken(engine, replicas, smallest, largest):
     require_scale(engine, replicas, smallest, largest)
