@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -87,7 +86,17 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         model = write_octants(Path(folder) / "octants")
-        command = ["-m", "vitseg.cli", "serve", str(model), "--port", "0", "--no-page", "--threads", "1"]
+        command = [
+            "-m",
+            "vitseg.cli",
+            "serve",
+            str(model),
+            "--port",
+            "0",
+            "--no-page",
+            "--threads",
+            "1",
+        ]
         own = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True)
         assert own.stdout is not None
         try:

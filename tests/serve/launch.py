@@ -1,4 +1,4 @@
-"""`python -m tests.serve.launch JSON`: a server in a process of its own, with settings that the command does not have."""
+"""`python -m tests.serve.launch JSON`: a server in a process of its own, with settings that the command has not."""
 
 from __future__ import annotations
 
@@ -24,9 +24,7 @@ def main() -> None:
     listener = run.bind("127.0.0.1", 0)
     port = listener.getsockname()[1]
     print("loading", flush=True)
-    run.serve(
-        engine, settings, listener, lambda: print(f"ready {port} {process.pid}", flush=True)
-    )
+    run.serve(engine, settings, listener, lambda: print(f"ready {port} {process.pid}", flush=True))
     print("ended", flush=True)
 
 

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def png_of(width: int, height: int, pixels: bytes, extra: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
+def png_of(
+    width: int, height: int, pixels: bytes, extra: Sequence[tuple[bytes, bytes]] = ()
+) -> bytes:
     """A PNG of 8-bit RGB that may say anything of its size.
 
     Args:
@@ -28,7 +30,12 @@ def png_of(width: int, height: int, pixels: bytes, extra: Sequence[tuple[bytes, 
 
 
 def png_chunk(name: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+    return (
+        struct.pack(">I", len(content))
+        + name
+        + content
+        + struct.pack(">I", zlib.crc32(name + content))
+    )
 
 
 def png_with(content: bytes, *extra: bytes) -> bytes:
@@ -42,7 +49,9 @@ def bmp_of(width: int, height: int, pixels: bytes) -> bytes:
     return b"BM" + struct.pack("<IHHI", 54 + len(pixels), 0, 0, 54) + info + pixels
 
 
-def tiff_of(pixels: np.ndarray, more: Sequence[tuple[int, int, int, int]] = (), following: int = 0) -> bytes:
+def tiff_of(
+    pixels: np.ndarray, more: Sequence[tuple[int, int, int, int]] = (), following: int = 0
+) -> bytes:
     """An uncompressed TIFF of one strip.
 
     Args:

@@ -120,7 +120,9 @@ def form(
 ) -> tuple[bytes, dict[str, str]]:
     """A form, and its header. A field is the rest of its Content-Disposition, and its content."""
     parts = [
-        f"--{boundary}\r\nContent-Disposition: form-data; {field}\r\n\r\n".encode() + value + b"\r\n"
+        f"--{boundary}\r\nContent-Disposition: form-data; {field}\r\n\r\n".encode()
+        + value
+        + b"\r\n"
         for field, value in fields
     ]
     kind = {"Content-Type": f"multipart/form-data; boundary={boundary}"}

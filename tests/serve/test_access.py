@@ -6,13 +6,25 @@ import pytest
 
 from tests.serve.fake import running
 from tests.serve.octants import pattern, png
-from tests.serve.raw import connect, all_bytes, exchange, head, request, segment
+from tests.serve.raw import all_bytes, connect, exchange, head, request, segment
 from vitseg.serve import app as app_module
 from vitseg.serve.limits import SECURITY_HEADERS
 
 IMAGE = png(pattern(0))
 KEYS = ("first-key", "zweiter-schlüssel")
-CLOSED = ("/v1/models", "/v1/models/octants/classes", "/metrics", "/openapi.json", "/docs", "/nothing", "/v1", "/page", "//", "/health/", "/HEALTH")
+CLOSED = (
+    "/v1/models",
+    "/v1/models/octants/classes",
+    "/metrics",
+    "/openapi.json",
+    "/docs",
+    "/nothing",
+    "/v1",
+    "/page",
+    "//",
+    "/health/",
+    "/HEALTH",
+)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +107,12 @@ def test_what_is_open(keyed):
 
 
 def test_the_page_is_no_way_to_the_rest(keyed):
-    for target in ("/page/../v1/models", "/page/..%2fv1%2fmodels", "/page/%2e%2e/metrics", "/page/x/../../metrics"):
+    for target in (
+        "/page/../v1/models",
+        "/page/..%2fv1%2fmodels",
+        "/page/%2e%2e/metrics",
+        "/page/x/../../metrics",
+    ):
         assert request(keyed, "GET", target).status in (401, 404)
 
 

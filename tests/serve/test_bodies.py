@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 
 from tests.serve.octants import cells_of, pattern, png
-from tests.serve.raw import Answers, all_bytes, answer_on, chunked, connect, exchange, head, request, segment
+from tests.serve.raw import (
+    Answers,
+    all_bytes,
+    answer_on,
+    chunked,
+    connect,
+    exchange,
+    head,
+    request,
+    segment,
+)
 from vitseg.serve.connections import MAX_CONNECTIONS
 
 LIMIT = 6_000_000
@@ -113,7 +123,9 @@ def test_a_length_that_is_no_number(server, length):
 
 @pytest.mark.parametrize(("second", "status"), [("6", 400), ("5", 415)])
 def test_two_lengths(server, second, status):
-    raw = post(Content_Length="5").replace(b"\r\n\r\n", f"\r\nContent-Length: {second}\r\n\r\n".encode())
+    raw = post(Content_Length="5").replace(
+        b"\r\n\r\n", f"\r\nContent-Length: {second}\r\n\r\n".encode()
+    )
     assert exchange(server.port, raw, b"xxxxx").status == status
 
 

@@ -78,7 +78,9 @@ def test_a_name_with_a_slash_is_a_place(refused, model):
 def test_a_port_in_use(refused, model):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        refused(model, "--port", port, words=f"--port {port} cannot be used: Address already in use")
+        refused(
+            model, "--port", port, words=f"--port {port} cannot be used: Address already in use"
+        )
 
 
 @pytest.mark.parametrize("port", ["-1", "65536", "http", "8000.5"])
@@ -107,7 +109,15 @@ def test_a_missing_package(refused, model, module, monkeypatch):
 
 @pytest.mark.parametrize(
     "options",
-    [["--timeout", "0"], ["--timeout", "nan"], ["--max-requests", "0"], ["--max-body", "-1"], ["--max-pixels", "0"], ["--max-batch", "0"], ["--threads", "0"]],
+    [
+        ["--timeout", "0"],
+        ["--timeout", "nan"],
+        ["--max-requests", "0"],
+        ["--max-body", "-1"],
+        ["--max-pixels", "0"],
+        ["--max-batch", "0"],
+        ["--threads", "0"],
+    ],
 )
 def test_limits_that_are_none(refused, model, options):
     refused(model, "--port", "0", *options, words=options[0].strip("-").replace("-", "."))

@@ -48,7 +48,9 @@ def in_progress(process):
     return float(line.split()[1])
 
 
-@pytest.mark.parametrize("numbers", [[signal.SIGTERM], [signal.SIGINT, signal.SIGTERM, signal.SIGTERM]])
+@pytest.mark.parametrize(
+    "numbers", [[signal.SIGTERM], [signal.SIGINT, signal.SIGTERM, signal.SIGTERM]]
+)
 def test_what_was_accepted_is_finished(octant_models, tmp_path, numbers):
     with launched(octant_models, tmp_path, receive_timeout=5.0) as process:
         process.wait_until_ready()

@@ -13,7 +13,7 @@ from tests.serve import faulty
 from tests.serve.conftest import require_alive, until
 from tests.serve.octants import cells_of, encoded, labels_of, pattern, picture, png
 from tests.serve.processes import launched, runs
-from tests.serve.raw import segment
+from tests.serve.raw import Answers, connect, head, segment
 
 pytestmark = pytest.mark.slow  # starting models takes seconds, every time
 
@@ -145,3 +145,32 @@ def test_labels_of_any_size(live):
         labels = np.full(size, 2, np.uint8)
         answer = segment(live.port, encoded(picture(labels)))
         assert np.array_equal(labels_of(answer.body), labels)
+
+
+REQUESTS = 3000
+"""`benchmarks/serve_soak.py` sends a hundred thousand."""
+
+
+def test_many_requests_leave_nothing_behind(live):
+    cells = pattern(1)
+    content = png(cells)
+    raw = head("POST", "/v1/segment", {"Content-Length": len(content)}) + content
+
+    def ask(count):
+        for _ in range(count // 100):
+            with connect(live.port) as sock:
+                answers = Answers(sock)
+                for _ in range(100):
+                    sock.sendall(raw)
+                    answer = answers.next()
+                    assert answer.status == 200
+            assert np.array_equal(cells_of(answer.body), cells)
+
+    ask(500)
+    before = [(one.memory_info().rss, one.num_fds()) for one in live.family()]
+    ask(REQUESTS)
+    after = [(one.memory_info().rss, one.num_fds()) for one in live.family()]
+    assert len(after) == len(before)
+    for (old, old_files), (new, new_files) in zip(before, after, strict=True):
+        assert new - old < 60_000_000  # 20 kB a request would be a leak
+        assert new_files <= old_files + 5

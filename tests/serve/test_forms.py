@@ -93,20 +93,38 @@ def test_a_long_value(send):
 @pytest.mark.parametrize(
     "raw",
     [
-        b"--b\r\nContent-Disposition: form-data; name=" + b"a" * 1_500_000 + b"\r\n\r\n\r\n--b--\r\n",
+        b"--b\r\nContent-Disposition: form-data; name="
+        + b"a" * 1_500_000
+        + b"\r\n\r\n\r\n--b--\r\n",
         b"--b\r\n" + b"X-Long: " + b"a" * 1_500_000,
         b"--b\r\n" + b"X" * 1_500_000,
         b"--b\r\n" + b"A: b\r\n" * 250_000,
-        b"--b\r\nContent-Disposition: form-data; " + b"".join(b"name*%d=a;" % n for n in range(100_000)) + b"\r\n\r\n",
+        b"--b\r\nContent-Disposition: form-data; "
+        + b"".join(b"name*%d=a;" % n for n in range(100_000))
+        + b"\r\n\r\n",
         b"\r\n" * 900_000,
         b"-" * 1_900_000,
-        b"--b\r\nContent-Disposition: form-data; name=image; filename=a\r\n\r\n" + b"\r\n--" * 450_000,
+        b"--b\r\nContent-Disposition: form-data; name=image; filename=a\r\n\r\n"
+        + b"\r\n--" * 450_000,
         b"\0" * 1000,
         b"--b",
         b"--b--",
         b"",
     ],
-    ids=["name", "header", "header-name", "headers", "pieces", "lines", "dashes", "near", "nul", "cut", "end", "none"],
+    ids=[
+        "name",
+        "header",
+        "header-name",
+        "headers",
+        "pieces",
+        "lines",
+        "dashes",
+        "near",
+        "nul",
+        "cut",
+        "end",
+        "none",
+    ],
 )
 def test_damaged_forms(server, raw):
     answer = segment(server.port, raw, Content_Type="multipart/form-data; boundary=b")
@@ -133,7 +151,18 @@ def test_no_boundary(server, kind):
 
 
 @pytest.mark.parametrize(
-    "charset", ["punycode", "idna", "undefined", "unicode_escape", "zlib_codec", "rot13", "utf-7", "a/../b", "\xff"]
+    "charset",
+    [
+        "punycode",
+        "idna",
+        "undefined",
+        "unicode_escape",
+        "zlib_codec",
+        "rot13",
+        "utf-7",
+        "a/../b",
+        "\xff",
+    ],
 )
 def test_texts_in_another_code(server, charset):
     body, headers = form([(IMAGE, png(pattern(1))), ('name="classes"', b"a-" * 30_000)])
@@ -176,7 +205,9 @@ def test_names_of_files_mean_nothing(send, name):
     assert np.array_equal(cells_of(answer.body), cells)
 
 
-@pytest.mark.parametrize("value", [b"a\0b", b"\xff\xfe", b"../../etc/passwd", b"\xed\xa0\x80", b"%00", b"\r\nX: y"])
+@pytest.mark.parametrize(
+    "value", [b"a\0b", b"\xff\xfe", b"../../etc/passwd", b"\xed\xa0\x80", b"%00", b"\r\nX: y"]
+)
 def test_odd_values(send, value):
     for field, status in (("model", 404), ("classes", 422), ("format", 422)):
         answer = send((IMAGE, png(pattern(1))), (f'name="{field}"', value))
@@ -184,13 +215,17 @@ def test_odd_values(send, value):
         assert len(answer.error) < 500
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/json", "text/html", "x" * 3000, "image"])
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/json", "text/html", "x" * 3000, "image"]
+)
 def test_bodies_of_another_kind(server, kind):
     answer = segment(server.port, png(pattern(1)), Content_Type=kind)
     assert answer.status == 415
     assert len(answer.error) < 400
 
 
-@pytest.mark.parametrize("kind", ["image/png", "IMAGE/JPEG", "image/x-anything; a=b", "application/octet-stream"])
+@pytest.mark.parametrize(
+    "kind", ["image/png", "IMAGE/JPEG", "image/x-anything; a=b", "application/octet-stream"]
+)
 def test_the_kind_of_an_image_is_not_believed(server, kind):
     assert segment(server.port, png(pattern(1)), Content_Type=kind).status == 200

@@ -32,7 +32,7 @@ def came(port, raw):
         b"Transfer-Encoding : chunked",
         b"Transfer-Encoding: chunked\x0b",
         b"Transfer-Encoding:\x0cchunked",
-        b"Transfer-Encoding: \"chunked\"",
+        b'Transfer-Encoding: "chunked"',
         b"Transfer-Encoding:\r\n chunked\r\nContent-Length: 5",
         b"Transfer-Encoding: chunked\r\nContent-Length: 5",
         b"Content-Length: 5\r\nTransfer-Encoding: chunked",
@@ -112,7 +112,9 @@ def test_no_http(server, raw):
     assert answer.headers["connection"] == "close"
 
 
-@pytest.mark.parametrize("first", [b"GET / HTTP/9.9", b"PRI * HTTP/2.0", b"GET /v1/models HTTP/0.9"])
+@pytest.mark.parametrize(
+    "first", [b"GET / HTTP/9.9", b"PRI * HTTP/2.0", b"GET /v1/models HTTP/0.9"]
+)
 def test_another_version(server, first):
     answer = exchange(server.port, first + b"\r\nHost: a\r\n\r\n")
     assert answer.status == 400
@@ -136,7 +138,9 @@ def test_a_head_in_single_bytes(server):
 def test_old_clients_keep_no_connection(server):
     found = came(server.port, b"GET /v1/models HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
     assert found.startswith(b"HTTP/1.1 200 ")
-    found = came(server.port, b"POST /v1/segment HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(IMAGE) + IMAGE)
+    found = came(
+        server.port, b"POST /v1/segment HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(IMAGE) + IMAGE
+    )
     assert found.startswith(b"HTTP/1.1 200 ")
 
 
@@ -152,7 +156,19 @@ def test_requests_behind_each_other_get_answers_in_their_order(server):
             assert answers.next().status == 404
 
 
-@pytest.mark.parametrize("target", ["http://test/v1/models", "http://other/v1/models", "*", "//v1/models", "/v1//models", "/V1/models", "/v1/models/", "/v1/models;a=b"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "http://test/v1/models",
+        "http://other/v1/models",
+        "*",
+        "//v1/models",
+        "/v1//models",
+        "/V1/models",
+        "/v1/models/",
+        "/v1/models;a=b",
+    ],
+)
 def test_other_forms_of_a_target(server, target):
     answer = request(server.port, "GET", target)
     assert answer.status in (400, 404), answer.body
@@ -166,10 +182,15 @@ def test_a_tunnel(server):
 @pytest.mark.parametrize(
     "headers",
     [
-        {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABkAAQAAP__"},
-        {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Key": "dGhlIHNhbXBsZQ==", "Sec-WebSocket-Version": "13"},
+        {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMA"},
+        {
+            "Connection": "Upgrade",
+            "Upgrade": "websocket",
+            "Sec-WebSocket-Key": "dGhlIHNhbXBsZQ==",
+            "Sec-WebSocket-Version": "13",
+        },
     ],
-)  # fmt: skip
+)
 def test_no_other_protocol(server, headers):
     assert request(server.port, "GET", "/v1/models", headers=headers).status == 200
 

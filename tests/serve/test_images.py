@@ -51,7 +51,10 @@ def test_formats_without_loss(server, kind):
     assert np.array_equal(shown(server, encoded(picture(LABELS), kind)), LABELS)
 
 
-@pytest.mark.parametrize(("kind", "options"), [("JPEG", {"quality": 95}), ("WEBP", {"quality": 95}), ("WEBP", {"lossless": True})])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("JPEG", {"quality": 95}), ("WEBP", {"quality": 95}), ("WEBP", {"lossless": True})],
+)
 def test_formats_with_loss(server, kind, options):
     answer = segment(server.port, encoded(picture(LABELS), kind, **options))
     assert np.array_equal(cells_of(answer.body), CELLS)
@@ -64,7 +67,9 @@ def test_claims_of_a_huge_size(server):
     assert "40000x40000 = 1,600,000,000 pixels, but at most 6,000,000" in error
 
 
-@pytest.mark.parametrize("size", [(0, 5), (5, 0), (2**31 - 1, 1), (2**31 - 1, 2**31 - 1), (2**32 - 1, 2**32 - 1)])
+@pytest.mark.parametrize(
+    "size", [(0, 5), (5, 0), (2**31 - 1, 1), (2**31 - 1, 2**31 - 1), (2**32 - 1, 2**32 - 1)]
+)
 def test_claims_of_no_size(server, size):
     answer = segment(server.port, png_of(*size, b"\0\0\0\0"))
     assert answer.status in (413, 422), answer.body
@@ -110,7 +115,13 @@ def a_zip():
 
 @pytest.mark.parametrize(
     "tail",
-    [a_zip(), b"<html><script>alert(1)</script></html>", b"<?php system($_GET['c']); ?>", b"*/alert(1)/*", bytes(100_000)],
+    [
+        a_zip(),
+        b"<html><script>alert(1)</script></html>",
+        b"<?php system($_GET['c']); ?>",
+        b"*/alert(1)/*",
+        bytes(100_000),
+    ],
     ids=["zip", "html", "php", "js", "zeros"],
 )
 def test_something_behind_an_image(server, tail):
@@ -169,7 +180,11 @@ def test_what_is_no_image_that_is_read(server, content):
 
 def test_a_bomb_in_a_text(server):
     text = zlib.compress(bytes(100_000_000), 9)  # 200 kB
-    for name, front in ((b"zTXt", b"Comment\0\0"), (b"iTXt", b"Comment\0\1\0\0\0"), (b"iCCP", b"a\0\0")):
+    for name, front in (
+        (b"zTXt", b"Comment\0\0"),
+        (b"iTXt", b"Comment\0\1\0\0\0"),
+        (b"iCCP", b"a\0\0"),
+    ):
         answer = segment(server.port, png_with(png(CELLS), png_chunk(name, front + text)))
         assert answer.status in (200, 422), answer.body
         if answer.status == 200:
@@ -209,7 +224,9 @@ def test_colours_of_printing(server):
 
 def test_sixteen_bits(server):
     grey = np.where(LABELS > 3, 65_535, 0).astype(np.uint16)
-    assert np.array_equal(shown(server, encoded(Image.fromarray(grey), "PNG")), np.where(LABELS > 3, 7, 0))
+    assert np.array_equal(
+        shown(server, encoded(Image.fromarray(grey), "PNG")), np.where(LABELS > 3, 7, 0)
+    )
 
 
 def test_a_palette(server):
@@ -226,7 +243,10 @@ def test_alpha(server):
 
 
 def test_grey_and_one_bit(server):
-    assert np.array_equal(shown(server, encoded(Image.fromarray(np.where(LABELS > 3, 255, 0).astype(np.uint8)))) > 3, LABELS > 3)
+    assert np.array_equal(
+        shown(server, encoded(Image.fromarray(np.where(LABELS > 3, 255, 0).astype(np.uint8)))) > 3,
+        LABELS > 3,
+    )
     assert np.array_equal(shown(server, encoded(Image.fromarray(LABELS > 3))) > 3, LABELS > 3)
 
 
@@ -296,7 +316,9 @@ def test_a_bitmap_from_top_to_bottom(server):
     assert np.array_equal(shown(server, bmp_of(64, 64, pixels[::-1].tobytes())), LABELS)
 
 
-@pytest.mark.parametrize("size", [(-64, 64), (64, -(2**31)), (2**31 - 1, -(2**31)), (0, -5), (-1, -1)])
+@pytest.mark.parametrize(
+    "size", [(-64, 64), (64, -(2**31)), (2**31 - 1, -(2**31)), (0, -5), (-1, -1)]
+)
 def test_a_bitmap_of_impossible_size(server, size):
     answer = segment(server.port, bmp_of(*size, bytes(64 * 64 * 3)))
     assert answer.status in (413, 422), answer.body

@@ -9,7 +9,7 @@ import pytest
 
 from tests.serve.conftest import require_alive, until
 from tests.serve.fake import running
-from tests.serve.octants import cells_of, large, pattern, picture, png, encoded, labels_of
+from tests.serve.octants import cells_of, encoded, labels_of, large, pattern, picture, png
 from tests.serve.raw import all_bytes, answer_on, connect, head, request, segment
 
 
@@ -99,7 +99,22 @@ def test_time_runs_out_in_the_queue_and_its_work_is_dropped(tight, callers):
 
 
 @pytest.mark.parametrize(
-    "value", ["0", "-1", "soon", "", "nan", "inf", "-inf", "1e999", "1,5", "5s", "\xb2", "1 2", "9" * 5000 + "x"]
+    "value",
+    [
+        "0",
+        "-1",
+        "soon",
+        "",
+        "nan",
+        "inf",
+        "-inf",
+        "1e999",
+        "1,5",
+        "5s",
+        "\xb2",
+        "1 2",
+        "9" * 5000 + "x",
+    ],
 )
 def test_times_that_are_none(tight, value):
     answer = segment(tight.port, png(pattern(1)), X_Request_Timeout=value)
@@ -163,7 +178,12 @@ def test_clients_leave_while_they_wait_and_their_work_is_dropped(tight, callers,
     tight.models.gate.set()
     callers.all()
     assert len(tight.models.asked) == 1, "what nobody waits for was run"
-    until(lambda: 'vitseg_requests_total{code="499"} 2.0' in request(tight.port, "GET", "/metrics").body.decode())
+    until(
+        lambda: (
+            'vitseg_requests_total{code="499"} 2.0'
+            in request(tight.port, "GET", "/metrics").body.decode()
+        )
+    )
 
 
 def test_a_client_leaves_while_its_image_is_run(tight):

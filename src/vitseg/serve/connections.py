@@ -59,7 +59,10 @@ class BoundedProtocol(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, like every other error."""
-        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):  # the answer to the request before is under way
+        if self.conn.our_state not in (
+            h11.IDLE,
+            h11.SEND_RESPONSE,
+        ):  # the answer to the request before is under way
             self.transport.close()
             return
         content = json.dumps({"error": "this is no valid request of HTTP/1.1."}).encode()

@@ -127,9 +127,7 @@ class Service:
             Problem: There is no result; its status says why.
         """
         limits = self.settings
-        is_slow = await self.off_loop(
-            partial(has_costly_header, content, IMAGE_FORMATS), deadline
-        )
+        is_slow = await self.off_loop(partial(has_costly_header, content, IMAGE_FORMATS), deadline)
         upload = await self.off_loop(
             partial(inspect, content, IMAGE_FORMATS, limits.max_pixels, limits.timeout),
             deadline,
