@@ -1,4 +1,4 @@
-"""Labels as polygons in a GeoJSON file. Needs rasterio (the extra `geo`)."""
+"""Labels as polygons of GeoJSON. Needs rasterio (the extra `geo`)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Integer
 
 from vitseg.classes import ClassTable
 from vitseg.files import whole_file
@@ -23,6 +24,8 @@ POLYGON_WINDOW = 2048
 
 BATCH = 2000
 """Polygons that are placed on the globe at once."""
+
+COUNTED_AT_ONCE = 2**22
 
 SHARPEST_TURN = 5.0
 """Degrees of longitude between two points of an outline; near a pole more points are set between."""
@@ -70,13 +73,56 @@ def write_polygons(
     ):
         file.write('{"type": "FeatureCollection", "features": [')
         for geometry, index in _geometries(labels, nodata, placement):
-            properties = {"class": classes.names[index], "class_index": index}
-            feature = {"type": "Feature", "properties": properties, "geometry": geometry}
             file.write(",\n" if count else "\n")
-            json.dump(feature, file)
+            json.dump(_feature(geometry, index, classes), file)
             count += 1
         file.write("\n]}\n")
     return count
+
+
+def pixel_features(
+    labels: Integer[np.ndarray, "H W"], classes: ClassTable, nodata: int | None = None
+) -> Iterator[dict[str, Any]]:
+    """The polygons of labels in memory as GeoJSON features, in one piece; otherwise as `write_polygons` has them.
+
+    Coordinates are (column, row) in pixels. All polygons are made before the first is given: see `count_corners`.
+
+    Args:
+        labels: What to outline.
+        classes: Names.
+        nodata: Label of pixels that are left out.
+    """
+    for rings, index in _outlines(labels, Window(0, 0, *labels.shape), nodata):
+        yield _feature(_in_pixels(_left_of_rings(rings, None)), index, classes)
+
+
+def count_corners(labels: Integer[np.ndarray, "H W"]) -> int:
+    """Points at which outlines of labels turn or meet, those at the four corners of the image left out.
+
+    There is at most one polygon more than these, and a ring turns at most four times at each.
+    """
+    height, width = labels.shape
+    count = 0
+    for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+        count += int(np.count_nonzero(side[1:] != side[:-1]))
+    step = max(1, COUNTED_AT_ONCE // width)
+    for top in range(0, height - 1, step):
+        part = labels[top : top + step + 1]
+        across, down = part[:, 1:] != part[:, :-1], part[1:] != part[:-1]
+        turns = across[:-1] != across[1:]
+        turns |= down[:, :-1] != down[:, 1:]
+        turns |= across[:-1] & down[:, :-1]  # four outlines meet, where neither of these differ
+        count += int(np.count_nonzero(turns))
+    return count
+
+
+def _feature(geometry: dict[str, Any], index: int, classes: ClassTable) -> dict[str, Any]:
+    properties = {"class": classes.names[index], "class_index": index}
+    return {"type": "Feature", "properties": properties, "geometry": geometry}
+
+
+def _in_pixels(rings: list[Ring]) -> dict[str, Any]:
+    return {"type": "Polygon", "coordinates": [ring.tolist() for ring in rings]}
 
 
 def _geometries(
@@ -88,8 +134,7 @@ def _geometries(
             polygons = [_left_of_rings(rings, placement) for rings, _ in batch]
             if placement is None:
                 for rings, (_, index) in zip(polygons, batch, strict=True):
-                    coordinates = [ring.tolist() for ring in rings]
-                    yield {"type": "Polygon", "coordinates": coordinates}, index
+                    yield _in_pixels(rings), index
                 continue
             for rings, (_, index) in zip(_placed(polygons, placement), batch, strict=True):
                 if (geometry := geometry_of(rings)) is not None:

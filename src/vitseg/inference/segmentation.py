@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int64, Integer, UInt8
 from PIL import Image
 
 from vitseg.classes import ClassTable
@@ -45,11 +46,7 @@ class Segmentation:
     @property
     def class_areas(self) -> dict[str, float]:
         """Share of the image that each class covers, in [0, 1], largest first; absent classes are left out."""
-        labels = self.label_map.reshape(-1)
-        counts = np.zeros(self.classes.num_classes, dtype=np.int64)
-        for start in range(0, labels.size, COUNTED_AT_ONCE):  # counting takes 8 bytes a pixel
-            part = labels[start : start + COUNTED_AT_ONCE]
-            counts += np.bincount(part, minlength=len(counts))
+        counts = class_counts(self.label_map, self.classes.num_classes)
         order = [index for index in np.argsort(-counts, kind="stable") if counts[index]]
         return {
             self.classes.names[index]: float(counts[index]) / self.label_map.size for index in order
@@ -68,23 +65,30 @@ class Segmentation:
             self.image, self.label_map, self.classes, opacity=opacity, legend=legend
         )
 
-    def preview(self) -> tuple[Image.Image, float]:
-        """An overlay with a legend that any viewer opens, and its scale.
+    def preview(self, legend: bool = True) -> tuple[Image.Image, float]:
+        """An overlay that any viewer opens, and its scale.
 
         It is smaller than the image where that has more than `PREVIEW_PIXELS`, or where a side would be longer than a
         JPEG can have. The scale is that of its picture, in (0, 1].
+
+        Args:
+            legend: Whether to add a legend of the classes that occur, below the image.
         """
         height, width = self.size
         longest = max(height, width)
         scale = min(1.0, (PREVIEW_PIXELS / (height * width)) ** 0.5, JPEG_SIDE / longest)
-        sheet = self._scaled(scale).overlay()
+        sheet = self.scaled(scale).overlay(legend=legend)
         while max(sheet.size) > JPEG_SIDE:  # the legend lies below the picture
             scale *= JPEG_SIDE / max(sheet.size) * 0.999
-            sheet = self._scaled(scale).overlay()
+            sheet = self.scaled(scale).overlay(legend=legend)
         return sheet, scale
 
-    def _scaled(self, scale: float) -> Segmentation:
-        """The same, smaller."""
+    def scaled(self, scale: float) -> Segmentation:
+        """The same, smaller.
+
+        Args:
+            scale: In (0, 1].
+        """
         if scale == 1:
             return self
         height, width = (max(1, int(side * scale)) for side in self.size)
@@ -108,3 +112,25 @@ class Segmentation:
         from vitseg.render.palette import save_label_png
 
         save_label_png(Path(path), self.label_map, self.classes)
+
+
+def class_counts(
+    label_map: Integer[np.ndarray, "H W"],
+    num_classes: int,
+    weights: UInt8[np.ndarray, "H W"] | None = None,
+) -> Int64[np.ndarray, " k"]:
+    """How many pixels each class has, or the sum of their weights.
+
+    Args:
+        label_map: Class index of every pixel.
+        num_classes: Classes; labels are below.
+        weights: Of the pixels.
+    """
+    labels = label_map.reshape(-1)
+    flat = None if weights is None else weights.reshape(-1)
+    counts = np.zeros(num_classes, dtype=np.int64)
+    for start in range(0, labels.size, COUNTED_AT_ONCE):  # counting takes 8 bytes a pixel
+        part = slice(start, start + COUNTED_AT_ONCE)
+        own = None if flat is None else flat[part]
+        counts += np.bincount(labels[part], own, num_classes).astype(np.int64)
+    return counts

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import base64
 import json
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from jaxtyping import Integer
 from PIL import Image
 
 from vitseg.classes import ClassTable
-from vitseg.inference.segmentation import Segmentation
-from vitseg.render.palette import MAX_INDEXED_CLASSES, encode, label_image
+from vitseg.inference.segmentation import Segmentation, class_counts
+from vitseg.render.palette import encode
+from vitseg.serve.masks import MaskFormat, chosen, mask_facts, mask_png, text_of
 from vitseg.serve.problems import UnusableError
 from vitseg.serve.service import Computed
+from vitseg.serve.settings import ServeSettings
 
-MaskFormat = Literal["png", "rle", "coco", "geojson"]
+DEFAULTS = ServeSettings()
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,12 @@ class Encoded:
     Attributes:
         content: Its bytes.
         media_type: What they are.
+        headers: That come with it.
     """
 
     content: bytes
     media_type: str
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def find_classes(text: str, classes: ClassTable) -> tuple[int, ...]:
@@ -63,73 +67,55 @@ def find_classes(text: str, classes: ClassTable) -> tuple[int, ...]:
     Raises:
         UnusableError: There is no such class.
     """
-    found = []
+    names = {name: index for index, name in enumerate(classes.names)}
+    found = set()
     for part in (part.strip() for part in text.split(",")):
-        if part in classes.names:
-            found.append(classes.names.index(part))
-        elif part.isascii() and part.isdigit() and int(part[:9]) < classes.num_classes:
-            found.append(int(part[:9]))
+        if part in names:
+            found.add(names[part])
+        elif part.isascii() and part.isdigit() and len(part) < 10 and int(part) < len(names):
+            found.add(int(part))
         else:
             raise UnusableError(
                 f"there is no class {part[:100]!r}. Allowed are indices from 0 to {classes.num_classes - 1} and the "
                 "names of GET /v1/models/{name}/classes."
             )
-    return tuple(sorted(set(found)))
+    return tuple(sorted(found))
 
 
-def encode_answer(computed: Computed, wanted: Wanted) -> Encoded:
+def encode_answer(
+    computed: Computed, wanted: Wanted, settings: ServeSettings = DEFAULTS
+) -> Encoded:
     """The answer to a request for labels.
 
     Args:
         computed: What the model gave.
         wanted: What of it is sent.
+        settings: Limits.
+
+    Raises:
+        UnusableError: The labels cannot be sent in this format.
     """
     labels = computed.result.labels
     assert labels is not None
     if wanted.is_plain:
-        return Encoded(
-            mask_png(chosen(labels, wanted, computed), computed.served.classes), "image/png"
-        )
-    return Encoded(json.dumps(_facts(computed, labels, wanted)).encode(), "application/json")
-
-
-def chosen(
-    labels: Integer[np.ndarray, "H W"], wanted: Wanted, computed: Computed
-) -> Integer[np.ndarray, "H W"]:
-    """The labels, those of other classes than the wanted ones replaced by `left_out`."""
-    if wanted.classes is None:
-        return labels
-    table = np.full(computed.served.classes.num_classes, left_out(computed.served.classes))
-    table[list(wanted.classes)] = wanted.classes
-    return table.astype(np.uint8 if table.max() < 256 else np.uint16)[labels]
-
-
-def left_out(classes: ClassTable) -> int:
-    """The value of pixels of classes that were not asked for: 255, or 65535 where labels have 16 bits."""
-    return 255 if classes.num_classes <= MAX_INDEXED_CLASSES else 65535
-
-
-def mask_png(labels: Integer[np.ndarray, "H W"], classes: ClassTable) -> bytes:
-    """A label map as an indexed PNG with palette, or as 16-bit grey where there are more than 256 classes."""
-    if int(labels.max()) < classes.num_classes:
-        return encode(label_image(labels, classes), "PNG", compress_level=1)
-    image = Image.fromarray(labels)
-    if classes.num_classes <= MAX_INDEXED_CLASSES:
-        colors = np.zeros((256, 3), np.uint8)
-        colors[: classes.num_classes] = classes.palette
-        image.putpalette(colors.tobytes())
-    return encode(image, "PNG", compress_level=1)
+        mask = chosen(labels, computed.served.classes, wanted.classes)
+        return Encoded(mask_png(mask), "image/png")
+    facts = _facts(computed, labels, wanted, settings)
+    return Encoded(json.dumps(facts).encode(), "application/json")
 
 
 def _facts(
-    computed: Computed, labels: Integer[np.ndarray, "H W"], wanted: Wanted
+    computed: Computed,
+    labels: Integer[np.ndarray, "H W"],
+    wanted: Wanted,
+    settings: ServeSettings,
 ) -> dict[str, Any]:
-    classes = computed.served.classes
+    mask = chosen(labels, computed.served.classes, wanted.classes)
     facts: dict[str, Any] = {
         "model": computed.served.name,
         "width": labels.shape[1],
         "height": labels.shape[0],
-        "mask": _mask(computed, chosen(labels, wanted, computed), wanted),
+        "mask": mask_facts(mask, wanted.format, settings),
         "classes": _classes(computed, labels, wanted),
         "seconds": {
             "waiting": round(computed.waited, 4),
@@ -139,27 +125,35 @@ def _facts(
     }
     if wanted.confidence:
         assert computed.result.confidence is not None
-        facts["confidence"] = text_of(encode(Image.fromarray(computed.result.confidence), "PNG"))
+        shown = encode(Image.fromarray(computed.result.confidence), "PNG", compress_level=1)
+        facts["confidence"] = text_of(shown)
     if wanted.overlay:
-        sheet = Segmentation(labels, classes, computed.picture).overlay(legend=False)
-        facts["overlay"] = text_of(encode(sheet, "PNG", compress_level=1))
+        shown = encode(_overlay(computed, labels, wanted), "PNG", compress_level=1)
+        facts["overlay"] = text_of(shown)
     return facts
 
 
-def _mask(computed: Computed, labels: Integer[np.ndarray, "H W"], wanted: Wanted) -> dict[str, Any]:
-    return {"format": "png", "png": text_of(mask_png(labels, computed.served.classes))}
+def _overlay(computed: Computed, labels: Integer[np.ndarray, "H W"], wanted: Wanted) -> Image.Image:
+    """The image with the wanted classes painted over it; smaller where it is very large."""
+    classes, picture = computed.served.classes, computed.picture
+    sheet, _ = Segmentation(labels, classes, picture).preview(legend=False)
+    if wanted.classes is None:
+        return sheet
+    wants = np.isin(np.arange(classes.num_classes), wanted.classes).astype(np.uint8) * 255
+    painted = Image.fromarray(wants[labels]).resize(sheet.size, Image.Resampling.NEAREST)
+    image = Image.fromarray(picture).resize(sheet.size, Image.Resampling.BOX)
+    return Image.composite(sheet, image, painted)
 
 
 def _classes(
     computed: Computed, labels: Integer[np.ndarray, "H W"], wanted: Wanted
 ) -> list[dict[str, Any]]:
     """The classes that occur, as far as they are wanted."""
-    classes = computed.served.classes
-    counts = np.bincount(labels.reshape(-1), minlength=classes.num_classes)
-    sure = computed.result.confidence
+    classes, sure = computed.served.classes, computed.result.confidence
+    counts = class_counts(labels, classes.num_classes)
     sums = None
     if wanted.confidence and sure is not None:
-        sums = np.bincount(labels.reshape(-1), sure.reshape(-1), classes.num_classes)
+        sums = class_counts(labels, classes.num_classes, sure)
     found = []
     for index in np.flatnonzero(counts).tolist():
         if wanted.classes is not None and index not in wanted.classes:
@@ -175,8 +169,3 @@ def _classes(
             one["confidence"] = float(sums[index] / counts[index] / 255)
         found.append(one)
     return found
-
-
-def text_of(content: bytes) -> str:
-    """Bytes as JSON can hold them."""
-    return base64.b64encode(content).decode()

@@ -13,9 +13,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from vitseg.checkpoint.versions import package_versions
+from vitseg.serve.described import describe, errors
 from vitseg.serve.engine import Engine
+from vitseg.serve.fetching import LabelStudioSettings
 from vitseg.serve.incoming import ClientLeftError
-from vitseg.serve.limits import Limits
+from vitseg.serve.label_studio import create_router as label_studio_routes
+from vitseg.serve.limits import OPEN, Limits
+from vitseg.serve.open_inference import routes as open_inference_routes
 from vitseg.serve.problems import Problem
 from vitseg.serve.service import Service
 from vitseg.serve.settings import ServeSettings
@@ -61,14 +65,27 @@ def create_app(engine: Engine, settings: ServeSettings) -> FastAPI:
     )
     app.state.service = service
     app.include_router(own_routes(service))
+    app.include_router(open_inference_routes(service))
 
-    @app.get("/metrics", tags=["operation"], response_class=PlainTextResponse)
+    @app.get(
+        "/metrics",
+        tags=["operation"],
+        response_class=PlainTextResponse,
+        responses=errors(401),
+    )
     async def metrics() -> Response:
         """Numbers for Prometheus."""
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 
+    label_studio = LabelStudioSettings(
+        hosts=settings.label_studio_hosts,
+        allow_private=settings.label_studio_private,
+        max_bytes=settings.max_body,
+    )
+    app.include_router(label_studio_routes(service.segment, label_studio))
     _add_page(app, settings)
     _add_handlers(app)
+    describe(app, bool(settings.api_keys), OPEN)
     app.add_middleware(Limits, settings=settings, metrics=service.metrics)
     return app
 

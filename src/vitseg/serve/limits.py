@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
 import hmac
 import json
 import logging
@@ -221,6 +223,13 @@ class _Answer:
         return headers
 
 
+def _password(code: bytes) -> bytes:
+    try:
+        return base64.b64decode(code, validate=True).partition(b":")[2]
+    except binascii.Error:
+        return b""
+
+
 def _key_of(headers: list[tuple[bytes, bytes]]) -> bytes:
     """The API key of a request; empty where there is none."""
     for name, value in headers:
@@ -228,5 +237,7 @@ def _key_of(headers: list[tuple[bytes, bytes]]) -> bytes:
             return value.strip()
         if name == b"authorization":
             kind, _, key = value.partition(b" ")
+            if kind.lower() == b"basic":  # Label Studio's way: the key is the password
+                return _password(key.strip())
             return key.strip() if kind.lower() == b"bearer" else b""
     return b""

@@ -17,10 +17,11 @@ from vitseg.images.bands import to_rgb
 from vitseg.serve.admission import Admission, Place
 from vitseg.serve.engine import LATE, Answered, Engine
 from vitseg.serve.jobs import Result, Served, Task
+from vitseg.serve.label_studio import Segmented
 from vitseg.serve.metrics import Metrics, timed
 from vitseg.serve.problems import LateError, UnknownError
 from vitseg.serve.settings import IMAGE_FORMATS, ServeSettings
-from vitseg.serve.uploads import Pixels, decoded, has_costly_header, inspect
+from vitseg.serve.uploads import Pixels, Upload, decoded, has_costly_header, inspect
 
 DECODERS = 2
 """Images that are decoded at a time, and answers that are encoded: more would take the models' processors away."""
@@ -126,20 +127,44 @@ class Service:
         Raises:
             Problem: There is no result; its status says why.
         """
+        upload = await self.inspect(content, deadline)
+        place.add_pixels(upload.pixels)
+        pixels = await self.decode(content, upload, model, deadline)
+        return await self.run(pixels, model, deadline, confidence, view, class_index)
+
+    async def inspect(self, content: bytes, deadline: float) -> Upload:
+        """Look at the header of an image file; raises a `Problem` where it is not taken."""
         limits = self.settings
         is_slow = await self.off_loop(partial(has_costly_header, content, IMAGE_FORMATS), deadline)
-        upload = await self.off_loop(
-            partial(inspect, content, IMAGE_FORMATS, limits.max_pixels, limits.timeout),
-            deadline,
-            is_slow,
-        )
-        place.add_pixels(upload.pixels)
+        look = partial(inspect, content, IMAGE_FORMATS, limits.max_pixels, limits.timeout)
+        return await self.off_loop(look, deadline, is_slow)
+
+    async def decode(
+        self, content: bytes, upload: Upload, model: Served, deadline: float
+    ) -> Pixels:
+        """The pixels of an image file as a model reads them; raises a `Problem` where there are none.
+
+        Args:
+            content: The file.
+            upload: From `inspect`; its pixels have a place.
+            model: From `model`.
+            deadline: From `deadline`.
+        """
+        limits = self.settings
+        read = partial(decoded, content, model.preprocessing, limits.max_pixels, limits.timeout)
         with self.engine.expect(), timed(self.metrics.decode):
-            pixels: Pixels = await self.off_loop(
-                partial(decoded, content, model.preprocessing, limits.max_pixels, limits.timeout),
-                deadline,
-                upload.is_costly,
-            )
+            return await self.off_loop(read, deadline, upload.is_costly)
+
+    async def run(
+        self,
+        pixels: Pixels,
+        model: Served,
+        deadline: float,
+        confidence: bool = False,
+        view: str | None = None,
+        class_index: int | None = None,
+    ) -> Computed:
+        """Run a model on pixels, which have a place; see `compute`."""
         task = Task(model.name, pixels.values, confidence, view, class_index, deadline)
         answered: Answered = await self.engine.run(task)
         self.metrics.waiting.observe(answered.waited)
@@ -147,6 +172,24 @@ class Service:
         self.metrics.batch.observe(answered.result.batch)
         self.admission.note(answered.result.forward / answered.result.batch)
         return Computed(model, answered.result, pixels.values, pixels.notices, answered.waited)
+
+    async def segment(self, model: str | None, image: bytes) -> Segmented:
+        """The labels of an image, with the probability of each, within a place of its own.
+
+        Args:
+            model: Its name; None: the first.
+            image: The bytes of an image file.
+
+        Raises:
+            Problem: There is no result.
+        """
+        deadline = self.deadline(None)
+        served = self.model(model)
+        with self.admission.enter(deadline) as place:
+            computed = await self.compute(place, image, served, deadline, confidence=True)
+        labels, confidence = computed.result.labels, computed.result.confidence
+        assert labels is not None and confidence is not None
+        return Segmented(labels, served.classes.names, confidence.astype(np.float32) / 255)
 
     async def encode(self, encode: Callable[[], Value], deadline: float) -> Value:
         """Turn a result into an answer, beside the event loop.

@@ -43,6 +43,14 @@ class ServeSettings(BaseModel):
         ge=0,
         description="seconds that an image waits for others which have arrived already",
     )
+    max_polygons: int = Field(
+        default=100_000,
+        ge=1,
+        description="polygons of an answer; ten times as many corners of these",
+    )
+    max_runs: int = Field(
+        default=5_000_000, ge=1, description="runs of equal labels of an answer with run lengths"
+    )
     api_keys: tuple[SecretStr, ...] = Field(
         default=(), description="one of these has to come with every request; none: no key is asked"
     )
@@ -52,6 +60,10 @@ class ServeSettings(BaseModel):
     shows_page: bool = Field(default=True, description="whether there is a page for people")
     label_studio_hosts: tuple[str, ...] = Field(
         default=(), description="HOST or HOST:PORT that images of Label Studio's tasks come from"
+    )
+    label_studio_private: bool = Field(
+        default=False,
+        description="whether these may be in a private network, or this machine itself",
     )
 
     @field_validator("api_keys")

@@ -9,57 +9,21 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vitseg.serve.answers import Wanted, encode_answer, find_classes
+from vitseg.serve.described import (
+    ASKING,
+    SEGMENT_RESPONSES,
+    ClassesTold,
+    Explained,
+    ModelsTold,
+    errors,
+    image_body,
+)
 from vitseg.serve.incoming import Incoming, allowed_seconds, read_image, while_connected
 from vitseg.serve.jobs import Served
+from vitseg.serve.masks import MaskFormat, require_format
 from vitseg.serve.problems import UnusableError
 from vitseg.serve.service import Service
 from vitseg.serve.shown import encode_view
-
-BINARY = {"schema": {"type": "string", "format": "binary"}}
-
-IMAGE_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "description": "An image file: as the body itself, or as the file `image` of a form.",
-        "content": {
-            "image/jpeg": BINARY,
-            "image/png": BINARY,
-            "application/octet-stream": BINARY,
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["image"],
-                    "properties": {"image": {"type": "string", "format": "binary"}},
-                }
-            },
-        },
-    }
-}
-"""How an image comes, for the description of the interface."""
-
-
-SEGMENT_RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "The labels.",
-        "content": {
-            "image/png": BINARY,
-            "application/json": {
-                "schema": {"type": "object"},
-                "example": {
-                    "model": "camvid",
-                    "width": 960,
-                    "height": 720,
-                    "mask": {"format": "png", "png": "iVBORw0KGgo..."},
-                    "classes": [
-                        {"index": 3, "name": "road", "color": [128, 64, 128], "area": 0.31}
-                    ],
-                    "seconds": {"waiting": 0.001, "forward": 0.21},
-                    "notices": [],
-                },
-            },
-        },
-    }
-}
 
 Asked = TypeVar("Asked", bound="_Asked")
 
@@ -75,13 +39,15 @@ class _Asked(BaseModel):
 class SegmentAsked(_Asked):
     """Wishes of a request for labels, as query parameters or as fields of the form."""
 
-    format: Literal["png", "rle", "coco", "geojson"] = Field(
-        default="png", description="of the mask", examples=["rle"]
+    format: MaskFormat = Field(
+        default="png",
+        description="of the mask: an indexed PNG, COCO's run lengths, a whole COCO data set, or outlines",
+        examples=["rle"],
     )
     classes: str | None = Field(
         default=None,
         description="names or indices, comma-separated: pixels of other classes are 255, or 65535 where there are more "
-        "than 256 classes",
+        "than 255 classes; other formats leave them out",
         examples=["road,car"],
     )
     overlay: bool = Field(
@@ -112,14 +78,17 @@ def routes(service: Service) -> APIRouter:
     """
     router = APIRouter(prefix="/v1", tags=["vitseg"])
 
-    @router.get("/models")
+    @router.get("/models", responses={200: {"model": ModelsTold}, **errors(401, 503)})
     async def models() -> dict[str, Any]:
         """All models; the first is run where none is named."""
         first = service.model(None)
         served = [_told(one) for one in service.engine.served.values()]
         return {"models": served, "default": first.name}
 
-    @router.get("/models/{name}/classes")
+    @router.get(
+        "/models/{name}/classes",
+        responses={200: {"model": ClassesTold}, **errors(401, 404, 503)},
+    )
     async def classes(name: str) -> dict[str, Any]:
         """The classes of a model: names and colours, in index order."""
         model = service.model(name)
@@ -132,7 +101,7 @@ def routes(service: Service) -> APIRouter:
             ],
         }
 
-    @router.post("/segment", openapi_extra=IMAGE_BODY, responses=SEGMENT_RESPONSES)
+    @router.post("/segment", openapi_extra=image_body(SegmentAsked), responses=SEGMENT_RESPONSES)
     async def segment(request: Request, asked: Annotated[SegmentAsked, Query()]) -> Response:
         """The label map of an image: as PNG alone, or with what else is asked for as JSON."""
         deadline = service.deadline(allowed_seconds(request))
@@ -140,16 +109,23 @@ def routes(service: Service) -> APIRouter:
             incoming = await read_image(request)
             wish = merged(SegmentAsked, asked, incoming)
             model = service.model(wish.model)
+            require_format(wish.format)
             indices = None if wish.classes is None else find_classes(wish.classes, model.classes)
             wanted = Wanted(wish.format, indices, wish.overlay, wish.areas, wish.confidence)
             compute = service.compute(
                 place, incoming.content, model, deadline, confidence=wanted.confidence
             )
             computed = await while_connected(request.receive, compute)
-            answer = await service.encode(partial(encode_answer, computed, wanted), deadline)
+            answer = await service.encode(
+                partial(encode_answer, computed, wanted, service.settings), deadline
+            )
             return Response(answer.content, media_type=answer.media_type)
 
-    @router.post("/explain", openapi_extra=IMAGE_BODY)
+    @router.post(
+        "/explain",
+        openapi_extra=image_body(ExplainAsked),
+        responses={200: {"model": Explained}, **errors(*ASKING)},
+    )
     async def explain(request: Request, asked: Annotated[ExplainAsked, Query()]) -> Response:
         """How a model came to its labels, as far as its kind can show it; see `views` of GET /v1/models."""
         deadline = service.deadline(allowed_seconds(request))
