@@ -33,10 +33,12 @@ def require_alive(port: int, seed: int = 1) -> None:
 @pytest.fixture(scope="module")
 def shared_server() -> Iterator[Running]:
     """One for all tests of a file that need no other limits."""
-    with running(
-        max_body=6_000_000, max_pixels=6_000_000, receive_timeout=1.0, send_timeout=1.0
-    ) as one:
-        yield one
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vitseg.serve.limits.LINGER", 0.5)
+        with running(
+            max_body=6_000_000, max_pixels=6_000_000, receive_timeout=1.0, send_timeout=1.0
+        ) as one:
+            yield one
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`python -m tests.serve.launch JSON`: a server in a process of its own, with settings that the command does not have."""
+"""`python -m tests.serve.launch JSON`: a server in a process of its own, with settings that the command has not."""
 
 from __future__ import annotations
 

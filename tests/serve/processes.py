@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -64,9 +65,19 @@ class Process:
 
 
 def none_left(processes: Sequence[psutil.Process]) -> bool:
-    """Whether all have ended."""
-    gone, alive = psutil.wait_procs(processes, SECONDS)
-    return not [one for one in alive if one.status() != psutil.STATUS_ZOMBIE]
+    """Whether all end, in time; one that nobody has asked for its exit code has ended, too."""
+    end = time.monotonic() + SECONDS
+    while any(_runs(one) for one in processes):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _runs(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 @contextmanager
@@ -88,7 +99,7 @@ def started(command: Sequence[str], log: Path, **environment: str) -> Iterator[P
             family = process.family()
     finally:
         with suppress(psutil.NoSuchProcess):
-            family = family or process.family()
+            family = family or process.family()  # where the block failed
         for one in family:
             with suppress(psutil.NoSuchProcess):
                 one.send_signal(signal.SIGKILL)

@@ -182,10 +182,15 @@ def test_a_tunnel(server):
 @pytest.mark.parametrize(
     "headers",
     [
-        {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABkAAQAAP__"},
-        {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Key": "dGhlIHNhbXBsZQ==", "Sec-WebSocket-Version": "13"},
+        {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMA"},
+        {
+            "Connection": "Upgrade",
+            "Upgrade": "websocket",
+            "Sec-WebSocket-Key": "dGhlIHNhbXBsZQ==",
+            "Sec-WebSocket-Version": "13",
+        },
     ],
-)  # fmt: skip
+)
 def test_no_other_protocol(server, headers):
     assert request(server.port, "GET", "/v1/models", headers=headers).status == 200
 

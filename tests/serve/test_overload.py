@@ -221,6 +221,7 @@ def slow_reader(port):
     return sock
 
 
+@pytest.mark.slow
 def test_a_client_that_reads_a_byte_at_a_time(server):
     """Its connection is closed; 1 s is what this server allows."""
     content = encoded(picture(NOISE))
@@ -236,6 +237,7 @@ def test_a_client_that_reads_a_byte_at_a_time(server):
     assert len(rest) < 9_000_000
 
 
+@pytest.mark.slow
 def test_a_client_that_leaves_the_end_unread(server):
     """So little that the server is done with it, but more than the system takes: it would keep the connection."""
     before = connections(server)
