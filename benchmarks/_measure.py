@@ -9,26 +9,12 @@ from typing import TypeVar
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
-from vitseg.inference.scores import OutputScores, label_map
 from vitseg.inference.timing import alternating_medians
-from vitseg.methods.model import SegmentationModel
 
-__all__ = ["alternating_medians", "peak_above", "peak_and_result", "print_table", "to_labels"]
+__all__ = ["alternating_medians", "peak_above", "peak_and_result", "print_table"]
 
 Result = TypeVar("Result")
-
-
-def to_labels(model: SegmentationModel, images: Tensor) -> Callable[[], None]:
-    """Image to labels, one map for each image."""
-
-    def run() -> None:
-        output = model(images)
-        for index in range(len(images)):
-            label_map(OutputScores(output, index))
-
-    return run
 
 
 def peak_above(prepare: Callable[[], Callable[[], object]]) -> tuple[float, float]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import torch
-from _measure import alternating_medians, print_table, to_labels
+from _measure import alternating_medians, print_table
 from torch import Tensor
 
 from vitseg.backbones import PlainViT
@@ -20,6 +21,7 @@ from vitseg.backbones.steps.exit import ExitHead, exits_of, pruned, set_pruning
 from vitseg.backbones.steps.exit_rules import PruningConfig
 from vitseg.features import AliveTokens
 from vitseg.inference.operations import count_operations
+from vitseg.inference.profile import label_batch
 from vitseg.methods.dtop import DtopConfig
 from vitseg.methods.model import SegmentationModel
 from vitseg.outputs import SegOutput
@@ -77,8 +79,8 @@ def compare(size: int, batch: int, rounds: int, warmups: int) -> list[list[str]]
     vit = cast(PlainViT, model.backbone)
     heads = [(step, step.head) for step in exits_of(vit)]
     images = torch.randn(batch, 3, size, size)
-    full = to_labels(model, images)
-    one_by_one = [to_labels(model, image[None]) for image in images]
+    full = partial(label_batch, model, images)
+    one_by_one = [partial(label_batch, model, image[None]) for image in images]
 
     def at(share: float, run: Callable[[], None]) -> Callable[[], None]:
         def run_at_share() -> None:
@@ -93,7 +95,7 @@ def compare(size: int, batch: int, rounds: int, warmups: int) -> list[list[str]]
     if batch > 1:
         partners["40%, image by image"] = at(0.4, lambda: [run() for run in one_by_one] and None)
     medians = alternating_medians(partners, rounds=rounds, warmups=warmups)
-    one = to_labels(model, images[:1])  # shares are the same in every image
+    one = partial(label_batch, model, images[:1])  # shares are the same in every image
     base = count_operations(model, at(0, one)).total
     counted = {f"{share:.0%}": count_operations(model, at(share, one)).total for share in SHARES}
     rows = []

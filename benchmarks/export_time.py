@@ -17,6 +17,7 @@ import argparse
 import functools
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,14 +28,13 @@ from models_time import predictor_of
 
 from vitseg.checkpoint.model_dir import save_model
 from vitseg.errors import VitsegError
-from vitseg.export.export import ENDINGS, ExportOptions, LabelledPhoto, export_model
-from vitseg.export.precision import HELD
+from vitseg.export.export import ENDINGS, ExportOptions, export_model
+from vitseg.export.fastest import candidates
+from vitseg.export.photos import LabelledPhoto
 from vitseg.export.trace import example_of
 from vitseg.inference.precision import Precision
 from vitseg.inference.predictor import Predictor, load
 from vitseg.inference.scores import label_map
-from vitseg.runtimes.record import Format
-from vitseg.runtimes.record import Precision as FilePrecision
 
 RECIPES = (
     "recipes/ade20k/segvit-vit_base_patch16_384.yaml",
@@ -43,11 +43,9 @@ RECIPES = (
 PRUNED = "recipes/ade20k/dtop-vit_base_patch16_384.yaml"
 SHARE = ["pruning.rule=share", "pruning.share=0.4", "pruning.threshold=0.95"]
 WHOLE = ["mode=whole", "resize=null", "crop_size=null", "stride=null"]
-FORMS: dict[str, tuple[Format, FilePrecision]] = {
-    f"{format}, {precision}": (format, precision)
-    for format, precisions in HELD.items()
-    for precision in precisions
-}
+FORMS = {one.name: one.options for one in candidates(ExportOptions(max_differing=1.0))}
+ONE_SIZE = ", one size"
+"""Behind the name of a form: its file takes images of the benchmark's size alone."""
 BARE = "bare backbone"
 
 
@@ -83,9 +81,12 @@ def exported(model: Path, size: int, forms: Sequence[str]) -> dict[str, str]:
     places = {}
     calibration = [LabelledPhoto(photo) for photo in photos(size, 6)]
     for form in forms:
-        format, precision = FORMS[form]
-        out = model.parent / f"{format}-{precision}{ENDINGS[format]}"
-        options = ExportOptions(format=format, precision=precision, max_differing=1.0)
+        options = FORMS[form.removesuffix(ONE_SIZE)]
+        assert options is not None
+        name = f"{options.format}-{options.precision}"
+        if form.endswith(ONE_SIZE):
+            options, name = replace(options, size=(size, size)), f"{name}-{size}"
+        out = model.parent / f"{name}{ENDINGS[options.format]}"
         try:
             if not out.is_file():
                 export_model(model, out, options, calibration)
@@ -174,7 +175,8 @@ def main() -> None:
     parser.add_argument("models", nargs="*")
     parser.add_argument("--pruned", action="store_true")
     parser.add_argument("--overrides", nargs="*", default=SHARE)
-    parser.add_argument("--forms", nargs="+", default=list(FORMS), choices=list(FORMS))
+    forms = [*FORMS, *(f"{name}{ONE_SIZE}" for name in FORMS)]
+    parser.add_argument("--forms", nargs="+", default=list(FORMS), choices=forms)
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--classes", type=int, default=150)
     parser.add_argument("--rounds", type=int, default=7, help="0: write the files alone")

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 
 import torch
-from _measure import alternating_medians, print_table, to_labels
+from _measure import alternating_medians, print_table
 from torch import Tensor
 
 from vitseg.backbones import PlainViT
 from vitseg.backbones.steps.edges import EDGE_HEAD, EdgeHead, EdgeHeadConfig, FindEdges
 from vitseg.inference.operations import count_operations
+from vitseg.inference.profile import label_batch
 from vitseg.methods import METHODS
 from vitseg.methods.model import SegmentationModel
 
@@ -92,7 +94,7 @@ def compare(
     title: str, models: dict[str, SegmentationModel], images: Tensor, rounds: int
 ) -> list[list[str]]:
     """One row per model; the first is what the others are compared with."""
-    runs = {name: to_labels(model, images) for name, model in models.items()}
+    runs = {name: partial(label_batch, model, images) for name, model in models.items()}
     counts = {name: gmacs(models[name], run) for name, run in runs.items()}
     medians = alternating_medians({**runs}, rounds=rounds)
     first = next(iter(models))

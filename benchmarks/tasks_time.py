@@ -9,11 +9,13 @@ when it was alone, so that its scores keep every bit; its few queries read the m
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 import torch
-from _measure import alternating_medians, print_table, to_labels
+from _measure import alternating_medians, print_table
 
 from vitseg.inference.operations import count_operations
+from vitseg.inference.profile import label_batch
 from vitseg.methods.model import SegmentationModel
 from vitseg.methods.segvit import SegVitConfig
 from vitseg.methods.segvit_cl import SegVitClConfig
@@ -50,7 +52,7 @@ def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 10
     images = torch.randn(1, 3, SIDE, SIDE)
     models = {name: model_of(sizes) for name, sizes in SPLITS.items()}
-    runs = {name: to_labels(model, images) for name, model in models.items()}
+    runs = {name: partial(label_batch, model, images) for name, model in models.items()}
     medians = alternating_medians(runs, rounds, warmups=min(3, rounds))
     first = next(iter(models))
     rows = []

@@ -16,10 +16,11 @@ from tests.shapes_alone import shapes_alone
 from vitseg.backbones import PyramidConfig, Swin, create_backbone
 from vitseg.backbones.create import pretrained_mean_std
 from vitseg.backbones.pyramid_weights import load_swin_file
-from vitseg.backbones.swin import MASKED, merge_patches, shift_mask, to_windows
+from vitseg.backbones.swin import MASKED, merge_patches, shift_mask
 from vitseg.checkpoint.swin_reference import convert_swin
 from vitseg.config import parse
 from vitseg.errors import CheckpointError, ConfigError
+from vitseg.layers.windows import to_windows
 from vitseg.methods.method import Encoder
 from vitseg.methods.segvit import SegVitConfig
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 VERBS = {
     "demo", "data", "train", "evaluate", "compare", "continual", "tune", "extend", "classes", "predict", "video",
-    "explain", "profile", "convert", "export", "push", "doctor", "recipes",
+    "explain", "suggest", "profile", "convert", "export", "serve", "push", "doctor", "recipes",
 }  # fmt: skip
 DATA_VERBS = {"show", "check", "preview", "prepare"}
 MAKE_TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
@@ -60,7 +60,7 @@ def test_shell_blocks_use_commands_that_exist(document):
         elif words[0] == "make":
             assert words[1] in MAKE_TARGETS, command
         else:
-            assert words[0] in {"pip", ".venv/bin/pre-commit"}, command
+            assert words[0] in {"pip", ".venv/bin/pre-commit", "curl", "docker", "kubectl"}, command
 
 
 def test_the_readme_shows_every_verb():

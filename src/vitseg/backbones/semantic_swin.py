@@ -11,9 +11,10 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from vitseg.backbones.swin import Swin, from_windows, padded_to_windows, to_windows
+from vitseg.backbones.swin import Swin
 from vitseg.errors import ConfigError
 from vitseg.layers.semantic_attention import SemanticAttention
+from vitseg.layers.windows import from_windows, padded_to_windows, to_windows
 from vitseg.types import Size
 
 FEW_CLASSES = 19

@@ -25,6 +25,7 @@ from vitseg.errors import ConfigError
 from vitseg.features import Features
 from vitseg.layers.checkpointing import run_block
 from vitseg.layers.grid import whole_cells
+from vitseg.layers.windows import from_windows, padded_to_windows, to_windows
 from vitseg.types import Size, spatial_size
 
 MASKED = -100.0
@@ -219,27 +220,6 @@ class Swin(nn.Module):
         )
         sizes = (size, (height, width))
         return Features(tuple(maps), *sizes, semantic=tuple(semantic))
-
-
-def padded_to_windows(size: Size, window: Size) -> Size:
-    """The smallest size of whole windows that covers a map."""
-    height, width = (whole_cells(*side) * side[1] for side in zip(size, window, strict=True))
-    return height, width
-
-
-def to_windows(x: Shaped[Tensor, "b H W c"], window: Size) -> Shaped[Tensor, "b w n c"]:
-    """A map of whole windows by window, row by row."""
-    height, width = window
-    windows = x.unflatten(2, (-1, width)).unflatten(1, (-1, height))  # (b, rows, h, columns, w, c)
-    return windows.transpose(2, 3).flatten(3, 4).flatten(1, 2)
-
-
-def from_windows(
-    windows: Float[Tensor, "b w n c"], size: Size, window: Size
-) -> Float[Tensor, "b H W c"]:
-    """The inverse of `to_windows` for a map of this size."""
-    x = windows.unflatten(1, (-1, size[1] // window[1])).unflatten(3, window)
-    return x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
 
 def shift_mask(

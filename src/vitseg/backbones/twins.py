@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from vitseg.backbones.config import PyramidConfig
 from vitseg.backbones.pyramid import Pyramid
-from vitseg.backbones.swin import from_windows, padded_to_windows, to_windows
 from vitseg.layers.attention import merge_heads, split_heads
 from vitseg.layers.checkpointing import run_block
+from vitseg.layers.windows import from_windows, padded_to_windows, to_windows
 from vitseg.types import Size
 
 SUMMARY_STRIDE = 32

@@ -115,7 +115,7 @@ class Fingerprints:
         for a, b in _candidates(chosen, hashes):
             different = content[a] != content[b]
             a, b = a[different], b[different]
-            far = _distance(thumbnails, a, b)
+            far = thumbnail_distance(thumbnails, a, b)
             close = far <= MAX_DISTANCE
             for one, other in ((a[close], b[close]), (b[close], a[close])):
                 elsewhere = are_apart[members[one], members[other]].astype(np.int64)
@@ -149,7 +149,7 @@ def _candidates(
                 break
             a, b = image[same], image[same + offset]
             changed = hashes[a] ^ hashes[b]
-            wanted = _bits(changed) <= MAX_BITS
+            wanted = num_bits(changed) <= MAX_BITS
             for earlier in range(band):  # where they have met already
                 wanted &= _part(changed, earlier) != 0
             yield a[wanted], b[wanted]
@@ -161,15 +161,21 @@ def _part(hashes: Shaped[np.ndarray, " n"], band: int) -> Shaped[np.ndarray, " n
     return hashes >> np.uint64(band * width) & np.uint64(2**width - 1)
 
 
-def _bits(numbers: Shaped[np.ndarray, " n"]) -> np.ndarray:
-    """How many bits of each are 1."""
-    return np.unpackbits(numbers[:, None].view(np.uint8), axis=1).sum(1)
+def num_bits(numbers: Shaped[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+    """How many bits of each 64-bit number are 1."""
+    return np.unpackbits(numbers[:, None].view(np.uint8), axis=1).sum(1, dtype=np.int64)
 
 
-def _distance(
+def thumbnail_distance(
     thumbnails: UInt8[np.ndarray, "n p"], a: Int64[np.ndarray, " m"], b: Int64[np.ndarray, " m"]
 ) -> Float32[np.ndarray, " m"]:
-    """1 - correlation of the thumbnails."""
+    """1 - correlation of pairs of thumbnails.
+
+    Args:
+        thumbnails: A row for each image: a byte that says whether there is one, and its grey values.
+        a: The first of each pair.
+        b: The second.
+    """
     distance = np.zeros(len(a), np.float32)
     for start in range(0, len(a), _BLOCK):
         part = slice(start, start + _BLOCK)

@@ -23,6 +23,7 @@ VERBS = (
     "predict",
     "video",
     "explain",
+    "suggest",
     "profile",
     "convert",
     "export",

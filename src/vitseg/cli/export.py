@@ -11,9 +11,10 @@ from vitseg.cli import frame, options
 
 if TYPE_CHECKING:
     from vitseg.checkpoint.model_dir import ModelRecord
-    from vitseg.export.export import ExportOptions, LabelledPhoto
+    from vitseg.export.export import ExportOptions
     from vitseg.export.fastest import Fastest
     from vitseg.export.parity import Parity
+    from vitseg.export.photos import LabelledPhoto, Photos
     from vitseg.runtimes.record import ExportRecord
 
 PHOTOS = 20
@@ -129,9 +130,7 @@ def export(
     typer.echo(f"-> {out} ({record.format}, {record.form}); the comparison: {parity_place(out)}")
 
 
-def write_fastest(
-    model: Path, out: Path, chosen: ExportOptions, photos: tuple[()] | DatasetPhotos
-) -> None:
+def write_fastest(model: Path, out: Path, chosen: ExportOptions, photos: Photos) -> None:
     """Try all, keep one, and say what became of the others.
 
     Raises:
@@ -157,7 +156,7 @@ def write_fastest(
     write_json(report_place(found.out), report(found))
     tell(found.record, found.parity, found.out)
     frame.show(fastest_table(found))
-    times = {one.name: one.milliseconds for one in found.attempts if one.milliseconds}
+    times = found.times
     slower = [name for name, each in times.items() if each > times[TORCH]]
     if slower:
         frame.say(f"slower than {TORCH}: {'; '.join(slower)}")
@@ -174,7 +173,6 @@ def fastest_table(found: Fastest):
 
     from vitseg.export.fastest import TORCH
 
-    times = {one.name: one.milliseconds for one in found.attempts if one.milliseconds}
     table = Table("", "ms per image", "of torch", "labels differ", "mIoU lost", "MB")
     for one in sorted(found.attempts, key=lambda one: one.milliseconds or float("inf")):
         photos = None if one.parity is None else one.parity.photos
@@ -185,7 +183,7 @@ def fastest_table(found: Fastest):
         table.add_row(
             one.name + (" (kept)" if one.name == found.name else ""),
             f"{one.milliseconds:.1f}",
-            f"{one.milliseconds / times[TORCH]:.2f}",
+            f"{one.milliseconds / found.times[TORCH]:.2f}",
             "" if photos is None else f"{100 * photos.share:.3f} %",
             "" if lost is None else f"{100 * lost:.2f}",
             f"{one.bytes / 1e6:.1f}" if one.bytes else "",
@@ -240,7 +238,7 @@ class DatasetPhotos:
         return len(self.places)
 
     def __getitem__(self, index: int) -> LabelledPhoto:
-        from vitseg.export.export import LabelledPhoto
+        from vitseg.export.photos import LabelledPhoto
 
         sample = self.dataset[self.places[index]]
         return LabelledPhoto(sample.image, sample.label_map if self.is_known else None)

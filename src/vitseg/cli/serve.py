@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -76,17 +76,44 @@ def serve(
             metavar="HOST[:PORT]",
         ),
     ] = None,
+    label_studio_private: Annotated[
+        bool,
+        typer.Option(
+            "--label-studio-private",
+            help="That Label Studio is in a private network, or on this machine.",
+        ),
+    ] = False,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="ray: by Ray Serve, on this machine or the cluster of RAY_ADDRESS."),
+    ] = "local",
+    replicas: Annotated[
+        int | None, typer.Option(help="With ray: copies of the models.", min=1)
+    ] = None,
+    min_replicas: Annotated[
+        int | None, typer.Option(help="With ray: copies when little is asked.", min=1)
+    ] = None,
+    max_replicas: Annotated[
+        int | None, typer.Option(help="With ray: copies when much is asked.", min=1)
+    ] = None,
 ) -> None:
     """Serve models over HTTP, with a page to try them.
 
     POST /v1/segment takes an image and gives its label map; /v2 speaks the Open Inference Protocol; /metrics is for
-    Prometheus. SIGTERM and Ctrl-C finish what was accepted. Needs: pip install 'vitseg[serve]'.
+    Prometheus. SIGTERM and Ctrl-C finish what was accepted. Needs: pip install 'vitseg[serve]';
+    --engine ray: 'vitseg[ray]'.
     """
     from vitseg.config import parse
     from vitseg.runtimes.extra import import_extra
 
     for module in ("fastapi", "uvicorn", "multipart", "prometheus_client"):
         import_extra(module, module, "serve")
+    require_scale(engine, replicas, min_replicas, max_replicas)
+    if engine == "ray":
+        from vitseg.serve.ray_environment import prepare
+
+        prepare()
+        import_extra("ray.serve", "Ray Serve", "ray")
 
     from vitseg.serve.engine import LocalEngine
     from vitseg.serve.model_process import ModelProcess
@@ -108,22 +135,57 @@ def serve(
             "shows_docs": docs,
             "shows_page": page,
             "label_studio_hosts": tuple(label_studio or ()),
+            "label_studio_private": label_studio_private,
         },
         "serve",
     )
     named = named_models(models)
     listener = bind(host, port)
-    process = ModelProcess(ModelPlaces(named, device, dtype, tuple(protocol or ()), threads))
-    engine = LocalEngine(process, settings.max_batch, settings.batch_wait)
     address, chosen = listener.getsockname()[:2]
     where = f"[{address}]" if ":" in address else address
+    model_places = ModelPlaces(named, device, dtype, tuple(protocol or ()), threads)
     typer.echo(f"loading {', '.join(named)}", err=True)
-    run(
-        engine,
-        settings,
-        listener,
-        lambda: typer.echo(f"serving {', '.join(named)} at http://{where}:{chosen}"),
-    )
+
+    def tell() -> None:
+        typer.echo(f"serving {', '.join(named)} at http://{where}:{chosen}")
+
+    if engine == "ray":
+        from vitseg.serve.ray_app import Scale
+        from vitseg.serve.ray_run import run as run_by_ray
+
+        listener.close()  # Ray listens itself
+        scale = Scale(min_replicas or replicas or 1, max_replicas or replicas or 1)
+        run_by_ray(model_places, settings, scale, address, chosen, tell)
+        return
+    process = ModelProcess(model_places)
+    run(LocalEngine(process, settings.max_batch, settings.batch_wait), settings, listener, tell)
+
+
+def require_scale(
+    engine: str, replicas: int | None, min_replicas: int | None, max_replicas: int | None
+) -> None:
+    """Raise ConfigError for numbers of replicas that contradict each other or the engine."""
+    from vitseg.errors import ConfigError
+
+    bounds = {"--min-replicas": min_replicas, "--max-replicas": max_replicas}
+    given = [
+        name for name, value in {"--replicas": replicas, **bounds}.items() if value is not None
+    ]
+    if engine != "ray":
+        if given:
+            raise ConfigError(
+                f"{given[0]} needs --engine ray: there is one copy of the models else."
+            )
+        return
+    if replicas is not None and len(given) > 1:
+        raise ConfigError(f"--replicas and {given[1]} contradict each other: give one of them.")
+    missing = [name for name, value in bounds.items() if value is None]
+    if len(missing) == 1:
+        raise ConfigError(f"{given[0]} needs {missing[0]}, too.")
+    if min_replicas is not None and max_replicas is not None and min_replicas > max_replicas:
+        raise ConfigError(
+            f"--min-replicas {min_replicas} is more than --max-replicas {max_replicas}."
+        )
 
 
 def read_keys(file: Path | None) -> tuple[str, ...]:

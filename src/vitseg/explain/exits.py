@@ -12,7 +12,7 @@ from typing import cast
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Int, Integer
+from jaxtyping import Bool, Int, Integer, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -24,6 +24,7 @@ from vitseg.explain.table import require
 from vitseg.explain.view import View
 from vitseg.features import Features
 from vitseg.inference.image_source import ImageSource
+from vitseg.inference.precision import precise
 from vitseg.inference.predictor import Predictor
 from vitseg.inference.segmentation import Segmentation
 from vitseg.render.stages import StagePictures, stages_sheet
@@ -65,6 +66,15 @@ class ExitExplanation:
     segmentation: Segmentation
     stages: tuple[ExitStage, ...]
 
+    @property
+    def left_at(self) -> UInt8[np.ndarray, "H W"]:
+        """Where in `stages` the exit stands at which the token of each pixel left; that of the last head: it stayed."""
+        *exits, end = self.stages
+        left_at = np.full(end.left.shape, len(exits), dtype=np.uint8)
+        for number, stage in reversed(list(enumerate(exits))):
+            left_at[stage.left] = number
+        return left_at
+
 
 def explain(predictor: Predictor, image: ImageSource) -> Sheet:
     """Run a pruned model on one image and draw where its tokens left; see `read_exits`."""
@@ -86,14 +96,17 @@ def read_exits(predictor: Predictor, image: ImageSource) -> ExitExplanation:
     """
     vit = _require_pruning(predictor)
     view = View.of(predictor, image)
-    features: Features = predictor.network.eval().backbone(view.images)
+    model = predictor.network.eval()
+    with precise(predictor.device, predictor.dtype):
+        features: Features = model.backbone(view.images)
+        last = model.decoder(features)
     taps = vit.config.taps
     (exits,) = exit_map(features, taps)
     blocks = [arrived.block for arrived in features.exits]  # of the exits that are used
     numbers = [taps.index(block) for block in blocks]
     heads = [
         *zip(blocks, numbers, features.stages, strict=True),
-        (None, numbers[-1], predictor.network.decoder(features)),
+        (None, numbers[-1], last),
     ]
     stages = []
     for block, number, output in heads:
@@ -141,6 +154,11 @@ def draw_exits(explanation: ExitExplanation) -> Image.Image:
     return stages_sheet(found.image, columns)
 
 
+def can_leave(predictor: Predictor) -> bool:
+    """Whether tokens can leave a model whose method has exits, as its rule is set."""
+    return pruning_of(cast(PlainViT, predictor.network.backbone)).can_prune
+
+
 def _require_pruning(predictor: Predictor) -> PlainViT:
     """The backbone of a model that tokens can leave.
 
@@ -148,13 +166,12 @@ def _require_pruning(predictor: Predictor) -> PlainViT:
         ConfigError: They cannot.
     """
     require(predictor, "exits")
-    vit = cast(PlainViT, predictor.network.backbone)
-    if not pruning_of(vit).can_prune:
+    if not can_leave(predictor):
         raise ConfigError(
             "no token can leave this model early: its pruning.threshold is 1, or its rule asks no head. Let vitseg "
             "tune find a threshold, and explain the model that it writes."
         )
-    return vit
+    return cast(PlainViT, predictor.network.backbone)
 
 
 def _pixels(

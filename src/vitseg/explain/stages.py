@@ -23,6 +23,7 @@ from vitseg.explain.view import View
 from vitseg.inference.image_source import ImageSource
 from vitseg.inference.predictor import Predictor
 from vitseg.inference.segmentation import Segmentation
+from vitseg.layers.resize import resize_map
 from vitseg.outputs import QueryMasks
 from vitseg.render.explain import ClassMasks, explanation_sheet
 from vitseg.types import Size
@@ -94,6 +95,11 @@ class StageExplanation:
         logits = stage.mask_logits[class_index][None, None]
         return self.output.at_pixels(logits)[0, 0].sigmoid().cpu().numpy()
 
+    def mask_of_image(self, stage: Stage, class_index: int) -> Float32[np.ndarray, "H W"]:
+        """The same at the image's own size."""
+        mask = torch.from_numpy(self.mask(stage, class_index))[None, None]
+        return resize_map(mask, self.segmentation.size)[0, 0].numpy()
+
     def strongest(self, count: int) -> list[int]:
         """Classes to look at first: those with most pixels, then the most probable of the others."""
         areas = self.segmentation.class_areas
@@ -138,7 +144,8 @@ def read_stages(predictor: Predictor, image: ImageSource) -> StageExplanation:
     """
     require(predictor, "stages")
     view = View.of(predictor, image)
-    output = predictor.network.eval()(view.images)
+    predictor.network.eval()
+    output = predictor.run(view.images)
     if not isinstance(output, QueryMasks):
         raise ConfigError(
             f"explain shows the probability of every class, but this model ({predictor.record.method}) has only masks. "

@@ -55,6 +55,14 @@ class TaskExplanation:
     segmentation: Segmentation
     claims: tuple[TaskClaim, ...]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """For people: what each task is called."""
+        return tuple(
+            f"task {number}: {first_names(claim.classes)}"
+            for number, claim in enumerate(self.claims)
+        )
+
 
 def explain(predictor: Predictor, image: ImageSource) -> Sheet:
     """Run a model of tasks on one image and draw what each task claims; see `read_tasks`."""
@@ -75,7 +83,8 @@ def read_tasks(predictor: Predictor, image: ImageSource) -> TaskExplanation:
     """
     require(predictor, "tasks")
     view = View.of(predictor, image)
-    output = cast(Joined, predictor.network.eval()(view.images))
+    predictor.network.eval()
+    output = cast(Joined, predictor.run(view.images))
     scores = full_scores(view.scores(output))
     labels = scores.argmax(0).cpu().numpy()
     names = predictor.classes.names
@@ -94,11 +103,11 @@ def draw_tasks(explanation: TaskExplanation) -> Image.Image:
     found = explanation.segmentation
     columns = [
         StagePictures(
-            title=f"task {number}: {first_names(claim.classes)}",
+            title=name,
             note=f"claims {claim.share:.1%}",
             settled=claim.claimed,
             overlay=replace(found, label_map=claim.label_map).overlay(legend=False),
         )
-        for number, claim in enumerate(explanation.claims)
+        for name, claim in zip(explanation.names, explanation.claims, strict=True)
     ]
     return stages_sheet(found.image, columns)

@@ -4,51 +4,35 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple, Protocol
 
-import numpy as np
 import torch
-from jaxtyping import Float, Float32, Integer, UInt8
-from torch import Tensor
 
 from vitseg.checkpoint.model_dir import ModelRecord, load_model
 from vitseg.checkpoint.places import sha256_of
 from vitseg.checkpoint.versions import package_versions
 from vitseg.config import parse
 from vitseg.errors import ConfigError
+from vitseg.export.comparison import compare_file
 from vitseg.export.graph import ExportedModel
 from vitseg.export.onnx_file import OPSET, write_onnx
 from vitseg.export.openvino_file import write_openvino
 from vitseg.export.parity import (
     MOST_DIFFERING,
-    Answer,
-    Answering,
     Parity,
-    Photo,
-    cases,
-    compare,
-    compare_photos,
-    gap,
-    probabilities,
     require_parity,
 )
+from vitseg.export.photos import Photos, graph_inputs, timed_images
 from vitseg.export.precision import Repeated, require_held
 from vitseg.export.speed import compare_times
 from vitseg.export.torch_file import write_program
-from vitseg.export.trace import example_of, padded_to, trace
+from vitseg.export.trace import padded_to, trace
 from vitseg.files import write_json
-from vitseg.images.geometry import resize_image, resize_labels
-from vitseg.images.preprocess import to_tensor
 from vitseg.inference.config import InferenceConfig
-from vitseg.inference.predictor import Predictor
-from vitseg.inference.scores import label_map
 from vitseg.methods import METHODS
 from vitseg.methods.method import MethodConfig
 from vitseg.methods.model import SegmentationModel
-from vitseg.runtimes.graph_model import GraphModel, Session, run_graph
 from vitseg.runtimes.layout import OutputLayout
 from vitseg.runtimes.open_graph import open_session, read_export_record
 from vitseg.runtimes.places import FORMATS, record_place
@@ -56,9 +40,6 @@ from vitseg.runtimes.record import ExportRecord, Form, Format, Precision
 from vitseg.types import Size
 
 WRITERS = {"onnx": write_onnx, "openvino": write_openvino, "torch-export": write_program}
-TIMED = 2
-"""Photos that a file is timed on: some models do more on one than on another."""
-
 ENDINGS = {format: ending for ending, format in FORMATS.items()}
 
 
@@ -92,31 +73,6 @@ class ExportOptions:
     unpruned: bool = False
 
 
-class LabelledPhoto(NamedTuple):
-    """A photo to compare on.
-
-    Attributes:
-        pixels: RGB, or the bands of the model.
-        labels: True classes, or IGNORE_INDEX; None: not known.
-    """
-
-    pixels: UInt8[np.ndarray, "H W c"]
-    labels: Integer[np.ndarray, "H W"] | None = None
-
-
-class Photos(Protocol):
-    """Photos that are read when they are asked for, more than once."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> LabelledPhoto: ...
-
-
-def in_turn(photos: Photos) -> Iterator[LabelledPhoto]:
-    """All photos, one after the other."""
-    return (photos[index] for index in range(len(photos)))
-
-
 def export_model(
     path: Path | str, out: Path, options: ExportOptions, photos: Photos = ()
 ) -> tuple[ExportRecord, Parity]:
@@ -147,12 +103,13 @@ def export_model(
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name[:80]}-") as folder:
         fresh = Path(folder) / out.name
-        batches = Repeated(lambda: _inputs(record, photos))
+        batches = Repeated(lambda: graph_inputs(record, photos))
         WRITERS[options.format](program, record, fresh, batches)
         record = record.model_copy(update={"sha256": _sums(Path(folder))})
         write_json(record_place(fresh), record.model_dump(mode="json"))
         session = open_session(fresh, read_export_record(fresh), torch.device("cpu"))
-        parity = _compared(model, exported, session, record, fresh, photos, options)
+        loss = None if options.precision == "fp32" else options.max_miou_loss
+        parity = compare_file(exported, session, record, fresh, photos, options.max_differing, loss)
         require_parity(parity, f"this export of {path}")
         images = timed_images(record, photos)
         parity.times = compare_times(model, session, record, fresh, images)
@@ -161,36 +118,6 @@ def export_model(
         for file in files_in_order(Path(folder)):
             os.replace(file, out.parent / file.name)
     return record, parity
-
-
-def _inputs(record: ExportRecord, photos: Photos) -> Iterator[Float32[np.ndarray, "1 c _ _"]]:
-    """Photos as the graph takes them, at the size that the protocol runs them at."""
-    for pixels, _ in in_turn(photos):
-        own = pixels.shape[0], pixels.shape[1]
-        size = own if record.resizes and record.size is None else _run_size(record, own)
-        image = to_tensor(resize_image(pixels, size), record.preprocessing)
-        yield image[None].contiguous().numpy()
-
-
-def _run_size(record: ExportRecord, size: Size) -> Size:
-    """The size at which the model runs an image of a size, or a window of it."""
-    protocol = parse(InferenceConfig, record.model.inference, "inference")
-    if record.size is not None:
-        return record.size
-    height, width = protocol.input_size(size)
-    if protocol.crop_size is None:
-        return height, width
-    return min(height, protocol.crop_size[0]), min(width, protocol.crop_size[1])
-
-
-def timed_images(record: ExportRecord, photos: Photos) -> list[Float[Tensor, "1 channels H W"]]:
-    """Some photos at the size that they are run at, of one size; without photos a made one."""
-    few = [photos[index] for index in range(min(len(photos), TIMED))]
-    if not few:
-        size = record.size or record.model.image_size
-        return [example_of(record.model.preprocessing.num_channels, size, 1)]
-    size = _run_size(record, (few[0].pixels.shape[0], few[0].pixels.shape[1]))
-    return [_as_images(resize_image(pixels, size)) for pixels, _ in few]
 
 
 def parity_place(graph: Path) -> Path:
@@ -284,122 +211,3 @@ def _sums(folder: Path) -> dict[str, str]:
 def files_in_order(folder: Path) -> list[Path]:
     """The files of an export, in the order in which they are to be moved: what records list is there then."""
     return sorted(folder.iterdir(), key=lambda file: file.suffix == ".json")
-
-
-def _compared(
-    model: SegmentationModel,
-    exported: ExportedModel,
-    session: Session,
-    record: ExportRecord,
-    source: Path,
-    photos: Photos,
-    options: ExportOptions,
-) -> Parity:
-    loss = None if options.precision == "fp32" else options.max_miou_loss
-    parity = Parity(session.name, options.max_differing, max_miou_loss=loss)
-    expected, found = _of_model(exported, record), _of_file(session, record, source)
-    channels = record.model.preprocessing.num_channels
-    for size, batch in cases(record.size, record.batch, record.model.image_size):
-        images = example_of(channels, size, batch)
-        name = f"{size[1]}x{size[0]}, batch {batch}"
-        parity.sizes.append(compare(name, expected(images), found(images)))
-    own, each = Predictor(model, record.model, "cpu"), in_turn(photos)
-    if record.size is not None:
-        pairs = _answered(expected, found, _of_size(each, record.size))
-    elif record.form == "masks":
-        theirs = Predictor(GraphModel(session, record, source), record.predicting, "cpu")
-        pairs = _predicted(own, lambda pixels: label_map(theirs.scores(pixels)), each)
-    elif _follows_protocol(record):
-        pairs = _predicted(own, lambda pixels: _labels(found, pixels), each)
-    else:
-        pairs = _answered(expected, found, each)
-    compare_photos(pairs, record.model.classes.num_classes, parity)
-    return parity
-
-
-def _of_model(exported: ExportedModel, record: ExportRecord) -> Answering:
-    """What the model itself says, by the same rule of sizes."""
-    own = ExportedModel(
-        exported.model, "probs", record.model.preprocessing, exported.protocol
-    ).eval()
-
-    @torch.no_grad()
-    def answer(images: Float[Tensor, "b channels H W"]) -> Answer:
-        (probs,) = own(images)
-        return Answer(probs.argmax(1), probs)
-
-    return answer
-
-
-def _of_file(session: Session, record: ExportRecord, source: Path) -> Answering:
-    mean, std = (
-        torch.from_numpy(level)[:, None, None] for level in record.model.preprocessing.levels()
-    )
-    graph = GraphModel(session, record, source) if record.form == "masks" else None
-
-    @torch.inference_mode()
-    def answer(images: Float[Tensor, "b channels H W"]) -> Answer:
-        if not record.normalises:
-            images = (images - mean) / std
-        if graph is not None:
-            output = graph(images)
-            probs = probabilities(output.scores(), output.distribution)
-            return Answer(probs.argmax(1), probs)
-        (found,) = run_graph(session, images, source)
-        return Answer(found, None) if record.form == "labels" else Answer(found.argmax(1), found)
-
-    return answer
-
-
-def _follows_protocol(record: ExportRecord) -> bool:
-    """Whether a graph of labels or probabilities does all that the model's protocol asks."""
-    protocol = parse(InferenceConfig, record.model.inference, "inference")
-    is_simple = protocol.mode == "whole" and protocol.scales == (1.0,) and not protocol.flip
-    return is_simple and record.resizes == (protocol.resize is not None)
-
-
-def _predicted(
-    own: Predictor,
-    labels_by_file: Callable[[UInt8[np.ndarray, "H W c"]], Integer[np.ndarray, "H W"]],
-    photos: Iterable[LabelledPhoto],
-) -> Iterator[Photo]:
-    """Photos by the model's whole protocol: resize, windows, views."""
-    for pixels, labels in photos:
-        scores = own.scores(pixels)
-        expected, found = label_map(scores), labels_by_file(pixels)
-        gaps = [np.zeros(0, np.float32)]
-        for row in np.flatnonzero((expected != found).any(1)).tolist():
-            probs = probabilities(scores.rows(row, row + 1)[None], scores.distribution)
-            labels_of = (
-                torch.from_numpy(each[row : row + 1].astype(np.int64))[None]
-                for each in (expected, found)
-            )
-            gaps.append(gap(probs, *labels_of)[0, 0].numpy()[expected[row] != found[row]])
-        yield Photo(expected, found, np.concatenate(gaps), labels)
-
-
-def _labels(answer: Answering, pixels: UInt8[np.ndarray, "H W c"]) -> Integer[np.ndarray, "H W"]:
-    return answer(_as_images(pixels)).labels[0].numpy()
-
-
-def _answered(
-    expected: Answering, found: Answering, photos: Iterable[LabelledPhoto]
-) -> Iterator[Photo]:
-    """Photos at their own size, as a file that leaves the protocol to others runs them."""
-    for pixels, labels in photos:
-        own, theirs = expected(_as_images(pixels)), found(_as_images(pixels))
-        assert own.probs is not None
-        differ = own.labels != theirs.labels
-        gaps = gap(own.probs, own.labels, theirs.labels)[differ].numpy()
-        yield Photo(own.labels[0].numpy(), theirs.labels[0].numpy(), gaps, labels)
-
-
-def _of_size(photos: Iterable[LabelledPhoto], size: Size) -> Iterator[LabelledPhoto]:
-    """Photos brought to the only size that a file takes."""
-    for pixels, labels in photos:
-        own = None if labels is None else resize_labels(labels, size)
-        yield LabelledPhoto(resize_image(pixels, size), own)
-
-
-def _as_images(pixels: UInt8[np.ndarray, "H W c"]) -> Float[Tensor, "1 c H W"]:
-    return torch.from_numpy(pixels).permute(2, 0, 1)[None].float()

@@ -15,13 +15,12 @@ from vitseg.errors import ConfigError, VitsegError
 from vitseg.export.export import (
     ENDINGS,
     ExportOptions,
-    Photos,
     export_model,
     files_in_order,
-    timed_images,
     unpruned,
 )
 from vitseg.export.parity import Parity
+from vitseg.export.photos import Photos, timed_images
 from vitseg.export.precision import HELD
 from vitseg.export.speed import Run, milliseconds, run_of_file, run_of_model
 from vitseg.inference.precision import has_bf16
@@ -69,6 +68,11 @@ class Fastest:
     record: ExportRecord
     parity: Parity
     name: str
+
+    @property
+    def times(self) -> dict[str, float]:
+        """Milliseconds per image of every way that the model can be run, by name."""
+        return {one.name: one.milliseconds for one in self.attempts if one.milliseconds}
 
 
 def candidates(options: ExportOptions) -> Iterator[Attempt]:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitseg.export.parity import Times
+from vitseg.images.preprocess import normalised
 from vitseg.inference.precision import Precision, narrowed, precise
 from vitseg.inference.profile import label_batch
 from vitseg.inference.timing import alternating_medians
@@ -37,7 +38,7 @@ def run_of_model(
         images: All are labelled in a run.
         precision: See `vitseg.inference.precision`.
     """
-    inputs = [_normalised(image, record) for image in images]
+    inputs = [normalised(image, record.model.preprocessing) for image in images]
     runner = model if precision == "fp32" else narrowed(model)
 
     @torch.inference_mode()
@@ -58,7 +59,11 @@ def run_of_file(session: Session, record: ExportRecord, source: Path, images: Im
         source: The file, for messages.
         images: All are labelled in a run.
     """
-    inputs = list(images) if record.normalises else [_normalised(one, record) for one in images]
+    inputs = (
+        list(images)
+        if record.normalises
+        else [normalised(one, record.model.preprocessing) for one in images]
+    )
     if record.batch is not None and record.form != "masks":
         inputs = [each.expand(record.batch, -1, -1, -1) for each in inputs]
     graph = GraphModel(session, record, source) if record.form == "masks" else None
@@ -100,12 +105,3 @@ def compare_times(
     at_once = record.batch if record.form != "masks" and record.batch else 1
     size: Size = spatial_size(images[0])
     return Times(size, torch.get_num_threads(), found["model"], found["file"] / at_once)
-
-
-def _normalised(
-    image: Float[Tensor, "1 channels H W"], record: ExportRecord
-) -> Float[Tensor, "1 channels H W"]:
-    mean, std = (
-        torch.from_numpy(level)[:, None, None] for level in record.model.preprocessing.levels()
-    )
-    return (image - mean) / std

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float, Float32, UInt8
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from torch import Tensor
 
@@ -109,6 +109,19 @@ def to_tensor(
     rows = np.subtract(image.reshape(height, -1), mean, dtype=np.float32)
     rows /= std
     return torch.from_numpy(rows.reshape(image.shape)).permute(2, 0, 1)
+
+
+def normalised(
+    images: Float[Tensor, "b channels H W"], preprocessing: Preprocessing
+) -> Float[Tensor, "b channels H W"]:
+    """Images of pixels in [0, 255], normalised.
+
+    Args:
+        images: RGB, or the chosen bands.
+        preprocessing: Normalisation of the model.
+    """
+    mean, std = (torch.from_numpy(level)[:, None, None] for level in preprocessing.levels())
+    return (images - mean) / std
 
 
 def to_padded_tensor(

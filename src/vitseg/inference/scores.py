@@ -243,6 +243,30 @@ def labels_and_confidence(
     return labels, confidence
 
 
+def probabilities(source: ScoreMap) -> Iterator[Float[Tensor, "k R W"]]:
+    """The probabilities of all classes, strip by strip from the top; see `labels_and_confidence`.
+
+    Where every share is 0, all classes are as probable as each other.
+
+    Raises:
+        VitsegError: A score is NaN or infinite; told behind the last strip.
+    """
+    finite = _Finite()
+    for start, stop in _strips(source):
+        rows = source.rows(start, stop)
+        finite.note(rows.amax(0))
+        if source.distribution == "softmax":
+            yield _softmax(rows)
+        else:
+            total = rows.sum(0)
+            yield torch.where(
+                total > 0,
+                rows / total.clamp_min(torch.finfo(rows.dtype).tiny),
+                1 / source.num_classes,
+            )
+    finite.require()
+
+
 def _probability(
     rows: Float[Tensor, "k R W"], best: Float[Tensor, "R W"], distribution: Distribution
 ) -> Float[Tensor, "R W"]:

@@ -77,14 +77,18 @@ class Segmentation:
         height, width = self.size
         longest = max(height, width)
         scale = min(1.0, (PREVIEW_PIXELS / (height * width)) ** 0.5, JPEG_SIDE / longest)
-        sheet = self._scaled(scale).overlay(legend=legend)
+        sheet = self.scaled(scale).overlay(legend=legend)
         while max(sheet.size) > JPEG_SIDE:  # the legend lies below the picture
             scale *= JPEG_SIDE / max(sheet.size) * 0.999
-            sheet = self._scaled(scale).overlay(legend=legend)
+            sheet = self.scaled(scale).overlay(legend=legend)
         return sheet, scale
 
-    def _scaled(self, scale: float) -> Segmentation:
-        """The same, smaller."""
+    def scaled(self, scale: float) -> Segmentation:
+        """The same, smaller.
+
+        Args:
+            scale: In (0, 1].
+        """
         if scale == 1:
             return self
         height, width = (max(1, int(side * scale)) for side in self.size)

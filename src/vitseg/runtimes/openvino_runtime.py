@@ -24,7 +24,8 @@ class OpenVinoSession:
     Args:
         path: The .xml file; its .bin lies beside it. The hashes of both have been compared.
         device: Must be the CPU.
-        precision: Of the record: with bf16 the products are computed in bfloat16, where the processor has it.
+        precision: Of the record: with bf16 the products are computed in bfloat16, where the processor has it; with
+            int8-static what is not in int8 is.
 
     Attributes:
         written: The record within the file; None: there is none.
@@ -40,12 +41,13 @@ class OpenVinoSession:
                 f"OpenVINO graphs run on the CPU here, not on {device}: give --device cpu."
             )
         openvino = import_extra("openvino", "OpenVINO")
-        # Unasked, OpenVINO would round all to bf16 where the processor has it. All threads that torch may use.
         settings = {
-            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),  # all that torch may use
             "PERFORMANCE_HINT": "LATENCY",
         }
+        # Unasked, OpenVINO computes what is not in int8 in bf16 where the processor has it.
+        if precision != "int8-static":
+            settings["INFERENCE_PRECISION_HINT"] = "bf16" if precision == "bf16" else "f32"
         try:
             model = openvino.Core().read_model(path)
             self._compiled = openvino.Core().compile_model(model, "CPU", settings)

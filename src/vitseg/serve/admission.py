@@ -79,7 +79,7 @@ class Admission:
         """
         self.require_ready()
         expected = self.requests * self.seconds
-        if expected > SHARE * (deadline - time.monotonic()):
+        if self.requests and expected > SHARE * (deadline - time.monotonic()):
             raise BusyError(
                 f"the {self.requests} requests before this one take about {expected:.1f} s: try again later."
             )

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import ClassVar
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from vitseg.serve.limits import SECURITY_HEADERS
+
 HEAD_SECONDS = 10.0
-"""In which the head of the first request has to arrive, and a while is left between two requests."""
+"""In which the head of a request has to arrive, counted from its first byte, or from the start of the connection."""
+
+MAX_CONNECTIONS = 500
+"""More are closed at once: each holds a file descriptor, of which a process often has no more than 1,024."""
 
 
 class BoundedProtocol(H11Protocol):
@@ -21,37 +28,80 @@ class BoundedProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         super().connection_made(transport)
-        self._head = self.loop.call_later(HEAD_SECONDS, self._end_if_idle)
+        if len(self.connections) > MAX_CONNECTIONS:
+            transport.abort()
+            return
+        self._watch_head()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.cycle is not None and self._head is not None:  # there was a whole head
-            self._head.cancel()
-            self._head = None
+        self._watch_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        for clock in (self._head, self._unread):
-            if clock is not None:
-                clock.cancel()
+        self._head = _cancelled(self._head)
+        self._unread = _cancelled(self._unread)
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
         """What was sent waits to be read."""
         super().pause_writing()
-        self._unread = self.loop.call_later(self.send_timeout, self.transport.abort)
+        self._watch_unread()
 
     def resume_writing(self) -> None:
         """The client reads again."""
-        if self._unread is not None:
-            self._unread.cancel()
-            self._unread = None
         super().resume_writing()
+        self._watch_unread()
 
-    def _end_if_idle(self) -> None:
-        if self.cycle is None:
+    def on_response_complete(self) -> None:
+        """An answer is on its way, the end of which may never be read."""
+        super().on_response_complete()
+        self._watch_unread()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, like every other error."""
+        if self.conn.our_state not in (
+            h11.IDLE,
+            h11.SEND_RESPONSE,
+        ):  # the answer to the request before is under way
+            self.transport.close()
+            return
+        content = json.dumps({"error": "this is no valid request of HTTP/1.1."}).encode()
+        headers = {
+            "Content-Type": "application/json",
+            "Content-Length": str(len(content)),
+            "Connection": "close",
+            **SECURITY_HEADERS,
+        }
+        start = h11.Response(status_code=400, headers=list(headers.items()), reason=b"Bad Request")
+        for event in (start, h11.Data(data=content), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+        self._watch_unread()
+
+    def _watch_head(self) -> None:
+        """Start the clock where a head is awaited, stop it where one has come."""
+        if self.conn.their_state is not h11.IDLE or self.transport.is_closing():
+            self._head = _cancelled(self._head)
+        elif self._head is None:
+            self._head = self.loop.call_later(HEAD_SECONDS, self.transport.abort)
+
+    def _watch_unread(self) -> None:
+        """Start the clock anew where something is left to be read; `transport.close` waits for that without end."""
+        self._unread = _cancelled(self._unread)
+        if self.transport.get_write_buffer_size():
+            self._unread = self.loop.call_later(self.send_timeout, self._end_if_unread)
+
+    def _end_if_unread(self) -> None:
+        self._unread = None
+        if self.transport.get_write_buffer_size():
             self.transport.abort()
 
 
 def bounded(seconds: float) -> type[BoundedProtocol]:
     """The protocol with a time in which what was sent has to be read."""
     return type("BoundedProtocol", (BoundedProtocol,), {"send_timeout": seconds})
+
+
+def _cancelled(clock: asyncio.TimerHandle | None) -> None:
+    if clock is not None:
+        clock.cancel()

@@ -54,6 +54,7 @@ async def read_image(request: Request) -> Incoming:
 async def _of_form(request: Request) -> Incoming:
     from starlette.exceptions import HTTPException
 
+    _require_utf8(request.headers["content-type"])
     fields: dict[str, str] = {}
     content: bytes | None = None
     try:
@@ -76,6 +77,14 @@ async def _of_form(request: Request) -> Incoming:
     if content is None:
         raise UnusableError("the form has no file named image.")
     return Incoming(content, fields)
+
+
+def _require_utf8(kind: str) -> None:
+    """Raise BadRequestError for texts in any other code: some of Python's take long, or fail in ways of their own."""
+    for part in kind.lower().split(";")[1:]:
+        name, _, code = part.partition("=")
+        if name.strip().startswith("charset") and code.strip(" \t\"'") not in ("utf-8", "utf8"):
+            raise BadRequestError("the form has texts in another code: send it in UTF-8.")
 
 
 def allowed_seconds(request: Request) -> float | None:

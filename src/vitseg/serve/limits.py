@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
 import hmac
 import json
+import logging
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -18,8 +21,11 @@ from vitseg.serve.problems import (
     SlowBodyError,
     TooLargeError,
     UnauthorizedError,
+    WrongFormatError,
 )
 from vitseg.serve.settings import ServeSettings
+
+_log = logging.getLogger("vitseg")
 
 LINGER = 2.0
 """Seconds in which what is still sent of a refused request is read and dropped, so that its client sees the answer."""
@@ -72,9 +78,15 @@ class Limits:
         except Problem as problem:
             if not answer.has_started:
                 await answer.refuse(problem)
+        except Exception:
+            _log.exception("a request could not be answered")
+            if not answer.has_started:
+                await answer.refuse(Problem("the server failed on this request."))
 
     def _require_allowed(self, scope: Scope, body: _Body) -> None:
         headers = scope["headers"]
+        if scope["http_version"] not in ("1.0", "1.1"):  # which the parser lets pass
+            raise BadRequestError("this is no valid request of HTTP/1.1.")
         lengths = [value for name, value in headers if name == b"content-length"]
         is_chunked = any(name == b"transfer-encoding" for name, _ in headers)
         if len(lengths) > 1 or (lengths and is_chunked):
@@ -87,11 +99,21 @@ class Limits:
             length = int(lengths[0])  # digits alone: the parser of HTTP sees to that
             body.is_complete = length == 0
             body.require_length(length)
+        self._require_plain(headers)
         path: str = scope["path"]
         is_open = path in OPEN or path.startswith("/page/")
         if self._keys and not is_open and not self._is_known(_key_of(headers)):
             raise UnauthorizedError(
                 "an API key is needed: send it as X-API-Key, or as Authorization: Bearer."
+            )
+
+    @staticmethod
+    def _require_plain(headers: list[tuple[bytes, bytes]]) -> None:
+        """Raise WrongFormatError for a compressed body: what it unpacks to has no bound."""
+        codings = [value for name, value in headers if name == b"content-encoding"]
+        if any(coding.strip().lower() not in (b"", b"identity") for coding in codings):
+            raise WrongFormatError(
+                "a body with a Content-Encoding is not read here: send it as it is (identity)."
             )
 
     def _is_known(self, key: bytes) -> bool:
@@ -201,6 +223,13 @@ class _Answer:
         return headers
 
 
+def _password(code: bytes) -> bytes:
+    try:
+        return base64.b64decode(code, validate=True).partition(b":")[2]
+    except binascii.Error:
+        return b""
+
+
 def _key_of(headers: list[tuple[bytes, bytes]]) -> bytes:
     """The API key of a request; empty where there is none."""
     for name, value in headers:
@@ -208,5 +237,7 @@ def _key_of(headers: list[tuple[bytes, bytes]]) -> bytes:
             return value.strip()
         if name == b"authorization":
             kind, _, key = value.partition(b" ")
+            if kind.lower() == b"basic":  # Label Studio's way: the key is the password
+                return _password(key.strip())
             return key.strip() if kind.lower() == b"bearer" else b""
     return b""

@@ -19,9 +19,6 @@ from vitseg.serve.settings import ServeSettings
 
 _log = logging.getLogger("vitseg")
 
-MAX_CONNECTIONS = 1000
-"""Beyond these new connections get 503 by uvicorn itself, before anything is read."""
-
 
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket; port 0 takes a free one.
@@ -31,11 +28,12 @@ def bind(host: str, port: int) -> socket.socket:
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        own = socket.socket(family)
+        # with its protocol named, asyncio sends the ends of answers at once, and not 40 ms later
+        own = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         own.bind((host, port))
         own.listen(2048)
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(
             f"--host {host} --port {port} cannot be used: {reason}. Give another port, or end what listens there."
@@ -115,7 +113,6 @@ def _config(app: object, settings: ServeSettings) -> uvicorn.Config:
         server_header=False,
         date_header=True,
         proxy_headers=False,
-        limit_concurrency=MAX_CONNECTIONS,
         timeout_keep_alive=10,
         timeout_graceful_shutdown=5,
         h11_max_incomplete_event_size=65_536,

@@ -17,10 +17,11 @@ from vitseg.images.bands import to_rgb
 from vitseg.serve.admission import Admission, Place
 from vitseg.serve.engine import LATE, Answered, Engine
 from vitseg.serve.jobs import Result, Served, Task
+from vitseg.serve.label_studio import Segmented
 from vitseg.serve.metrics import Metrics, timed
 from vitseg.serve.problems import LateError, UnknownError
 from vitseg.serve.settings import IMAGE_FORMATS, ServeSettings
-from vitseg.serve.uploads import Pixels, Upload, decoded, inspect
+from vitseg.serve.uploads import Pixels, Upload, decoded, has_costly_header, inspect
 
 DECODERS = 2
 """Images that are decoded at a time, and answers that are encoded: more would take the models' processors away."""
@@ -133,8 +134,10 @@ class Service:
 
     async def inspect(self, content: bytes, deadline: float) -> Upload:
         """Look at the header of an image file; raises a `Problem` where it is not taken."""
-        look = partial(inspect, content, IMAGE_FORMATS, self.settings.max_pixels)
-        return await self.off_loop(look, deadline)
+        limits = self.settings
+        is_slow = await self.off_loop(partial(has_costly_header, content, IMAGE_FORMATS), deadline)
+        look = partial(inspect, content, IMAGE_FORMATS, limits.max_pixels, limits.timeout)
+        return await self.off_loop(look, deadline, is_slow)
 
     async def decode(
         self, content: bytes, upload: Upload, model: Served, deadline: float
@@ -169,6 +172,24 @@ class Service:
         self.metrics.batch.observe(answered.result.batch)
         self.admission.note(answered.result.forward / answered.result.batch)
         return Computed(model, answered.result, pixels.values, pixels.notices, answered.waited)
+
+    async def segment(self, model: str | None, image: bytes) -> Segmented:
+        """The labels of an image, with the probability of each, within a place of its own.
+
+        Args:
+            model: Its name; None: the first.
+            image: The bytes of an image file.
+
+        Raises:
+            Problem: There is no result.
+        """
+        deadline = self.deadline(None)
+        served = self.model(model)
+        with self.admission.enter(deadline) as place:
+            computed = await self.compute(place, image, served, deadline, confidence=True)
+        labels, confidence = computed.result.labels, computed.result.confidence
+        assert labels is not None and confidence is not None
+        return Segmented(labels, served.classes.names, confidence.astype(np.float32) / 255)
 
     async def encode(self, encode: Callable[[], Value], deadline: float) -> Value:
         """Turn a result into an answer, beside the event loop.

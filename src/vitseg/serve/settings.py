@@ -61,6 +61,10 @@ class ServeSettings(BaseModel):
     label_studio_hosts: tuple[str, ...] = Field(
         default=(), description="HOST or HOST:PORT that images of Label Studio's tasks come from"
     )
+    label_studio_private: bool = Field(
+        default=False,
+        description="whether these may be in a private network, or this machine itself",
+    )
 
     @field_validator("api_keys")
     @classmethod

@@ -2,9 +2,36 @@
 
 from __future__ import annotations
 
+import base64
+import json
+from typing import Any
+
+from PIL import Image
+
+from vitseg.render.palette import encode
 from vitseg.serve.service import Computed
+from vitseg.serve.views import View
 
 
 def encode_view(computed: Computed) -> bytes:
     """The answer to a request for a view, as JSON."""
-    raise NotImplementedError
+    view = computed.result.view
+    assert isinstance(view, View)
+    height, width = view.pictures[0].shape
+    facts: dict[str, Any] = {
+        "model": computed.served.name, "width": width, "height": height, "view": view.view,
+    }  # fmt: skip
+    pictures = [
+        base64.b64encode(encode(Image.fromarray(picture), "PNG", compress_level=1)).decode()
+        for picture in view.pictures
+    ]
+    if view.class_index is None:
+        facts |= {"names": list(view.names), "png": pictures[0]}
+    else:
+        pairs = zip(view.names, pictures, strict=True)
+        facts |= {
+            "class": computed.served.classes.names[view.class_index],
+            "probability": view.probability,
+            "stages": [{"name": name, "png": png} for name, png in pairs],
+        }
+    return json.dumps(facts).encode()

@@ -23,6 +23,10 @@ from vitseg.types import Size
 NAME = "the image data"
 
 
+_MOST_CHUNKS = 1000
+"""Parts of a PNG in front of its pixels among which the one of a moving image is looked for."""
+
+
 class Upload(NamedTuple):
     """What the header of an image says.
 
@@ -42,13 +46,32 @@ class Upload(NamedTuple):
         return self.size[0] * self.size[1]
 
 
-def inspect(content: bytes, formats: Collection[str], max_pixels: int) -> Upload:
+def has_costly_header(content: bytes, formats: Collection[str]) -> bool:
+    """Whether reading the header alone may take long, so that `inspect` is for those who decode costly images.
+
+    Args:
+        content: The file; whatever is wrong with it, `inspect` says.
+        formats: That are allowed.
+    """
+    file = BytesIO(content)
+    try:
+        found = start_of(file, NAME)
+    except DataError:
+        return False
+    tags = read_tags(file) if found == "TIFF" else None
+    return found in formats and is_costly(file, found, tags, header=True)
+
+
+def inspect(
+    content: bytes, formats: Collection[str], max_pixels: int, seconds: float = float("inf")
+) -> Upload:
     """Look at the header of an image; no pixel is decoded.
 
     Args:
         content: The file.
         formats: That are allowed.
         max_pixels: At most.
+        seconds: That a header may take which is read in a process of its own.
 
     Raises:
         WrongFormatError: No image, or one of another format.
@@ -64,8 +87,11 @@ def inspect(content: bytes, formats: Collection[str], max_pixels: int) -> Upload
         raise WrongFormatError(f"this is no image that is read here. Allowed: {listed}.") from error
     if found not in formats:
         raise WrongFormatError(f"{found} is not read here. Allowed: {listed}.")
+    if _is_moving(content, found):
+        raise WrongFormatError(f"a moving {found} is not read here: send one frame, as an image.")
     try:
-        size = header_of(content).size
+        with within(seconds):
+            size = header_of(content).size
     except DataError as error:
         raise UnusableError(str(error)) from error
     if size[0] * size[1] > max_pixels:
@@ -76,6 +102,20 @@ def inspect(content: bytes, formats: Collection[str], max_pixels: int) -> Upload
     file = BytesIO(content)
     tags = read_tags(file) if found == "TIFF" else None
     return Upload(found, size, is_costly(file, found, tags))
+
+
+def _is_moving(content: bytes, found: str) -> bool:
+    if found == "WEBP":
+        return content[12:16] == b"VP8X" and bool(content[20:21] and content[20] & 2)
+    if found != "PNG":
+        return False
+    place = 8
+    for _ in range(_MOST_CHUNKS):
+        name = content[place + 4 : place + 8]
+        if name in (b"acTL", b"IDAT", b""):
+            return name == b"acTL"
+        place += 12 + int.from_bytes(content[place : place + 4], "big")
+    return False
 
 
 class Pixels(NamedTuple):

@@ -29,8 +29,8 @@ from tests.data.formats.exports import (
 )
 from vitseg.classes import IGNORE_INDEX
 from vitseg.data.catalog import FOLDER, list_splits, open_dataset, open_unchecked
-from vitseg.data.formats.brush import decode_brush
 from vitseg.errors import DataError
+from vitseg.images.brush_rle import decode_brush
 
 
 def expected(export: str, split: str, number: int) -> np.ndarray:

@@ -61,6 +61,11 @@ FAULTS: dict[str, FaultKind] = {
         "Tasks, or their images, are annotated more than once",
         "The first annotation that was not cancelled is used: remove it where another is better.",
     ),
+    "predictions-alone": FaultKind(
+        "warning",
+        "No task is annotated, but these have predictions of a model, which are read instead",
+        "Look at them in Label Studio, and export what is submitted.",
+    ),
     "image-without-annotation": FaultKind(
         "info",
         "Images are annotated without a sound region: every pixel is background",
@@ -74,8 +79,9 @@ class LabelStudio(DataFormat):
 
     Classes are those of the class file, or the labels of all tasks by name; other pixels are the class "background".
     Where regions overlap, the one of fewer pixels is seen; of PNG files, the later class. Tasks without annotation are
-    not used. The PNG files are named after tasks: the images are found by a json export beside them, or are named
-    `task-7.jpg` or `7.jpg` themselves. Format: labelstud.io, "Export annotations".
+    not used; where none is annotated, their predictions are. The PNG files are named after tasks: the images are found
+    by a json export beside them, or are named `task-7.jpg` or `7.jpg` themselves. Format: labelstud.io, "Export
+    annotations".
     """
 
     name = "label_studio"
@@ -155,6 +161,8 @@ def _tasks(
             continue
         if task.further:
             faults.add("further-annotations", f"task {task.number}")
+        if task.is_predicted:
+            faults.add("predictions-alone", f"task {task.number}")
         if key in found:
             faults.add("further-annotations", f"task {task.number} ({images[key].name})")
         else:

@@ -12,13 +12,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import numpy as np
 
 from vitseg import parsing
-from vitseg.data.formats.brush import brush_values
 from vitseg.data.formats.faults import Faults
 from vitseg.data.formats.polygons import has_area, is_within_reach
 from vitseg.data.formats.shapes import Brush, Shape
 from vitseg.data.id_lists import IdIndex
 from vitseg.data.listing import both_ends, files_below, files_of
 from vitseg.errors import DataError
+from vitseg.images.brush_rle import brush_values
 from vitseg.images.decode import IMAGE_SUFFIXES, MAX_PIXELS
 from vitseg.types import Size
 
@@ -54,6 +54,7 @@ class Task(NamedTuple):
         source: The json file, or the folder of the PNG files.
         further: How many more annotations it has.
         key: The name under which the task has the image.
+        is_predicted: Whether the regions are a prediction's, and nobody has looked at them.
     """
 
     number: str
@@ -64,6 +65,7 @@ class Task(NamedTuple):
     source: Path
     further: int
     key: str = ""
+    is_predicted: bool = False
 
 
 def find_exports(root: Path) -> list[Path]:
@@ -107,12 +109,15 @@ def read_tasks(
 ) -> list[Task]:
     """The annotated tasks: those of PNG files, which the json only gives the images for, else those of the json.
 
+    Where no task is annotated at all, those that have predictions, as tasks for an import do.
+
     Raises:
         DataError: A json file is malformed.
     """
     tasks = [task for path in exports for task in _of_json(path)]
     if not masks:
-        return [task for task in tasks if task.further >= 0]
+        annotated = [task for task in tasks if not task.is_predicted and task.further >= 0]
+        return annotated or [task for task in tasks if task.is_predicted]
     images = {task.number: task.image for task in tasks}
     of_task: dict[str, list[str]] = {}
     for number, annotation in masks:
@@ -138,7 +143,10 @@ def _of_json(path: Path) -> list[Task]:
 
 def _task(entry: Mapping[str, Any], path: Path) -> Task:
     """A task of JSON, or of JSON-MIN, whose regions lie in the task itself; `further` is -1 if it has no annotation."""
+    predictions = entry.get("predictions")
     annotations = entry.get("annotations", entry.get("completions"))
+    is_predicted = not annotations and isinstance(predictions, list) and bool(predictions)
+    annotations = predictions if is_predicted else annotations
     if isinstance(annotations, list):
         sound = [
             each
@@ -164,7 +172,9 @@ def _task(entry: Mapping[str, Any], path: Path) -> Task:
         (image, key), count = _image(entry), int(is_annotated)
     regions = _joined(regions)
     labels = frozenset(label for region in regions for label in _labels_of(region))
-    return Task(str(entry.get("id", "")), image, regions, labels, {}, path, count - 1, key)
+    number = str(entry.get("id", ""))
+    is_predicted = is_predicted and count > 0
+    return Task(number, image, regions, labels, {}, path, count - 1, key, is_predicted)
 
 
 def _joined(regions: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

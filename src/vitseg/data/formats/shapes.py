@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64, Integer, UInt16
 
-from vitseg.data.formats.brush import decode_brush
 from vitseg.data.formats.rasterise import decode_counts, polygons_to_runs, runs_of
 from vitseg.data.mask_pose import EXCHANGED
 from vitseg.errors import DataError
+from vitseg.images.brush_rle import decode_brush
 from vitseg.types import Size
 
 _TRUSTED = 4_000_000
@@ -33,7 +33,7 @@ class RunLengths(NamedTuple):
 
 
 class Brush(NamedTuple):
-    """A brush stroke as Label Studio compresses it, see `brush.decode_brush`."""
+    """A brush stroke as Label Studio compresses it, see `images.brush_rle`."""
 
     data: bytes
 

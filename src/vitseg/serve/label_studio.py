@@ -1,0 +1,200 @@
+"""The four routes by which Label Studio asks a model for labels (its "ML backend").
+
+Masks are answered as brush strokes, with the labels of the project that have the names of classes. What is fetched, and
+from where, is in `fetching`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from jaxtyping import Float, Integer
+
+from vitseg import parsing
+from vitseg.annotations.label_config import BrushControl, read_brush_control
+from vitseg.annotations.label_studio import brush_regions
+from vitseg.errors import ConfigError, DataError, VitsegError, first_line
+from vitseg.serve.fetching import Fetcher, LabelStudioSettings
+from vitseg.serve.incoming import while_connected
+
+KEY_VARIABLE = "LABEL_STUDIO_API_KEY"
+"""Environment variable of the token that Label Studio wants for its uploaded files."""
+
+MOST_TASKS = 100
+"""Tasks of one request; Label Studio sends some ten."""
+
+AT_ONCE = 4
+"""Tasks whose images are fetched and run at a time, of all requests together."""
+
+_log = logging.getLogger("vitseg")
+
+
+class Segmented(NamedTuple):
+    """What a model made of an image.
+
+    Attributes:
+        label_map: Class index of every pixel, of the image as it is shown.
+        class_names: Names in index order.
+        confidence: Probability of the label of every pixel, in [0, 1]; None: not known.
+    """
+
+    label_map: Integer[np.ndarray, "H W"]
+    class_names: Sequence[str]
+    confidence: Float[np.ndarray, "H W"] | None = None
+
+
+class Segment(Protocol):
+    """Segments the content of an image file with a model of that name, or with the server's own choice."""
+
+    async def __call__(self, model: str | None, image: bytes) -> Segmented: ...
+
+
+def create_router(
+    segment: Segment,
+    settings: LabelStudioSettings,
+    *,
+    version: str = "vitseg",
+    model: str | None = None,
+) -> APIRouter:
+    """The routes `/predict`, `/setup`, `/webhook` and `/health`.
+
+    A task that fails has an empty result, and a line in the log says why: the others of the request are of use. The
+    token is read from the environment here, once.
+
+    Args:
+        segment: The model.
+        settings: Where images may lie.
+        version: What Label Studio shows as the version of the model.
+        model: Name of the model; None: the server's own choice.
+    """
+    router = APIRouter(tags=["Label Studio"])
+    fetch = Fetcher(settings, os.environ.get(KEY_VARIABLE))
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    @router.post("/predict")
+    async def predict(request: Request) -> JSONResponse:
+        try:
+            tasks, control = _read_request(await request.body())
+        except VitsegError as error:
+            return JSONResponse({"error": str(error)}, 400)
+
+        async def answers() -> list[dict[str, Any]]:
+            results = []
+            for task in tasks:
+                try:
+                    async with turns:
+                        answer = await _answer(task, control, fetch, segment, model)
+                except Exception as error:
+                    _log.warning("Label Studio's task %s: %s", task.get("id"), first_line(error))
+                    answer = {"result": [], "score": 0.0}
+                results.append({**answer, "model_version": version})
+            return results
+
+        return JSONResponse({"results": await while_connected(request.receive, answers())})
+
+    @router.post("/setup")
+    async def setup(request: Request) -> JSONResponse:
+        try:
+            content = _object(await request.body())
+            if content.get("schema"):
+                read_brush_control(str(content["schema"]))
+        except DataError as error:
+            return JSONResponse({"error": str(error)}, 400)
+        except ConfigError as error:  # a project may be connected before its labels are set up
+            _log.warning("Label Studio's project %s: %s", content.get("project"), error)
+        return JSONResponse({"model_version": version})
+
+    @router.post("/webhook")
+    async def webhook() -> JSONResponse:
+        # Label Studio tells of every annotation; this server trains nothing.
+        return JSONResponse({}, 201)
+
+    @router.get("/health")
+    async def health() -> JSONResponse:
+        return JSONResponse({"status": "UP", "model_class": version})
+
+    return router
+
+
+def _object(body: bytes) -> Mapping[str, Any]:
+    try:
+        content = parsing.parse_json(body)
+    except ValueError as error:
+        raise DataError(f"the request is no readable JSON: {error}.") from error
+    if not isinstance(content, dict):
+        raise DataError("the request is no JSON object, but Label Studio's requests are.")
+    return content
+
+
+def _read_request(body: bytes) -> tuple[list[Mapping[str, Any]], BrushControl]:
+    """The tasks and where regions belong.
+
+    Raises:
+        DataError: They are no tasks, or too many.
+        ConfigError: The label config has no brush labels, or cannot be read.
+    """
+    content = _object(body)
+    tasks = content.get("tasks")
+    if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
+        raise DataError("the request has no list of tasks: [{'id': 1, 'data': {...}}].")
+    if len(tasks) > MOST_TASKS:
+        raise DataError(f"{len(tasks)} tasks came, but at most {MOST_TASKS} go into one request.")
+    return tasks, read_brush_control(str(content.get("label_config") or ""))
+
+
+async def _answer(
+    task: Mapping[str, Any],
+    control: BrushControl,
+    fetch: Fetcher,
+    segment: Segment,
+    model: str | None,
+) -> dict[str, Any]:
+    """The regions of a task, and how sure the model is of them."""
+    data = task.get("data")
+    place = data.get(control.key) if isinstance(data, dict) else None
+    if not isinstance(place, str):
+        raise DataError(f"its data have no {control.key!r}, where the label config has the image.")
+    found = await segment(model, await fetch(place))
+    names = matching_labels(found.class_names, control.labels)
+    if not names:
+        raise ConfigError(
+            f"none of the labels {', '.join(control.labels[:5])} is a class of the model, which are "
+            f"{', '.join(found.class_names[:5])}: name labels as the model's classes."
+        )
+    return await asyncio.to_thread(_regions, found, names, control)  # seconds for a large photo
+
+
+def _regions(found: Segmented, names: Mapping[int, str], control: BrushControl) -> dict[str, Any]:
+    scores = None if found.confidence is None else mean_confidence(found)
+    regions = brush_regions(
+        found.label_map, names, control.from_name, control.to_name, scores=scores
+    )
+    known = [each["score"] for each in regions if "score" in each]
+    return {"result": regions, "score": sum(known) / len(known) if known else 0.0}
+
+
+def matching_labels(class_names: Sequence[str], labels: Sequence[str]) -> dict[int, str]:
+    """Class index -> label of the same name; upper and lower case differ only where nothing else fits."""
+    folded = {label.casefold(): label for label in reversed(labels)}
+    matched = {}
+    for index, name in enumerate(class_names):
+        label = name if name in labels else folded.get(name.casefold())
+        if label is not None:
+            matched[index] = label
+    return matched
+
+
+def mean_confidence(found: Segmented) -> dict[int, float]:
+    """Class index -> mean probability of its pixels, of the classes that occur."""
+    assert found.confidence is not None
+    labels = found.label_map.ravel()
+    counts = np.bincount(labels)
+    sums = np.bincount(labels, found.confidence.ravel())
+    return {index: float(sums[index] / counts[index]) for index in np.flatnonzero(counts).tolist()}
