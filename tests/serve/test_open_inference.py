@@ -59,7 +59,7 @@ def client(server):
 
 @pytest.fixture(scope="module")
 def expected(places):
-    return load(str(places["tiny"])).predict(photo(40, 56)).label_map
+    return load(str(places["tiny"]))(photo(40, 56)).label_map
 
 
 def png(pixels: np.ndarray) -> bytes:
@@ -179,7 +179,7 @@ def test_an_image_without_a_batch_axis_is_a_batch_of_one(client, expected):
 def test_several_images_of_one_size_are_stacked(client, places):
     images = [photo(40, 56, seed) for seed in range(3)]
     one = load(str(places["tiny"]))
-    wanted = np.stack([one.predict(image).label_map for image in images])
+    wanted = np.stack([one(image).label_map for image in images])
     for given in (files(*images), tensor(np.stack(images), "UINT8")):
         found = client.infer("tiny", [given]).as_numpy("label_map")
         assert np.array_equal(found, wanted)
@@ -196,7 +196,7 @@ def test_images_of_several_sizes_are_refused_before_any_is_run(client, server):
 def test_labels_of_many_classes_have_two_bytes(client, places):
     found = client.infer("many", [files(photo(40, 56))], model_version="1").as_numpy("label_map")
     assert found.dtype == np.uint16
-    wanted = load(str(places["many"])).predict(photo(40, 56)).label_map
+    wanted = load(str(places["many"]))(photo(40, 56)).label_map
     assert np.array_equal(found[0], wanted)
 
 
@@ -210,7 +210,7 @@ def test_answers_of_requests_at_once_have_their_ids(client, places):
     for number, call in enumerate(calls):
         found = call.get_result()
         assert found.get_response()["id"] == str(number)
-        labels = one.predict(images[number]).label_map
+        labels = one(images[number]).label_map
         assert np.array_equal(found.as_numpy("label_map")[0], labels)
 
 

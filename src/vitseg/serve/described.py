@@ -464,7 +464,7 @@ def describe(app: FastAPI, needs_key: bool, open_paths: tuple[str, ...]) -> None
             about = get_openapi(
                 title=app.title, version=app.version, summary=app.summary, routes=app.routes
             )
-            _forget_own_errors(about)
+            _mend_errors(about)
             if needs_key:
                 _name_keys(about, open_paths)
             app.openapi_schema = about
@@ -473,12 +473,16 @@ def describe(app: FastAPI, needs_key: bool, open_paths: tuple[str, ...]) -> None
     app.openapi = openapi
 
 
-def _forget_own_errors(about: dict[str, Any]) -> None:
+def _mend_errors(about: dict[str, Any]) -> None:
     for operations in about["paths"].values():
         for operation in operations.values():
             shown = operation["responses"].get("422", {})
             if "HTTPValidationError" in str(shown):
                 del operation["responses"]["422"]
+            for status, answer in operation["responses"].items():
+                content = answer.get("content", {})
+                if status >= "400" and "text/plain" in content:  # as the result of this route
+                    content["application/json"] = content.pop("text/plain")
     for name in ("HTTPValidationError", "ValidationError"):
         about.get("components", {}).get("schemas", {}).pop(name, None)
 
