@@ -204,6 +204,14 @@ SEGMENT_RESPONSES: Described = {
     **errors(*ASKING),
 }
 
+JSON_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"type": "object"}}},
+    }
+}
+"""A body that is an object, as another program sends it."""
+
 _TIMEOUT = {
     "name": "X-Request-Timeout",
     "in": "header",
