@@ -13,7 +13,7 @@ from vitseg.classes import ClassTable
 from vitseg.inference.segmentation import class_counts
 from vitseg.render.palette import MAX_INDEXED_CLASSES
 from vitseg.serve.answers import Encoded
-from vitseg.serve.described import TensorTold
+from vitseg.serve.infer_described import TensorTold
 from vitseg.serve.infer_request import MAX_VALUES, AskedOutput, InferRequest
 from vitseg.serve.problems import BadRequestError
 from vitseg.serve.service import Computed

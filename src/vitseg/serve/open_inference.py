@@ -17,7 +17,16 @@ from fastapi import APIRouter, Request, Response
 
 from vitseg.checkpoint.versions import package_versions
 from vitseg.serve.admission import Place
-from vitseg.serve.described import (
+from vitseg.serve.described import errors
+from vitseg.serve.incoming import allowed_seconds, while_connected
+from vitseg.serve.infer_answer import (
+    HEADER_LENGTH,
+    VERSION,
+    encode_outputs,
+    output_tensors,
+    require_short,
+)
+from vitseg.serve.infer_described import (
     INFER_BODY,
     INFER_RESPONSES,
     InferenceModel,
@@ -26,15 +35,6 @@ from vitseg.serve.described import (
     ModelReady,
     Ready,
     TensorTold,
-    errors,
-)
-from vitseg.serve.incoming import allowed_seconds, while_connected
-from vitseg.serve.infer_answer import (
-    HEADER_LENGTH,
-    VERSION,
-    encode_outputs,
-    output_tensors,
-    require_short,
 )
 from vitseg.serve.infer_request import IMAGE, InferRequest, read_request, require_pixels
 from vitseg.serve.jobs import Served
