@@ -137,7 +137,7 @@ _REQUEST = {
             "type": "array",
             "items": _OUTPUT,
             "uniqueItems": True,
-            "description": "Those that are wanted; label_map where none is named.",
+            "description": "Those that are wanted; all where none is named.",
         },
         "parameters": {
             **_PARAMETERS,
