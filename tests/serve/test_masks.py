@@ -74,7 +74,7 @@ def test_classes_that_were_not_chosen_are_in_no_format(num_classes):
     mask = chosen(labels, table(num_classes), kept)
     other = 255 if num_classes < 256 else 65535
     assert left_out(table(num_classes)) == other
-    assert np.array_equal(mask.labels, np.where(np.isin(labels, kept), labels, other))
+    assert np.array_equal(mask.labels, np.where(np.isin(labels, kept), labels.astype(int), other))
     rle = mask_facts(mask, "rle", DEFAULTS)["rle"]
     assert [one["class_index"] for one in rle] == list(kept)
     coco = mask_facts(mask, "coco", DEFAULTS)

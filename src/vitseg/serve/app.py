@@ -8,12 +8,13 @@ from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from vitseg.checkpoint.versions import package_versions
 from vitseg.serve.described import describe, errors
+from vitseg.serve.docs_page import DOCS_POLICY, docs_page
 from vitseg.serve.engine import Engine
 from vitseg.serve.fetching import LabelStudioSettings
 from vitseg.serve.incoming import ClientLeftError
@@ -84,6 +85,8 @@ def create_app(engine: Engine, settings: ServeSettings) -> FastAPI:
     )
     app.include_router(label_studio_routes(service.segment, label_studio))
     _add_page(app, settings)
+    if settings.shows_docs:
+        _add_docs(app)
     _add_handlers(app)
     describe(app, bool(settings.api_keys), OPEN)
     app.add_middleware(Limits, settings=settings, metrics=service.metrics)
@@ -91,19 +94,28 @@ def create_app(engine: Engine, settings: ServeSettings) -> FastAPI:
 
 
 def _add_page(app: FastAPI, settings: ServeSettings) -> None:
-    if not settings.shows_page:
+    if not (settings.shows_page or settings.shows_docs):
         return
     files = {file.name: file for file in PAGE.iterdir() if file.is_file()}
 
-    @app.get("/", include_in_schema=False)
-    async def page() -> Response:
-        return FileResponse(files["index.html"])
+    if settings.shows_page:
+
+        @app.get("/", include_in_schema=False)
+        async def page() -> Response:
+            return FileResponse(files["index.html"])
 
     @app.get("/page/{name}", include_in_schema=False)
     async def page_file(name: str) -> Response:
         if name not in files:  # no path is made of what a request says
             raise HTTPException(404)
         return FileResponse(files[name])
+
+
+def _add_docs(app: FastAPI) -> None:
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        headers = {"Content-Security-Policy": DOCS_POLICY}
+        return HTMLResponse(docs_page(app.openapi()), headers=headers)
 
 
 def _add_handlers(app: FastAPI) -> None:

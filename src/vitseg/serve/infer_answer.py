@@ -13,6 +13,7 @@ from vitseg.classes import ClassTable
 from vitseg.inference.segmentation import class_counts
 from vitseg.render.palette import MAX_INDEXED_CLASSES
 from vitseg.serve.answers import Encoded
+from vitseg.serve.infer_described import TensorTold
 from vitseg.serve.infer_request import MAX_VALUES, AskedOutput, InferRequest
 from vitseg.serve.problems import BadRequestError
 from vitseg.serve.service import Computed
@@ -22,16 +23,16 @@ VERSION = "1"
 HEADER_LENGTH = "Inference-Header-Content-Length"
 
 
-def output_tensors(classes: ClassTable) -> list[dict[str, Any]]:
-    """Name, type and shape of every output of a model, as its metadata tell them.
+def output_tensors(classes: ClassTable) -> list[TensorTold]:
+    """Name, type and shape of every output of a model.
 
     Args:
         classes: Of the model.
     """
     return [
-        {"name": "label_map", "datatype": label_type(classes), "shape": [-1, -1, -1]},
-        {"name": "confidence", "datatype": "FP32", "shape": [-1, -1, -1]},
-        {"name": "class_areas", "datatype": "FP32", "shape": [-1, classes.num_classes]},
+        TensorTold(name="label_map", datatype=label_type(classes), shape=[-1, -1, -1]),
+        TensorTold(name="confidence", datatype="FP32", shape=[-1, -1, -1]),
+        TensorTold(name="class_areas", datatype="FP32", shape=[-1, classes.num_classes]),
     ]
 
 
@@ -79,7 +80,7 @@ def encode_outputs(request: InferRequest, found: Sequence[Computed]) -> Encoded:
         about["datatype"] = "FP32" if values.dtype.kind == "f" else label_type(served.classes)
         if output.is_binary:
             about["parameters"] = {"binary_data_size": values.nbytes}
-            behind.append(memoryview(values).cast("B"))
+            behind.append(memoryview(values.data).cast("B"))
         else:
             about["data"] = values.reshape(-1).tolist()
         outputs.append(about)

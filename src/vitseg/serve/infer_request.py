@@ -300,7 +300,7 @@ def _outputs(message: dict[str, Any], parameters: dict[str, Any]) -> tuple[Asked
     is_binary = _get(parameters, "binary_data_output", bool, "parameters: ") or False
     asked = _get(message, "outputs", list, "the request: ")
     if not asked:
-        return (AskedOutput(OUTPUTS[0], is_binary),)
+        return tuple(AskedOutput(name, is_binary) for name in OUTPUTS)
     found: dict[str, AskedOutput] = {}
     for number, each in enumerate(asked):
         where = f"outputs[{number}]: "

@@ -21,6 +21,7 @@ from vitseg import parsing
 from vitseg.annotations.label_config import BrushControl, read_brush_control
 from vitseg.annotations.label_studio import brush_regions
 from vitseg.errors import ConfigError, DataError, VitsegError, first_line
+from vitseg.serve.described import JSON_BODY, errors
 from vitseg.serve.fetching import Fetcher, LabelStudioSettings
 from vitseg.serve.incoming import while_connected
 
@@ -78,8 +79,11 @@ def create_router(
     fetch = Fetcher(settings, os.environ.get(KEY_VARIABLE))
     turns = asyncio.Semaphore(AT_ONCE)
 
-    @router.post("/predict")
+    @router.post(
+        "/predict", openapi_extra=JSON_BODY, responses=errors(400, 401, 408, 413, 415, 500)
+    )
     async def predict(request: Request) -> JSONResponse:
+        """Annotations for the tasks of a Label Studio project."""
         try:
             tasks, control = _read_request(await request.body())
         except VitsegError as error:
@@ -99,8 +103,9 @@ def create_router(
 
         return JSONResponse({"results": await while_connected(request.receive, answers())})
 
-    @router.post("/setup")
+    @router.post("/setup", openapi_extra=JSON_BODY, responses=errors(400, 401, 408, 413, 415, 500))
     async def setup(request: Request) -> JSONResponse:
+        """What Label Studio asks when a project is connected."""
         try:
             content = _object(await request.body())
             if content.get("schema"):
@@ -111,13 +116,15 @@ def create_router(
             _log.warning("Label Studio's project %s: %s", content.get("project"), error)
         return JSONResponse({"model_version": version})
 
-    @router.post("/webhook")
+    @router.post("/webhook", status_code=201, responses=errors(401))
     async def webhook() -> JSONResponse:
+        """Events of Label Studio, which change nothing here."""
         # Label Studio tells of every annotation; this server trains nothing.
         return JSONResponse({}, 201)
 
     @router.get("/health")
     async def health() -> JSONResponse:
+        """Whether the server runs, as Label Studio asks it."""
         return JSONResponse({"status": "UP", "model_class": version})
 
     return router

@@ -17,16 +17,7 @@ from fastapi import APIRouter, Request, Response
 
 from vitseg.checkpoint.versions import package_versions
 from vitseg.serve.admission import Place
-from vitseg.serve.described import (
-    INFER_BODY,
-    INFER_RESPONSES,
-    InferenceModel,
-    InferenceServer,
-    Live,
-    ModelReady,
-    Ready,
-    errors,
-)
+from vitseg.serve.described import errors
 from vitseg.serve.incoming import allowed_seconds, while_connected
 from vitseg.serve.infer_answer import (
     HEADER_LENGTH,
@@ -35,9 +26,19 @@ from vitseg.serve.infer_answer import (
     output_tensors,
     require_short,
 )
+from vitseg.serve.infer_described import (
+    INFER_BODY,
+    INFER_RESPONSES,
+    InferenceModel,
+    InferenceServer,
+    Live,
+    ModelReady,
+    Ready,
+    TensorTold,
+)
 from vitseg.serve.infer_request import IMAGE, InferRequest, read_request, require_pixels
 from vitseg.serve.jobs import Served
-from vitseg.serve.problems import BadRequestError, UnavailableError, UnknownError, WrongFormatError
+from vitseg.serve.problems import BadRequestError, UnavailableError, UnknownError
 from vitseg.serve.service import Computed, Service
 from vitseg.serve.uploads import Pixels
 
@@ -114,7 +115,6 @@ async def _infer(service: Service, request: Request, name: str, version: str) ->
     deadline = service.deadline(allowed_seconds(request))
     with service.admission.enter(deadline) as place:
         served = _version(service, name, version)
-        _require_plain(request)
         read = partial(
             read_request,
             await request.body(),
@@ -190,19 +190,11 @@ def _require_ready(service: Service) -> None:
         raise UnavailableError("the models are being loaded again: try again in some seconds.")
 
 
-def _require_plain(request: Request) -> None:
-    encoding = request.headers.get("content-encoding", "identity")
-    if encoding.strip().lower() != "identity":
-        raise WrongFormatError(
-            f"the request has the Content-Encoding {encoding[:50]!r}: send it uncompressed."
-        )
-
-
 def _metadata(served: Served) -> InferenceModel:
     return InferenceModel(
         name=served.name,
         versions=[VERSION],
         platform=f"vitseg_{served.format}",
-        inputs=[{"name": IMAGE, "datatype": "BYTES", "shape": [-1]}],
+        inputs=[TensorTold(name=IMAGE, datatype="BYTES", shape=[-1])],
         outputs=output_tensors(served.classes),
     )

@@ -17,7 +17,6 @@ from typing import Any
 
 from fastapi import FastAPI
 from ray import serve
-from ray.actor import ActorHandle
 from ray.serve import Application
 
 from vitseg.errors import VitsegError
@@ -76,7 +75,7 @@ class Models:
         switch: A `Switch`, which is told why models cannot be loaded.
     """
 
-    async def __init__(self, places: ModelPlaces, settings: ServeSettings, switch: ActorHandle):  # pyright: ignore[reportGeneralTypeIssues]
+    async def __init__(self, places: ModelPlaces, settings: ServeSettings, switch: Any):  # pyright: ignore[reportGeneralTypeIssues]
         process = ModelProcess(places)
         self._engine = LocalEngine(process, settings.max_batch, settings.batch_wait)
         try:
@@ -135,9 +134,7 @@ class Switch:
             await asyncio.sleep(0.02)
 
 
-def models(
-    places: ModelPlaces, settings: ServeSettings, scale: Scale, switch: ActorHandle
-) -> Application:
+def models(places: ModelPlaces, settings: ServeSettings, scale: Scale, switch: Any) -> Application:
     """The application with the models.
 
     Args:
@@ -160,7 +157,7 @@ def models(
     return deployment.bind(places, settings, switch)
 
 
-def entrance(settings: ServeSettings, scale: Scale, switch: ActorHandle) -> Application:
+def entrance(settings: ServeSettings, scale: Scale, switch: Any) -> Application:
     """The application that requests come to; the models' has to run.
 
     Args:

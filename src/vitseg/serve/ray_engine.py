@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Any
 
 from ray import serve
-from ray.actor import ActorHandle
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
@@ -34,7 +33,7 @@ class RayEngine:
         on_end: Called then; returns the number of requests that are in.
     """
 
-    def __init__(self, application: str, switch: ActorHandle, on_end: Callable[[], int]):
+    def __init__(self, application: str, switch: Any, on_end: Callable[[], int]):
         self.served: Mapping[str, Served] = {}
         self.is_ready = False
         self.waiting = 0

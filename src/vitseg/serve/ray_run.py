@@ -14,7 +14,6 @@ from typing import Any
 
 import ray
 from ray import serve
-from ray.actor import ActorHandle
 
 from vitseg.errors import ConfigError, VitsegError
 from vitseg.serve import ray_app
@@ -69,7 +68,7 @@ def run(
             location = "HeadOnly" if is_own else "EveryNode"
             http = {"host": host, "port": port, "keep_alive_timeout_s": 10}
             serve.start(location, http, logging_config=_QUIET)
-            switch: ActorHandle = ray.remote(num_cpus=0)(Switch).remote()
+            switch: Any = ray.remote(num_cpus=0)(Switch).remote()
             _deploy(places, settings, scale, switch)
             ended.wait(on_ready)
             _log.info("what is accepted is finished, then the server ends")
@@ -110,9 +109,7 @@ def _start(settings: ServeSettings, scale: Scale, places: ModelPlaces, is_own: b
     return replace(scale, cpus=cpus, gpus=int(is_cuda))
 
 
-def _deploy(
-    places: ModelPlaces, settings: ServeSettings, scale: Scale, switch: ActorHandle
-) -> None:
+def _deploy(places: ModelPlaces, settings: ServeSettings, scale: Scale, switch: Any) -> None:
     try:
         serve.run(
             ray_app.models(places, settings, scale, switch),

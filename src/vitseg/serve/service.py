@@ -86,7 +86,8 @@ class Service:
         Raises:
             UnknownError: There is none of this name.
         """
-        self.admission.require_ready()
+        if self.admission.state == "starting":  # one that was let in is finished, also at the end
+            self.admission.require_ready()
         served = self.engine.served
         if not name:
             return next(iter(served.values()))
