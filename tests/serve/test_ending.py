@@ -31,6 +31,7 @@ def busy(process, folder):
     callers = Callers()
     slow = pattern(0).repeat(16, 0).repeat(16, 1)
     before = runs(folder)
+    faulty.held_by(folder).touch()
     callers.call(lambda: segment(process.port, faulty.marked(faulty.SLOW, slow)))
     until(lambda: runs(folder) > before)
     for number in range(1, 12):
@@ -60,10 +61,13 @@ def test_what_was_accepted_is_finished(octant_models, tmp_path, numbers):
         half.sendall(b"POST /v1/segment HTTP/1.1\r\nHo")
         callers = busy(process, tmp_path)
         never = connect(process.port)
-        never.sendall(head("POST", "/v1/segment", {"Content-Length": 1000}) + b"x")
+        kind = {"Content-Length": 1000, "Expect": "100-continue"}
+        never.sendall(head("POST", "/v1/segment", kind))
+        assert never.recv(100).startswith(b"HTTP/1.1 100 "), "it is in"
         for number in numbers:
             process.send(number)
         late = segment_or_none(process.port)
+        faulty.held_by(tmp_path).unlink()
         answers = callers.all()
         for number, answer in enumerate(answers):
             assert answer.status == 200, answer.body
@@ -132,10 +136,12 @@ def test_the_models_end_with_a_server_that_is_killed(octant_models, tmp_path):
         family = process.family()
         assert len(family) >= 3
         before = runs(tmp_path)
+        faulty.held_by(tmp_path).touch()
         slow = faulty.marked(faulty.SLOW, pattern(0).repeat(16, 0).repeat(16, 1))
         with connect(process.port) as sock:
             sock.sendall(head("POST", "/v1/segment", {"Content-Length": len(slow)}) + slow)
             until(lambda: runs(tmp_path) > before)
             process.send(signal.SIGKILL)
         process.end()
+        faulty.held_by(tmp_path).unlink()
         assert none_left(family)

@@ -64,7 +64,9 @@ def test_images_on_which_the_model_fails(live, kind, words):
         assert secret not in answer.error
 
 
-def test_a_bad_image_does_not_spoil_those_it_is_run_with(live, callers):
+def test_a_bad_image_does_not_spoil_those_it_is_run_with(live, callers, folder):
+    before = runs(folder)
+    faulty.held_by(folder).touch()
     kinds = (faulty.SLOW, faulty.RAISES, faulty.NO_NUMBERS, 0, 0, 0, 0)
     shape = (4, 4)
     for number, kind in enumerate(kinds):
@@ -72,6 +74,8 @@ def test_a_bad_image_does_not_spoil_those_it_is_run_with(live, callers):
         labels = cells.repeat(16, 0).repeat(16, 1)
         content = faulty.marked(kind, labels) if kind else png(cells)
         callers.call(lambda content=content: segment(live.port, content))
+        until(lambda: runs(folder) > before)  # the first is run, and holds the others up
+    faulty.held_by(folder).unlink()
     for number, (kind, answer) in enumerate(zip(kinds, callers.all(), strict=True)):
         if kind in (faulty.RAISES, faulty.NO_NUMBERS):
             assert answer.status == 503
@@ -96,6 +100,7 @@ def test_answers_are_not_swapped(live, callers):
 
 def test_the_process_is_killed_while_requests_wait(live, callers, folder):
     before = runs(folder)
+    faulty.held_by(folder).touch()
     slow = pattern(99).repeat(16, 0).repeat(16, 1)
     callers.call(lambda: segment(live.port, faulty.marked(faulty.SLOW, slow)))
     until(lambda: runs(folder) > before)
@@ -103,6 +108,7 @@ def test_the_process_is_killed_while_requests_wait(live, callers, folder):
         content = png(pattern(number, 2, 3))
         callers.call(lambda content=content: segment(live.port, content))
     os.kill(model_pid(live), signal.SIGKILL)
+    faulty.held_by(folder).unlink()
     first, *others = callers.all()
     assert np.array_equal(cells_of(first.body), pattern(99)), "it is run once more"
     for number, answer in enumerate(others):

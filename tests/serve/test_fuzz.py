@@ -16,6 +16,9 @@ CHECKS = "not_a_server_error,unsupported_method,content_type_conformance"
 
 @pytest.mark.slow
 def test_made_up_requests_are_no_fault_of_the_server(tmp_path):
+    # which are right where a made-up time is over at once, or where the models are loading
+    right = "not_a_server_error.expected-statuses = ['2xx', '4xx', 503, 504]"
+    (tmp_path / "schemathesis.toml").write_text(f"[checks]\n{right}\n")
     with running(timeout=60) as server:
         command = [str(Path(sys.executable).with_name("schemathesis")), "run"]
         command += [f"http://127.0.0.1:{server.port}/openapi.json"]
