@@ -106,7 +106,7 @@ def serve(
     from vitseg.config import parse
     from vitseg.runtimes.extra import import_extra
 
-    for module in ("fastapi", "uvicorn", "multipart", "prometheus_client"):
+    for module in ("fastapi", "uvicorn", "python_multipart", "prometheus_client"):
         import_extra(module, module, "serve")
     require_scale(engine, replicas, min_replicas, max_replicas)
     if engine == "ray":
@@ -199,7 +199,7 @@ def read_keys(file: Path | None) -> tuple[str, ...]:
     keys = [key.strip() for key in os.environ.get(KEYS, "").split(",") if key.strip()]
     if file is not None:
         try:
-            lines = file.read_text(encoding="utf-8").splitlines()
+            lines = file.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"--api-keys {file} cannot be read: {error}") from error
         found = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
