@@ -31,9 +31,14 @@ def test_places_are_counted_and_given_back_also_after_errors():
         with pytest.raises(BusyError) as caught, admission.enter(soon()):
             pass
         assert caught.value.headers == {"Retry-After": "1"}
-    with pytest.raises(ZeroDivisionError), admission.enter(soon()) as place:
-        place.add_pixels(60)
-        raise ZeroDivisionError
+
+    def fail():
+        with admission.enter(soon()) as place:
+            place.add_pixels(60)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert (admission.requests, admission.pixels) == (0, 0)
 
 

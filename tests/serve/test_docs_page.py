@@ -16,7 +16,10 @@ def test_the_description_is_a_page_where_it_is_asked_for():
         page = answer.body.decode()
         for path in ("/v1/segment", "/v1/explain", "/v2/models/{name}/infer", "/metrics"):
             assert path in page
-        assert set(re.findall(r'(?:href|src)="([^"]+)"', page)) == {"/page/docs.css", "/openapi.json"}
+        assert set(re.findall(r'(?:href|src)="([^"]+)"', page)) == {
+            "/page/docs.css",
+            "/openapi.json",
+        }
         assert request(server.port, "GET", "/page/docs.css").status == 200
         assert request(server.port, "GET", "/").status == 404
 

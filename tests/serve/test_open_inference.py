@@ -146,7 +146,11 @@ def test_triton_client_gets_the_labels_of_an_image_file(client, expected):
     assert found.as_numpy("label_map").dtype == np.uint8
     answer = found.get_response()
     assert (answer["id"], answer["model_name"], answer["model_version"]) == ("a-7", "tiny", "1")
-    assert [each["name"] for each in answer["outputs"]] == ["label_map", "confidence", "class_areas"]
+    assert [each["name"] for each in answer["outputs"]] == [
+        "label_map",
+        "confidence",
+        "class_areas",
+    ]
 
 
 @pytest.mark.parametrize("binary_in", [True, False])
