@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import lightning
 import torch
+from lightning.fabric.strategies import DDPStrategy
 from torch import nn
 
 from vitseg.methods.model import SegmentationModel
@@ -73,7 +74,10 @@ def build_parts(
     precision = _precision(config.precision)
     require_torchrun(config.devices, config.num_nodes)
     fabric = lightning.Fabric(
-        devices=config.devices, num_nodes=config.num_nodes, precision=precision
+        devices=config.devices,
+        num_nodes=config.num_nodes,
+        precision=precision,
+        strategy="auto" if config.num_processes == 1 else _data_parallel(),
     )
     fabric.launch()
     seed_everything(config.seed)
@@ -111,6 +115,14 @@ def build_parts(
         if (scaler := scaler_of(fabric)) is not None and saved.scaler is not None:
             scaler.load_state_dict(dict(saved.scaler))
     return RunParts(fabric, model, step, set_up, base_lrs, progress, cache, warning)
+
+
+def _data_parallel() -> DDPStrategy:
+    """Data-parallel training in which sums over the processes have one order, also after a resume.
+
+    Else torch would put the gradients into other packets after the first step, and sum these in another order.
+    """
+    return DDPStrategy(find_unused_parameters=True)
 
 
 def scaler_of(fabric: lightning.Fabric) -> torch.amp.GradScaler | None:
