@@ -105,6 +105,16 @@ def claim_new(out: Path) -> None:
         raise ConfigError(f"--out {out} exists already: give a new folder. Nothing was changed.")
 
 
+def goes_on(out: Path) -> bool:
+    """Whether a training continues what is in its folder without being told to: torchrun has started it anew.
+
+    Args:
+        out: The folder.
+    """
+    restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return restarts not in ("", "0") and (out / STATE).is_file()
+
+
 def claim_run(out: Path, resume: bool) -> None:
     """As `claim_folder` for a training: its folder is new, or holds a run that is to go on."""
     keeps = "give a new folder, or pass --resume to continue the run in it"

@@ -1,35 +1,186 @@
-"""Two processes train one model."""
+"""Several processes train one model: the same losses as one, the same weights after a kill, one clear end."""
 
 from __future__ import annotations
 
+import csv
 import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from vitseg.data.scenes import write_scenes
 from vitseg.inference.predictor import load
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
-def test_two_devices_write_one_run(tmp_path):
-    write_scenes(tmp_path / "scenes", 8, 2, (64, 64), seed=0)
-    overrides = {
-        "training.devices": 2,
-        "training.iterations": 4,
-        "training.batch_size": 4,
-        "training.val_interval": 2,
-        "schedule.warmup_iterations": 1,
-        "data.augment.crop_size": [64, 64],
-        "data.num_workers": 0,
-    }
-    command = [sys.executable, "-m", "vitseg.cli", "train", "scenes/segvit-test_vit"]
-    command += [f"{key}={value}" for key, value in overrides.items()]
-    command += ["--data", f"folder:{tmp_path / 'scenes'}", "--out", str(tmp_path / "run")]
+STILL = {"decoder__dropout": 0, "backbone__drop_path": 0}
+"""Nothing is drawn that depends on the number of the process."""
+
+SMALL = {
+    "training.batch_size": 4,
+    "training.val_interval": 100,
+    "schedule.warmup_iterations": 1,
+    "data.augment.crop_size": [64, 64],
+    "data.num_workers": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data") / "scenes"
+    write_scenes(root, 8, 3, (64, 64), seed=0)
+    return root
+
+
+def command(scenes: Path, out: Path, *options: str, **overrides: object) -> list[str]:
+    given = {**SMALL, **{key.replace("__", "."): value for key, value in overrides.items()}}
+    return [
+        *("-m", "vitseg.cli", "train", "scenes/segvit-test_vit"),
+        *(f"{key}={value}" for key, value in given.items()),
+        *("--data", f"folder:{scenes}", "--out", str(out), *options),
+    ]
+
+
+def start(arguments: list[str], before: tuple[str, ...] = ()) -> subprocess.Popen[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    rows = (tmp_path / "run/val.csv").read_text().split()
-    assert [row.partition(",")[0] for row in rows] == ["iteration", "2", "4"]
-    load(tmp_path / "run")
+    return subprocess.Popen(
+        [sys.executable, *before, *arguments],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def run(arguments: list[str], before: tuple[str, ...] = ()) -> None:
+    process = start(arguments, before)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+
+
+def losses(out: Path) -> list[float]:
+    with (out / "train.csv").open() as file:
+        return [float(row["loss"]) for row in csv.DictReader(file)]
+
+
+def weights(out: Path) -> dict[str, list[float]]:
+    found = load_file(out / "last" / "model.safetensors")
+    return {name: tensor.flatten().tolist() for name, tensor in found.items()}
+
+
+def killed_after_a_save(arguments: list[str], out: Path) -> None:
+    """End all processes of a training at once, as soon as there is a state."""
+    process = start(arguments)
+    until = time.monotonic() + 200
+    while not (out / "state.ckpt").is_file():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def test_two_processes_have_the_losses_of_one_and_write_one_run(scenes, tmp_path):
+    scored = {"training__iterations": 10, "training__val_interval": 5, **STILL}
+    run(command(scenes, tmp_path / "one", **scored))
+    run(command(scenes, tmp_path / "two", training__devices=2, **scored))
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert len(one) == 2
+    assert two == pytest.approx(one, rel=2e-5)  # the file has six digits
+    rows = (tmp_path / "two/val.csv").read_text().split()
+    assert [row.partition(",")[0] for row in rows] == ["iteration", "5", "10"]
+    assert rows == (tmp_path / "one/val.csv").read_text().split()
+    load(tmp_path / "two")
+
+
+@pytest.mark.parametrize("devices", [1, 2, 4])
+def test_killed_and_resumed_a_run_has_the_same_bits(scenes, tmp_path, devices):
+    options = {
+        "training__devices": devices,
+        "training__iterations": 12,
+        "training__save_interval": 3,
+        "backbone__drop_path": 0.2,
+    }
+    run(command(scenes, tmp_path / "whole", **options))
+    killed_after_a_save(command(scenes, tmp_path / "killed", **options), tmp_path / "killed")
+    run(command(scenes, tmp_path / "killed", "--resume", **options))
+    assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
+
+
+def test_a_run_goes_on_with_another_number_of_processes(scenes, tmp_path):
+    options = {"training__iterations": 12, "training__save_interval": 3, **STILL}
+    run(command(scenes, tmp_path / "whole", **options))
+    changed = tmp_path / "changed"
+    killed_after_a_save(command(scenes, changed, training__devices=2, **options), changed)
+    run(command(scenes, changed, "--resume", **options))
+    found, wanted = weights(changed), weights(tmp_path / "whole")
+    for name, values in wanted.items():
+        assert found[name] == pytest.approx(values, abs=2e-4), name
+
+
+def test_a_killed_process_ends_the_run_with_one_line_and_a_state(scenes, tmp_path):
+    out = tmp_path / "run"
+    long = {"training__iterations": 100_000, "training__save_interval": 3}
+    process = start(command(scenes, out, training__devices=2, **long))
+    while not (out / "state.ckpt").is_file():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    (other,) = [pid for pid in children_of(process.pid) if "train" in command_line(pid)]
+    os.kill(other, signal.SIGKILL)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "process 0 of 2 has lost another one" in said
+    assert "Traceback" not in said
+    short = {"training__iterations": 100_000, "training__save_interval": 3}
+    again = start(command(scenes, out, "--resume", training__devices=2, **short))
+    before = (out / "state.ckpt").stat().st_mtime_ns
+    while (out / "state.ckpt").stat().st_mtime_ns == before:
+        assert again.poll() is None, again.communicate()
+        time.sleep(0.05)
+    os.killpg(again.pid, signal.SIGKILL)
+    again.communicate()
+
+
+def children_of(pid: int) -> list[int]:
+    found = []
+    for place in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = place.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid:
+            found.append(int(place.parent.name))
+    return found
+
+
+def command_line(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().decode().replace("\0", " ")
+
+
+def test_torchrun_goes_on_by_itself_after_a_kill(scenes, tmp_path):
+    out = tmp_path / "run"
+    options = {"training__devices": 2, "training__iterations": 60, "training__save_interval": 3}
+    before = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "2")
+    torchrun = (*before, "--master-port", "0", "--standalone")
+    process = start(command(scenes, out, **options), torchrun)
+    while not (out / "state.ckpt").is_file():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    os.kill(children_of(process.pid)[-1], signal.SIGKILL)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    assert (out / "result.json").is_file()
+
+
+def test_torchrun_with_other_numbers_than_the_recipes_is_refused(scenes, tmp_path):
+    before = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    process = start(command(scenes, tmp_path / "run", training__iterations=2), before)
+    _, said = process.communicate(timeout=200)
+    assert process.returncode
+    assert "give training.devices=2 training.num_nodes=1" in said

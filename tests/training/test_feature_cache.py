@@ -27,9 +27,9 @@ from vitseg.training.feature_cache import FeatureCache
 from vitseg.training.loop import train
 from vitseg.training.optimizer import OptimizerConfig, parameter_groups
 from vitseg.training.preview import preview
+from vitseg.training.randomness import seed_everything
 from vitseg.training.recipe import Recipe, parse_recipe
 from vitseg.training.samples import training_samples
-from vitseg.training.state import seed_everything
 from vitseg.training.step import LossOfModel
 
 GRID = {"views": "grid", "crop_size": [64, 64]}

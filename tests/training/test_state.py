@@ -211,7 +211,7 @@ def test_other_files_of_torch(root, out, value):
     refused(out, root, "is not a training state of this version")
 
 
-@pytest.mark.parametrize("key", ["recipe", "data", "progress", "optimizer", "torch_rng", "model"])
+@pytest.mark.parametrize("key", ["recipe", "data", "progress", "optimizer", "model"])
 def test_a_state_of_other_content(root, out, key):
     path = out / STATE
     state = torch.load(path, weights_only=True)

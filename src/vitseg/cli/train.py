@@ -60,8 +60,9 @@ def train(
     ends with a report page. Ctrl-C and SIGTERM save everything and exit with 130 and 143; --resume continues.
     """
     from vitseg.cli import planned
-    from vitseg.runs import claim_folder, claim_run
+    from vitseg.runs import claim_folder, claim_run, goes_on
 
+    resume = resume or goes_on(out)
     claim_run(out, resume)
     if cache_features is not None:
         claim_folder(cache_features, may_hold=None, option="--cache-features")

@@ -20,6 +20,7 @@ from vitseg.errors import DataError, VitsegError
 from vitseg.evaluation.class_subset import ClassSubset
 from vitseg.evaluation.measures import Measures, MeasureScores, plain
 from vitseg.evaluation.provenance import content_hash, current_commit
+from vitseg.evaluation.share import Share
 from vitseg.images.notices import NoticeTally
 from vitseg.inference.predictor import Predictor
 from vitseg.inference.scores import label_map, labels_and_confidence
@@ -104,6 +105,7 @@ def evaluate(
     measures: Sequence[str] = (),
     without_classes: Sequence[str] = (),
     on_sample: Callable[[SampleResult], object] | None = None,
+    share: Share | None = None,
 ) -> Evaluation:
     """Score every image of a data set at the labels' own size.
 
@@ -115,6 +117,8 @@ def evaluate(
         without_classes: Classes of the model that are neither predicted nor scored (see `ClassSubset`); the data set
             may have them or not. `("background",)` scores a model of PASCAL-Context's 60 classes on 59.
         on_sample: Called after each image with what was found on it.
+        share: The images of this process, where several share the evaluation; all have the scores over all images
+            then. Without further measures.
 
     Raises:
         ConfigError: A measure or a class to leave out is not known.
@@ -129,21 +133,28 @@ def evaluate(
         require_same_classes(predictor.classes, dataset)
     confusion = ConfusionMatrix(subset.classes.num_classes)
     accumulators = Measures(measures, subset.classes.num_classes)
+    share = share or Share()
+    assert share.world_size == 1 or not measures
     notices = NoticeTally()
     start = time.monotonic()
-    for index in range(len(dataset)):
-        sample = dataset[index]
-        notices.add(dataset.image_name(index), sample.notices)
-        labels = sample.label_map if lacks_them else subset.labels(sample.label_map)
-        try:
-            prediction, confidence = _predict(predictor, sample, subset, measures)
-            counts = confusion.update(prediction, labels)
-            accumulators.update(prediction, labels, confidence)
-        except VitsegError as error:
-            raise type(error)(f"{dataset.image_name(index)}: {error}") from error
-        if on_sample is not None:
-            on_sample(SampleResult(index, sample.id, counts, prediction, labels, confidence))
-        on_image()
+    try:
+        for index in share.indices(len(dataset)):
+            sample = dataset[index]
+            notices.add(dataset.image_name(index), sample.notices)
+            labels = sample.label_map if lacks_them else subset.labels(sample.label_map)
+            try:
+                prediction, confidence = _predict(predictor, sample, subset, measures)
+                counts = confusion.update(prediction, labels)
+                accumulators.update(prediction, labels, confidence)
+            except VitsegError as error:
+                raise type(error)(f"{dataset.image_name(index)}: {error}") from error
+            if on_sample is not None:
+                on_sample(SampleResult(index, sample.id, counts, prediction, labels, confidence))
+            on_image()
+    except Exception:
+        share.failed(confusion.counts.shape)
+        raise
+    confusion.counts = share.total(confusion.counts)
     protocol = {
         "dataset": dataset.name,
         "split": dataset.split,

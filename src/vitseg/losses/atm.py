@@ -136,7 +136,7 @@ class AtmLoss(nn.Module):
         if known is not None:
             weights = weights * known[:, None]
         weights = weights.flatten()
-        total = weights.sum()
+        total = mean_over_processes(weights.sum())
         return (terms * weights).sum() / total.where(total > 0, 1.0)
 
     def _pixel_loss(self, output: SegOutput, labels: Int[Tensor, "b H W"]) -> Float[Tensor, ""]:

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vitseg.classes import IGNORE_INDEX
+from vitseg.losses.processes import mean_over_processes
 from vitseg.outputs import SegOutput
 from vitseg.supervision import MeanOver, PixelLossConfig
 from vitseg.types import spatial_size
@@ -80,8 +81,11 @@ def pixel_cross_entropy(
         total = total.flatten().topk(min(hardest * len(labels), labels.numel())).values.sum()
     is_labelled = labels != IGNORE_INDEX
     if class_weights is None:
-        return total / (labels.numel() if mean_over == "all" else is_labelled.sum().clamp(min=1))
+        if mean_over == "all":  # as many in every process
+            return total / labels.numel()
+        return total / mean_over_processes(is_labelled.sum()).clamp(min=1)
     ignored_weight = 1.0 if mean_over == "all" else 0.0
     known = labels.where(is_labelled, 0)
     count = class_weights[known].where(is_labelled, ignored_weight).sum()
+    count = mean_over_processes(count)
     return total / count.where(count > 0, 1.0)

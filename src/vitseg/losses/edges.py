@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from vitseg.classes import IGNORE_INDEX
+from vitseg.losses.processes import mean_over_processes
 from vitseg.outputs import SegOutput
 from vitseg.supervision import EdgeLossConfig
 from vitseg.types import Size, spatial_size
@@ -50,7 +51,7 @@ def edge_loss(
     terms = F.cross_entropy(
         output.mask_logits.float(), targets, ignore_index=IGNORE_INDEX, reduction="sum"
     )
-    count = (targets != IGNORE_INDEX).sum().clamp(min=1)
+    count = mean_over_processes((targets != IGNORE_INDEX).sum()).clamp(min=1)
     return config.weight * terms / count
 
 

@@ -111,7 +111,11 @@ class SetPredictionLoss(nn.Module):
         query, classes = queries[image, target], targets.classes[image, target]
         wanted = torch.full_like(output.class_logits[..., 0], len(weights) - 1, dtype=torch.long)
         wanted[image, query] = classes
-        ce = F.cross_entropy(output.class_logits.float().flatten(0, 1), wanted.flatten(), weights)
+        wanted = wanted.flatten()
+        ce = F.cross_entropy(
+            output.class_logits.float().flatten(0, 1), wanted, weights, reduction="sum"
+        )
+        ce = ce / mean_over_processes(weights[wanted].sum())
         mask_logits = output.mask_logits[image, query].float()  # (pairs, h, w)
         if self.config.points is None:
             logits = mask_logits.flatten(1)  # (pairs, n)

@@ -11,6 +11,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from vitseg.errors import VitsegError
 from vitseg.training.feature_cache import CachedSamples
+from vitseg.training.processes import mean_over_ranks
+from vitseg.training.randomness import seed_step
 from vitseg.training.recipe import Recipe
 from vitseg.training.run_data import RunData
 from vitseg.training.run_parts import RunParts
@@ -40,7 +42,7 @@ def batches(recipe: Recipe, data: RunData, parts: RunParts) -> Iterator[Batch]:
         samples = CachedSamples(samples, parts.cache)
     sampler = StreamSampler(
         len(drawn.samples),
-        config.batch_size // config.devices,
+        config.batch_size // config.num_processes,
         (parts.progress.iteration, config.iterations),
         config.seed,
         fabric.global_rank,
@@ -54,7 +56,6 @@ def batches(recipe: Recipe, data: RunData, parts: RunParts) -> Iterator[Batch]:
         pin_memory=fabric.device.type == "cuda",
         worker_init_fn=ignore_interrupts,
         collate_fn=collate,
-        generator=torch.Generator(),  # the loader draws a number that must not shift dropout on a resume
     )
     loader = fabric.setup_dataloaders(loader, use_distributed_sampler=False)
     for batch in cast(Iterable[Batch | VitsegError], loader):
@@ -66,7 +67,7 @@ def batches(recipe: Recipe, data: RunData, parts: RunParts) -> Iterator[Batch]:
 def train_step(
     recipe: Recipe, parts: RunParts, inputs: Tensor | Sequence[Tensor], labels: Tensor
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Train on one batch; returns the loss and its terms by name.
+    """Train on one batch; returns the loss over all processes and its terms by name.
 
     Args:
         recipe: The run.
@@ -77,6 +78,7 @@ def train_step(
     at, iterations = parts.progress.iteration, recipe.training.iterations
     for group, base in zip(parts.optimizer.param_groups, parts.base_lrs, strict=True):
         group["lr"] = lr_at(at, base, iterations, recipe.schedule)
+    seed_step(recipe.training.seed, at, parts.fabric.global_rank)
     parts.step.train()
     parts.model.set_progress(at / iterations)
     terms = parts.step(inputs, labels)
@@ -93,4 +95,6 @@ def train_step(
     parts.optimizer.step()
     parts.optimizer.zero_grad(set_to_none=True)
     parts.progress.iteration += 1
-    return loss, terms
+    names, values = list(terms), torch.stack(list(terms.values())).detach()
+    values = mean_over_ranks(parts.fabric, values)
+    return values.sum(), dict(zip(names, values, strict=True))

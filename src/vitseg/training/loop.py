@@ -15,15 +15,16 @@ from vitseg.errors import ConfigError, InterruptedRunError
 from vitseg.evaluation.evaluate import Evaluation, evaluate
 from vitseg.files import write_json
 from vitseg.inference.predictor import Predictor
-from vitseg.runs import BEST, DIVERGED, STATE, claim_run, write_recipe
+from vitseg.runs import BEST, DIVERGED, STATE, claim_run, goes_on, write_recipe
 from vitseg.training.batches import batches, train_step
 from vitseg.training.caching import fill_cache, require_cacheable
 from vitseg.training.display import Display
 from vitseg.training.keep import keep_last, keep_models, record_of
 from vitseg.training.log import RunLog
+from vitseg.training.processes import RankShare, lost_processes
 from vitseg.training.recipe import Recipe
 from vitseg.training.run_data import RunData, read_data
-from vitseg.training.run_parts import RunParts, build_parts
+from vitseg.training.run_parts import RunParts, build_parts, scaler_of
 from vitseg.training.state import RunIdentity, SavedState, save_state
 from vitseg.training.stop import StopSignals
 from vitseg.training.task import TrainingTask, identity_of, task_of
@@ -47,7 +48,8 @@ def train(
         recipe: The run.
         out: Folder of the run. Afterwards it holds `best/` and `last/` (model directories), `recipe.yaml`,
             `train.csv`, `val.csv`, `tensorboard/`, `state.ckpt` and `result.json`.
-        resume: Continue an interrupted run exactly where it was saved.
+        resume: Continue an interrupted run exactly where it was saved; by itself where torchrun has started the
+            processes anew.
         display: Where progress is shown; nothing is shown where not given.
         cache_features: Folder of a `FeatureCache`, filled where it is not: the head is then trained on features read
             from there, the same as without but for their 16 bits. For a frozen backbone and fixed views.
@@ -61,6 +63,7 @@ def train(
         DataError: The data set cannot be read.
         InterruptedRunError: Ctrl-C or SIGTERM; the state is saved.
     """
+    resume = resume or goes_on(out)
     claim_run(out, resume)
     if cache_features is not None:
         require_cacheable(recipe)
@@ -70,7 +73,8 @@ def train(
     identity = identity_of(recipe, task)
     saved = SavedState(out, identity) if resume else None
     parts = build_parts(recipe, task, data, saved, cache_features)
-    return _Loop(recipe, out, data, parts, display, identity).run()
+    with lost_processes(parts.fabric):
+        return _Loop(recipe, out, data, parts, display, identity).run()
 
 
 class _Loop:
@@ -192,9 +196,9 @@ class _Loop:
         )
 
     def _validate(self) -> None:
-        """Score the model where there is a validation split, and keep it."""
+        """Score the model where there is a validation split, each process some images, and keep it."""
+        result = self._scored()
         if self.is_first:
-            result = self._scored()
             keep_models(self.out, self.recipe, self.data, self.parts, result)
         self.parts.fabric.barrier()
 
@@ -204,8 +208,9 @@ class _Loop:
             return None
         record = record_of(self.recipe, self.data, {})
         predictor = Predictor(self.parts.model, record, self.parts.fabric.device)
-        with self.display.validation(len(val_set)) as advance:
-            result = evaluate(predictor, val_set, advance)
+        share = RankShare(self.parts.fabric)
+        with self.display.validation(len(share.indices(len(val_set)))) as advance:
+            result = evaluate(predictor, val_set, advance, share=share)
         scores = result.scores
         if self.log is not None:
             values = {
@@ -220,7 +225,9 @@ class _Loop:
     def _save_state(self) -> None:
         if self.is_first:
             parts = self.parts
-            save_state(self.out, parts.model, parts.optimizer, parts.progress, self.identity)
+            scaler = scaler_of(parts.fabric)
+            state = None if scaler is None else scaler.state_dict()
+            save_state(self.out, parts.model, parts.optimizer, parts.progress, self.identity, state)
         self.parts.fabric.barrier()
 
     def _finish_log(self) -> None:

@@ -106,7 +106,12 @@ class TrainingConfig(BaseModel):
         default="auto",
         description="auto: bf16 on GPUs that have it, fp16 on other GPUs, fp32 on the CPU",
     )
-    devices: int = Field(default=1, ge=1, description="devices to train on; above 1 data-parallel")
+    devices: int = Field(
+        default=1, ge=1, description="devices of each machine to train on; above 1 data-parallel"
+    )
+    num_nodes: int = Field(
+        default=1, ge=1, description="machines, on each of which torchrun starts the training"
+    )
     freeze_backbone: bool = Field(
         default=False,
         description="keep the backbone's parameters and statistics as they are, drop path off; the decoder, and what "
@@ -120,11 +125,17 @@ class TrainingConfig(BaseModel):
 
     @model_validator(mode="after")
     def _even_batches(self) -> TrainingConfig:
-        if self.batch_size % self.devices:
+        if self.batch_size % self.num_processes:
             raise ValueError(
                 f"batch_size {self.batch_size} is not divisible by devices {self.devices}"
+                + (f" x num_nodes {self.num_nodes}" if self.num_nodes > 1 else "")
             )
         return self
+
+    @property
+    def num_processes(self) -> int:
+        """Devices of all machines together."""
+        return self.devices * self.num_nodes
 
 
 class Recipe(BaseModel):

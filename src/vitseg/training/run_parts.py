@@ -8,16 +8,19 @@ from typing import Any, Literal
 
 import lightning
 import torch
+from lightning.fabric.strategies import DDPStrategy
 from torch import nn
 
 from vitseg.methods.model import SegmentationModel
 from vitseg.training.caching import open_cache
 from vitseg.training.feature_cache import FeatureCache
 from vitseg.training.optimizer import build_optimizer
+from vitseg.training.processes import require_torchrun
+from vitseg.training.randomness import seed_everything
 from vitseg.training.recipe import Precision, Recipe
 from vitseg.training.run_data import RunData
 from vitseg.training.start import start_from
-from vitseg.training.state import Progress, SavedState, seed_everything
+from vitseg.training.state import Progress, SavedState
 from vitseg.training.step import LossOfFeatures, LossOfModel
 from vitseg.training.task import TrainingTask
 
@@ -69,7 +72,13 @@ def build_parts(
     """
     config, classes = recipe.training, data.train_set.classes
     precision = _precision(config.precision)
-    fabric = lightning.Fabric(devices=config.devices, precision=precision)
+    require_torchrun(config.devices, config.num_nodes)
+    fabric = lightning.Fabric(
+        devices=config.devices,
+        num_nodes=config.num_nodes,
+        precision=precision,
+        strategy="auto" if config.num_processes == 1 else _data_parallel(),
+    )
     fabric.launch()
     seed_everything(config.seed)
     crop_size = recipe.data.augment.crop_size
@@ -87,7 +96,6 @@ def build_parts(
     if cache_features is not None:
         cache = open_cache(cache_features, recipe, model, data.preprocessing, data.drawn.samples)
 
-    seed_everything(config.seed + fabric.global_rank)
     weights = data.balance.class_weights
     criterion = recipe.model.criterion(
         None if weights is None else torch.from_numpy(weights).float()
@@ -104,9 +112,22 @@ def build_parts(
     progress = Progress()
     if saved is not None:  # its state lands on the device of its parameters: after the set-up
         progress = saved.restore(optimizer)
-        if not fabric.is_global_zero:  # the stored random state is the first process's
-            seed_everything(config.seed + fabric.global_rank + progress.iteration)
+        if (scaler := scaler_of(fabric)) is not None and saved.scaler is not None:
+            scaler.load_state_dict(dict(saved.scaler))
     return RunParts(fabric, model, step, set_up, base_lrs, progress, cache, warning)
+
+
+def _data_parallel() -> DDPStrategy:
+    """Data-parallel training in which sums over the processes have one order, also after a resume.
+
+    Else torch would put the gradients into other packets after the first step, and sum these in another order.
+    """
+    return DDPStrategy(find_unused_parameters=True)
+
+
+def scaler_of(fabric: lightning.Fabric) -> torch.amp.GradScaler | None:
+    """The scaler of gradients of a training in fp16; None in others."""
+    return getattr(fabric._precision, "scaler", None)
 
 
 def _precision(name: Precision) -> Literal["32-true", "bf16-mixed", "16-mixed"]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -20,10 +18,13 @@ from vitseg.files import WatchedFile
 from vitseg.runs import DIVERGED, RECIPE, STATE, changed_fields, require_state
 from vitseg.training.data_stamp import changes
 
-_KEYS = {"model", "optimizer", "progress", "recipe", "data", "torch_rng", "cuda_rng"}
+_KEYS = {"model", "optimizer", "progress", "recipe", "data"}
 
 _TOLD_BY_DATA = "data.source"
 """The field that the stamp of the data stands for: a data set may have moved."""
+
+_PROCESSES = frozenset({"training.devices", "training.num_nodes"})
+"""Fields that may change on a resume: the batch, and which samples are in it, stay the same."""
 
 AFTER_DIVERGENCE = frozenset(
     {
@@ -68,16 +69,27 @@ def save_state(
     optimizer: torch.optim.Optimizer,
     progress: Progress,
     identity: RunIdentity,
+    scaler: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the state; the previous one stays until the new one is complete."""
+    """Write the state; the previous one stays until the new one is complete.
+
+    Random numbers are a function of where the run stands (`randomness.py`), so that none of their state is in it.
+
+    Args:
+        out: Folder of the run.
+        model: Its weights.
+        optimizer: Its state.
+        progress: How far the run is.
+        identity: What it is told by.
+        scaler: State of the scaler of gradients; None: there is none.
+    """
     state: dict[str, Any] = {
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "progress": vars(progress),
         "recipe": dict(identity.recipe),
         "data": dict(identity.stamp),
-        "torch_rng": torch.get_rng_state(),
-        "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        **({} if scaler is None else {"scaler": dict(scaler)}),
     }
     fresh = out / f".{STATE}.writing"  # one name, so that killed processes leave one file at most
     try:
@@ -117,7 +129,7 @@ class SavedState:
             told = changes(
                 self._state["data"], identity.train_set, identity.val_set, identity.stamp
             )
-        changed = sorted(changed - {_TOLD_BY_DATA})
+        changed = sorted(changed - {_TOLD_BY_DATA} - _PROCESSES)
         if (out / DIVERGED).is_file():
             changed = [name for name in changed if name not in AFTER_DIVERGENCE]
         if changed:
@@ -146,13 +158,15 @@ class SavedState:
             model.load_state_dict(self._state["model"])
 
     def restore(self, optimizer: torch.optim.Optimizer) -> Progress:
-        """Give the optimiser and the random numbers their state; returns how far the run was."""
+        """Give the optimiser its state; returns how far the run was."""
         with self._damage_named():
             optimizer.load_state_dict(self._state["optimizer"])
-            torch.set_rng_state(self._state["torch_rng"])
-            if self._state["cuda_rng"] and torch.cuda.is_available():
-                torch.cuda.set_rng_state_all(self._state["cuda_rng"])
             return Progress(**self._state["progress"])
+
+    @property
+    def scaler(self) -> Mapping[str, Any] | None:
+        """State of the scaler of gradients; None: there was none."""
+        return self._state.get("scaler")
 
     @contextmanager
     def _damage_named(self) -> Iterator[None]:
@@ -164,10 +178,3 @@ class SavedState:
                 f"{self._path} is damaged or no training state ({type(error).__name__}), so there is nothing to resume "
                 "from: restore it from a copy, or train into another --out."
             ) from error
-
-
-def seed_everything(seed: int) -> None:
-    """Seed Python, numpy and torch."""
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
