@@ -36,6 +36,8 @@ from vitseg.render.palette import encode, label_image
 from vitseg.serve.uploads import decoded
 
 TIMEOUT = 10.0
+GROUPS, EACH = 40, 5
+"""Processes of the load generator, and connections of each, where a rate is offered."""
 
 
 class Load(NamedTuple):
@@ -60,27 +62,50 @@ class Load(NamedTuple):
         return 1000 * float(np.quantile(chosen, share)) if len(chosen) else float("nan")
 
 
-def hey(url: str, image: Path, seconds: float, concurrency: int, rate: float | None = None) -> Load:
-    """Offer requests for some seconds.
+def hey(url: str, image: Path, seconds: float, concurrency: int) -> Load:
+    """Offer requests for some seconds, as fast as they are answered.
 
     Args:
         url: Of the server.
         image: The body.
         seconds: How long.
         concurrency: Connections, each of which waits for its answer.
-        rate: Requests a second of all of them; None: as fast as they are answered.
     """
-    limit = [] if rate is None else ["-q", str(rate / concurrency)]
+    return seen([started(url, image, seconds, concurrency)])
+
+
+def offered(url: str, image: Path, seconds: float, rate: float) -> Load:
+    """Offer so many requests a second, however fast they are answered.
+
+    The connections of one `hey` send all at once: here are several, one after the other, with some connections each.
+    """
+    interval = GROUPS * EACH / rate  # between two requests of a connection
+    running = []
+    for _ in range(GROUPS):
+        running.append(started(url, image, seconds, EACH, 1 / interval))
+        time.sleep(interval / GROUPS)
+    return seen(running)
+
+
+def started(
+    url: str, image: Path, seconds: float, concurrency: int, rate: float | None = None
+) -> subprocess.Popen[str]:
+    """A `hey` at work; with a rate, that of each of its connections."""
+    limit = [] if rate is None else ["-q", str(rate)]
     command = ["hey", "-z", f"{seconds}s", "-c", str(concurrency), *limit, "-m", "POST"]
     command += ["-T", "application/octet-stream", "-D", str(image), "-t", "60", "-o", "csv", url]
-    started = time.monotonic()
-    found = subprocess.run(command, capture_output=True, text=True, check=True)
-    rows = list(csv.DictReader(io.StringIO(found.stdout)))
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def seen(running: list[subprocess.Popen[str]]) -> Load:
+    """What all of them saw."""
+    rows = [
+        row for process in running for row in csv.DictReader(io.StringIO(process.communicate()[0]))
+    ]
     times = np.array([float(row["response-time"]) for row in rows])
     codes = np.array([int(row["status-code"]) for row in rows])
-    ends = np.array([float(row["offset"]) + float(row["response-time"]) for row in rows])
-    duration = float(ends.max()) if len(rows) else time.monotonic() - started
-    return Load(times, codes, duration)
+    ends = [float(row["offset"]) + float(row["response-time"]) for row in rows]
+    return Load(times, codes, max(ends))
 
 
 def in_a_loop(predictor: Predictor, content: bytes, seconds: float) -> Load:
@@ -141,7 +166,7 @@ def main() -> None:
             eights.append(hey(url, image, seconds, 8))
         own = median(each.per_second() for each in loops)
         eight = median(each.per_second() for each in eights)
-        over = hey(url, image, max(20.0, 2 * seconds), 200, 2 * eight)
+        over = offered(url, image, max(30.0, 3 * seconds), 2 * eight)
     added = median(
         one.quantile(0.95) - loop.quantile(0.95) for one, loop in zip(ones, loops, strict=True)
     )

@@ -26,6 +26,14 @@ _GONE = 4096
 """Clients that have left and are remembered: more than can wait."""
 
 
+WAITS = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
+"""Environment of the models' threads, unless it says otherwise: between two operations they sleep and do not spin, since
+others have images to decode and answers to encode. A single client waits a sixth longer for it, many get more."""
+
+NICENESS = 5
+"""By which the server's own process comes first: it has little to do, and everybody waits for it."""
+
+
 class EndedError(Exception):
     """The process ended in the middle of a task."""
 
@@ -64,10 +72,8 @@ class ModelProcess:
         with self._lock:
             self._end()
             ours, theirs = self._context.Pipe()
-            # the models' threads shall sleep, not spin, while others decode and encode
-            waits = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
-            before = {name: os.environ.get(name) for name in waits}
-            os.environ.update({name: before[name] or value for name, value in waits.items()})
+            before = {name: os.environ.get(name) for name in WAITS}
+            os.environ.update({name: before[name] or value for name, value in WAITS.items()})
             try:
                 self._process = self._context.Process(
                     target=_serve, args=(theirs, self._places, self._gone), daemon=True
@@ -155,6 +161,7 @@ def _serve(pipe: Connection, places: ModelPlaces, gone: Any) -> None:
     """What the process does: load all, then one answer for each request, until the pipe is closed."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    os.nice(NICENESS)
     from vitseg.serve.running import Runner
 
     try:
