@@ -27,8 +27,8 @@ _GONE = 4096
 
 
 WAITS = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
-"""Environment of the models' threads, unless it says otherwise: between two operations they sleep and do not spin, since
-others have images to decode and answers to encode. A single client waits a sixth longer for it, many get more."""
+"""Environment of the models' threads, unless it says otherwise: between two operations they sleep and do not spin, so
+that others can decode and encode. A single client waits a sixth longer, many get more."""
 
 NICENESS = 5
 """By which the server's own process comes first: it has little to do, and everybody waits for it."""
