@@ -60,6 +60,7 @@ def test_lists_and_a_page_are_written(vitseg, tmp_path, model, photos):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_same_command_suggests_the_same(vitseg, tmp_path, model, photos):
     outs = [tmp_path / name for name in ("one", "two")]
     for out in outs:

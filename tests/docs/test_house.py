@@ -60,7 +60,14 @@ def test_shell_blocks_use_commands_that_exist(document):
         elif words[0] == "make":
             assert words[1] in MAKE_TARGETS, command
         else:
-            assert words[0] in {"pip", ".venv/bin/pre-commit", "curl", "docker", "kubectl"}, command
+            assert words[0] in {
+                "pip",
+                ".venv/bin/pre-commit",
+                "curl",
+                "docker",
+                "kubectl",
+                "torchrun",
+            }, command
 
 
 def test_the_readme_shows_every_verb():

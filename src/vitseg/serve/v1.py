@@ -81,6 +81,7 @@ def routes(service: Service) -> APIRouter:
     @router.get("/models", responses={200: {"model": ModelsTold}, **errors(401, 503)})
     async def models() -> dict[str, Any]:
         """All models; the first is run where none is named."""
+        service.admission.require_ready()
         first = service.model(None)
         served = [_told(one) for one in service.engine.served.values()]
         return {"models": served, "default": first.name}
@@ -91,6 +92,7 @@ def routes(service: Service) -> APIRouter:
     )
     async def classes(name: str) -> dict[str, Any]:
         """The classes of a model: names and colours, in index order."""
+        service.admission.require_ready()
         model = service.model(name)
         pairs = zip(model.classes.names, model.classes.palette, strict=True)
         return {
