@@ -28,6 +28,9 @@ from vitseg.serve.jobs import WHOLE_PIXELS, Failure, Result, Served, Task
 from vitseg.serve.places import ModelPlaces
 from vitseg.serve.views import compute_view, views_of
 
+MOST_WHOLE_PIXELS = 4 * WHOLE_PIXELS
+"""Beyond these an image takes minutes and much memory in one piece."""
+
 OVERLAP = 4
 """Windows of a large image overlap by this part of their side, as those of `vitseg predict --tiles`."""
 
@@ -122,12 +125,25 @@ class Runner:
         return found
 
     def _for(self, task: Task) -> _Watched:
-        """The predictor of a task; in windows where its image is too large for one piece."""
+        """The predictor of a task; in windows where its image is too large for one piece.
+
+        Raises:
+            DataError: It is far too large for one piece, and windows are no way: a view is of the whole, and a
+                protocol that enlarges images means another scale.
+        """
         own = self._predictors[task.model]
-        size = own.inference.input_size((task.pixels.shape[0], task.pixels.shape[1]))
-        is_whole = own.inference.mode == "whole" and task.view is None
-        if is_whole and own.inference.resize is None and size[0] * size[1] > WHOLE_PIXELS:
+        if own.inference.mode != "whole" and task.view is None:
+            return own
+        height, width = own.inference.input_size((task.pixels.shape[0], task.pixels.shape[1]))
+        if height * width <= WHOLE_PIXELS:
+            return own
+        if own.inference.resize is None and task.view is None:
             return self._in_windows[task.model]
+        if height * width > MOST_WHOLE_PIXELS:
+            raise DataError(
+                f"the image would be run at {width}x{height} pixels in one piece, but at most {MOST_WHOLE_PIXELS:,} "
+                "are: scale it down, or cut it into parts."
+            )
         return own
 
     def _require_wanted(self, task: Task) -> None:

@@ -1,0 +1,55 @@
+"""Models at work, without a process or a queue around them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.serve.octants import write_octants
+from vitseg.serve import running
+from vitseg.serve.jobs import Failure, Result, Task
+from vitseg.serve.places import ModelPlaces
+from vitseg.serve.running import Runner
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return write_octants(tmp_path_factory.mktemp("model"))
+
+
+def runner(model, *protocol):
+    return Runner(ModelPlaces({"m": str(model)}, "cpu", protocol=protocol))
+
+
+def task(size, **fields):
+    return Task("m", np.zeros((*size, 3), np.uint8), **fields)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(running, "WHOLE_PIXELS", 64 * 64)
+    monkeypatch.setattr(running, "MOST_WHOLE_PIXELS", 128 * 128)
+
+
+def test_large_images_go_in_windows_where_the_protocol_keeps_their_size(model, small):
+    (found,) = runner(model).run([task((200, 300))])
+    assert isinstance(found, Result)
+    assert found.labels is not None
+    assert found.labels.shape == (200, 300)
+
+
+def test_what_would_be_enlarged_beyond_all_bounds_is_refused(model, small):
+    enlarging = runner(model, "resize=[2000,100]", "min_short=100")
+    (found,) = enlarging.run([task((10, 200))])
+    assert isinstance(found, Failure)
+    assert found.kind == "unusable"
+    assert "2000x100" in found.message
+    (found,) = enlarging.run([task((100, 100))])
+    assert isinstance(found, Result)
+
+
+def test_a_deadline_that_is_over_and_a_client_that_left_stop_the_work(model):
+    run = Runner(ModelPlaces({"m": str(model)}, "cpu"), lambda number: number == 7).run
+    assert [each.kind for each in run([task((9, 9), deadline=0.0)])] == ["late"]
+    assert [each.kind for each in run([task((9, 9), number=7)])] == ["gone"]
+    assert isinstance(run([task((9, 9), number=8)])[0], Result)
