@@ -78,7 +78,18 @@ def images(model) -> list[Marked]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, model):
     folder = tmp_path_factory.mktemp("ray") / "home"
-    started = Server(folder, model, "--replicas", "2", "--max-requests", "6", "--max-batch", "2")
+    started = Server(
+        folder,
+        model,
+        "--replicas",
+        "2",
+        "--max-requests",
+        "6",
+        "--max-batch",
+        "2",
+        "--timeout",
+        "120",
+    )
     try:
         started.wait_until_ready()
         yield started
@@ -171,7 +182,7 @@ def test_the_app_is_the_one_of_one_machine(server):
 def test_the_end_is_in_order(server):
     every = server.processes()
     assert len(every) > 8
-    long = png(photo(2000, 3000))  # in thousands of windows
+    long = png(photo(1200, 1800))  # in a thousand windows and more
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(ask, server.url, long, 120)
         while not is_in_progress(server):
