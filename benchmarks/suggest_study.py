@@ -143,7 +143,7 @@ def also_scored(results: dict[str, Any], scores: dict[str, float]) -> dict[str, 
 def show(results: dict[str, Any], seeds: Sequence[int], study: Study, split: str = "val") -> None:
     many = study.start + study.add
     table = Table(
-        title=f"mIoU of {study.recipe} on {study.data} {split}, {study.iterations} iterations",
+        title=f"mIoU of {study.recipe} on {study.data.partition(':')[0]} {split}, {study.iterations} iterations",
         caption="percent; of the model after the last iteration",
     )
     for name in ("seed", f"{study.start} images", f"{many}, random", f"{many}, suggested", "gain"):

@@ -41,24 +41,35 @@ class CocoFolder(AnnotationFolder):
             )
 
     def close(self) -> None:
-        categories = [
-            {"id": number, "name": name, "supercategory": ""}
-            for number, name in enumerate(self.classes.names, start=1)
-        ]
         content = {
             "images": self._images,
             "annotations": self._annotations,
-            "categories": categories,
+            "categories": categories(self.classes),
         }
         write_json(self.folder / "annotations" / "instances_default.json", content)
 
 
+def categories(classes: ClassTable) -> list[dict[str, Any]]:
+    """The classes: that of index n is category n + 1."""
+    return [
+        {"id": number, "name": name, "supercategory": ""}
+        for number, name in enumerate(classes.names, start=1)
+    ]
+
+
 def mask_fields(inside: Bool[np.ndarray, "H W"]) -> dict[str, Any]:
-    """The fields of an annotation that say where it is: compressed run lengths, area in pixels, box (x, y, w, h)."""
-    runs: Any = rle_tools.encode(np.asfortranarray(inside, np.uint8))
+    """The fields of an annotation that say where it is; see `run_fields`."""
+    return {**run_fields(rle_tools.encode(np.asfortranarray(inside, np.uint8))), "iscrowd": 1}
+
+
+def run_fields(runs: Any) -> dict[str, Any]:
+    """Compressed run lengths, area in pixels and box (x, y, w, h).
+
+    Args:
+        runs: As pycocotools has them.
+    """
     return {
-        "segmentation": {"size": list(inside.shape), "counts": runs["counts"].decode("ascii")},
+        "segmentation": {"size": list(runs["size"]), "counts": runs["counts"].decode("ascii")},
         "area": int(rle_tools.area(runs)),
         "bbox": rle_tools.toBbox(runs).tolist(),
-        "iscrowd": 1,
     }

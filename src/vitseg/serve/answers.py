@@ -13,8 +13,7 @@ from PIL import Image
 
 from vitseg.classes import ClassTable
 from vitseg.inference.segmentation import Segmentation, class_counts
-from vitseg.render.palette import encode
-from vitseg.serve.masks import MaskFormat, chosen, mask_facts, mask_png, text_of
+from vitseg.serve.masks import MaskFormat, chosen, mask_facts, mask_png, png_text
 from vitseg.serve.problems import UnusableError
 from vitseg.serve.service import Computed
 from vitseg.serve.settings import ServeSettings
@@ -125,11 +124,9 @@ def _facts(
     }
     if wanted.confidence:
         assert computed.result.confidence is not None
-        shown = encode(Image.fromarray(computed.result.confidence), "PNG", compress_level=1)
-        facts["confidence"] = text_of(shown)
+        facts["confidence"] = png_text(Image.fromarray(computed.result.confidence))
     if wanted.overlay:
-        shown = encode(_overlay(computed, labels, wanted), "PNG", compress_level=1)
-        facts["overlay"] = text_of(shown)
+        facts["overlay"] = png_text(_overlay(computed, labels, wanted))
     return facts
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import ClassVar
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from vitseg.serve.limits import SECURITY_HEADERS
+from vitseg.serve.problems import error_body
 
 HEAD_SECONDS = 10.0
 """In which the head of a request has to arrive, counted from its first byte, or from the start of the connection."""
@@ -65,7 +65,7 @@ class BoundedProtocol(H11Protocol):
         ):  # the answer to the request before is under way
             self.transport.close()
             return
-        content = json.dumps({"error": "this is no valid request of HTTP/1.1."}).encode()
+        content = error_body("this is no valid request of HTTP/1.1.")
         headers = {
             "Content-Type": "application/json",
             "Content-Length": str(len(content)),

@@ -7,9 +7,9 @@ import itertools
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -25,6 +25,23 @@ HUNG = 60.0
 """Seconds beyond the deadline of its tasks after which the process of the models is ended."""
 
 LATE = "the time of the request is over: send a smaller image, or allow more time."
+
+
+@asynccontextmanager
+async def before(deadline: float) -> AsyncIterator[None]:
+    """Within it, work ends by a deadline.
+
+    Args:
+        deadline: In seconds of `time.monotonic`.
+
+    Raises:
+        LateError: It did not.
+    """
+    try:
+        async with asyncio.timeout(deadline - time.monotonic()):
+            yield
+    except TimeoutError:
+        raise LateError(LATE) from None
 
 
 @dataclass(frozen=True)
@@ -125,10 +142,8 @@ class LocalEngine:
         self._queue.append(job)
         self._arrived.set()
         try:
-            async with asyncio.timeout(task.deadline - time.monotonic()):
+            async with before(task.deadline):
                 return await future
-        except TimeoutError:
-            raise LateError(LATE) from None
         finally:
             if not future.done() or future.cancelled():
                 self.process.forget(task.number)

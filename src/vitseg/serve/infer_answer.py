@@ -99,8 +99,7 @@ def _values(output: AskedOutput, found: Sequence[Computed]) -> np.ndarray:
         values = np.stack([each for each in labels if each is not None])
         kind = np.uint8 if label_type(found[0].served.classes) == "UINT8" else np.uint16
     elif output.name == "confidence":
-        sure = [each.result.confidence for each in found]
-        values = np.stack([each for each in sure if each is not None]) / np.float32(255)
+        values = np.stack([each.result.probability for each in found])
         kind = np.float32
     else:
         counts = [

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Integer, UInt8
+from jaxtyping import Float32, Integer, UInt8
 
 from vitseg.classes import ClassTable
 from vitseg.images.preprocess import Preprocessing
@@ -84,6 +84,12 @@ class Result:
     view: Any = None
     forward: float = 0.0
     batch: int = 1
+
+    @property
+    def probability(self) -> Float32[np.ndarray, "H W"]:
+        """That of every label, in [0, 1], where it was asked for."""
+        assert self.confidence is not None
+        return self.confidence / np.float32(255)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import binascii
 import hmac
-import json
 import logging
 import time
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from vitseg.serve.problems import (
     TooLargeError,
     UnauthorizedError,
     WrongFormatError,
+    error_body,
 )
 from vitseg.serve.settings import ServeSettings
 
@@ -196,7 +196,7 @@ class _Answer:
 
     async def refuse(self, problem: Problem) -> None:
         """Answer a request of which nothing, or not all, was read."""
-        content = json.dumps({"error": problem.message}).encode()
+        content = error_body(problem.message)
         headers = {
             "Content-Type": "application/json",
             "Content-Length": str(len(content)),

@@ -13,6 +13,7 @@ from jaxtyping import Integer
 from PIL import Image
 from pycocotools import mask as rle_tools
 
+from vitseg.annotations.coco import categories, run_fields
 from vitseg.classes import ClassTable
 from vitseg.images.polygons import count_corners, pixel_features
 from vitseg.render.palette import MAX_INDEXED_CLASSES, encode, label_image
@@ -148,28 +149,16 @@ def _alternating(
 def _coco(mask: Mask, regions: Iterator[tuple[int, dict[str, Any]]]) -> dict[str, Any]:
     """A data set of one image, in which all pixels of a class are one annotation."""
     height, width = mask.labels.shape
-    names = mask.classes.names
     annotations = []
     for number, (index, rle) in enumerate(regions, start=1):
-        own: Any = {**rle, "counts": rle["counts"].encode("ascii")}
+        where = run_fields({**rle, "counts": rle["counts"].encode("ascii")})
         annotations.append(
-            {
-                "id": number,
-                "image_id": 1,
-                "category_id": index + 1,
-                "segmentation": rle,
-                "bbox": rle_tools.toBbox(own).tolist(),
-                "area": int(rle_tools.area(own)),
-                "iscrowd": 0,
-            }
+            {"id": number, "image_id": 1, "category_id": index + 1, **where, "iscrowd": 0}
         )
     return {
         "images": [{"id": 1, "file_name": "image", "width": width, "height": height}],
         "annotations": annotations,
-        "categories": [
-            {"id": number, "name": name, "supercategory": ""}
-            for number, name in enumerate(names, start=1)
-        ],
+        "categories": categories(mask.classes),
     }
 
 
@@ -187,6 +176,11 @@ def _outlines(mask: Mask, max_polygons: int) -> dict[str, Any]:
             f"corners are sent, and there are {corners:,} corners. Ask for format=png or rle, or for fewer classes."
         )
     return {"type": "FeatureCollection", "features": features}
+
+
+def png_text(picture: Image.Image) -> str:
+    """A picture as JSON can hold it: a PNG in base64."""
+    return text_of(encode(picture, "PNG", compress_level=1))
 
 
 def text_of(content: bytes) -> str:

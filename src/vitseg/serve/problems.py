@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 
@@ -24,6 +25,11 @@ class Problem(Exception):  # noqa: N818 - it is no fault of this program
     def headers(self) -> Mapping[str, str]:
         """Headers of the answer."""
         return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+
+
+def error_body(message: str) -> bytes:
+    """The body of an answer without result, as JSON."""
+    return json.dumps({"error": message}).encode()
 
 
 class BadRequestError(Problem):

@@ -14,9 +14,9 @@ from ray import serve
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
-from vitseg.serve.engine import LATE, Answered
+from vitseg.serve.engine import Answered, before
 from vitseg.serve.jobs import Served, Task
-from vitseg.serve.problems import BusyError, LateError, Problem, UnavailableError
+from vitseg.serve.problems import BusyError, Problem, UnavailableError
 
 _log = logging.getLogger("vitseg")
 
@@ -55,10 +55,8 @@ class RayEngine:
         arrived = time.monotonic()
         self.waiting += 1
         try:
-            async with asyncio.timeout(task.deadline - arrived):
+            async with before(task.deadline):
                 found = await self._run(task)
-        except TimeoutError:
-            raise LateError(LATE) from None
         finally:
             self.waiting -= 1
         return Answered(found.result, time.monotonic() - arrived - found.result.forward)

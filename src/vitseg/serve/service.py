@@ -15,11 +15,11 @@ from jaxtyping import UInt8
 
 from vitseg.images.bands import to_rgb
 from vitseg.serve.admission import Admission, Place
-from vitseg.serve.engine import LATE, Answered, Engine
+from vitseg.serve.engine import Answered, Engine, before
 from vitseg.serve.jobs import Result, Served, Task
 from vitseg.serve.label_studio import Segmented
 from vitseg.serve.metrics import Metrics, timed
-from vitseg.serve.problems import LateError, UnknownError
+from vitseg.serve.problems import UnknownError
 from vitseg.serve.settings import IMAGE_FORMATS, ServeSettings
 from vitseg.serve.uploads import Pixels, Upload, decoded, has_costly_header, inspect
 
@@ -188,9 +188,9 @@ class Service:
         served = self.model(model)
         with self.admission.enter(deadline) as place:
             computed = await self.compute(place, image, served, deadline, confidence=True)
-        labels, confidence = computed.result.labels, computed.result.confidence
-        assert labels is not None and confidence is not None
-        return Segmented(labels, served.classes.names, confidence.astype(np.float32) / 255)
+        labels = computed.result.labels
+        assert labels is not None
+        return Segmented(labels, served.classes.names, computed.result.probability)
 
     async def encode(self, encode: Callable[[], Value], deadline: float) -> Value:
         """Turn a result into an answer, beside the event loop.
@@ -211,11 +211,8 @@ class Service:
             LateError: The deadline is over before it is done.
         """
         pool = self._costly if is_costly else self._ordinary
-        try:
-            async with asyncio.timeout(deadline - time.monotonic()):
-                return await asyncio.get_running_loop().run_in_executor(pool, work)
-        except TimeoutError:
-            raise LateError(LATE) from None
+        async with before(deadline):
+            return await asyncio.get_running_loop().run_in_executor(pool, work)
 
     def close(self) -> None:
         """End the threads."""

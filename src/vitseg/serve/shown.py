@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from typing import Any
 
 from PIL import Image
 
-from vitseg.render.palette import encode
+from vitseg.serve.masks import png_text
 from vitseg.serve.service import Computed
 from vitseg.serve.views import View
 
@@ -19,12 +18,12 @@ def encode_view(computed: Computed) -> bytes:
     assert isinstance(view, View)
     height, width = view.pictures[0].shape
     facts: dict[str, Any] = {
-        "model": computed.served.name, "width": width, "height": height, "view": view.view,
-    }  # fmt: skip
-    pictures = [
-        base64.b64encode(encode(Image.fromarray(picture), "PNG", compress_level=1)).decode()
-        for picture in view.pictures
-    ]
+        "model": computed.served.name,
+        "width": width,
+        "height": height,
+        "view": view.view,
+    }
+    pictures = [png_text(Image.fromarray(picture)) for picture in view.pictures]
     if view.class_index is None:
         facts |= {"names": list(view.names), "png": pictures[0]}
     else:

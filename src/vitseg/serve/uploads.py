@@ -22,7 +22,6 @@ from vitseg.types import Size
 
 NAME = "the image data"
 
-
 _MOST_CHUNKS = 1000
 """Parts of a PNG in front of its pixels among which the one of a moving image is looked for."""
 
@@ -58,8 +57,7 @@ def has_costly_header(content: bytes, formats: Collection[str]) -> bool:
         found = start_of(file, NAME)
     except DataError:
         return False
-    tags = read_tags(file) if found == "TIFF" else None
-    return found in formats and is_costly(file, found, tags, header=True)
+    return found in formats and _takes_long(file, found, header=True)
 
 
 def inspect(
@@ -99,9 +97,13 @@ def inspect(
             f"the image has {size[1]}x{size[0]} = {size[0] * size[1]:,} pixels, but at most {max_pixels:,} are taken: "
             "scale it down."
         )
-    file = BytesIO(content)
+    return Upload(found, size, _takes_long(BytesIO(content), found))
+
+
+def _takes_long(file: BytesIO, found: str, header: bool = False) -> bool:
+    """Whether a file of a format, or its header alone, is read in a process of its own."""
     tags = read_tags(file) if found == "TIFF" else None
-    return Upload(found, size, is_costly(file, found, tags))
+    return is_costly(file, found, tags, header=header)
 
 
 def _is_moving(content: bytes, found: str) -> bool:
