@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from tests.serve.octants import write_octants
+from tests.serve.octants import pattern, picture, write_octants
 from vitseg.serve import running
 from vitseg.serve.jobs import Failure, Result, Task
 from vitseg.serve.places import ModelPlaces
@@ -53,3 +54,21 @@ def test_a_deadline_that_is_over_and_a_client_that_left_stop_the_work(model):
     assert [each.kind for each in run([task((9, 9), deadline=0.0)])] == ["late"]
     assert [each.kind for each in run([task((9, 9), number=7)])] == ["gone"]
     assert isinstance(run([task((9, 9), number=8)])[0], Result)
+
+
+def test_a_batch_is_shared_by_threads_and_every_image_gets_its_own_answer(model):
+    threads = torch.get_num_threads()
+    run = Runner(ModelPlaces({"m": str(model)}, "cpu", threads=2)).run
+    try:
+        pictures = [np.asarray(picture(pattern(seed, 3, 4))) for seed in range(5)]
+        tasks = [Task("m", pixels, confidence=seed % 2 == 1) for seed, pixels in enumerate(pictures)]
+        together, alone = run(tasks), [run([each])[0] for each in tasks]
+        for one, other in zip(together, alone, strict=True):
+            assert isinstance(one, Result)
+            assert isinstance(other, Result)
+            assert one.batch == 5
+            np.testing.assert_array_equal(one.labels, other.labels)
+            assert (one.confidence is None) == (other.confidence is None)
+        assert torch.get_num_threads() == 2  # what a lone image is run with
+    finally:
+        torch.set_num_threads(threads)

@@ -6,6 +6,7 @@ sends to both, must not end what still has work to finish.
 
 from __future__ import annotations
 
+import gc
 import logging
 import multiprocessing
 import os
@@ -26,11 +27,7 @@ _GONE = 4096
 """Clients that have left and are remembered: more than can wait."""
 
 
-WAITS = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
-"""Environment of the models' threads, unless it says otherwise: between two operations they sleep and do not spin, so
-that others can decode and encode. A single client waits a sixth longer, many get more."""
-
-NICENESS = 5
+NICENESS = 10
 """By which the server's own process comes first: it has little to do, and everybody waits for it."""
 
 
@@ -72,17 +69,10 @@ class ModelProcess:
         with self._lock:
             self._end()
             ours, theirs = self._context.Pipe()
-            before = {name: os.environ.get(name) for name in WAITS}
-            os.environ.update({name: before[name] or value for name, value in WAITS.items()})
-            try:
-                self._process = self._context.Process(
-                    target=_serve, args=(theirs, self._places, self._gone), daemon=True
-                )
-                self._process.start()
-            finally:
-                for name, value in before.items():
-                    if value is None:
-                        del os.environ[name]
+            self._process = self._context.Process(
+                target=_serve, args=(theirs, self._places, self._gone), daemon=True
+            )
+            self._process.start()
             theirs.close()
             self._pipe = ours
             self.starts += 1
@@ -169,6 +159,7 @@ def _serve(pipe: Connection, places: ModelPlaces, gone: Any) -> None:
     except VitsegError as error:
         pipe.send(error)
         return
+    gc.freeze()  # as in the server's own process
     pipe.send(runner.served)
     while True:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -85,6 +86,7 @@ async def _serve(
     running = asyncio.ensure_future(server.serve(sockets=[listener]))
     while not server.started and not running.done():
         await asyncio.sleep(0.01)
+    gc.freeze()  # what is loaded stays: to look through it for garbage would hold up everybody
     if not running.done():
         on_ready()
     await asyncio.wait({running, stop}, return_when=asyncio.FIRST_COMPLETED)

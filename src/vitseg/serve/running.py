@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from vitseg.inference.scores import (
     labels_and_confidence,
     resized,
 )
+from vitseg.methods.model import SegmentationModel
 from vitseg.outputs import SegOutput
 from vitseg.runtimes.places import FORMATS
 from vitseg.serve.jobs import WHOLE_PIXELS, Failure, Result, Served, Task
@@ -64,6 +66,7 @@ class Runner:
         if places.threads is not None:
             torch.set_num_threads(places.threads)
         self._is_gone = is_gone
+        self._threads = ThreadPoolExecutor(torch.get_num_threads(), thread_name_prefix="batch")
         self._predictors: dict[str, _Watched] = {}
         self._in_windows: dict[str, _Watched] = {}
         self.served: list[Served] = []
@@ -107,22 +110,25 @@ class Runner:
                 return [_labelled(first, predictor.scores(first.pixels))]
         return self._together(predictor, tasks)
 
-    @torch.inference_mode()
     def _together(self, predictor: _Watched, tasks: Sequence[Task]) -> list[Result | Failure]:
-        """Images that are run at one size, in one forward pass."""
+        """Images that are run at one size: a torch model on a CPU has a part of them for each of its threads.
+
+        Threads that share an image wait for each other after every operation, and for whoever else uses their core.
+        """
         predictor.check = lambda: None
         predictor.model.eval()
-        sizes = [(task.pixels.shape[0], task.pixels.shape[1]) for task in tasks]
-        input_size = predictor.inference.input_size(sizes[0])
-        images = [predictor.model_input(task.pixels, input_size) for task in tasks]
-        output = predictor.run(torch.cat(images))
-        found: list[Result | Failure] = []
-        for index, (task, size) in enumerate(zip(tasks, sizes, strict=True)):
-            try:
-                found.append(_labelled(task, resized(OutputScores(output, index), size)))
-            except VitsegError as error:  # scores of this one that are no numbers
-                found.append(_failure(error))
-        return found
+        threads = torch.get_num_threads()
+        num_parts = min(len(tasks), threads) if predictor.device.type == "cpu" else 1
+        if num_parts == 1 or not isinstance(predictor.model, SegmentationModel):
+            return _forward(predictor, tasks)
+
+        def run_part(index: int) -> list[Result | Failure]:
+            torch.set_num_threads(max(1, threads // num_parts))  # of this thread
+            return _forward(predictor, tasks[index::num_parts])
+
+        parts = [self._threads.submit(run_part, index) for index in range(num_parts)]
+        wait(parts)  # all, also where one fails: the models are then free
+        return [parts[at % num_parts].result()[at // num_parts] for at in range(len(tasks))]
 
     def _for(self, task: Task) -> _Watched:
         """The predictor of a task; in windows where its image is too large for one piece.
@@ -151,6 +157,22 @@ class Runner:
             raise StoppedError(Failure("gone", "the client has left"))
         if time.monotonic() > task.deadline:
             raise StoppedError(Failure("late", "the time of the request is over"))
+
+
+@torch.inference_mode()
+def _forward(predictor: Predictor, tasks: Sequence[Task]) -> list[Result | Failure]:
+    """Images that are run at one size, in one forward pass."""
+    sizes = [(task.pixels.shape[0], task.pixels.shape[1]) for task in tasks]
+    input_size = predictor.inference.input_size(sizes[0])
+    images = [predictor.model_input(task.pixels, input_size) for task in tasks]
+    output = predictor.run(torch.cat(images))
+    found: list[Result | Failure] = []
+    for index, (task, size) in enumerate(zip(tasks, sizes, strict=True)):
+        try:
+            found.append(_labelled(task, resized(OutputScores(output, index), size)))
+        except VitsegError as error:  # scores of this one that are no numbers
+            found.append(_failure(error))
+    return found
 
 
 def in_windows(record: ModelRecord) -> ModelRecord:
