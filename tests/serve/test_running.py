@@ -61,7 +61,9 @@ def test_a_batch_is_shared_by_threads_and_every_image_gets_its_own_answer(model)
     run = Runner(ModelPlaces({"m": str(model)}, "cpu", threads=2)).run
     try:
         pictures = [np.asarray(picture(pattern(seed, 3, 4))) for seed in range(5)]
-        tasks = [Task("m", pixels, confidence=seed % 2 == 1) for seed, pixels in enumerate(pictures)]
+        tasks = [
+            Task("m", pixels, confidence=seed % 2 == 1) for seed, pixels in enumerate(pictures)
+        ]
         together, alone = run(tasks), [run([each])[0] for each in tasks]
         for one, other in zip(together, alone, strict=True):
             assert isinstance(one, Result)

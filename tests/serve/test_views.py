@@ -18,7 +18,8 @@ from vitseg.inference.config import InferenceConfig
 from vitseg.inference.predictor import Predictor
 from vitseg.methods.segvit_cl import SegVitClConfig
 from vitseg.runtimes.graph_model import GraphModel
-from vitseg.serve.views import STAYED, View, compute_view, views_of
+from vitseg.serve.jobs import STAYED, View
+from vitseg.serve.views import compute_view, views_of
 
 SIZE = (60, 90)
 

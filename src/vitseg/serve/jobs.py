@@ -16,6 +16,12 @@ from vitseg.types import Size
 WHOLE_PIXELS = 2048 * 2048
 """Pixels of an image that is run in one piece where the model's protocol has no limit; larger ones go in windows."""
 
+ViewName = Literal["stages", "exits", "tasks"]
+"""The kinds of explanation that have a picture of one channel; see `vitseg.explain`."""
+
+STAYED = 255
+"""What the picture of exits holds where a token stayed to the end."""
+
 OnFailure = Literal["unusable", "unavailable", "late", "gone"]
 
 
@@ -68,6 +74,27 @@ class Task:
 
 
 @dataclass(frozen=True)
+class View:
+    """A view of one image.
+
+    Attributes:
+        view: Which.
+        names: Of stages: one per picture. Of exits and tasks: what the values of the picture mean, from 0.
+        pictures: At the image's own size. Of stages: the mask that each has of the class, 0 where it speaks against it
+            and 255 where it speaks for it. Else a single one: the exit at which the token of each pixel left, STAYED
+            where it did not; or the task that claims the pixel.
+        class_index: Of stages: the class.
+        probability: Of stages: the model's probability that the class is in the image, in [0, 1].
+    """
+
+    view: ViewName
+    names: tuple[str, ...]
+    pictures: tuple[UInt8[np.ndarray, "H W"], ...]
+    class_index: int | None = None
+    probability: float | None = None
+
+
+@dataclass(frozen=True)
 class Result:
     """What a model gave.
 
@@ -81,7 +108,7 @@ class Result:
 
     labels: Integer[np.ndarray, "H W"] | None
     confidence: UInt8[np.ndarray, "H W"] | None = None
-    view: Any = None
+    view: View | None = None
     forward: float = 0.0
     batch: int = 1
 

@@ -9,13 +9,12 @@ from PIL import Image
 
 from vitseg.serve.masks import png_text
 from vitseg.serve.service import Computed
-from vitseg.serve.views import View
 
 
 def encode_view(computed: Computed) -> bytes:
     """The answer to a request for a view, as JSON."""
     view = computed.result.view
-    assert isinstance(view, View)
+    assert view is not None
     height, width = view.pictures[0].shape
     facts: dict[str, Any] = {
         "model": computed.served.name,

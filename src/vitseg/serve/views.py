@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import cast, get_args
 
 import numpy as np
 from jaxtyping import UInt8
@@ -13,33 +12,7 @@ from vitseg.explain import exits, stages, tasks
 from vitseg.inference.predictor import Predictor
 from vitseg.methods import METHODS
 from vitseg.methods.model import SegmentationModel
-
-ViewName = Literal["stages", "exits", "tasks"]
-"""The kinds of explanation that have a picture of one channel; see `vitseg.explain`."""
-
-STAYED = 255
-"""What the picture of exits holds where a token stayed to the end."""
-
-
-@dataclass(frozen=True)
-class View:
-    """A view of one image. It holds plain facts and arrays, and so can be sent to another process.
-
-    Attributes:
-        view: Which.
-        names: Of stages: one per picture. Of exits and tasks: what the values of the picture mean, from 0.
-        pictures: At the image's own size. Of stages: the mask that each has of the class, 0 where it speaks against it
-            and 255 where it speaks for it. Else a single one: the exit at which the token of each pixel left, STAYED
-            where it did not; or the task that claims the pixel.
-        class_index: Of stages: the class.
-        probability: Of stages: the model's probability that the class is in the image, in [0, 1].
-    """
-
-    view: ViewName
-    names: tuple[str, ...]
-    pictures: tuple[UInt8[np.ndarray, "H W"], ...]
-    class_index: int | None = None
-    probability: float | None = None
+from vitseg.serve.jobs import STAYED, View, ViewName
 
 
 def views_of(predictor: Predictor) -> tuple[ViewName, ...]:
