@@ -3,12 +3,12 @@
     python loop_time.py [--backbone vit_base_patch16_224] [--size 512] [--batch 2] [--steps 16] [--workers 2]
 
 A real run on synthetic photos, whose parts are timed where they are called. Claims, for SegViT on ViT-B at 512 x 512 in
-batches of 2 on a CPU: the loop costs below 3 % above forward, backward and optimiser; a save costs below 1 % of the time
-of the iterations between two of the default interval; with two workers, below 2 % of the time waits for data.
+batches of 2 on a CPU: the loop costs below 3 % above forward, backward and optimiser; a save costs below 1 % of the
+time of the iterations between two of the default interval; with two workers, below 2 % of the time waits for data.
 
-The loop's cost is all of an iteration but these three parts and the waiting: clipping, the look at loss and gradient, the
-log, the display. A save costs what the loop waits for the copy, and what the iterations during the writing take above the
-median of the others.
+The loop's cost is all of an iteration but these three parts and the waiting: clipping, the look at loss and gradient,
+the log, the display. A save costs what the loop waits for the copy, and what the iterations during the writing take
+above the median of the others.
 """
 
 from __future__ import annotations

@@ -46,7 +46,9 @@ def of_output(loss: nn.Module, build: Callable[[Tensor, Tensor], SegOutput]) -> 
 
 def joined(masks: Tensor, classes: Tensor) -> Joined:
     """Two parts: classes 0 and 1, and class 2."""
-    return Joined.of((mixed(masks[:, :2], classes[:, :2, :3]), mixed(masks[:, 2:], classes[:, 2:, 2:])))
+    return Joined.of(
+        (mixed(masks[:, :2], classes[:, :2, :3]), mixed(masks[:, 2:], classes[:, 2:, 2:]))
+    )
 
 
 def logits(masks: Tensor, classes: Tensor) -> ClassLogits:

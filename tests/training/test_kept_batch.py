@@ -11,10 +11,10 @@ import torch
 from tests.tiny import tiny_recipe, write_dataset
 from vitseg.errors import ConfigError
 from vitseg.training.batches import samples_at
+from vitseg.training.display import Display
 from vitseg.training.loop import train
 from vitseg.training.recipe import parse_recipe
 from vitseg.training.run_data import read_data
-from vitseg.training.display import Display
 from vitseg.training.step import LossOfModel
 from vitseg.training.task import task_of
 

@@ -135,7 +135,7 @@ class AtmLoss(nn.Module):
             own, whole = few, few if whole is own else whole.at(kept)
             compared, of_all = _present(own, whole, output.num_classes)
         total = (self._weights(of_all) * of_all).sum()
-        total = mean_over_step(total, own.labels, whole.labels, at_least=1)
+        total = mean_over_step(total, own.labels, whole.labels, at_least=1.0)
         image, cls = compared.nonzero(as_tuple=True)
         pair_weights = self._weights(compared)[image, cls]  # (pairs,)
         # Half as wide, the labels are gathered for every pair in half the time.

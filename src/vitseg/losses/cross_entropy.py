@@ -90,7 +90,7 @@ def pixel_cross_entropy(
     whole = labels if whole is None else whole
     is_labelled = whole != IGNORE_INDEX
     if class_weights is None:
-        return total / mean_over_step(is_labelled.sum(), labels, whole, at_least=1)
+        return total / mean_over_step(is_labelled.sum(), labels, whole, at_least=1.0)
     ignored_weight = 1.0 if mean_over == "all" else 0.0
     known = whole.where(is_labelled, 0)
     count = class_weights[known].where(is_labelled, ignored_weight).sum()

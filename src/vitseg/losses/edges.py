@@ -54,7 +54,7 @@ def edge_loss(
     )
     whole = step_labels(labels)
     counted = _tokens_with(whole != IGNORE_INDEX, padded_size, grid).sum()
-    count = mean_over_step(counted, labels, whole, at_least=1)
+    count = mean_over_step(counted, labels, whole, at_least=1.0)
     return config.weight * terms / count
 
 

@@ -144,7 +144,7 @@ class SetPredictionLoss(nn.Module):
         dice = dice_loss(probs * labelled, masks)
         pair_weights = weights[classes]
         of_pairs = pair_weights.sum() if known is None else known[1]
-        total = mean_over_step(of_pairs, labels, whole, at_least=1)
+        total = mean_over_step(of_pairs, labels, whole, at_least=1.0)
         return ce, (mask * pair_weights).sum() / total, (dice * pair_weights).sum() / total
 
     def _totals(

@@ -1,8 +1,8 @@
 """The batch of an optimiser step that comes in several micro-batches: its labels, of which normalisers are.
 
-A loss is a sum over masks, pixels or tokens, divided by how many there are. Of a batch that is trained on in parts, each
-part's sum has to be divided by the number in the whole batch, else images of parts with little to see would count more.
-What a loss divides by follows from labels, and those of all parts are known before the first part is trained on.
+A loss is a sum over masks, pixels or tokens, divided by how many there are. Of a batch that is trained on in parts,
+each part's sum has to be divided by the number in the whole batch, else images of parts with little to see would count
+more. What a loss divides by follows from labels, and those of all parts are known before the first one is trained on.
 """
 
 from __future__ import annotations
@@ -75,4 +75,4 @@ def labelled_pixels(labels: Int[Tensor, "b H W"]) -> Float[Tensor, ""]:
         labels: Class indices or IGNORE_INDEX of the micro-batch at hand.
     """
     whole = step_labels(labels)
-    return mean_over_step((whole != IGNORE_INDEX).sum(), labels, whole, at_least=1)
+    return mean_over_step((whole != IGNORE_INDEX).sum(), labels, whole, at_least=1.0)

@@ -131,7 +131,9 @@ def train_step(recipe: Recipe, parts: RunParts, inputs: Inputs, labels: Tensor) 
         group["lr"] = lr_at(at, base, iterations, recipe.schedule)
     parts.step.train()
     parts.model.set_progress(at / iterations)
-    own = _gradients(recipe, parts, micro_batches(inputs, labels, recipe.training.accumulate), labels)
+    own = _gradients(
+        recipe, parts, micro_batches(inputs, labels, recipe.training.accumulate), labels
+    )
     norm = _clipped(recipe, parts)
     parts.optimizer.step()
     parts.optimizer.zero_grad(set_to_none=True)

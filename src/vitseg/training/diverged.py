@@ -69,9 +69,7 @@ def diverged(
     fabric.barrier()  # the first process that ends takes the others with it
     said = f"{found} at iteration {at}: training diverged. {_ADVICE}, "
     if can_go_on:
-        said += (
-            f"and go on with --resume from the state saved last, {out / STATE}; or begin again in another --out."
-        )
+        said += f"and go on with --resume from the state saved last, {out / STATE}; or begin again in another --out."
     else:
         said += "in another --out: no state was saved before."
     return ConfigError(f"{said} {kept}")
@@ -91,7 +89,9 @@ def _keep_batch(
     losses = [sum(term.item() for term in terms.values()) for terms in step.own]
     guilty = [number for number, loss in enumerate(losses) if not math.isfinite(loss)]
     if not math.isfinite(step.loss.item()) and not guilty:
-        return f"The process that met it has kept its batch, {out / DIVERGED_BATCH.format(rank='*')}."
+        return (
+            f"The process that met it has kept its batch, {out / DIVERGED_BATCH.format(rank='*')}."
+        )
     numbers = guilty or list(range(len(losses)))
     pieces = micro_batches(*batch, len(losses))
     samples = _samples(recipe, data, parts, len(losses))
@@ -117,7 +117,9 @@ def _keep_batch(
         torch.save(content, path)
     except (OSError, RuntimeError) as error:  # the latter are torch's words on a full disk
         return f"Its batch could not be kept ({error})."
-    return f"Its batch is kept: torch.load('{path}') has images, labels and the names of the samples."
+    return (
+        f"Its batch is kept: torch.load('{path}') has images, labels and the names of the samples."
+    )
 
 
 def _samples(
