@@ -25,11 +25,6 @@ METHODS: dict[str, dict[str, Any]] = {
         "decoder": {"kind": "linear"},
         "backbone": {"name": "test_vit", "pretrained": False, "taps": [3], "tap_norm": True},
     },
-    "eomt": {
-        "method": "eomt",
-        "decoder": {"num_queries": 6, "num_blocks": 2, "masked_attention": False},
-        "backbone": {"name": "test_vit", "pretrained": False, "taps": [3], "tap_norm": True},
-    },
 }
 
 
@@ -64,12 +59,11 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("method", METHODS)
 def test_micro_batches_train_as_the_whole_batch_does(root, tmp_path, method, monkeypatch):
     monkeypatch.setattr("vitseg.training.loop.LOG_INTERVAL", 1)
-    for accumulate in (1, 2, 4):
+    for accumulate in (1, 4):
         train(recipe(root, method, accumulate=accumulate), tmp_path / str(accumulate))
     whole = losses(tmp_path / "1")
     assert len(whole) == 4
-    for accumulate in (2, 4):
-        assert losses(tmp_path / str(accumulate)) == pytest.approx(whole, rel=1e-4)
+    assert losses(tmp_path / "4") == pytest.approx(whole, rel=1e-5)
 
 
 def test_a_resumed_run_has_the_same_bits(root, tmp_path, monkeypatch):

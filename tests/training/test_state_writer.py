@@ -24,7 +24,7 @@ def root(tmp_path_factory):
 
 
 def recipe(root, **training) -> Recipe:
-    raw = tiny_recipe(**{"iterations": 8, "val_interval": 8, "save_interval": 2, **training})
+    raw = tiny_recipe(**{"iterations": 6, "val_interval": 6, "save_interval": 2, **training})
     raw["data"]["source"] = f"folder:{root}"
     return parse_recipe(raw)
 
@@ -81,12 +81,12 @@ def test_the_training_goes_on_while_a_state_is_written(root, tmp_path, monkeypat
     monkeypatch.setattr(torch.optim.AdamW, "step", step)
     monkeypatch.setattr(state_writer, "write_state", write)
     train(recipe(root), tmp_path / "run")
-    assert [iteration for iteration, _ in written] == [2, 4, 6, 8]
+    assert [iteration for iteration, _ in written] == [2, 4, 6]
     assert written[0][1] == 4  # the save of iteration 4 had to wait for it
-    assert iteration_of(tmp_path / "run") == 8
+    assert iteration_of(tmp_path / "run") == 6
 
 
-@pytest.mark.parametrize("fails_at", [2, 4, 8])
+@pytest.mark.parametrize("fails_at", [2, 6])
 def test_a_full_disk_ends_the_run_and_keeps_the_last_good_state(
     root, tmp_path, monkeypatch, fails_at
 ):
@@ -111,7 +111,7 @@ def test_a_full_disk_ends_the_run_and_keeps_the_last_good_state(
     if fails_at > 2:
         assert iteration_of(out) == fails_at - 2
         train(recipe(root), out, resume=True)
-        assert iteration_of(out) == 8
+        assert iteration_of(out) == 6
 
 
 def test_a_write_that_fails_half_way_leaves_the_state_before(tmp_path, monkeypatch):
