@@ -71,7 +71,7 @@ class WeightAverage:
 def _averaged(model: nn.Module) -> dict[str, Tensor]:
     """Trained parameters, and the numbers that are saved with them; what is shared comes once."""
     saved = model.state_dict().keys()
-    found = {
+    found: dict[str, Tensor] = {
         name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad
     }
     for name, buffer in model.named_buffers():
