@@ -80,7 +80,7 @@ def weights(out: Path) -> dict[str, list[float]]:
 def killed_after_a_save(arguments: list[str], out: Path) -> None:
     """End all processes of a training at once, as soon as there is a state."""
     process = start(arguments)
-    until = time.monotonic() + 200
+    until = time.monotonic() + 600
     while not (out / "state.ckpt").is_file():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < until
@@ -143,7 +143,7 @@ def test_a_killed_process_ends_the_run_with_one_line_and_a_state(scenes, tmp_pat
         time.sleep(0.01)
     (other,) = [pid for pid in children_of(process.pid) if "train" in command_line(pid)]
     os.kill(other, signal.SIGKILL)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 2
     assert "process 0 of 2 has lost another one" in said
     assert "Traceback" not in said
@@ -191,7 +191,7 @@ def test_torchrun_goes_on_by_itself_after_a_kill(scenes, tmp_path):
 def test_torchrun_with_other_numbers_than_the_recipes_is_refused(scenes, tmp_path):
     before = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     process = start(command(scenes, tmp_path / "run", training__iterations=2), before)
-    _, said = process.communicate(timeout=200)
+    _, said = process.communicate(timeout=300)
     assert process.returncode
     assert "give training.devices=2 training.num_nodes=1" in said
 
@@ -200,7 +200,7 @@ def test_a_state_that_cannot_be_written_ends_all_processes(scenes, tmp_path):
     out = tmp_path / "run"
     options = {"training__devices": 2, "training__iterations": 100_000}
     process = start(command(scenes, out, training__save_interval=3, **options))
-    until = time.monotonic() + 200
+    until = time.monotonic() + 600
     while not (out / "state.ckpt").is_file():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < until
@@ -209,7 +209,7 @@ def test_a_state_that_cannot_be_written_ends_all_processes(scenes, tmp_path):
     while not in_the_way.is_dir():
         with contextlib.suppress(FileExistsError):
             in_the_way.mkdir()
-    _, said = process.communicate(timeout=100)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 2
     assert "Traceback" not in said
     assert "Is a directory" in said
@@ -220,7 +220,7 @@ def test_each_process_that_meets_no_number_keeps_its_batch(scenes, tmp_path):
     out = tmp_path / "run"
     rates = {"optimizer__lr": 1e30, "training__devices": 2, "training__iterations": 20}
     process = start(command(scenes, out, **rates))
-    _, said = process.communicate(timeout=200)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 2
     assert "training diverged" in said
     assert "Traceback" not in said

@@ -25,7 +25,7 @@ class WaitingClock:
     """
 
     def __init__(self, progress: Progress):
-        self._progress = progress
+        self.progress = progress
         self._asked = self._got = 0.0
         self._count = 0
         self._smoothed = (0.0, 0.0)
@@ -52,8 +52,8 @@ class WaitingClock:
         if self._count == 1:
             return 0.0
         waited, whole = self._got - self._asked, time.monotonic() - self._asked
-        self._progress.waiting_minutes += waited / 60
-        self._progress.step_minutes += whole / 60
+        self.progress.waiting_minutes += waited / 60
+        self.progress.step_minutes += whole / 60
         before, all_before = self._smoothed
         self._smoothed = (_KEPT * before + waited, _KEPT * all_before + whole)
         return self._smoothed[0] / max(self._smoothed[1], 1e-9)
