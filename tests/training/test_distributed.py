@@ -143,7 +143,7 @@ def test_a_killed_process_ends_the_run_with_one_line_and_a_state(scenes, tmp_pat
         time.sleep(0.01)
     (other,) = [pid for pid in children_of(process.pid) if "train" in command_line(pid)]
     os.kill(other, signal.SIGKILL)
-    _, said = process.communicate(timeout=300)
+    _, said = process.communicate(timeout=60)
     assert process.returncode == 2
     assert "process 0 of 2 has lost another one" in said
     assert "Traceback" not in said
