@@ -19,6 +19,9 @@ RECIPE, RESULT, STATE = "recipe.yaml", "result.json", "state.ckpt"
 DIVERGED = "diverged.json"
 """What a run leaves that diverged: with it, `--resume` takes the state saved last with a recipe that may do better."""
 
+DIVERGED_BATCH = "diverged-{rank}.pt"
+"""What each process leaves that met numbers without bound: the batch that gave them."""
+
 BEST, LAST = "best", "last"
 """Model directories of a run: the model of the best validation, and the one after the last iteration."""
 
@@ -40,6 +43,7 @@ WITHOUT_EFFECT = frozenset(
         "training.val_interval",
         "training.save_interval",
         "backbone.gradient_checkpointing",
+        "training.patience",
     }
 )
 """Fields of a recipe that may change while a run is going on: they move no weight. What is chosen as the best model is
@@ -52,6 +56,9 @@ PATHS = frozenset(
 
 _MEASURED = ("data.value_range", "data.bands", "backbone.channels")
 """Fields that a run fills in by its data where its recipe leaves them open, which is then no change."""
+
+_ADDED = {"training.num_nodes": 1, "training.accumulate": 1}
+"""Fields that recipes of older runs do not have, and what these runs did."""
 
 _ALL_BANDS = "data.bands.chosen"
 """Likewise, where it is empty: all bands."""
@@ -228,6 +235,7 @@ def changed_fields(old: Any, new: Any) -> set[str]:
         and not (_plain(name) in PATHS and _same_place(before, now))
         and not (_plain(name).startswith(_MEASURED) and _is_filled_in(before, now))
         and not (_plain(name) == _ALL_BANDS and not now)
+        and not (before is None and _plain(name) in _ADDED and now == _ADDED[_plain(name)])
     }
 
 

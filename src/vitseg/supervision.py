@@ -79,7 +79,8 @@ class PixelLossConfig(BaseModel):
         default=None,
         ge=1,
         description="pixels per image, of highest loss in the batch, that count in the main output's sum (OHEM, in "
-        "some SeMask recipes); the mean is still over what mean_over says; null: all",
+        "some SeMask recipes), of each micro-batch where gradients are accumulated; the mean is still over what "
+        "mean_over says; null: all",
     )
 
 

@@ -118,7 +118,7 @@ def test_backbones_are_compared_on_kept_features(vitseg, recipes, data, tmp_path
 def test_a_run_that_was_stopped_goes_on(vitseg, recipes, data, tmp_path, monkeypatch):
     from vitseg.training import loop
 
-    save, saved = loop.save_state, []
+    save, saved = loop.StateWriter.save, []
 
     def stop(*arguments):
         save(*arguments)
@@ -126,7 +126,7 @@ def test_a_run_that_was_stopped_goes_on(vitseg, recipes, data, tmp_path, monkeyp
         if len(saved) == 1:  # a second signal would end the tests
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(loop, "save_state", stop)
+    monkeypatch.setattr(loop.StateWriter, "save", stop)
     out = tmp_path / "out"
     command = (
         "compare", recipes[0], "training.save_interval=1", "--iterations", 4, "--data", f"folder:{data}", "--out", out,

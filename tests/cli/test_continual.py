@@ -106,7 +106,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(vitseg, source, tmp_path, mon
     longer = "step.training.iterations=3"  # so that a signal after the first does not find the last
     whole, out = tmp_path / "whole", tmp_path / "out"
     assert vitseg("continual", recipe, longer, "--data", source, "--out", whole).code == 0
-    save, saved = loop.save_state, []
+    save, saved = loop.StateWriter.save, []
 
     def stop(*arguments):
         save(*arguments)
@@ -114,7 +114,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(vitseg, source, tmp_path, mon
         if len(saved) == 4:  # the first iteration of step 1
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(loop, "save_state", stop)
+    monkeypatch.setattr(loop.StateWriter, "save", stop)
     command = ("continual", recipe, longer, "--data", source, "--out", out)
     result = vitseg(*command)
     assert result.code == 128 + signal.SIGTERM, result.err

@@ -16,7 +16,8 @@ from vitseg.losses.atm import AtmLoss
 from vitseg.losses.cross_entropy import PixelLoss
 from vitseg.losses.edges import edge_loss
 from vitseg.losses.set_prediction import SetPredictionLoss
-from vitseg.outputs import ClassLogits, MixedMasks, SegOutput
+from vitseg.losses.tasks import TasksLoss
+from vitseg.outputs import ClassLogits, Joined, MixedMasks, SegOutput
 from vitseg.supervision import (
     AtmLossConfig,
     EdgeLossConfig,
@@ -43,6 +44,13 @@ def of_output(loss: nn.Module, build: Callable[[Tensor, Tensor], SegOutput]) -> 
     return lambda masks, classes, labels: total(loss(build(masks, classes), labels))
 
 
+def joined(masks: Tensor, classes: Tensor) -> Joined:
+    """Two parts: classes 0 and 1, and class 2."""
+    return Joined.of(
+        (mixed(masks[:, :2], classes[:, :2, :3]), mixed(masks[:, 2:], classes[:, 2:, 2:]))
+    )
+
+
 def logits(masks: Tensor, classes: Tensor) -> ClassLogits:
     return ClassLogits(masks, SIZE, SIZE)
 
@@ -61,6 +69,9 @@ LOSSES: dict[str, Loss] = {
     "weighted pixels": of_output(PixelLoss(PixelLossConfig(mean_over="labelled"), WEIGHTS), logits),
     "sets": of_output(SetPredictionLoss(SetPredictionLossConfig()), mixed),
     "sets, weights": of_output(SetPredictionLoss(SetPredictionLossConfig(), WEIGHTS), mixed),
+    "sets, focal": of_output(SetPredictionLoss(SetPredictionLossConfig(mask_loss="focal")), mixed),
+    "tasks": of_output(TasksLoss(AtmLossConfig(), (2, 1)), joined),
+    "tasks, left out": of_output(TasksLoss(AtmLossConfig(ignored="left_out"), (2, 1)), joined),
     "edges": edges,
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 import signal
@@ -10,7 +11,9 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from vitseg.data.scenes import write_scenes
@@ -77,7 +80,7 @@ def weights(out: Path) -> dict[str, list[float]]:
 def killed_after_a_save(arguments: list[str], out: Path) -> None:
     """End all processes of a training at once, as soon as there is a state."""
     process = start(arguments)
-    until = time.monotonic() + 200
+    until = time.monotonic() + 600
     while not (out / "state.ckpt").is_file():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < until
@@ -90,22 +93,29 @@ def test_two_processes_have_the_losses_of_one_and_write_one_run(scenes, tmp_path
     scored = {"training__iterations": 10, "training__val_interval": 5, **STILL}
     run(command(scenes, tmp_path / "one", **scored))
     run(command(scenes, tmp_path / "two", training__devices=2, **scored))
+    parts = {"training__devices": 2, "training__accumulate": 2}
+    run(command(scenes, tmp_path / "parts", **parts, **scored))
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert len(one) == 2
     assert two == pytest.approx(one, rel=2e-5)  # the file has six digits
+    assert losses(tmp_path / "parts") == pytest.approx(one, rel=2e-5)
     rows = (tmp_path / "two/val.csv").read_text().split()
     assert [row.partition(",")[0] for row in rows] == ["iteration", "5", "10"]
     assert rows == (tmp_path / "one/val.csv").read_text().split()
     load(tmp_path / "two")
 
 
-@pytest.mark.parametrize("devices", [1, 2, 4])
-def test_killed_and_resumed_a_run_has_the_same_bits(scenes, tmp_path, devices):
+IN_PARTS = {"training__accumulate": 2, "training__ema": 0.9}
+
+
+@pytest.mark.parametrize(("devices", "further"), [(1, {}), (2, {}), (4, {}), (2, IN_PARTS)])
+def test_killed_and_resumed_a_run_has_the_same_bits(scenes, tmp_path, devices, further):
     options = {
         "training__devices": devices,
         "training__iterations": 12,
         "training__save_interval": 3,
         "backbone__drop_path": 0.2,
+        **further,
     }
     run(command(scenes, tmp_path / "whole", **options))
     killed_after_a_save(command(scenes, tmp_path / "killed", **options), tmp_path / "killed")
@@ -181,6 +191,68 @@ def test_torchrun_goes_on_by_itself_after_a_kill(scenes, tmp_path):
 def test_torchrun_with_other_numbers_than_the_recipes_is_refused(scenes, tmp_path):
     before = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     process = start(command(scenes, tmp_path / "run", training__iterations=2), before)
-    _, said = process.communicate(timeout=200)
+    _, said = process.communicate(timeout=300)
     assert process.returncode
     assert "give training.devices=2 training.num_nodes=1" in said
+
+
+def test_a_state_that_cannot_be_written_ends_all_processes(scenes, tmp_path):
+    out = tmp_path / "run"
+    options = {"training__devices": 2, "training__iterations": 100_000}
+    process = start(command(scenes, out, training__save_interval=3, **options))
+    until = time.monotonic() + 600
+    while not (out / "state.ckpt").is_file():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    in_the_way = out / ".state.ckpt.writing"
+    while not in_the_way.is_dir():
+        with contextlib.suppress(FileExistsError):
+            in_the_way.mkdir()
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 2
+    assert "Traceback" not in said
+    assert "Is a directory" in said
+    assert torch.load(out / "state.ckpt", weights_only=True)["progress"]["iteration"] >= 3
+
+
+def test_each_process_that_meets_no_number_keeps_its_batch(scenes, tmp_path):
+    out = tmp_path / "run"
+    rates = {"optimizer__lr": 1e30, "training__devices": 2, "training__iterations": 20}
+    process = start(command(scenes, out, **rates))
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 2
+    assert "training diverged" in said
+    assert "Traceback" not in said
+    kept = [torch.load(path, weights_only=True) for path in sorted(out.glob("diverged-*.pt"))]
+    assert [content["rank"] for content in kept] == [0, 1]
+    positions = {
+        sample["position"]
+        for content in kept
+        for part in content["micro_batches"]
+        for sample in part["samples"]
+    }
+    assert len(positions) == SMALL["training.batch_size"]
+
+
+def test_killed_at_many_moments_a_run_has_the_same_bits(scenes, tmp_path):
+    """A state is being written most of the time, so that many kills meet one."""
+    options = {
+        "training__iterations": 200,
+        "training__save_interval": 1,
+        "backbone__drop_path": 0.2,
+        **IN_PARTS,
+    }
+    run(command(scenes, tmp_path / "whole", **options))
+    out, random = tmp_path / "killed", np.random.default_rng(0)
+    killed_after_a_save(command(scenes, out, **options), out)
+    for _ in range(5):
+        process = start(command(scenes, out, "--resume", **options))
+        before = (out / "state.ckpt").stat().st_mtime_ns
+        while process.poll() is None and (out / "state.ckpt").stat().st_mtime_ns == before:
+            time.sleep(0.005)
+        time.sleep(random.uniform(0, 0.3))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    run(command(scenes, out, "--resume", **options))
+    assert weights(out) == weights(tmp_path / "whole")

@@ -25,7 +25,7 @@ from vitseg.data.catalog import open_dataset
 from vitseg.errors import CheckpointError
 from vitseg.runs import STATE
 from vitseg.training.data_stamp import stamp_of
-from vitseg.training.state import Progress, RunIdentity, SavedState, save_state
+from vitseg.training.state import Progress, RunIdentity, SavedState, snapshot, write_state
 
 RECIPE = {
     "method": "segvit",
@@ -52,7 +52,8 @@ def out(root, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     model = nn.Linear(3, 2)
-    save_state(folder, model, torch.optim.AdamW(model.parameters()), Progress(7), identity(root))
+    optimizer = torch.optim.AdamW(model.parameters())
+    write_state(folder, snapshot(model, optimizer, Progress(7), identity(root)))
     return folder
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vitseg.classes import IGNORE_INDEX
-from vitseg.losses.processes import mean_over_processes
+from vitseg.losses.whole_step import mean_over_step, step_labels
 from vitseg.outputs import SegOutput
 from vitseg.supervision import MeanOver, PixelLossConfig
 from vitseg.types import spatial_size
@@ -18,6 +18,9 @@ from vitseg.types import spatial_size
 
 class PixelLoss(nn.Module):
     """The cross-entropy of an output, and of each of its stages and extras, which are auxiliary here.
+
+    Where gradients are accumulated, means are over all micro-batches of a step; `hardest_pixels` are chosen in each by
+    itself.
 
     Args:
         config: See `PixelLossConfig`.
@@ -54,7 +57,8 @@ class PixelLoss(nn.Module):
     ) -> Float[Tensor, ""]:
         assert spatial_size(labels) == output.input_size
         mean_over, weights = self.config.mean_over, self.class_weights
-        return pixel_cross_entropy(output.scores(), labels, mean_over, weights, hardest)
+        whole = step_labels(labels)
+        return pixel_cross_entropy(output.scores(), labels, mean_over, weights, hardest, whole)
 
 
 def pixel_cross_entropy(
@@ -63,6 +67,7 @@ def pixel_cross_entropy(
     mean_over: MeanOver,
     class_weights: Float[Tensor, " k"] | None = None,
     hardest: int | None = None,
+    whole: Int[Tensor, "B H W"] | None = None,
 ) -> Float[Tensor, ""]:
     """Mean cross-entropy of the pixels; 0 where nothing is labelled.
 
@@ -72,6 +77,7 @@ def pixel_cross_entropy(
         mean_over: See `PixelLossConfig`.
         class_weights: Weight of every class in sum and mean; ignored pixels weigh 1 in a mean over all.
         hardest: Pixels per image, of highest loss in the batch, that count in the sum; None: all.
+        whole: Labels of all micro-batches of the step, over which the mean is; None: these are all.
     """
     reduction = "sum" if hardest is None else "none"
     total = F.cross_entropy(
@@ -79,13 +85,13 @@ def pixel_cross_entropy(
     )
     if hardest is not None:
         total = total.flatten().topk(min(hardest * len(labels), labels.numel())).values.sum()
-    is_labelled = labels != IGNORE_INDEX
+    if class_weights is None and mean_over == "all":  # as many in every batch and process
+        return total / labels.numel()
+    whole = labels if whole is None else whole
+    is_labelled = whole != IGNORE_INDEX
     if class_weights is None:
-        if mean_over == "all":  # as many in every process
-            return total / labels.numel()
-        return total / mean_over_processes(is_labelled.sum()).clamp(min=1)
+        return total / mean_over_step(is_labelled.sum(), labels, whole, at_least=1.0)
     ignored_weight = 1.0 if mean_over == "all" else 0.0
-    known = labels.where(is_labelled, 0)
+    known = whole.where(is_labelled, 0)
     count = class_weights[known].where(is_labelled, ignored_weight).sum()
-    count = mean_over_processes(count)
-    return total / count.where(count > 0, 1.0)
+    return total / mean_over_step(count, labels, whole)

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from vitseg.classes import IGNORE_INDEX
-from vitseg.losses.processes import mean_over_processes
+from vitseg.losses.whole_step import mean_over_step, step_labels
 from vitseg.outputs import SegOutput
 from vitseg.supervision import EdgeLossConfig
 from vitseg.types import Size, spatial_size
@@ -47,11 +47,14 @@ def edge_loss(
         labels: Class indices or IGNORE_INDEX, at the size of the images.
         config: See `EdgeLossConfig`.
     """
-    targets = edge_tokens(labels, output.padded_size, spatial_size(output.mask_logits), config)
+    padded_size, grid = output.padded_size, spatial_size(output.mask_logits)
+    targets = edge_tokens(labels, padded_size, grid, config)
     terms = F.cross_entropy(
         output.mask_logits.float(), targets, ignore_index=IGNORE_INDEX, reduction="sum"
     )
-    count = mean_over_processes((targets != IGNORE_INDEX).sum()).clamp(min=1)
+    whole = step_labels(labels)
+    counted = _tokens_with(whole != IGNORE_INDEX, padded_size, grid).sum()
+    count = mean_over_step(counted, labels, whole, at_least=1.0)
     return config.weight * terms / count
 
 

@@ -28,7 +28,7 @@ from vitseg.losses.mask_points import (
     uncertain_points,
 )
 from vitseg.losses.matching import Costs, ImageTargets, match, targets_at
-from vitseg.losses.processes import mean_over_processes
+from vitseg.losses.whole_step import mean_over_step, step_labels
 from vitseg.outputs import MixedMasks
 from vitseg.supervision import SetPredictionLossConfig
 from vitseg.types import Size, spatial_size
@@ -36,6 +36,9 @@ from vitseg.types import Size, spatial_size
 
 class SetPredictionLoss(nn.Module):
     """The loss of an output and of its earlier ones, each matched for itself.
+
+    Where gradients are accumulated, means are over all micro-batches of a step. With class weights, and more classes in
+    an image than there are queries, which of them find one is not known of other micro-batches: all count in part.
 
     Args:
         config: Weights of the terms.
@@ -65,9 +68,11 @@ class SetPredictionLoss(nn.Module):
         stages = [(name, cast(MixedMasks, stage)) for name, stage in output.supervised()]
         targets, matched = self.matched([stage for _, stage in stages], labels)
         weights = self._class_weights(output)  # (k1,)
+        whole = step_labels(labels)
+        known = None if whole is labels else self._totals(whole, output, weights)
         terms: dict[str, Float[Tensor, ""]] = {}
         for (name, stage), queries in zip(stages, matched, strict=True):
-            ce, mask, dice = self._losses(stage, labels, targets, queries, weights)
+            ce, mask, dice = self._losses(stage, labels, targets, queries, weights, known)
             terms["loss_ce" + name] = self.config.class_weight * ce
             terms["loss_mask" + name] = self.config.mask_weight * mask
             terms["loss_dice" + name] = self.config.dice_weight * dice
@@ -105,8 +110,13 @@ class SetPredictionLoss(nn.Module):
         targets: ImageTargets,
         queries: Int[Tensor, "b t"],
         weights: Float[Tensor, " k1"],
+        known: tuple[Tensor, Tensor] | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Class, mask and dice loss of one output whose `queries` are those of the targets, -1 for none."""
+        """Class, mask and dice loss of one output whose `queries` are those of the targets, -1 for none.
+
+        `known` is what the losses are divided by where there are more micro-batches, see `_totals`.
+        """
+        whole = step_labels(labels)
         image, target = (queries >= 0).nonzero(as_tuple=True)  # of every pair
         query, classes = queries[image, target], targets.classes[image, target]
         wanted = torch.full_like(output.class_logits[..., 0], len(weights) - 1, dtype=torch.long)
@@ -115,7 +125,8 @@ class SetPredictionLoss(nn.Module):
         ce = F.cross_entropy(
             output.class_logits.float().flatten(0, 1), wanted, weights, reduction="sum"
         )
-        ce = ce / mean_over_processes(weights[wanted].sum())
+        of_queries = weights[wanted].sum() if known is None else known[0]
+        ce = ce / mean_over_step(of_queries, labels, whole)
         mask_logits = output.mask_logits[image, query].float()  # (pairs, h, w)
         if self.config.points is None:
             logits = mask_logits.flatten(1)  # (pairs, n)
@@ -132,8 +143,21 @@ class SetPredictionLoss(nn.Module):
         mask = (terms * labelled).sum(-1) / labelled.sum(-1).clamp(min=1)
         dice = dice_loss(probs * labelled, masks)
         pair_weights = weights[classes]
-        total = mean_over_processes(pair_weights.sum()).clamp(min=1)
+        of_pairs = pair_weights.sum() if known is None else known[1]
+        total = mean_over_step(of_pairs, labels, whole, at_least=1.0)
         return ce, (mask * pair_weights).sum() / total, (dice * pair_weights).sum() / total
+
+    def _totals(
+        self, labels: Int[Tensor, "B H W"], output: MixedMasks, weights: Float[Tensor, " k1"]
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """The weights of all queries, and of those with a class, as labels tell them without a matching."""
+        if self.config.points is None:
+            labels = labels_at_cells(labels, output.padded_size, spatial_size(output.mask_logits))
+        present = present_classes(labels, output.num_classes)  # (B, k)
+        counts, queries = present.sum(1), output.class_logits.shape[1]
+        matched = (queries / counts.clamp(min=1)).clamp(max=1)  # of an image's classes
+        pairs = ((present * weights[:-1]).sum(1) * matched).sum()
+        return pairs + ((queries - counts).clamp(min=0) * weights[-1]).sum(), pairs
 
     def _at_points(
         self,

@@ -7,7 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vitseg.classes import IGNORE_INDEX
-from vitseg.losses.atm import AtmLoss
+from vitseg.losses.atm import AtmLoss, AtmTargets
+from vitseg.losses.whole_step import step_labels
 from vitseg.outputs import Joined
 from vitseg.supervision import AtmLossConfig
 
@@ -40,14 +41,22 @@ class TasksLoss(nn.Module):
             labels: Class indices or IGNORE_INDEX, at the size of the images.
         """
         terms: dict[str, Float[Tensor, ""]] = {}
-        unlabelled = labels == IGNORE_INDEX
-        first = 0
+        whole, first = step_labels(labels), 0
         for task, (part, loss, size) in enumerate(
             zip(output.parts, self.losses, self.sizes, strict=True)
         ):
-            own = (labels >= first) & (labels < first + size)
-            of_task = torch.where(own, labels - first, IGNORE_INDEX)
-            for name, value in loss(part, of_task, unlabelled).items():
+            assert isinstance(loss, AtmLoss)
+            classes = range(first, first + size)
+            own = _of_task(loss, labels, classes)
+            of_step = own if whole is labels else _of_task(loss, whole, classes)
+            for name, value in loss.terms(part, own, of_step).items():
                 terms[f"{name}_task_{task}"] = value
             first += size
         return terms
+
+
+def _of_task(loss: AtmLoss, labels: Int[Tensor, "b H W"], classes: range) -> AtmTargets:
+    """The targets of a part: its classes counted from 0, those of others not labelled."""
+    own = (labels >= classes.start) & (labels < classes.stop)
+    of_task = torch.where(own, labels - classes.start, IGNORE_INDEX)
+    return loss.targets(of_task, labels == IGNORE_INDEX)

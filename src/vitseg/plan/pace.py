@@ -71,8 +71,7 @@ def _steps(recipe: Recipe, data: RunData, parts: RunParts) -> float:
     synchronize: Any = torch.cuda.synchronize if parts.fabric.device.type == "cuda" else _nothing
     began = time.monotonic()
     for inputs, labels in batches(recipe, data, parts):
-        loss, _ = train_step(recipe, parts, inputs, labels)
-        loss.item()
+        train_step(recipe, parts, inputs, labels).loss.item()
         synchronize()
         now = time.monotonic()
         taken.append(now - began)

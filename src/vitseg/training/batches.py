@@ -2,26 +2,48 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import cast
+from contextlib import nullcontext
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from vitseg.errors import VitsegError
+from vitseg.losses.whole_step import micro_batches_of
 from vitseg.training.feature_cache import CachedSamples
 from vitseg.training.processes import mean_over_ranks
 from vitseg.training.randomness import seed_step
 from vitseg.training.recipe import Recipe
 from vitseg.training.run_data import RunData
-from vitseg.training.run_parts import RunParts
-from vitseg.training.sampler import GridSamples, StreamSampler, collate
+from vitseg.training.run_parts import RunParts, scaler_of
+from vitseg.training.sampler import GridSamples, Position, StreamSampler, collate
 from vitseg.training.schedule import lr_at
 from vitseg.training.stop import ignore_interrupts
 
-Batch = tuple[Tensor | Sequence[Tensor], Tensor]
-"""Images, or the feature maps that a cache holds of them, and their labels."""
+Inputs = Tensor | Sequence[Tensor]
+"""Images, or the feature maps that a cache holds of them."""
+
+Batch = tuple[Inputs, Tensor]
+"""Inputs and their labels."""
+
+
+class StepResult(NamedTuple):
+    """What came of a step.
+
+    Attributes:
+        loss: Over all processes.
+        terms: Its terms by name, likewise.
+        own: Those of each micro-batch of this process.
+        norm: Of the gradient; None: not looked at.
+    """
+
+    loss: Tensor
+    terms: dict[str, Tensor]
+    own: list[dict[str, Tensor]]
+    norm: Tensor | None
 
 
 def batches(recipe: Recipe, data: RunData, parts: RunParts) -> Iterator[Batch]:
@@ -35,23 +57,14 @@ def batches(recipe: Recipe, data: RunData, parts: RunParts) -> Iterator[Batch]:
     Raises:
         DataError: A sample cannot be read.
     """
-    config, fabric, drawn = recipe.training, parts.fabric, data.drawn
+    fabric, drawn = parts.fabric, data.drawn
     samples: Dataset = drawn.samples
     if parts.cache is not None:
         assert isinstance(samples, GridSamples)
         samples = CachedSamples(samples, parts.cache)
-    sampler = StreamSampler(
-        len(drawn.samples),
-        config.batch_size // config.num_processes,
-        (parts.progress.iteration, config.iterations),
-        config.seed,
-        fabric.global_rank,
-        fabric.world_size,
-        drawn.repeats,
-    )
     loader = DataLoader(
         samples,
-        batch_sampler=sampler,
+        batch_sampler=_sampler(recipe, data, parts, parts.progress.iteration),
         num_workers=recipe.data.num_workers,
         pin_memory=fabric.device.type == "cuda",
         worker_init_fn=ignore_interrupts,
@@ -64,10 +77,48 @@ def batches(recipe: Recipe, data: RunData, parts: RunParts) -> Iterator[Batch]:
         yield batch
 
 
-def train_step(
-    recipe: Recipe, parts: RunParts, inputs: Tensor | Sequence[Tensor], labels: Tensor
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Train on one batch; returns the loss over all processes and its terms by name.
+def samples_at(recipe: Recipe, data: RunData, parts: RunParts, iteration: int) -> list[Position]:
+    """The samples of this process' batch in a step.
+
+    Args:
+        recipe: The run.
+        data: What it draws from.
+        parts: Its devices.
+        iteration: Steps before that one.
+    """
+    return next(iter(_sampler(recipe, data, parts, iteration)))
+
+
+def _sampler(recipe: Recipe, data: RunData, parts: RunParts, first: int) -> StreamSampler:
+    config, fabric, drawn = recipe.training, parts.fabric, data.drawn
+    return StreamSampler(
+        len(drawn.samples),
+        config.batch_size // config.num_processes,
+        (first, config.iterations),
+        config.seed,
+        fabric.global_rank,
+        fabric.world_size,
+        drawn.repeats,
+    )
+
+
+def micro_batches(inputs: Inputs, labels: Tensor, number: int) -> list[Batch]:
+    """A batch in equal parts, in their order.
+
+    Args:
+        inputs: Images, or features of them.
+        labels: Their labels.
+        number: Of the parts.
+    """
+    size = len(labels) // number
+    cuts = [slice(first, first + size) for first in range(0, len(labels), size)]
+    if isinstance(inputs, Tensor):
+        return [(inputs[cut], labels[cut]) for cut in cuts]
+    return [([each[cut] for each in inputs], labels[cut]) for cut in cuts]
+
+
+def train_step(recipe: Recipe, parts: RunParts, inputs: Inputs, labels: Tensor) -> StepResult:
+    """Train on one batch, in as many micro-batches as the recipe says.
 
     Args:
         recipe: The run.
@@ -78,23 +129,49 @@ def train_step(
     at, iterations = parts.progress.iteration, recipe.training.iterations
     for group, base in zip(parts.optimizer.param_groups, parts.base_lrs, strict=True):
         group["lr"] = lr_at(at, base, iterations, recipe.schedule)
-    seed_step(recipe.training.seed, at, parts.fabric.global_rank)
     parts.step.train()
     parts.model.set_progress(at / iterations)
-    terms = parts.step(inputs, labels)
-    loss = torch.stack(list(terms.values())).sum()
-    parts.fabric.backward(loss)
-    if recipe.optimizer.clip_grad_norm is not None:
-        parts.fabric.clip_gradients(
-            parts.step,
-            parts.optimizer,
-            max_norm=recipe.optimizer.clip_grad_norm,
-            # in 16-mixed the scaler leaves such a step out; else the next loss or the next save tells it
-            error_if_nonfinite=False,
-        )
+    own = _gradients(
+        recipe, parts, micro_batches(inputs, labels, recipe.training.accumulate), labels
+    )
+    norm = _clipped(recipe, parts)
     parts.optimizer.step()
     parts.optimizer.zero_grad(set_to_none=True)
     parts.progress.iteration += 1
-    names, values = list(terms), torch.stack(list(terms.values())).detach()
+    if parts.average is not None:
+        parts.average.update(parts.progress.iteration)
+    values = torch.stack([torch.stack(list(terms.values())) for terms in own]).mean(0)
     values = mean_over_ranks(parts.fabric, values)
-    return values.sum(), dict(zip(names, values, strict=True))
+    return StepResult(values.sum(), dict(zip(own[0], values, strict=True)), own, norm)
+
+
+def _gradients(
+    recipe: Recipe, parts: RunParts, pieces: list[Batch], labels: Tensor
+) -> list[dict[str, Tensor]]:
+    """Sum up the gradients of all micro-batches; returns the loss terms of each."""
+    fabric, number, found = parts.fabric, len(pieces), []
+    with nullcontext() if number == 1 else micro_batches_of(labels):
+        for index, (inputs, own_labels) in enumerate(pieces):
+            seed_step(recipe.training.seed, parts.progress.iteration, fabric.global_rank, index)
+            # processes exchange their gradients once, when all are summed up
+            with fabric.no_backward_sync(parts.step, enabled=index < number - 1):
+                terms = parts.step(inputs, own_labels)
+                loss = torch.stack(list(terms.values())).sum()
+                fabric.backward(loss if number == 1 else loss / number)
+            found.append({name: term.detach() for name, term in terms.items()})
+    return found
+
+
+def _clipped(recipe: Recipe, parts: RunParts) -> Tensor | None:
+    """Clip the gradients; returns their norm, None in 16-mixed, where the scaler leaves out steps that overflow."""
+    largest = recipe.optimizer.clip_grad_norm
+    has_scaler = scaler_of(parts.fabric) is not None
+    if largest is None and has_scaler:
+        return None
+    norm = parts.fabric.clip_gradients(
+        parts.step,
+        parts.optimizer,
+        max_norm=math.inf if largest is None else largest,
+        error_if_nonfinite=False,  # the loop says it in its own words
+    )
+    return None if has_scaler else norm

@@ -46,13 +46,23 @@ class Display:
         with self._bar:
             yield
 
-    def step(self, iteration: int, loss: float, lr: float, batch_size: int) -> float:
-        """Show one iteration; returns images per second (smoothed)."""
+    def step(
+        self, iteration: int, loss: float, lr: float, batch_size: int, waiting: float
+    ) -> float:
+        """Show one iteration; returns images per second (smoothed).
+
+        Args:
+            iteration: Its number.
+            loss: Of the step.
+            lr: Learning rate of the step.
+            batch_size: Images of the step.
+            waiting: Share of the time that waits for data, smoothed.
+        """
         now = time.monotonic()
         rate = batch_size / max(now - self._last_step, 1e-9)
         self._last_step = now
         self._rate = rate if self._rate is None else 0.95 * self._rate + 0.05 * rate
-        facts = f"loss {loss:.3f}  lr {lr:.2e}  {self._rate:.1f} images/s"
+        facts = f"loss {loss:.3f}  lr {lr:.2e}  {self._rate:.1f} images/s  waiting {waiting:.0%}"
         self._bar.update(self._task, completed=iteration, facts=facts)
         if not self.console.is_terminal and now - self._last_line > LINE_SECONDS:
             self._last_line = now
@@ -98,6 +108,19 @@ class Display:
         """Report a validation."""
         note = "  (best so far)" if best is None or miou > best else f"  (best {100 * best:.2f})"
         self.console.print(f"iteration {iteration}: mIoU {100 * miou:.2f}{note}")
+
+    def stalled(self, iteration: int, validations: int) -> None:
+        """Say that a run ends before its last iteration.
+
+        Args:
+            iteration: Where it ends.
+            validations: Those without a better score.
+        """
+        times = "1 validation" if validations == 1 else f"{validations} validations"
+        self.started(
+            f"no better score in {times}: the run is over at iteration {iteration} (a larger training.patience and "
+            "--resume go on)"
+        )
 
     def finished(self, best: object) -> None:
         """Say where the best model is."""

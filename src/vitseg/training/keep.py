@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -37,29 +36,34 @@ def record_of(recipe: Recipe, data: RunData, metrics: dict[str, Any]) -> ModelRe
 
 
 def keep_models(
-    out: Path, recipe: Recipe, data: RunData, parts: RunParts, result: Evaluation | None
+    out: Path,
+    recipe: Recipe,
+    data: RunData,
+    parts: RunParts,
+    result: Evaluation | None,
+    is_best: bool,
+    is_over: bool,
 ) -> None:
-    """Save the last model, and as the best one if it is; after the last iteration the result of the run, too.
+    """Save the last model, and as the best one if it is; when the run is over its result, too.
 
     Args:
         out: Folder of the run.
         recipe: The run.
         data: The data of the run.
-        parts: Model and progress, whose best score is renewed.
-        result: The validation; None: there is none, and no model is better than the last.
+        parts: Model and progress.
+        result: The validation; None: there is none.
+        is_best: Whether no model was better.
+        is_over: Whether the run ends here.
     """
     progress = parts.progress
     metrics: dict[str, Any] = {"iteration": progress.iteration}
-    best, miou = progress.best_miou, None
     if result is not None:
         metrics |= result.to_json()
-        miou = result.scores.mean_iou
     record = record_of(recipe, data, metrics)
     save_model(out / LAST, parts.model, record)
-    if miou is None or best is None or miou > best or math.isnan(best):
-        progress.best_miou = miou
+    if is_best:
         save_model(out / BEST, parts.model, record)
-    if progress.iteration == recipe.training.iterations:
+    if is_over:
         write_json(out / RESULT, _result(recipe, parts, metrics))
 
 
@@ -70,13 +74,17 @@ def keep_last(out: Path, recipe: Recipe, data: RunData, parts: RunParts) -> None
 
 
 def _result(recipe: Recipe, parts: RunParts, metrics: dict[str, Any]) -> dict[str, Any]:
-    config, cache = recipe.training, parts.cache
+    config, cache, progress = recipe.training, parts.cache, parts.progress
+    waiting = progress.waiting_share
+    stopped_early = progress.iteration < config.iterations
     return {
         "recipe": recipe.without_paths().to_mapping(),
         "seed": config.seed,
         "iterations": config.iterations,
-        "training_minutes": round(parts.progress.minutes, 1),
+        "stopped_early_at": progress.iteration if stopped_early else None,
+        "training_minutes": round(progress.minutes, 1),
+        "waiting": None if waiting is None else round(waiting, 4),
         "feature_minutes": None if cache is None else round(cache.minutes, 1),
-        "best_miou": parts.progress.best_miou,
+        "best_miou": progress.best_miou,
         "final": metrics,
     }

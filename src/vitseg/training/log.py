@@ -32,10 +32,13 @@ class RunLog:
         self.out = out
         for name in LOGS.values():
             _cut_rows(out / name, first_iteration)
+        self._columns: dict[str, list[str]] = {}
         self.board = SummaryWriter(str(out / BOARD), purge_step=first_iteration)
 
     def write(self, name: str, iteration: int, values: Mapping[str, float]) -> None:
         """One row of a file; every call for a name has the same keys.
+
+        A table that an older version has begun keeps its columns.
 
         Args:
             name: "train" or "val"; TensorBoard groups the numbers by it, too.
@@ -43,18 +46,28 @@ class RunLog:
             values: Numbers by name.
         """
         path = self.out / LOGS[name]
+        columns = self._columns.setdefault(name, _header(path) or ["iteration", *values])
+        row = {"iteration": iteration, **{key: f"{value:.6g}" for key, value in values.items()}}
         is_new = not path.exists()
         with path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
+            writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
             if is_new:
-                writer.writerow(["iteration", *values])
-            writer.writerow([iteration, *(f"{value:.6g}" for value in values.values())])
+                writer.writeheader()
+            writer.writerow(row)
         for key, value in values.items():
             self.board.add_scalar(f"{name}/{key}", value, iteration)
 
     def close(self) -> None:
         """Flush and close."""
         self.board.close()
+
+
+def _header(path: Path) -> list[str]:
+    """The columns of a table that is there, which `_cut_rows` has seen; none where it is not."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return next(csv.reader(file))
 
 
 def _cut_rows(path: Path, first_iteration: int) -> None:

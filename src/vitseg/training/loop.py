@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-import math
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import cast
-
-import torch
-from torch import Tensor
 
 from vitseg.backbones.licences import downloaded_weights, licence_line
-from vitseg.errors import ConfigError, InterruptedRunError
+from vitseg.errors import ConfigError, InterruptedRunError, VitsegError
 from vitseg.evaluation.evaluate import Evaluation, evaluate
-from vitseg.files import write_json
 from vitseg.inference.predictor import Predictor
-from vitseg.runs import BEST, DIVERGED, STATE, claim_run, goes_on, write_recipe
-from vitseg.training.batches import batches, train_step
+from vitseg.runs import BEST, RESULT, claim_run, goes_on, write_recipe
+from vitseg.training.batches import Batch, StepResult, batches, train_step
 from vitseg.training.caching import fill_cache, require_cacheable
 from vitseg.training.display import Display
+from vitseg.training.diverged import diverged, has_finite_weights, not_finite
 from vitseg.training.keep import keep_last, keep_models, record_of
 from vitseg.training.log import RunLog
-from vitseg.training.processes import RankShare, lost_processes
+from vitseg.training.processes import (
+    RankShare,
+    as_in_the_first,
+    largest_over_ranks,
+    lost_processes,
+)
 from vitseg.training.recipe import Recipe
 from vitseg.training.run_data import RunData, read_data
-from vitseg.training.run_parts import RunParts, build_parts, scaler_of
-from vitseg.training.state import RunIdentity, SavedState, save_state
+from vitseg.training.run_parts import RunParts, build_parts
+from vitseg.training.state import RunIdentity, SavedState
+from vitseg.training.state_writer import StateWriter
 from vitseg.training.stop import StopSignals
 from vitseg.training.task import TrainingTask, identity_of, task_of
 from vitseg.training.value_range import with_value_range
+from vitseg.training.waiting import WaitingClock
 
 LOG_INTERVAL = 10
 """Iterations between rows of train.csv."""
@@ -59,15 +62,21 @@ def train(
         The folder of the best model.
 
     Raises:
-        ConfigError: The folder holds a run already, the recipe names no data set, or the cache cannot be used.
+        ConfigError: The folder holds a run already, the recipe names no data set, the cache cannot be used, there are
+            no validations to be patient with, or the training diverged.
         DataError: The data set cannot be read.
         InterruptedRunError: Ctrl-C or SIGTERM; the state is saved.
+        OSError: The state, a model or a log cannot be written; the state that was saved before stays.
     """
     resume = resume or goes_on(out)
     claim_run(out, resume)
     if cache_features is not None:
         require_cacheable(recipe)
     display, task = display or Display(quiet=True), task or task_of(recipe)
+    if recipe.training.patience is not None and task.val_set is None:
+        raise ConfigError(
+            "training.patience ends a run by its validations, but nothing is validated here: leave it out."
+        )
     recipe, task = with_value_range(recipe, task, display, begun=out if resume else None)
     data = read_data(recipe, task, display)
     identity = identity_of(recipe, task)
@@ -88,9 +97,10 @@ class _Loop:
         identity: RunIdentity,
     ):
         self.recipe, self.out, self.data, self.parts = recipe, out, data, parts
-        self.identity = identity
+        self.clock = WaitingClock(parts.progress)
         self.is_first = parts.fabric.is_global_zero  # of several processes, the one that writes
         self.display = display if self.is_first else Display(quiet=True)
+        self.writer = StateWriter(out, identity)
         self.log: RunLog | None = None
         if self.is_first:
             out.mkdir(parents=True, exist_ok=True)
@@ -98,38 +108,60 @@ class _Loop:
             self.log = RunLog(out, parts.progress.iteration)
 
     def run(self) -> Path:
-        iterations, progress = self.recipe.training.iterations, self.parts.progress
         self._announce()
         self.parts.fabric.barrier()
         self._fill_cache()
-        began = time.monotonic() - progress.minutes * 60
-        with StopSignals() as stop, self.display.training(progress.iteration, iterations):
-            for inputs, labels in batches(self.recipe, self.data, self.parts):
-                loss, terms = train_step(self.recipe, self.parts, inputs, labels)
-                progress.minutes = (time.monotonic() - began) / 60
-                self._report(loss.item(), terms)
-                at = progress.iteration
-                last = at == iterations
-                signal_number = self._agreed_signal(stop)
-                validates = at % self.recipe.training.val_interval == 0 or last
-                saves = at % self.recipe.training.save_interval == 0 or last or signal_number
-                if (validates or saves) and not self._is_finite():
-                    raise self._diverged("a weight is not finite", at)
-                if validates:
-                    self._validate()
-                if saves:
-                    self._save_state()
-                if signal_number and not last:
-                    if self.is_first and not validates:
-                        keep_last(self.out, self.recipe, self.data, self.parts)
-                    self._finish_log()
-                    raise InterruptedRunError(
-                        f"stopped at iteration {at} of {iterations}; everything is saved. Continue with --resume.",
-                        signal_number,
-                    )
+        if self._is_stalled():
+            progress = self.parts.progress
+            self.display.stalled(progress.iteration, progress.without_better)
+        else:
+            try:
+                self._iterate()
+            finally:
+                self.writer.wait()
         self._finish_log()
         self.display.finished(self.out / BEST)
         return self.out / BEST
+
+    def _iterate(self) -> None:
+        iterations, progress = self.recipe.training.iterations, self.parts.progress
+        if self.is_first and progress.iteration < iterations:
+            (self.out / RESULT).unlink(missing_ok=True)  # of an end that was not the last
+        began = time.monotonic() - progress.minutes * 60
+        with StopSignals() as stop, self.display.training(progress.iteration, iterations):
+            for batch in self.clock.timed(batches(self.recipe, self.data, self.parts)):
+                step = train_step(self.recipe, self.parts, *batch)
+                progress.minutes = (time.monotonic() - began) / 60
+                if (found := not_finite(step)) is not None:
+                    raise self._diverged(found, batch, step)
+                self._report(step)
+                if self._is_over_after(batch, step, stop):
+                    return
+
+    def _is_over_after(self, batch: Batch, step: StepResult, stop: StopSignals) -> bool:
+        """Validate and save where it is time; returns whether the run ends behind this step."""
+        config, at = self.recipe.training, self.parts.progress.iteration
+        signal_number = self._agreed(stop.received)
+        is_last = at == config.iterations
+        validates = at % config.val_interval == 0 or is_last
+        saves = at % config.save_interval == 0 or is_last or signal_number
+        if (validates or saves) and not has_finite_weights(self.parts):
+            raise self._diverged("a weight is not finite", batch, step)
+        if validates:
+            self._validate()
+        is_over = is_last or (validates and self._is_stalled())
+        if saves or is_over:
+            self._save_state(waits=bool(is_over or signal_number))
+        if signal_number and not is_over:
+            if self.is_first and not validates:
+                with self._kept_weights():
+                    keep_last(self.out, self.recipe, self.data, self.parts)
+            self._finish_log()
+            raise InterruptedRunError(
+                f"stopped at iteration {at} of {config.iterations}; everything is saved. Continue with --resume.",
+                signal_number,
+            )
+        return is_over
 
     def _announce(self) -> None:
         data, fabric = self.data, self.parts.fabric
@@ -157,50 +189,57 @@ class _Loop:
         fill_cache(cache, backbone, fabric.device, self.recipe, self.display, place)
         fabric.barrier()
 
-    def _agreed_signal(self, stop: StopSignals) -> int:
-        """The signal that any process received, 0 for none: all processes must stop at the same iteration."""
-        fabric = self.parts.fabric
-        if fabric.world_size == 1:
-            return stop.received
-        received = torch.tensor(stop.received, device=fabric.device)
-        return int(cast(Tensor, fabric.all_reduce(received, reduce_op="max")))
+    def _is_stalled(self) -> bool:
+        """Whether the run ends before its last iteration."""
+        config, progress = self.recipe.training, self.parts.progress
+        return progress.iteration < config.iterations and progress.has_stalled(config.patience)
 
-    def _report(self, loss: float, terms: dict[str, Tensor]) -> None:
-        at = self.parts.progress.iteration
-        if not math.isfinite(loss):
-            raise self._diverged(f"the loss is {loss}", at)
+    def _agreed(self, received: int) -> int:
+        """The signal that any process received, 0 for none: all processes must stop at the same iteration.
+
+        Raises:
+            OSError: The state could not be saved; in other processes than the one that writes it a VitsegError.
+        """
+        has_failed = self.writer.error is not None
+        signal_number, failed = largest_over_ranks(self.parts.fabric, received, int(has_failed))
+        if failed:
+            raise self.writer.error or VitsegError(
+                "the process of this training that writes the state could not: its own message says why."
+            )
+        return signal_number
+
+    def _report(self, step: StepResult) -> None:
+        at, loss = self.parts.progress.iteration, step.loss.item()
         lr = self.parts.optimizer.param_groups[0]["lr"]
-        rate = self.display.step(at, loss, lr, self.recipe.training.batch_size)
+        waiting = self.clock.stepped()
+        rate = self.display.step(at, loss, lr, self.recipe.training.batch_size, waiting)
         if self.log is not None and (at % LOG_INTERVAL == 0 or at == 1):
-            values = {name: value.item() for name, value in terms.items()}
-            self.log.write(
-                "train", at, {"loss": loss, "lr": lr, "images_per_second": rate, **values}
-            )
+            values = {"loss": loss, "lr": lr, "images_per_second": rate, "waiting": waiting}
+            terms = {name: value.item() for name, value in step.terms.items()}
+            self.log.write("train", at, values | terms)
 
-    def _is_finite(self) -> bool:
-        """Whether all weights are numbers: others are neither validated nor saved over those of before."""
-        return all(bool(weight.isfinite().all()) for weight in self.parts.model.parameters())
+    def _diverged(self, found: str, batch: Batch, step: StepResult) -> ConfigError:
+        self.writer.wait()
+        return diverged(found, self.out, self.recipe, self.data, self.parts, batch, step)
 
-    def _diverged(self, found: str, at: int) -> ConfigError:
-        """The error of a run whose numbers grew without bound, with what can be done about it."""
-        advice = "Lower optimizer.lr, lengthen schedule.warmup_iterations or train with training.precision=32-true"
-        if not (self.out / STATE).is_file():
-            return ConfigError(
-                f"{found} at iteration {at}: training diverged. {advice}, in another --out: no state was saved before."
-            )
-        if self.is_first:
-            write_json(self.out / DIVERGED, {"iteration": at, "found": found})
-        return ConfigError(
-            f"{found} at iteration {at}: training diverged. {advice}, and go on with --resume from the state saved "
-            f"last, {self.out / STATE}; or begin again in another --out."
-        )
+    def _kept_weights(self) -> AbstractContextManager[None]:
+        """Within it, the model has the weights that are validated and kept."""
+        average = self.parts.average
+        return nullcontext() if average is None else average.in_the_model()
 
     def _validate(self) -> None:
         """Score the model where there is a validation split, each process some images, and keep it."""
-        result = self._scored()
-        if self.is_first:
-            keep_models(self.out, self.recipe, self.data, self.parts, result)
-        self.parts.fabric.barrier()
+        parts, config = self.parts, self.recipe.training
+        with self._kept_weights():
+            as_in_the_first(parts.fabric, parts.model)
+            result = self._scored()
+            is_best = parts.progress.judge(None if result is None else result.scores.mean_iou)
+            is_over = parts.progress.iteration == config.iterations or self._is_stalled()
+            if self.is_first:
+                keep_models(self.out, self.recipe, self.data, parts, result, is_best, is_over)
+        if self._is_stalled():
+            self.display.stalled(parts.progress.iteration, parts.progress.without_better)
+        parts.fabric.barrier()
 
     def _scored(self) -> Evaluation | None:
         val_set, progress = self.data.val_set, self.parts.progress
@@ -222,13 +261,13 @@ class _Loop:
         self.display.validated(progress.iteration, scores.mean_iou, progress.best_miou)
         return result
 
-    def _save_state(self) -> None:
+    def _save_state(self, waits: bool) -> None:
+        """Copy the state; it is written while the training goes on, or `waits` until it is written."""
         if self.is_first:
-            parts = self.parts
-            scaler = scaler_of(parts.fabric)
-            state = None if scaler is None else scaler.state_dict()
-            save_state(self.out, parts.model, parts.optimizer, parts.progress, self.identity, state)
-        self.parts.fabric.barrier()
+            self.writer.save(self.parts)
+        if waits:
+            self.writer.wait()
+            self._agreed(0)
 
     def _finish_log(self) -> None:
         if self.log is not None:

@@ -11,7 +11,7 @@ import lightning
 import numpy as np
 import torch
 from jaxtyping import Int64, Shaped
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitseg.errors import ConfigError, VitsegError
 from vitseg.evaluation.share import Share
@@ -37,6 +37,32 @@ def mean_over_ranks(fabric: lightning.Fabric, value: Shaped[Tensor, "*any"]) -> 
     if fabric.world_size == 1:
         return value
     return cast(Tensor, fabric.all_reduce(value.detach().clone(), reduce_op="mean"))
+
+
+def largest_over_ranks(fabric: lightning.Fabric, *values: int) -> list[int]:
+    """The largest of each number over all processes: what one knows, all know then.
+
+    Args:
+        fabric: The processes.
+        values: Those of this one.
+    """
+    if fabric.world_size == 1:
+        return list(values)
+    given = torch.tensor(values, device=fabric.device)
+    return cast(Tensor, fabric.all_reduce(given, reduce_op="max")).tolist()
+
+
+def as_in_the_first(fabric: lightning.Fabric, model: nn.Module) -> None:
+    """Give a model in all processes the statistics that it has in the first: each has measured those of its batches.
+
+    Args:
+        fabric: The processes.
+        model: The same in all, but for its buffers.
+    """
+    if fabric.world_size > 1:
+        for buffer in model.buffers():
+            if buffer.is_floating_point() and buffer.is_contiguous():
+                torch.distributed.broadcast(buffer, src=0)
 
 
 class RankShare(Share):

@@ -18,8 +18,8 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def seed_step(seed: int, iteration: int, rank: int) -> None:
-    """Seed torch for one step: drop path, dropout, and what losses draw.
+def seed_step(seed: int, iteration: int, rank: int, micro_batch: int = 0) -> None:
+    """Seed torch for one step, or a micro-batch of it: drop path, dropout, and what losses draw.
 
     So a run goes on exactly wherever it was stopped, and each of several processes has its own numbers.
 
@@ -27,6 +27,8 @@ def seed_step(seed: int, iteration: int, rank: int) -> None:
         seed: Of the run.
         iteration: Steps before this one.
         rank: Number of the process.
+        micro_batch: Number of the micro-batch within the step.
     """
-    sequence = np.random.SeedSequence((seed, _STEPS, iteration, rank))
+    further = (micro_batch,) if micro_batch else ()  # the first one draws what a whole batch does
+    sequence = np.random.SeedSequence((seed, _STEPS, iteration, rank, *further))
     torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0]))

@@ -94,7 +94,13 @@ class TrainingConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     iterations: int = Field(ge=1, description="optimiser steps")
-    batch_size: int = Field(ge=1, description="images per step over all devices")
+    batch_size: int = Field(ge=1, description="images per step over all devices and micro-batches")
+    accumulate: int = Field(
+        default=1,
+        ge=1,
+        description="micro-batches per step: each device goes through its images in as many parts, which takes the "
+        "memory of one",
+    )
     val_interval: int = Field(default=1000, ge=1, description="steps between validations")
     save_interval: int = Field(
         default=500, ge=1, description="steps between saves of the training state"
@@ -112,6 +118,18 @@ class TrainingConfig(BaseModel):
     num_nodes: int = Field(
         default=1, ge=1, description="machines, on each of which torchrun starts the training"
     )
+    ema: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="what a moving average of the weights keeps of itself in a step (0.999), which is then what is "
+        "validated and saved; null: the weights themselves are",
+    )
+    patience: int | None = Field(
+        default=None,
+        ge=1,
+        description="validations without a better score that end the run; null: it runs to its last iteration",
+    )
     freeze_backbone: bool = Field(
         default=False,
         description="keep the backbone's parameters and statistics as they are, drop path off; the decoder, and what "
@@ -125,10 +143,11 @@ class TrainingConfig(BaseModel):
 
     @model_validator(mode="after")
     def _even_batches(self) -> TrainingConfig:
-        if self.batch_size % self.num_processes:
+        if self.batch_size % (self.num_processes * self.accumulate):
+            factors = {"num_nodes": self.num_nodes, "accumulate": self.accumulate}
+            further = "".join(f" x {name} {value}" for name, value in factors.items() if value > 1)
             raise ValueError(
-                f"batch_size {self.batch_size} is not divisible by devices {self.devices}"
-                + (f" x num_nodes {self.num_nodes}" if self.num_nodes > 1 else "")
+                f"batch_size {self.batch_size} is not divisible by devices {self.devices}{further}"
             )
         return self
 

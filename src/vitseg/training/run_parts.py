@@ -12,6 +12,7 @@ from lightning.fabric.strategies import DDPStrategy
 from torch import nn
 
 from vitseg.methods.model import SegmentationModel
+from vitseg.training.average import WeightAverage
 from vitseg.training.caching import open_cache
 from vitseg.training.feature_cache import FeatureCache
 from vitseg.training.optimizer import build_optimizer
@@ -38,6 +39,7 @@ class RunParts:
         progress: How far the run is.
         cache: Where the features of the backbone come from; None: from the backbone.
         warning: What the user is told about the weights that the model starts from.
+        average: The moving average of the weights; None: there is none.
     """
 
     fabric: lightning.Fabric
@@ -48,6 +50,7 @@ class RunParts:
     progress: Progress
     cache: FeatureCache | None
     warning: str | None
+    average: WeightAverage | None
 
 
 def build_parts(
@@ -109,12 +112,16 @@ def build_parts(
     optimizer = build_optimizer(model, recipe.optimizer, fused)
     base_lrs = [group["lr"] for group in optimizer.param_groups]
     step, set_up = fabric.setup(step, optimizer)
-    progress = Progress()
+    progress, average = Progress(), None
+    if config.ema is not None:
+        average = WeightAverage(model, config.ema)
     if saved is not None:  # its state lands on the device of its parameters: after the set-up
         progress = saved.restore(optimizer)
+        if average is not None:
+            saved.restore_average(average)
         if (scaler := scaler_of(fabric)) is not None and saved.scaler is not None:
             scaler.load_state_dict(dict(saved.scaler))
-    return RunParts(fabric, model, step, set_up, base_lrs, progress, cache, warning)
+    return RunParts(fabric, model, step, set_up, base_lrs, progress, cache, warning, average)
 
 
 def _data_parallel() -> DDPStrategy:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,12 +12,13 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.errors import CheckpointError
 from vitseg.files import WatchedFile
 from vitseg.runs import DIVERGED, RECIPE, STATE, changed_fields, require_state
+from vitseg.training.average import WeightAverage
 from vitseg.training.data_stamp import changes
 
 _KEYS = {"model", "optimizer", "progress", "recipe", "data"}
@@ -23,7 +26,7 @@ _KEYS = {"model", "optimizer", "progress", "recipe", "data"}
 _TOLD_BY_DATA = "data.source"
 """The field that the stamp of the data stands for: a data set may have moved."""
 
-_PROCESSES = frozenset({"training.devices", "training.num_nodes"})
+_PROCESSES = frozenset({"training.devices", "training.num_nodes", "training.accumulate"})
 """Fields that may change on a resume: the batch, and which samples are in it, stay the same."""
 
 AFTER_DIVERGENCE = frozenset(
@@ -39,11 +42,45 @@ AFTER_DIVERGENCE = frozenset(
 
 @dataclass
 class Progress:
-    """How far a run is."""
+    """How far a run is.
+
+    Attributes:
+        iteration: Optimiser steps so far.
+        best_miou: Of the validations so far; None: there was none.
+        minutes: Of the training, with validations.
+        without_better: Validations since the one with the best score.
+        step_minutes: Minutes of iterations alone, see `WaitingClock`.
+        waiting_minutes: Those of them in which the training waited for data.
+    """
 
     iteration: int = 0
     best_miou: float | None = None
     minutes: float = 0.0
+    without_better: int = 0
+    step_minutes: float = 0.0
+    waiting_minutes: float = 0.0
+
+    def judge(self, miou: float | None) -> bool:
+        """Count a validation; returns whether its model is the best so far.
+
+        Args:
+            miou: Its score; None: nothing is validated, and no model is better than the last.
+        """
+        best = self.best_miou
+        is_best = miou is None or best is None or miou > best or math.isnan(best)
+        if is_best:
+            self.best_miou = miou
+        self.without_better = 0 if is_best else self.without_better + 1
+        return is_best
+
+    def has_stalled(self, patience: int | None) -> bool:
+        """Whether the run ends here: as many validations as that were no better than an earlier one."""
+        return patience is not None and self.without_better >= patience
+
+    @property
+    def waiting_share(self) -> float | None:
+        """Share of the iterations that waited for data; None: not known yet."""
+        return self.waiting_minutes / self.step_minutes if self.step_minutes else None
 
 
 @dataclass(frozen=True)
@@ -63,38 +100,65 @@ class RunIdentity:
     stamp: Mapping[str, Any]
 
 
-def save_state(
-    out: Path,
+def snapshot(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     progress: Progress,
     identity: RunIdentity,
     scaler: Mapping[str, Any] | None = None,
-) -> None:
-    """Write the state; the previous one stays until the new one is complete.
+    average: Mapping[str, Tensor] | None = None,
+) -> dict[str, Any]:
+    """The state as it is now, copied to the memory of the CPU, so that the training may go on.
 
     Random numbers are a function of where the run stands (`randomness.py`), so that none of their state is in it.
 
     Args:
-        out: Folder of the run.
         model: Its weights.
         optimizer: Its state.
         progress: How far the run is.
         identity: What it is told by.
         scaler: State of the scaler of gradients; None: there is none.
+        average: Moving averages of the weights by name; None: there are none.
     """
-    state: dict[str, Any] = {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "progress": vars(progress),
+    return {
+        "model": _copied(model.state_dict()),
+        "optimizer": _copied(optimizer.state_dict()),
+        "progress": dict(vars(progress)),
         "recipe": dict(identity.recipe),
         "data": dict(identity.stamp),
         **({} if scaler is None else {"scaler": dict(scaler)}),
+        **({} if average is None else {"average": _copied(average)}),
     }
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        fresh = copy.copy(value)
+        fresh.update((key, _copied(each)) for key, each in value.items())
+        return fresh
+    if isinstance(value, list | tuple):
+        return type(value)(_copied(each) for each in value)
+    return value
+
+
+def write_state(out: Path, state: Mapping[str, Any]) -> None:
+    """Write a state; the previous one stays until the new one is complete and on the disk.
+
+    Args:
+        out: Folder of the run.
+        state: What `snapshot` gave.
+
+    Raises:
+        OSError: It cannot be written; the previous one is as it was.
+    """
     fresh = out / f".{STATE}.writing"  # one name, so that killed processes leave one file at most
     try:
         with fresh.open("wb") as file:
             _save(state, WatchedFile(file))
+            file.flush()
+            os.fsync(file.fileno())  # else the name may outlive the content in a power cut
         os.replace(fresh, out / STATE)
     finally:
         fresh.unlink(missing_ok=True)
@@ -109,7 +173,7 @@ def _save(state: Mapping[str, Any], file: WatchedFile) -> None:
 
 
 class SavedState:
-    """What `save_state` wrote, read and found to be of the same run.
+    """What `write_state` wrote, read and found to be of the same run.
 
     Args:
         out: Folder of the run.
@@ -162,6 +226,11 @@ class SavedState:
         with self._damage_named():
             optimizer.load_state_dict(self._state["optimizer"])
             return Progress(**self._state["progress"])
+
+    def restore_average(self, average: WeightAverage) -> None:
+        """Give the moving average of the weights what it was."""
+        with self._damage_named():
+            average.restore(self._state["average"])
 
     @property
     def scaler(self) -> Mapping[str, Any] | None:

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitseg.classes import IGNORE_INDEX
+from vitseg.losses.whole_step import labelled_pixels
 
 
 def entropy_of(probs: Float[Tensor, "*b k H W"]) -> Float[Tensor, "*b H W"]:
@@ -70,4 +71,4 @@ def weighted_cross_entropy(
     """
     terms = F.cross_entropy(logits.float(), pseudo, ignore_index=IGNORE_INDEX, reduction="none")
     total = (terms.flatten(1).sum(1) * weights).sum()
-    return total / (labels != IGNORE_INDEX).sum().clamp(min=1)
+    return total / labelled_pixels(labels)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from vitseg.classes import IGNORE_INDEX
 from vitseg.losses.cross_entropy import MeanOver
+from vitseg.losses.whole_step import labelled_pixels
 
 
 def unbiased_cross_entropy(
@@ -38,8 +39,7 @@ def unbiased_cross_entropy(
     background = log_probs[:, :num_old].logsumexp(1, keepdim=True)
     joined = torch.cat([background, log_probs[:, 1:]], dim=1)
     total = F.nll_loss(joined, labels, ignore_index=IGNORE_INDEX, reduction="sum")
-    count = (labels != IGNORE_INDEX).sum() if mean_over == "labelled" else labels.numel()
-    return total / torch.as_tensor(count).clamp(min=1)
+    return total / (labelled_pixels(labels) if mean_over == "labelled" else labels.numel())
 
 
 def unbiased_distillation(
@@ -63,5 +63,4 @@ def unbiased_distillation(
     background = hidden.logsumexp(1, keepdim=True)
     joined = torch.cat([background, log_probs[:, 1:num_old]], dim=1)  # (b, k0, H, W)
     terms = -(old_logits.float().softmax(1) * joined).sum(1)  # (b, H, W)
-    counted = labels != IGNORE_INDEX
-    return (terms * counted).sum() / counted.sum().clamp(min=1)
+    return (terms * (labels != IGNORE_INDEX)).sum() / labelled_pixels(labels)
