@@ -50,7 +50,8 @@ def reproduce(
     lacking: tuple[str, ...] = ()
     if not needs:
         out = require_out(out)
-        claim_run(out, resume=stage_of(out) in ("stopped", "finished"))
+        if stage_of(out) in ("none", "begun"):
+            claim_run(out, resume=False)
         lacking = require_data(shown, changed, data)
 
     from vitseg.studies.reproduce.needs import needs as needs_of

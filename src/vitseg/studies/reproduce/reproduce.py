@@ -137,15 +137,15 @@ def reproduce(
 def several_scales(inference: InferenceConfig) -> InferenceConfig:
     """A protocol with the papers' views: six scales, each with its mirror image.
 
-    Where windows slide, the short side of a view is at least that of the window: SETR's rule, SegViT's on
-    COCO-Stuff and PASCAL-Context (its configuration for ADE20K has no rule, and fails below the window), Segmenter's.
+    Where windows slide, the short side of a view is at least that of the window: the rule of SETR, of Segmenter, and of
+    SegViT on COCO-Stuff and PASCAL-Context; its configuration for ADE20K has none, and fails below the window.
 
     Args:
         inference: The protocol at one scale.
     """
     changed = {**inference.model_dump(), "scales": SCALES, "flip": True}
     if inference.crop_size is not None and inference.resize is not None:
-        changed["min_short"] = max(inference.min_short or 0, min(inference.crop_size))
+        changed["min_short"] = min(inference.crop_size)
     return InferenceConfig.model_validate(changed)
 
 
