@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.studies.reproduce.test_reproduce import NAME, OVERRIDES
 
 SMALL = ("reproduce", NAME, *OVERRIDES)
@@ -19,6 +21,7 @@ def test_needs_alone(vitseg):
     assert "1,000 iterations of 4 crops of 256 x 256 pixels" in result.out
 
 
+@pytest.mark.slow
 def test_a_row_is_trained_shown_and_shown_again(vitseg, data, tmp_path):
     command = (*SMALL, "--data", f"folder:{data}", "--out", tmp_path / "out")
     first = vitseg(*command)
@@ -39,6 +42,7 @@ def test_nothing_to_write_to(refused, data):
     assert line.startswith("ConfigError: --out is missing")
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_there(refused, shared, tmp_path, monkeypatch):
     from vitseg.studies.reproduce import weights
 

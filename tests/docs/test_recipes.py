@@ -100,9 +100,7 @@ def outline_of(path: Path) -> SegmentationModel:
     recipe, classes = recipe_of(path), read_figures()[name_of(path)].classes
     assert classes is not None
     crop_size = recipe.data.augment.crop_size
-    return build_without_weights(
-        recipe.method, recipe.model.model_dump_json(), crop_size, classes
-    )
+    return build_without_weights(recipe.method, recipe.model.model_dump_json(), crop_size, classes)
 
 
 def test_a_recipe_builds(path):
@@ -122,10 +120,11 @@ def test_every_parameter_that_is_trained_is_in_one_group(path):
 def test_the_learning_rate_rises_to_its_own_and_falls_to_its_least(path):
     recipe = recipe_of(path)
     base, schedule, iterations = recipe.optimizer.lr, recipe.schedule, recipe.training.iterations
-    rates = [lr_at(at, base, iterations, schedule) for at in range(0, iterations, max(1, iterations // 500))]
-    assert max(rates) <= base
-    assert max(rates) > 0.9 * base
-    assert rates.index(max(rates)) <= 1 + 500 * schedule.warmup_iterations // iterations
+    places = range(0, iterations, max(1, iterations // 500))
+    rates = [lr_at(at, base, iterations, schedule) for at in places]
+    assert 0.85 * base < max(rates) <= base
+    highest = places[rates.index(max(rates))]
+    assert abs(highest - schedule.warmup_iterations) <= places.step
     last = lr_at(iterations - 1, base, iterations, schedule)
     assert schedule.min_lr <= last < 0.05 * base + schedule.min_lr
 

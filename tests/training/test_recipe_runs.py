@@ -31,8 +31,9 @@ SMALL = [
 SHORT = (
     "training.iterations=2", "training.batch_size=2", "training.val_interval=2", "training.save_interval=2",
     "schedule.warmup_iterations=1", "data.num_workers=0", "data.train_split=train", "data.val_split=val",
-    "backbone.pretrained=false", "inference.mode=whole", "inference.blend=mean", "inference.crop_size=null", "inference.stride=null",
-    "inference.resize=null", "inference.min_short=null", f"data.augment.crop_size=[{CROP},{CROP}]",
+    "backbone.pretrained=false", "inference.mode=whole", "inference.blend=mean", "inference.crop_size=null",
+    "inference.stride=null", "inference.resize=null", "inference.min_short=null",
+    f"data.augment.crop_size=[{CROP},{CROP}]",
 )  # fmt: skip
 
 

@@ -81,9 +81,7 @@ def reproduce(
 
 
 def require_row(name: str, given: Mapping[str, Any]) -> None:
-    """See that a recipe is a shipped one of one training, and unless its needs alone are asked for, that its data are
-    named and there.
-    """
+    """See that a recipe is a shipped one of one training, and that its data are there if it is to be trained."""
     from vitseg.training.recipe_shelf import find_shipped
 
     shown, _ = find_shipped(name)

@@ -58,7 +58,9 @@ def read_published() -> Mapping[str, PublishedRow]:
     for row in rows:
         cells = dict(zip(header, row, strict=True))
         name = cells.pop("recipe")
-        found[name] = PublishedRow(**{column: _value(column, text) for column, text in cells.items()})
+        found[name] = PublishedRow(
+            **{column: _value(column, text) for column, text in cells.items()}
+        )
     return found
 
 

@@ -12,8 +12,9 @@ from vitseg.errors import CheckpointError, DataError
 from vitseg.studies.reproduce import weights as weights_of
 from vitseg.studies.reproduce.costs import count_costs, kept_bytes
 from vitseg.studies.reproduce.data_set import find_data_set, require_data_set
-from vitseg.studies.reproduce.needs import PACE, needs
+from vitseg.studies.reproduce.needs import PACE, needs, published_lines
 from vitseg.studies.reproduce.weights import require_weights, weights_line
+from vitseg.training.published import read_published
 from vitseg.training.recipe import load_recipe
 from vitseg.training.recipe_shelf import find_shipped
 
@@ -84,16 +85,27 @@ def test_weights_that_cannot_be_had_are_told_at_once(monkeypatch):
 
 
 def test_hours_follow_from_multiply_adds_and_iterations():
-    shown, _ = find_shipped("ade20k/segvit-vit_base_patch16_384-jx")
-    recipe = load_recipe(shown.name)
+    shown, _ = find_shipped("camvid/segvit-vit_tiny")
+    recipe = load_recipe(shown.name, ["training.iterations=1000000"])
     lines = dict(line.split(": ", 1) for line in needs(shown, recipe))
-    assert lines["published"].startswith("51.3 mIoU at one scale, 53 at several scales with flips")
-    assert "20,210 images" in lines["data"]
-    gmacs = count_costs(recipe, 150, (512, 512)).gmacs
-    assert gmacs == pytest.approx(120.9, rel=0.01)
-    hours = 6 * gmacs * 1e9 * 160_000 * 16 / PACE / 3600
-    assert f"an estimate is {hours:.0f} hours on an A100" in lines["time"]
-    assert lines["memory"].startswith(f"{16 * 108.736279e6 / 1e9:.1f} GB for weights")
+    costs = count_costs(recipe, 11, (256, 256))
+    assert costs.gmacs == pytest.approx(shown.figures.gmacs, abs=0.006)
+    hours = 6 * costs.gmacs * 1e9 * 1_000_000 * 4 / PACE / 3600
+    assert hours < 2
+    assert f"an estimate is {60 * hours:.0f} minutes on an A100" in lines["time"]
+    assert lines["memory"].startswith(f"{16 * costs.parameters / 1e6:.0f} MB for weights")
+    assert "train (367 images) and val (101 images)" in lines["data"]
+
+
+def test_what_is_published_is_said_with_its_source():
+    row = read_published()["ade20k/segvit-vit_base_patch16_384-jx"]
+    first, second = published_lines(row, None)
+    assert first.startswith(
+        "published: 51.3 mIoU at one scale, 53 at several scales with flips, 120.9"
+    )
+    assert first.endswith("(SegViT (NeurIPS 2022), table 1; thesis, table 4.5)")
+    assert second.startswith("not said there: the pretrained weights")
+    assert list(published_lines(None, None)) == ["published: nothing."]
 
 
 def test_features_of_a_crop_are_what_a_forward_pass_keeps():

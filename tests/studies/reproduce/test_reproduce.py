@@ -50,6 +50,7 @@ def finished(shown, data, tmp_path_factory):
     return out, run(shown, data, out)
 
 
+@pytest.mark.slow
 def test_a_row_stands_beside_the_published_one(shown, finished):
     out, found = finished
     entries = {entry.name: entry for entry in found.entries}
@@ -74,6 +75,7 @@ def test_a_row_stands_beside_the_published_one(shown, finished):
     assert str(out) not in (out / REPRODUCTION).read_text()
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_not_done_again(shown, data, finished, monkeypatch):
     out, found = finished
 
@@ -86,6 +88,7 @@ def test_what_is_finished_is_not_done_again(shown, data, finished, monkeypatch):
     assert again == found
 
 
+@pytest.mark.slow
 def test_a_finished_run_of_another_recipe_is_refused(shown, data, finished):
     with pytest.raises(CheckpointError, match=r"optimizer\.lr changed"):
         run(shown, data, finished[0], "optimizer.lr=0.5")

@@ -22,7 +22,7 @@ _OPERATIONS = 2
 """In a multiply-add."""
 
 _PASSES = 3
-"""Multiply-adds of a step over those of its forward pass: the backward pass computes gradients of inputs and weights."""
+"""Multiply-adds of a step over those of its forward pass: gradients of inputs and of weights are as many each."""
 
 
 def needs(shown: ShelfRecipe, recipe: Recipe) -> Iterator[str]:
@@ -35,7 +35,7 @@ def needs(shown: ShelfRecipe, recipe: Recipe) -> Iterator[str]:
     classes = shown.figures.classes
     assert classes is not None, f"{shown.name} has no row in the table of figures"
     costs = count_costs(recipe, classes, recipe.data.augment.crop_size)
-    yield f"{shown.name}: {shown.about}"
+    yield f"{shown.name}: {shown.about.partition(' Data: ')[0]}"
     yield from published_lines(shown.published, shown.figures.measured)
     yield f"data: {_data(shown.name, recipe)}"
     yield f"weights: {weights_line(recipe.model.backbone)}"
@@ -51,7 +51,9 @@ def published_lines(row: PublishedRow | None, measured: float | None) -> Iterato
         measured: What was measured here by the short protocol, in percent; None: nothing.
     """
     if row is None:
-        recorded = "" if measured is None else f" Recorded here by the short protocol: {measured} mIoU."
+        recorded = (
+            "" if measured is None else f" Recorded here by the short protocol: {measured} mIoU."
+        )
         yield f"published: nothing.{recorded}"
         return
     stated = (
@@ -92,7 +94,7 @@ def _time(recipe: Recipe, costs: Costs) -> str:
     operations = costs.gmacs * 1e9 * _OPERATIONS * passes * crops
     fast, slow = (_hours(operations / pace / 3600) for pace in (PACE, PUBLISHED_PACE))
     return (
-        f"{what}, {operations / 1e15:,.1f} x 10^15 operations: an estimate is {fast} on an A100 at {PACE / 1e12:g} "
+        f"{what}, {_power_of_ten(operations)} operations: an estimate is {fast} on an A100 at {PACE / 1e12:g} "
         f"TFLOP/s, a sixth of its peak in bf16; at {PUBLISHED_PACE / 1e12:g} TFLOP/s, the pace of the only published "
         f"time (thesis, table 5.1, float32), {slow}. Validations are not in it"
     )
@@ -101,17 +103,26 @@ def _time(recipe: Recipe, costs: Costs) -> str:
 def _memory(recipe: Recipe, costs: Costs, kept: int | None) -> str:
     batch = recipe.training.batch_size
     copies = 4 if recipe.optimizer.kind == "adamw" else 3
-    own = f"{4 * copies * costs.parameters / 1e9:.1f} GB for weights, gradients and the optimiser"
+    own = f"{_size(4 * copies * costs.parameters)} for weights, gradients and the optimiser"
     if kept is None:
         return f"{own}; what a crop takes depends on the image"
     return (
-        f"{own}, and for the network's features {kept / 1e9:.1f} GB a crop in float32, {batch * kept / 1e9:.0f} GB for "
+        f"{own}, and for the network's features {_size(kept)} a crop in float32, {_size(batch * kept)} for "
         f"the whole batch, about half in bf16; the loss comes on top. Several GPUs share a batch "
         "(training.devices=N), backbone.gradient_checkpointing=true needs less"
     )
 
 
 def _hours(hours: float) -> str:
-    if hours < 1:
-        return f"{max(1, round(60 * hours))} minutes"
-    return f"{hours:,.0f} hours"
+    if hours >= 2:
+        return f"{hours:,.0f} hours"
+    return f"{60 * hours:.0f} minutes" if hours >= 1 / 30 else f"{3600 * hours:.0f} seconds"
+
+
+def _size(num_bytes: float) -> str:
+    return f"{num_bytes / 1e9:,.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:,.0f} MB"
+
+
+def _power_of_ten(number: float) -> str:
+    mantissa, exponent = f"{number:.1e}".split("e")
+    return f"{mantissa} x 10^{int(exponent)}"

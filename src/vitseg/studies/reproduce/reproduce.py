@@ -119,7 +119,7 @@ def reproduce(
     if shown.published is not None and shown.published.miou_multi_scale is not None:
         several = _kept(out, recipe, sha256) or _at_several_scales(recipe, out, bar)
     one_scale = result["final"]
-    scores = Scores(*(None if found is None else _percent(found["miou"]) for found in (one_scale, several)))  # fmt: skip
+    scores = Scores(_percent(one_scale), _percent(several))
     found = Reproduction(
         name=shown.name,
         reference=reference_of(shown),
@@ -170,8 +170,9 @@ def _kept(out: Path, recipe: Recipe, sha256: str) -> dict[str, Any] | None:
     return several
 
 
-def _percent(share: float | None) -> float | None:
-    return None if share is None else 100 * share
+def _percent(found: dict[str, Any] | None) -> float | None:
+    """MIoU of an evaluation in percent; None: there is none, or no class was there to be scored."""
+    return None if found is None or found["miou"] is None else 100 * found["miou"]
 
 
 def _is_first() -> bool:

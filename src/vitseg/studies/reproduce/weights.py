@@ -21,7 +21,9 @@ def weights_line(backbone: CommonConfig) -> str:
         return f"pretrained weights from the file {backbone.weights}"
     place = _place(backbone.name)
     if place is None:
-        return f"pretrained weights {backbone.name}: nobody publishes them; give backbone.weights=FILE"
+        return (
+            f"pretrained weights {backbone.name}: nobody publishes them; give backbone.weights=FILE"
+        )
     repository, files = place
     return f"{licence_line(backbone.name)}; {files[0]} of {repository} on the Hugging Face hub"
 
