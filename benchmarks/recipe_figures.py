@@ -7,8 +7,8 @@
 Nothing is computed: models are built on torch's meta device, at the size of their crops and with the classes of their
 data set (folders of one's own: 20). Memory is that of predicting one crop in float32, weights included, as `vitseg
 profile` finds it, label maps apart. A model that looks at the image to decide what it runs (edge-aware Shrunk) has no
-such count and stays blank. Published scores are kept as they stand in the table: they are entered by hand, from the
-recipe's own header. Scores that were measured here are read from docs/results.
+such count and stays blank. Scores that were measured here are read from docs/results. What is published stands in
+`recipes/published.csv`, which is entered by hand.
 """
 
 from __future__ import annotations
@@ -20,39 +20,22 @@ import json
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from torch.overrides import TorchFunctionMode
 
-from vitseg.checkpoint.budget import Unfilled
 from vitseg.data.scene_painter import SCENE_CLASSES
 from vitseg.inference.operations import count_operations, peak_memory
 from vitseg.studies.continual.recipe import load_continual
+from vitseg.studies.reproduce.costs import FlashAttention, outline_of
 from vitseg.training.recipe import Recipe, load_recipe
-from vitseg.training.recipe_shelf import FIGURES, read_figures, shipped_names
+from vitseg.training.recipe_shelf import FIGURES, shipped_names
 
 ROOT = Path(__file__).resolve().parents[1]
 COLUMNS = (
-    "recipe", "published", "published_multi_scale", "measured", "classes", "height", "width", "parameters_m", "gmacs",
-    "memory_mb",
+    "recipe", "measured", "classes", "height", "width", "parameters_m", "gmacs", "memory_mb",
 )  # fmt: skip
 CLASSES = {
     "ade20k": 150, "camvid": 11, "ccp": 24, "cityscapes": 19, "coco_stuff_10k": 171, "folder": 20,
     "pascal_context_59": 59, "pascal_context_60": 60, "scenes": SCENE_CLASSES.num_classes, "voc2012": 21,
 }  # fmt: skip
-
-
-class FlashAttention(TorchFunctionMode):
-    """Attention by the kernel that CPUs and GPUs run: on the meta device torch would write its scores out."""
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        if func is not F.scaled_dot_product_attention:
-            return func(*args, **kwargs)
-        mask = kwargs.get("attn_mask")
-        if mask is not None and mask.dtype == torch.bool:
-            mask = mask.to(args[0].dtype)
-        kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-        return kernel(*args[:3], attn_mask=mask, scale=kwargs.get("scale"))[0]
 
 
 def recipe_of(name: str) -> Recipe:
@@ -63,10 +46,8 @@ def recipe_of(name: str) -> Recipe:
 
 def count(recipe: Recipe, classes: int) -> tuple[str, str, str]:
     """Millions of parameters that a prediction uses, GMACs and MB; blank where the image decides."""
-    size = recipe.data.augment.crop_size
-    with torch.device("meta"), Unfilled():
-        model = recipe.model.build(classes, size, load_pretrained=False).eval()
-        image = torch.empty(1, 3, *size)
+    model = outline_of(recipe, classes).eval()
+    image = torch.empty(1, 3, *recipe.data.augment.crop_size, device="meta")
 
     def run() -> None:
         model(image).scores()
@@ -94,7 +75,6 @@ def measured(name: str) -> str:
 
 def table(chosen: list[str]) -> str:
     """The new table; of recipes that are not chosen the rows as they stand."""
-    known = read_figures()
     _, *lines = (ROOT / "recipes" / FIGURES).read_text().splitlines()
     rows_before = {line.partition(",")[0]: line.split(",") for line in lines}
     text = io.StringIO()
@@ -107,12 +87,7 @@ def table(chosen: list[str]) -> str:
             continue
         recipe, classes = recipe_of(name), CLASSES[name.partition("/")[0]]
         height, width = recipe.data.augment.crop_size
-        kept = known.get(name)
-        published = (None, None) if kept is None else (kept.published, kept.published_multi_scale)
-        texts = ["" if value is None else f"{value:g}" for value in published]
-        rows.writerow(
-            [name, *texts, measured(name), classes, height, width, *count(recipe, classes)]
-        )
+        rows.writerow([name, measured(name), classes, height, width, *count(recipe, classes)])
     return text.getvalue()
 
 

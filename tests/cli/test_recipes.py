@@ -35,8 +35,9 @@ def test_a_part_as_json(vitseg, tmp_path):
     ]
     assert large["backbone"] == "vit_large_patch16_384.augreg_in21k_ft_in1k"
     assert large["verb"] == "train"
-    assert large["figures"]["published"] is None
-    assert large["figures"]["published_multi_scale"] == 59.3
+    assert large["published"]["miou"] is None
+    assert large["published"]["miou_multi_scale"] == 59.3
+    assert large["published"]["source"] == "SegViT (NeurIPS 2022), table 3"
     assert "59.3 ms" in result.out
 
 

@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 VERBS = {
-    "demo", "data", "train", "evaluate", "compare", "continual", "tune", "extend", "classes", "predict", "video",
-    "explain", "suggest", "profile", "convert", "export", "serve", "push", "doctor", "recipes",
+    "demo", "data", "train", "evaluate", "compare", "continual", "reproduce", "tune", "extend", "classes", "predict",
+    "video", "explain", "suggest", "profile", "convert", "export", "serve", "push", "doctor", "recipes",
 }  # fmt: skip
 DATA_VERBS = {"show", "check", "preview", "prepare"}
 MAKE_TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -14,8 +15,12 @@ from tests.shapes_alone import shapes_alone
 from vitseg.backbones.create_pyramid import OTHERS
 from vitseg.inference.operations import count_operations
 from vitseg.methods import METHODS
+from vitseg.methods.model import SegmentationModel
+from vitseg.training.optimizer import parameter_groups
 from vitseg.training.recipe import Recipe, load_recipe, parse_recipe
 from vitseg.training.recipe_files import shipped_recipes
+from vitseg.training.recipe_shelf import read_figures
+from vitseg.training.schedule import lr_at
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "recipes").rglob("*.yaml"))
@@ -81,18 +86,47 @@ def test_a_recipe_names_no_machine(path):
 
 
 @cache
-def build_without_weights(method: str, architecture: str, crop_size: tuple[int, int]) -> None:
+def build_without_weights(
+    method: str, architecture: str, crop_size: tuple[int, int], num_classes: int = 5
+) -> SegmentationModel:
     """Once for all recipes that share a model; nothing is computed or allocated."""
     config = METHODS[method].model_validate_json(architecture)
     with shapes_alone():
-        config.build(5, crop_size, load_pretrained=False)
+        return config.build(num_classes, crop_size, load_pretrained=False)
+
+
+def outline_of(path: Path) -> SegmentationModel:
+    """The model of a recipe with the classes of its data set."""
+    recipe, classes = recipe_of(path), read_figures()[name_of(path)].classes
+    assert classes is not None
+    crop_size = recipe.data.augment.crop_size
+    return build_without_weights(recipe.method, recipe.model.model_dump_json(), crop_size, classes)
 
 
 def test_a_recipe_builds(path):
+    assert all(parameter.is_meta for parameter in outline_of(path).parameters())
+    recipe_of(path).model.criterion()
+
+
+def test_every_parameter_that_is_trained_is_in_one_group(path):
+    model = outline_of(path)
+    groups = parameter_groups(model, recipe_of(path).optimizer)
+    counted = Counter(name for group in groups for name in group["names"])
+    trained = [name for name, value in model.named_parameters() if value.requires_grad]
+    assert counted == Counter(trained)
+    assert sum(len(group["params"]) for group in groups) == len(trained)
+
+
+def test_the_learning_rate_rises_to_its_own_and_falls_to_its_least(path):
     recipe = recipe_of(path)
-    crop_size = recipe.data.augment.crop_size
-    build_without_weights(recipe.method, recipe.model.model_dump_json(), crop_size)
-    recipe.model.criterion()
+    base, schedule, iterations = recipe.optimizer.lr, recipe.schedule, recipe.training.iterations
+    places = range(0, iterations, max(1, iterations // 500))
+    rates = [lr_at(at, base, iterations, schedule) for at in places]
+    assert 0.85 * base < max(rates) <= base
+    highest = places[rates.index(max(rates))]
+    assert abs(highest - schedule.warmup_iterations) <= places.step
+    last = lr_at(iterations - 1, base, iterations, schedule)
+    assert schedule.min_lr <= last < 0.05 * base + schedule.min_lr
 
 
 def test_a_recipe_of_windows_predicts_with_its_training_crop(path):

@@ -12,6 +12,7 @@ import torch
 
 from vitseg.errors import ConfigError
 from vitseg.inference.profile import profile_model
+from vitseg.training.published import read_published
 from vitseg.training.recipe import load_recipe
 from vitseg.training.recipe_files import find_recipe, nearest, shipped_names, shipped_recipes
 from vitseg.training.recipe_shelf import find_shipped, read_figures, read_shelf
@@ -45,8 +46,8 @@ def test_the_shelf_says_what_the_recipes_say():
 
 def test_published_scores_stand_in_the_header_of_the_recipe():
     published = 0
-    for name, figures in read_figures().items():
-        for score in (figures.published, figures.published_multi_scale):
+    for name, row in read_published().items():
+        for score in (row.miou, row.miou_multi_scale):
             if score is not None:
                 written = {f"{score:.1f}", f"{score:.2f}"}
                 assert any(f"{text} " in header(name) for text in written), (name, score)

@@ -113,13 +113,18 @@ def create_stages(config: PyramidConfig) -> nn.ModuleList:
     return stages
 
 
+def published_place(name: str) -> str:
+    """The repository on the hub that holds the published weights of an encoder."""
+    return f"nvidia/{name.replace('_', '-')}"
+
+
 def published_file(name: str) -> Path:
     """The published ImageNet-1k weights of an encoder, from the hub or its cache.
 
     Raises:
         CheckpointError: They cannot be had.
     """
-    repo = f"nvidia/{name.replace('_', '-')}"
+    repo = published_place(name)
     errors: list[Exception] = []
     with offline_if_unreachable():
         for file in FILES:

@@ -17,6 +17,7 @@ VERBS = (
     "evaluate",
     "compare",
     "continual",
+    "reproduce",
     "tune",
     "extend",
     "classes",

@@ -11,7 +11,7 @@ import typer
 from vitseg.cli import frame, options
 
 if TYPE_CHECKING:
-    from vitseg.training.recipe_shelf import Figures, ShelfRecipe
+    from vitseg.training.recipe_shelf import ShelfRecipe
 
 recipes_app = typer.Typer(name="recipes", rich_markup_mode=None)
 
@@ -52,7 +52,7 @@ def show(name: Annotated[str, typer.Argument(help="As listed: camvid/segvit-vit_
     from vitseg.training.recipe_shelf import find_shipped
 
     recipe, text = find_shipped(name)
-    frame.say(f"{recipe.name}: {', '.join(_facts(recipe.figures)) or 'no figures'}")
+    frame.say(f"{recipe.name}: {', '.join(_facts(recipe)) or 'no figures'}")
     typer.echo(text, nl=False)
 
 
@@ -87,22 +87,24 @@ def _row(one: ShelfRecipe) -> tuple[str, ...]:
     memory = "" if figures.memory_mb is None else f"{figures.memory_mb:.0f}"
     gmacs = "" if figures.gmacs is None else f"{figures.gmacs:.1f}"
     backbone = one.backbone.partition(".")[0]
-    return one.name, one.method, backbone, _score(figures), gmacs, memory
+    return one.name, one.method, backbone, _score(one), gmacs, memory
 
 
-def _score(figures: Figures) -> str:
-    if figures.published is not None:
-        return f"{figures.published:.1f}"
-    if figures.published_multi_scale is not None:
-        return f"{figures.published_multi_scale:.1f} ms"
-    return "" if figures.measured is None else f"{figures.measured:.1f} here"
+def _score(one: ShelfRecipe) -> str:
+    row, measured = one.published, one.figures.measured
+    if row is not None and row.miou is not None:
+        return f"{row.miou:.1f}"
+    if row is not None and row.miou_multi_scale is not None:
+        return f"{row.miou_multi_scale:.1f} ms"
+    return "" if measured is None else f"{measured:.1f} here"
 
 
-def _facts(figures: Figures) -> Iterator[str]:
-    if figures.published is not None:
-        yield f"published {figures.published} mIoU"
-    if figures.published_multi_scale is not None:
-        yield f"published {figures.published_multi_scale} mIoU at several scales"
+def _facts(one: ShelfRecipe) -> Iterator[str]:
+    row, figures = one.published, one.figures
+    if row is not None and row.miou is not None:
+        yield f"published {row.miou} mIoU"
+    if row is not None and row.miou_multi_scale is not None:
+        yield f"published {row.miou_multi_scale} mIoU at several scales"
     if figures.measured is not None:
         yield f"{figures.measured} mIoU measured here in a short run"
     if figures.parameters_m is not None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from vitseg import parsing
 from vitseg.errors import ConfigError, unknown_name
+from vitseg.training.published import PublishedRow, read_published
 from vitseg.training.recipe_files import nearest, shipped_names, shipped_recipes
 
 FIGURES = "figures.csv"
@@ -20,8 +21,6 @@ class Figures(NamedTuple):
     """What the table says of a recipe; None: unknown.
 
     Attributes:
-        published: Published mIoU in percent at one scale.
-        published_multi_scale: The same with flips and several scales.
         measured: mIoU in percent that was measured here, by the short protocol of docs/results.md.
         classes: Classes that the model is counted with.
         height: Of the crop that it is counted on, in pixels.
@@ -31,8 +30,6 @@ class Figures(NamedTuple):
         memory_mb: Memory of predicting one crop in float32, weights included, in 10^6 bytes.
     """
 
-    published: float | None
-    published_multi_scale: float | None
     measured: float | None
     classes: int | None
     height: int | None
@@ -51,7 +48,8 @@ class ShelfRecipe(NamedTuple):
         method: A key of METHODS.
         backbone: Name of the backbone.
         about: What its header says, as one paragraph.
-        figures: What it costs and what it scored.
+        figures: What it costs and what it scored here.
+        published: What is published of it; None: nothing.
     """
 
     name: str
@@ -60,6 +58,7 @@ class ShelfRecipe(NamedTuple):
     backbone: str
     about: str
     figures: Figures
+    published: PublishedRow | None
 
     @property
     def verb(self) -> str:
@@ -69,7 +68,8 @@ class ShelfRecipe(NamedTuple):
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         own = {**self._asdict(), "verb": self.verb}
-        return {**own, "figures": self.figures._asdict()}
+        published = None if self.published is None else self.published._asdict()
+        return {**own, "figures": self.figures._asdict(), "published": published}
 
 
 def read_shelf(data: str | None = None, method: str | None = None) -> list[ShelfRecipe]:
@@ -145,6 +145,7 @@ def _read(name: str, figures: Mapping[str, Figures]) -> ShelfRecipe:
         backbone=stated["backbone"]["name"],
         about=_about(text),
         figures=figures.get(name, unknown),
+        published=read_published().get(name),
     )
 
 
