@@ -15,11 +15,14 @@ import threading
 from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vitseg.errors import VitsegError
 from vitseg.serve.jobs import Failure, Result, Served, Task
 from vitseg.serve.places import ModelPlaces
+
+if TYPE_CHECKING:
+    from vitseg.serve.running import Runner
 
 _log = logging.getLogger("vitseg")
 
@@ -159,8 +162,14 @@ def _serve(pipe: Connection, places: ModelPlaces, gone: Any) -> None:
     except VitsegError as error:
         pipe.send(error)
         return
-    gc.freeze()  # as in the server's own process
     pipe.send(runner.served)
+    gc.freeze()  # as in the server's own process
+    _answer(pipe, runner)
+    gc.unfreeze()
+
+
+def _answer(pipe: Connection, runner: Runner) -> None:
+    """Answer every request until the pipe is closed."""
     while True:
         try:
             tasks = pipe.recv()

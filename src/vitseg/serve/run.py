@@ -101,6 +101,7 @@ async def _serve(
                     await asyncio.sleep(0.02)
         server.should_exit = True
     await running
+    gc.unfreeze()
 
 
 def _config(app: object, settings: ServeSettings) -> uvicorn.Config:
