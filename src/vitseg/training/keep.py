@@ -10,6 +10,7 @@ from vitseg.checkpoint.model_dir import ModelRecord, save_model
 from vitseg.evaluation.evaluate import Evaluation
 from vitseg.files import write_json
 from vitseg.runs import BEST, LAST, RESULT
+from vitseg.training.lora import merged
 from vitseg.training.recipe import Recipe
 from vitseg.training.run_data import RunData
 from vitseg.training.run_parts import RunParts
@@ -55,10 +56,11 @@ def keep_models(
         metrics |= result.to_json()
         miou = result.scores.mean_iou
     record = record_of(recipe, data, metrics)
-    save_model(out / LAST, parts.model, record)
+    weights = merged(parts.model.state_dict(), parts.model)
+    save_model(out / LAST, parts.model, record, weights)
     if miou is None or best is None or miou > best or math.isnan(best):
         progress.best_miou = miou
-        save_model(out / BEST, parts.model, record)
+        save_model(out / BEST, parts.model, record, weights)
     if progress.iteration == recipe.training.iterations:
         write_json(out / RESULT, _result(recipe, parts, metrics))
 
@@ -66,7 +68,7 @@ def keep_models(
 def keep_last(out: Path, recipe: Recipe, data: RunData, parts: RunParts) -> None:
     """Save the last model without a validation, of a run that is stopped; arguments as for `keep_models`."""
     record = record_of(recipe, data, {"iteration": parts.progress.iteration})
-    save_model(out / LAST, parts.model, record)
+    save_model(out / LAST, parts.model, record, merged(parts.model.state_dict(), parts.model))
 
 
 def _result(recipe: Recipe, parts: RunParts, metrics: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from torch import nn
 from vitseg.methods.model import SegmentationModel
 from vitseg.training.caching import open_cache
 from vitseg.training.feature_cache import FeatureCache
+from vitseg.training.lora import add_lora
 from vitseg.training.optimizer import build_optimizer
 from vitseg.training.processes import require_torchrun
 from vitseg.training.randomness import seed_everything
@@ -87,6 +88,8 @@ def build_parts(
     if config.init_from is not None and saved is None:
         warning = start_from(config.init_from, model, recipe.method, classes)
     task.prepare(model)
+    if config.lora is not None:
+        add_lora(model, config.lora)
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         # Of the whole batch, not of a device's share (torch has no such layer for the CPU).
         nn.SyncBatchNorm.convert_sync_batchnorm(model)  # in place
