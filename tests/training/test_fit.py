@@ -42,6 +42,7 @@ class Measured:
         return StepMemory(int((self.base + memory_of(run)) * GB), self.has_batch_norm)
 
 
+NOTHING: frozenset[str] = frozenset()
 CHECKPOINTED = {"backbone.gradient_checkpointing": True}
 
 
@@ -57,7 +58,7 @@ CHECKPOINTED = {"backbone.gradient_checkpointing": True}
 def test_as_little_as_is_needed_is_changed(base, expected):
     lines: list[str] = []
     measure = Measured(base)
-    assert fitted(recipe(), CPU, measure=measure, say=lines.append) == expected
+    assert fitted(recipe(), CPU, NOTHING, measure, lines.append) == expected
     assert all(run.training.batch_size == 4 for run in measure.runs)
     assert lines[0] == "--fit: measuring a step of the training"
     if not expected:
@@ -73,16 +74,16 @@ def test_a_gpu_has_bf16_first_and_8_bit_states_last():
     narrow = {"training.precision": "bf16-mixed"}
     full = recipe(precision="32-true")
     say = [].append
-    assert fitted(full, GPU, measure=Measured(4), say=say) == narrow
-    assert fitted(full, GPU, measure=Measured(5), say=say) == {**narrow, **CHECKPOINTED}
+    assert fitted(full, GPU, NOTHING, Measured(4), say) == narrow
+    assert fitted(full, GPU, NOTHING, Measured(5), say) == {**narrow, **CHECKPOINTED}
     everything = {**narrow, **CHECKPOINTED, "training.accumulate": 4, "optimizer.kind": "adamw8bit"}
-    assert fitted(full, GPU, measure=Measured(6), say=say) == everything
-    assert not any(field == "training.precision" for field in fitted(recipe(), GPU, measure=Measured(3), say=say))
+    assert fitted(full, GPU, NOTHING, Measured(6), say) == everything
+    assert not any(field == "training.precision" for field in fitted(recipe(), GPU, NOTHING, Measured(3), say))
 
 
 def test_what_changes_more_than_rounding_is_left_out():
     with pytest.raises(ConfigError) as refused:
-        fitted(recipe(), CPU, measure=Measured(5, has_batch_norm=True), say=[].append)
+        fitted(recipe(), CPU, NOTHING, Measured(5, has_batch_norm=True), [].append)
     assert str(refused.value).startswith(
         "--fit: a step takes 11.0 GB, and 9.0 GB at least, with backbone.gradient_checkpointing=true, but 8.0 GB are "
         "at hand. Take a smaller data.augment.crop_size"
@@ -94,10 +95,10 @@ def test_what_is_settled_stays():
     settled = frozenset({"backbone.gradient_checkpointing"})
     assert fitted(recipe(), CPU, settled, measure, [].append) == {"training.accumulate": 2}
     frozen = recipe(freeze_backbone=True)
-    assert fitted(frozen, CPU, measure=Measured(4), say=[].append) == {"training.accumulate": 2}
+    assert fitted(frozen, CPU, NOTHING, Measured(4), [].append) == {"training.accumulate": 2}
     shared = recipe(devices=2)
     with pytest.raises(ConfigError, match=r"training.accumulate=2, but"):
-        fitted(shared, CPU, measure=Measured(90), say=[].append)
+        fitted(shared, CPU, NOTHING, Measured(90), [].append)
 
 
 def test_more_than_there_is_can_be_made_to_fit():
@@ -106,7 +107,7 @@ def test_more_than_there_is_can_be_made_to_fit():
     def measure(run: Recipe, most: int) -> StepMemory:
         return StepMemory(GB if run.training.accumulate == 4 else None)
 
-    assert fitted(recipe(), CPU, measure=measure, say=lines.append)["training.accumulate"] == 4
+    assert fitted(recipe(), CPU, NOTHING, measure, lines.append)["training.accumulate"] == 4
     assert lines[1].startswith("--fit: a step takes more than there is, 8.0 GB are at hand: trained")
 
 

@@ -28,9 +28,8 @@ def test_every_block_of_a_plain_vit_has_its_rate():
     rates = rates_of(model)
     assert rates.keys() == {name for name, _ in model.named_parameters()}
     for index in range(6):
-        found = {rate for name, rate in rates.items() if f"backbone.blocks.{index}." in name}
-        assert found == {pytest.approx(LR * DECAY ** (6 - index))}
-        assert len(found) == 1
+        (rate,) = {rate for name, rate in rates.items() if f"backbone.blocks.{index}." in name}
+        assert rate == pytest.approx(LR * DECAY ** (6 - index))
     for name in ("cls_token", "pos_embed", "patch_embed.proj.weight"):
         assert rates[f"backbone.{name}"] == pytest.approx(LR * DECAY**7)
     assert {rate for name, rate in rates.items() if name.startswith("decoder.")} == {LR * RATIO}

@@ -84,9 +84,9 @@ def place_of(recipe: Recipe, given: int | None) -> Place:
 def fitted(
     recipe: Recipe,
     place: Place,
-    settled: frozenset[str] = frozenset(),
-    measure: Callable[[Recipe, int], StepMemory] = measure_step,
-    say: Callable[[str], object] = print,
+    settled: frozenset[str],
+    measure: Callable[[Recipe, int], StepMemory],
+    say: Callable[[str], object],
 ) -> Changes:
     """What has to be changed for a step to fit the memory; this is said.
 
@@ -167,7 +167,7 @@ def fit_to_memory(
     """
     place = place_of(recipe, given)
     recipe, _ = with_value_range(recipe, task_of(recipe), display)
-    return changed(recipe, fitted(recipe, place, settled, say=display.started))
+    return changed(recipe, fitted(recipe, place, settled, measure_step, display.started))
 
 
 def as_begun(recipe: Recipe, run: Path, settled: frozenset[str]) -> Recipe:

@@ -12,6 +12,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from vitseg.errors import ConfigError
 from vitseg.methods.model import SegmentationModel
 from vitseg.training.layer_rates import layer_scales, scale_of
+from vitseg.training.lowbit import adamw_8bit
 
 
 class OptimizerConfig(BaseModel):
@@ -19,8 +20,10 @@ class OptimizerConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["adamw", "sgd"] = Field(
-        default="adamw", description="AdamW, or SGD with momentum (SETR, Segmenter)"
+    kind: Literal["adamw", "adamw8bit", "sgd"] = Field(
+        default="adamw",
+        description="AdamW; AdamW with states of 8 bits (needs the extra lowbit); or SGD with momentum (SETR, "
+        "Segmenter)",
     )
     lr: float = Field(default=2e-5, gt=0, description="learning rate of the backbone")
     head_lr_ratio: float = Field(
@@ -69,7 +72,7 @@ class OptimizerConfig(BaseModel):
 
     @model_validator(mode="after")
     def _fields_belong_to_kind(self) -> OptimizerConfig:
-        name, kind = ("momentum", "sgd") if self.kind == "adamw" else ("betas", "adamw")
+        name, kind = ("betas", "adamw") if self.kind == "sgd" else ("momentum", "sgd")
         if getattr(self, name) != type(self).model_fields[name].default:
             raise ValueError(f'{name} belongs to kind "{kind}": set it, or leave {name} out')
         return self
@@ -168,4 +171,6 @@ def build_optimizer(
     ]
     if config.kind == "sgd":
         return SGD(groups, lr=config.lr, momentum=config.momentum)
+    if config.kind == "adamw8bit":
+        return adamw_8bit(groups, config.lr, config.betas)
     return AdamW(groups, betas=config.betas, fused=fused or None)  # None: as torch chooses
