@@ -74,8 +74,7 @@ def prepare(row: str, batch: int, tiny: bool) -> Callable[[], tuple[int, int, fl
         seconds = 0.0
         for _ in range(STEPS):
             began = time.monotonic()
-            loss, _ = train_step(recipe, parts, images, labels)
-            loss.item()
+            train_step(recipe, parts, images, labels)[0].item()  # waits for the device
             seconds = time.monotonic() - began
         on_gpu = torch.cuda.max_memory_allocated() if device.type == "cuda" else 0
         trained = sum(p.numel() for p in parts.model.parameters() if p.requires_grad)
@@ -106,7 +105,13 @@ def main() -> None:
         cells = [f"{mib:,.0f}", f"{100 * mib / plain:.0f} %", f"{trained / 1e6:.1f}"]
         table.append([row, *cells, f"{seconds:.2f}"])
         print(*table[-1], flush=True)
-    header = [f"SegViT-B at 512, batch {options.batch}", "peak MiB", "of the first", "M trained", "s"]
+    header = [
+        f"SegViT-B at 512, batch {options.batch}",
+        "peak MiB",
+        "of the first",
+        "M trained",
+        "s",
+    ]
     device = f"{torch.cuda.get_device_name()}, bf16" if on_gpu else None
     print_table("Peak memory of a training step", header, table, device)
 

@@ -78,7 +78,9 @@ def test_a_gpu_has_bf16_first_and_8_bit_states_last():
     assert fitted(full, GPU, NOTHING, Measured(5), say) == {**narrow, **CHECKPOINTED}
     everything = {**narrow, **CHECKPOINTED, "training.accumulate": 4, "optimizer.kind": "adamw8bit"}
     assert fitted(full, GPU, NOTHING, Measured(6), say) == everything
-    assert not any(field == "training.precision" for field in fitted(recipe(), GPU, NOTHING, Measured(3), say))
+    assert not any(
+        field == "training.precision" for field in fitted(recipe(), GPU, NOTHING, Measured(3), say)
+    )
 
 
 def test_what_changes_more_than_rounding_is_left_out():
@@ -108,7 +110,9 @@ def test_more_than_there_is_can_be_made_to_fit():
         return StepMemory(GB if run.training.accumulate == 4 else None)
 
     assert fitted(recipe(), CPU, NOTHING, measure, lines.append)["training.accumulate"] == 4
-    assert lines[1].startswith("--fit: a step takes more than there is, 8.0 GB are at hand: trained")
+    assert lines[1].startswith(
+        "--fit: a step takes more than there is, 8.0 GB are at hand: trained"
+    )
 
 
 def test_a_run_goes_on_as_it_began(tmp_path):
@@ -145,7 +149,9 @@ def test_a_step_is_measured_in_another_process(tmp_path):
     assert measure_step(large_run, (less + more) // 2).num_bytes is None  # given up
     (root / "images/train_0.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match="train_0"):
-        measure_step(parse_recipe({**small, "training": {**small["training"], "batch_size": 4}}), 100 * GB)
+        measure_step(
+            parse_recipe({**small, "training": {**small["training"], "batch_size": 4}}), 100 * GB
+        )
 
 
 @pytest.mark.slow

@@ -71,11 +71,13 @@ def test_the_blocks_of_a_swin_are_counted_through_its_stages():
 
 def test_what_has_no_blocks_is_refused():
     resnet = {"name": "resnet18c", "pretrained": False, "levels": [0, 1]}
-    with pytest.raises(ConfigError, match="layer_decay is for the blocks of plain ViTs and of Swin"):
+    with pytest.raises(
+        ConfigError, match="layer_decay is for the blocks of plain ViTs and of Swin"
+    ):
         parameter_groups(build("nrd", backbone=resnet), CONFIG)
     frozen = build()
     frozen.backbone.requires_grad_(False)
-    with pytest.raises(ConfigError, match="none of them is trained"):
+    with pytest.raises(ConfigError, match="but none is trained"):
         parameter_groups(frozen, CONFIG)
     with pytest.raises(ValueError, match="less than or equal to 1"):
         OptimizerConfig(layer_decay=1.2)

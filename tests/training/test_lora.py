@@ -17,8 +17,8 @@ from vitseg.errors import CheckpointError, ConfigError, InterruptedRunError
 from vitseg.methods import METHODS
 from vitseg.methods.model import SegmentationModel
 from vitseg.training.encoder import blocks_of
-from vitseg.training.lora import LoraConfig, LowRank, add_lora, merged
 from vitseg.training.loop import train
+from vitseg.training.lora import LoraConfig, LowRank, add_lora, merged
 from vitseg.training.optimizer import OptimizerConfig, parameter_groups
 from vitseg.training.recipe import Recipe, parse_recipe
 from vitseg.training.step import LossOfModel
@@ -64,7 +64,13 @@ def moved(model: SegmentationModel) -> SegmentationModel:
 IMAGES = torch.randn(2, 3, *CROP, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("method", CASES)
+SOME = [
+    name if name in ("segvit", "dtop", "segvit_cl") else pytest.param(name, marks=pytest.mark.slow)
+    for name in CASES
+]
+
+
+@pytest.mark.parametrize("method", SOME)
 def test_the_model_begins_as_it_is_and_is_merged_into_an_ordinary_one(method):
     plain = build(method).eval()
     model = copy.deepcopy(plain)
@@ -81,7 +87,7 @@ def test_the_model_begins_as_it_is_and_is_merged_into_an_ordinary_one(method):
     assert any(isinstance(part, LowRank) for part in model.modules())  # which stays as it is
 
 
-@pytest.mark.parametrize("method", CASES)
+@pytest.mark.parametrize("method", SOME)
 def test_pairs_and_what_is_new_are_trained_and_nothing_else(method):
     config = METHODS[method].model_validate(CASES[method])
     model = build(method)
@@ -99,9 +105,7 @@ def test_pairs_and_what_is_new_are_trained_and_nothing_else(method):
         split = hasattr(block.attn, "q_proj")
         of_block = {name for name in pairs if name.startswith(f"{start}attn.")}
         assert len(of_block) == 2 * (4 if split else 2), start
-    assert len(pairs) == sum(
-        2 for part in model.modules() if isinstance(part, LowRank)
-    )
+    assert len(pairs) == sum(2 for part in model.modules() if isinstance(part, LowRank))
     others = learning - pairs
     assert others == {name for name in before if name in others}
     fresh = ("decoder.", "backbone.edge_head.", "backbone.semantic.", "backbone.norms.")
@@ -138,7 +142,7 @@ def recipe(**training) -> dict:
 
 
 def test_two_ways_to_freeze_are_refused():
-    with pytest.raises(ConfigError, match="lora trains pairs .* leave one of them out"):
+    with pytest.raises(ConfigError, match=r"lora trains pairs .* leave one of them out"):
         parse_recipe(recipe(freeze_backbone=True))
     with pytest.raises(ConfigError, match=r"training\.lora\.targets.* is 'mlp'"):
         parse_recipe(tiny_recipe(lora={"targets": ["mlp"]}))
@@ -157,6 +161,7 @@ def parsed(source: str, **training) -> Recipe:
     return parse_recipe(mapping)
 
 
+@pytest.mark.slow  # another process imports torch
 def test_what_is_saved_is_an_ordinary_model_that_predicts_without_training(source, tmp_path):
     train(parsed(source), tmp_path / "run")
     saved = load_file(tmp_path / "run/best/model.safetensors")
@@ -184,9 +189,13 @@ def test_the_frozen_weights_stay_and_the_merged_ones_move(source, tmp_path):
     torch.manual_seed(run.training.seed)
     begun = run.model.build(3, CROP).state_dict()
     saved = load_file(tmp_path / "run/last/model.safetensors")
-    assert torch.equal(saved["backbone.blocks.0.mlp.fc1.weight"], begun["backbone.blocks.0.mlp.fc1.weight"])
+    assert torch.equal(
+        saved["backbone.blocks.0.mlp.fc1.weight"], begun["backbone.blocks.0.mlp.fc1.weight"]
+    )
     assert torch.equal(saved["backbone.pos_embed"], begun["backbone.pos_embed"])
-    assert not torch.equal(saved["backbone.blocks.0.attn.qkv.weight"], begun["backbone.blocks.0.attn.qkv.weight"])
+    assert not torch.equal(
+        saved["backbone.blocks.0.attn.qkv.weight"], begun["backbone.blocks.0.attn.qkv.weight"]
+    )
 
 
 def test_a_run_goes_on_with_the_same_bits(source, tmp_path, monkeypatch):
@@ -201,7 +210,7 @@ def test_a_run_goes_on_with_the_same_bits(source, tmp_path, monkeypatch):
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
     plain = whole.model_copy(update={"training": whole.training.model_copy(update={"lora": None})})
-    with pytest.raises(CheckpointError, match="training.lora"):
+    with pytest.raises(CheckpointError, match=r"training\.lora"):
         train(plain, tmp_path / "cut", resume=True)
 
 

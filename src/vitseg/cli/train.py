@@ -40,7 +40,8 @@ def train(
     fit: Annotated[
         bool,
         typer.Option(
-            "--fit", help="Measure a step, and change what it takes to fit the memory; this is said."
+            "--fit",
+            help="Measure a step, and change what it takes to fit the memory; this is said.",
         ),
     ] = False,
     max_memory: Annotated[

@@ -36,7 +36,7 @@ def memory_at_hand(device: str) -> int:
         return torch.cuda.mem_get_info()[0]
     if not MEMINFO.is_file():
         raise ConfigError(
-            "this system does not tell how much memory is at hand: say how much a step may take, as in --max-memory 8GB."
+            "this system does not tell how much memory is at hand: say how much a step may take (--max-memory 8GB)."
         )
     found = re.search(r"^MemAvailable:\s+(\d+) kB$", MEMINFO.read_text(), re.MULTILINE)
     assert found is not None

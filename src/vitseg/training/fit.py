@@ -1,6 +1,7 @@
 """Making a training fit the memory: one step is measured, and what saves memory is added until it fits.
 
-Nothing is added that changes what is learnt but by rounding: the images of a step, their augmentation and the rates stay.
+Nothing is added that changes what is learnt but by rounding: the images of a step, their augmentation and the rates
+stay.
 """
 
 from __future__ import annotations

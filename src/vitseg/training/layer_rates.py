@@ -34,7 +34,7 @@ def layer_scales(model: SegmentationModel, decay: float) -> dict[str, float]:
     depth = len(found.blocks)
     if not any(p.requires_grad for block in found.blocks.values() for p in block.parameters()):
         raise ConfigError(
-            "optimizer.layer_decay says how fast the backbone's blocks learn, but none of them is trained: leave it out."
+            "optimizer.layer_decay says how fast the backbone's blocks learn, but none is trained: leave it out."
         )
     of_blocks = {start: decay ** (depth - index) for index, start in enumerate(found.blocks)}
     of_merging = {start: decay ** (depth - index) for start, index in found.between.items()}

@@ -33,7 +33,9 @@ class LoraConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rank: int = Field(default=8, ge=1, description="rank of every pair")
-    alpha: float = Field(default=16.0, gt=0, description="the pair's product is scaled by alpha / rank")
+    alpha: float = Field(
+        default=16.0, gt=0, description="the pair's product is scaled by alpha / rank"
+    )
     targets: tuple[Literal["qkv", "proj"], ...] = Field(
         default=("qkv", "proj"),
         min_length=1,

@@ -32,7 +32,7 @@ class OptimizerConfig(BaseModel):
     lr_ratios: dict[str, float] = Field(
         default_factory=dict,
         description="learning rate over the backbone's for the parameters whose names begin so, in place of "
-        "head_lr_ratio, layer_decay's or 1 ({\"decoder.upsample.\": 1}); of several beginnings that fit, the longest "
+        'head_lr_ratio, layer_decay\'s or 1 ({"decoder.upsample.": 1}); of several beginnings that fit, the longest '
         "counts",
     )
     layer_decay: float | None = Field(
