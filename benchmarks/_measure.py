@@ -47,10 +47,12 @@ def _status(name: str) -> float:
         return next(int(line.split()[1]) / 1024 for line in file if line.startswith(f"{name}:"))
 
 
-def print_table(title: str, header: list[str], rows: list[list[str]]) -> None:
-    """A table with the circumstances below it."""
-    threads = torch.get_num_threads()
-    caption = f"torch {torch.__version__}, cpu, float32, {threads} threads"
+def print_table(
+    title: str, header: list[str], rows: list[list[str]], device: str | None = None
+) -> None:
+    """A table with the circumstances below it; `device` says where and in which numbers, if not on a CPU."""
+    device = device or f"cpu, float32, {torch.get_num_threads()} threads"
+    caption = f"torch {torch.__version__}, {device}"
     table = Table(title=title, caption=caption)
     for index, name in enumerate(header):
         table.add_column(name, justify="left" if index == 0 else "right")

@@ -88,6 +88,8 @@ REFUSED = {
     f"train tiny.yaml {DATA} training.init_from=none --out o": "CheckpointError: none does not exist",
     f"train tiny.yaml {DATA} backbone.pretrained=true backbone.weights=a.pth --out o": "weight file a.pth does",
     f"train tiny.yaml {DATA} optimizer.lr --out o": "'optimizer.lr' is no override",
+    f"train tiny.yaml {DATA} --out o --fit --max-memory much": "memory 'much' is not a number of bytes",
+    f"train tiny.yaml {DATA} --out o --max-memory 8GB": "--max-memory 8GB says what --fit may use",
     "profile none --size 64x64": "ConfigError: no such file, and 'none' is not a known shipped",
     "profile data --size 64x64": "CheckpointError: data holds no model",
     "profile MODEL --size 64": "ConfigError: --size '64' is not written HEIGHTxWIDTH",

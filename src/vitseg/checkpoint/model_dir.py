@@ -61,14 +61,23 @@ class ModelRecord(BaseModel):
     )
 
 
-def save_model(path: Path, model: SegmentationModel, record: ModelRecord) -> None:
-    """Write a model directory; a directory of that name is replaced once the new one is complete."""
+def save_model(
+    path: Path, model: SegmentationModel, record: ModelRecord, weights: StateDict | None = None
+) -> None:
+    """Write a model directory; a directory of that name is replaced once the new one is complete.
+
+    Args:
+        path: The directory.
+        model: What is saved.
+        record: What is kept beside its weights.
+        weights: Saved in place of the model's own, which a training may hold in another form.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.writing")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()
     try:
-        _write_files(fresh, model, record)
+        _write_files(fresh, model, record, model.state_dict() if weights is None else weights)
     except Exception:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
@@ -80,8 +89,10 @@ def save_model(path: Path, model: SegmentationModel, record: ModelRecord) -> Non
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _write_files(folder: Path, model: SegmentationModel, record: ModelRecord) -> None:
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+def _write_files(
+    folder: Path, model: SegmentationModel, record: ModelRecord, weights: StateDict
+) -> None:
+    state = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     with system_errors(folder / WEIGHTS):
         save_file(state, folder / WEIGHTS, _remarks(model))
     config, sums = record_files(record, sha256_of(folder / WEIGHTS))

@@ -45,7 +45,7 @@ def require_unused(recipe: str, wanted: Wanted) -> None:
             )
 
 
-def require_no_recipe_options(spec: str, data: str | None, cache: Path | None) -> None:
+def require_no_recipe_options(spec: str, data: str | None, cache: Path | None, fit: bool) -> None:
     """Raise ConfigError if a training without a recipe is given options of one with."""
     if data is not None:
         raise ConfigError(
@@ -54,6 +54,11 @@ def require_no_recipe_options(spec: str, data: str | None, cache: Path | None) -
     if cache is not None:
         raise ConfigError(
             f"--cache-features belongs to a recipe with a frozen backbone, but {spec} is a data set: leave it out."
+        )
+    if fit:
+        raise ConfigError(
+            f"--fit changes a recipe, but {spec} is a data set, for which all is chosen by the device's memory and the "
+            "time of a step: leave it out, or give the recipe.yaml of such a run."
         )
 
 

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from vitseg.cli import options, places
+from vitseg.cli import fitting, options, places
 from vitseg.cli.places import Before
+from vitseg.errors import ConfigError
 
 
 def train(
@@ -35,6 +36,21 @@ def train(
             metavar="DIR",
             help="Keep the features of a frozen backbone here and train on them.",
         ),
+    ] = None,
+    fit: Annotated[
+        bool,
+        typer.Option(
+            "--fit",
+            help="Measure a step, and change what it takes to fit the memory; this is said.",
+        ),
+    ] = False,
+    max_memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="With --fit: the memory that a step may take, as in 8GB; what is at hand if not given.",
+        ),
+        Before(lambda size, given: fitting.require_memory(size, given)),
     ] = None,
     minutes: Annotated[
         float | None,
@@ -68,13 +84,20 @@ def train(
         claim_folder(cache_features, may_hold=None, option="--cache-features")
     wanted = planned.Wanted(minutes, method, backbone, weights)
     if places.is_data(recipe):
-        planned.require_no_recipe_options(recipe, data, cache_features)
+        planned.require_no_recipe_options(recipe, data, cache_features, fit)
         planned.train(recipe, overrides or [], out, resume, wanted)
         return
     planned.require_unused(recipe, wanted)
+    if fit and cache_features is not None:
+        raise ConfigError(
+            "--fit measures a step with the backbone, which --cache-features does not run: leave one of them out."
+        )
 
     from vitseg.training.display import Display
     from vitseg.training.loop import train as run_training
     from vitseg.training.recipe import load_recipe
 
-    run_training(load_recipe(recipe, overrides or [], data), out, resume, Display(), cache_features)
+    wanted_run = load_recipe(recipe, overrides or [], data)
+    if fit:
+        wanted_run = fitting.fitted(wanted_run, overrides or [], out, resume, max_memory)
+    run_training(wanted_run, out, resume, Display(), cache_features)

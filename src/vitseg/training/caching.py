@@ -15,11 +15,11 @@ from vitseg.errors import ConfigError, InterruptedRunError
 from vitseg.images.preprocess import Preprocessing
 from vitseg.methods.model import SegmentationModel
 from vitseg.training.display import Display
+from vitseg.training.encoder import ENCODERS
 from vitseg.training.feature_cache import FeatureCache
 from vitseg.training.fingerprint import feature_fingerprint
 from vitseg.training.recipe import Recipe
 from vitseg.training.sampler import GridSamples, TrainSamples
-from vitseg.training.step import ENCODERS
 from vitseg.training.stop import StopSignals
 
 

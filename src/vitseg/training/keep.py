@@ -9,6 +9,7 @@ from vitseg.checkpoint.model_dir import ModelRecord, save_model
 from vitseg.evaluation.evaluate import Evaluation
 from vitseg.files import write_json
 from vitseg.runs import BEST, LAST, RESULT
+from vitseg.training.lora import merged
 from vitseg.training.recipe import Recipe
 from vitseg.training.run_data import RunData
 from vitseg.training.run_parts import RunParts
@@ -60,9 +61,10 @@ def keep_models(
     if result is not None:
         metrics |= result.to_json()
     record = record_of(recipe, data, metrics)
-    save_model(out / LAST, parts.model, record)
+    weights = merged(parts.model.state_dict(), parts.model)
+    save_model(out / LAST, parts.model, record, weights)
     if is_best:
-        save_model(out / BEST, parts.model, record)
+        save_model(out / BEST, parts.model, record, weights)
     if is_over:
         write_json(out / RESULT, _result(recipe, parts, metrics))
 
@@ -70,7 +72,7 @@ def keep_models(
 def keep_last(out: Path, recipe: Recipe, data: RunData, parts: RunParts) -> None:
     """Save the last model without a validation, of a run that is stopped; arguments as for `keep_models`."""
     record = record_of(recipe, data, {"iteration": parts.progress.iteration})
-    save_model(out / LAST, parts.model, record)
+    save_model(out / LAST, parts.model, record, merged(parts.model.state_dict(), parts.model))
 
 
 def _result(recipe: Recipe, parts: RunParts, metrics: dict[str, Any]) -> dict[str, Any]:

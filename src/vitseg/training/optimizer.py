@@ -11,6 +11,8 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from vitseg.errors import ConfigError
 from vitseg.methods.model import SegmentationModel
+from vitseg.training.layer_rates import layer_scales, scale_of
+from vitseg.training.lowbit import adamw_8bit
 
 
 class OptimizerConfig(BaseModel):
@@ -18,8 +20,10 @@ class OptimizerConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["adamw", "sgd"] = Field(
-        default="adamw", description="AdamW, or SGD with momentum (SETR, Segmenter)"
+    kind: Literal["adamw", "adamw8bit", "sgd"] = Field(
+        default="adamw",
+        description="AdamW; AdamW with states of 8 bits (needs the extra lowbit); or SGD with momentum (SETR, "
+        "Segmenter)",
     )
     lr: float = Field(default=2e-5, gt=0, description="learning rate of the backbone")
     head_lr_ratio: float = Field(
@@ -28,7 +32,15 @@ class OptimizerConfig(BaseModel):
     lr_ratios: dict[str, float] = Field(
         default_factory=dict,
         description="learning rate over the backbone's for the parameters whose names begin so, in place of "
-        'head_lr_ratio or 1 ({"decoder.upsample.": 1}); of several beginnings that fit, the longest counts',
+        'head_lr_ratio, layer_decay\'s or 1 ({"decoder.upsample.": 1}); of several beginnings that fit, the longest '
+        "counts",
+    )
+    layer_decay: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="learning rate of a block over that of the next deeper one; null: one rate for the backbone. Of L "
+        "blocks, block i learns at lr * layer_decay^(L - i), what stands in front of them at lr * layer_decay^(L + 1)",
     )
     weight_decay: float = Field(
         default=0.01,
@@ -60,7 +72,7 @@ class OptimizerConfig(BaseModel):
 
     @model_validator(mode="after")
     def _fields_belong_to_kind(self) -> OptimizerConfig:
-        name, kind = ("momentum", "sgd") if self.kind == "adamw" else ("betas", "adamw")
+        name, kind = ("betas", "adamw") if self.kind == "sgd" else ("momentum", "sgd")
         if getattr(self, name) != type(self).model_fields[name].default:
             raise ValueError(f'{name} belongs to kind "{kind}": set it, or leave {name} out')
         return self
@@ -77,8 +89,11 @@ def parameter_groups(model: SegmentationModel, config: OptimizerConfig) -> list[
     and queries included, at `head_lr_ratio` times the learning rate, and so does an edge head. Frozen parameters are
     left out.
 
+    With `layer_decay` every block of the backbone has a rate of its own, and so have LoRA's pairs on it.
+
     Raises:
-        ConfigError: No parameter's name begins as one of `lr_ratios` says, or contains what `no_decay` says.
+        ConfigError: No parameter's name begins as one of `lr_ratios` says, or contains what `no_decay` says; or the
+            backbone has no blocks for `layer_decay`, or none that is trained.
     """
     names = [name for name, _ in model.named_parameters()]
     for part in config.no_decay:
@@ -99,11 +114,13 @@ def parameter_groups(model: SegmentationModel, config: OptimizerConfig) -> list[
         if isinstance(module, NORMS)
         for name, _ in module.named_parameters(recurse=False)
     }
+    scales = {} if config.layer_decay is None else layer_scales(model, config.layer_decay)
     groups: dict[tuple[float, float], dict] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        lr, decay = rates(name, name in norms, config, model.fresh_parts)
+        scale = scale_of(name, scales)
+        lr, decay = rates(name, name in norms, config, model.fresh_parts, scale)
         group = groups.setdefault(
             (lr, decay), {"params": [], "names": [], "lr": lr, "weight_decay": decay}
         )
@@ -113,7 +130,11 @@ def parameter_groups(model: SegmentationModel, config: OptimizerConfig) -> list[
 
 
 def rates(
-    name: str, is_norm: bool, config: OptimizerConfig, fresh_parts: tuple[str, ...]
+    name: str,
+    is_norm: bool,
+    config: OptimizerConfig,
+    fresh_parts: tuple[str, ...],
+    scale: float = 1.0,
 ) -> tuple[float, float]:
     """Learning rate and weight decay of one parameter.
 
@@ -122,9 +143,10 @@ def rates(
         is_norm: Whether it is a normalisation's.
         config: The optimiser's settings.
         fresh_parts: Beginnings of the names of what learns at the decoder's rate; see `SegmentationModel`.
+        scale: Its rate over that of its kind, by its depth.
     """
     is_head = name.startswith(fresh_parts)
-    ratio = config.head_lr_ratio if is_head else 1.0
+    ratio = scale * (config.head_lr_ratio if is_head else 1.0)
     for start in sorted(config.lr_ratios, key=len):
         ratio = config.lr_ratios[start] if name.startswith(start) else ratio
     is_exempt = is_norm and not is_head and not config.decay_backbone_norms
@@ -149,4 +171,6 @@ def build_optimizer(
     ]
     if config.kind == "sgd":
         return SGD(groups, lr=config.lr, momentum=config.momentum)
+    if config.kind == "adamw8bit":
+        return adamw_8bit(groups, config.lr, config.betas)
     return AdamW(groups, betas=config.betas, fused=fused or None)  # None: as torch chooses

@@ -28,6 +28,7 @@ from vitseg.images.value_range import ValueRange
 from vitseg.inference.config import InferenceConfig
 from vitseg.methods import METHODS
 from vitseg.methods.method import MethodConfig
+from vitseg.training.lora import LoraConfig
 from vitseg.training.optimizer import OptimizerConfig
 from vitseg.training.recipe_files import read_recipe
 from vitseg.training.schedule import ScheduleConfig
@@ -135,6 +136,11 @@ class TrainingConfig(BaseModel):
         description="keep the backbone's parameters and statistics as they are, drop path off; the decoder, and what "
         "a method adds to the backbone (SETR-MLA's neck), is trained",
     )
+    lora: LoraConfig | None = Field(
+        default=None,
+        description="train low-rank pairs on the backbone's attention, which is frozen otherwise, with the decoder; "
+        "model directories hold the merged weights ({} for the usual ranks)",
+    )
     init_from: str | None = Field(
         default=None,
         description="start from all weights of a trained model of the same method and classes: a model directory, a "
@@ -148,6 +154,15 @@ class TrainingConfig(BaseModel):
             further = "".join(f" x {name} {value}" for name, value in factors.items() if value > 1)
             raise ValueError(
                 f"batch_size {self.batch_size} is not divisible by devices {self.devices}{further}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_way_to_freeze(self) -> TrainingConfig:
+        if self.lora is not None and self.freeze_backbone:
+            raise ValueError(
+                "lora trains pairs within the backbone, which it freezes otherwise, but freeze_backbone leaves nothing "
+                "of it to train: leave one of them out"
             )
         return self
 

@@ -15,6 +15,7 @@ from vitseg.methods.model import SegmentationModel
 from vitseg.training.average import WeightAverage
 from vitseg.training.caching import open_cache
 from vitseg.training.feature_cache import FeatureCache
+from vitseg.training.lora import add_lora
 from vitseg.training.optimizer import build_optimizer
 from vitseg.training.processes import require_torchrun
 from vitseg.training.randomness import seed_everything
@@ -90,6 +91,8 @@ def build_parts(
     if config.init_from is not None and saved is None:
         warning = start_from(config.init_from, model, recipe.method, classes)
     task.prepare(model)
+    if config.lora is not None:
+        add_lora(model, config.lora)
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         # Of the whole batch, not of a device's share (torch has no such layer for the CPU).
         nn.SyncBatchNorm.convert_sync_batchnorm(model)  # in place

@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from vitseg.backbones import PlainViT, Pyramid, Swin
 from vitseg.methods.model import SegmentationModel
+from vitseg.training.encoder import encoder_of, pretrained_modules
 from vitseg.training.feature_cache import FeatureCache
-
-ENCODERS = (PlainViT, Swin, Pyramid)
-"""What starts from pretrained weights; a method may wrap one of them in layers of its own (SETR-MLA's neck)."""
-
-
-def encoder_of(model: SegmentationModel) -> nn.Module:
-    """The pretrained part of a model's backbone: all of it, unless a method wraps it."""
-    (encoder,) = (part for part in model.backbone.modules() if isinstance(part, ENCODERS))
-    return encoder
-
-
-def pretrained_modules(encoder: nn.Module) -> Iterator[nn.Module]:
-    """What of an encoder can be frozen: all modules but those that a method has put into it."""
-    if isinstance(encoder, PlainViT) and not encoder.is_encoder:
-        # It itself stays in training mode, by which exits and queries know that they are trained.
-        return encoder.pretrained_modules()
-    return iter((encoder,))
 
 
 class LossOfModel(nn.Module):

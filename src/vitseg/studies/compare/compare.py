@@ -25,7 +25,7 @@ from vitseg.studies.compare.contenders import Contender, require_same_recipe
 from vitseg.studies.continued import train_or_continue
 from vitseg.training.caching import cache_name
 from vitseg.training.display import Display
-from vitseg.training.step import encoder_of
+from vitseg.training.encoder import encoder_of
 from vitseg.types import Size
 
 ROUNDS, WARMUPS = 5, 2

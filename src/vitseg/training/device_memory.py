@@ -1,0 +1,79 @@
+"""How much memory there is, and how much a process has taken."""
+
+from __future__ import annotations
+
+import re
+import resource
+import sys
+from pathlib import Path
+
+import torch
+
+from vitseg.errors import ConfigError
+
+STATUS, MEMINFO = Path("/proc/self/status"), Path("/proc/meminfo")
+
+LIMITS = (
+    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
+    (
+        Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+        Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ),
+)
+"""Files of a container's limit and of what it has taken, of both generations of cgroups."""
+
+
+def memory_at_hand(device: str) -> int:
+    """Bytes that nobody uses: of the first GPU, or of the machine within the limit of the container.
+
+    Args:
+        device: "cuda" or "cpu".
+
+    Raises:
+        ConfigError: The system does not tell.
+    """
+    if device == "cuda":
+        return torch.cuda.mem_get_info()[0]
+    if not MEMINFO.is_file():
+        raise ConfigError(
+            "this system does not tell how much memory is at hand: say how much a step may take (--max-memory 8GB)."
+        )
+    found = re.search(r"^MemAvailable:\s+(\d+) kB$", MEMINFO.read_text(), re.MULTILINE)
+    assert found is not None
+    return min([int(found[1]) * 1024, *_left_in_container()])
+
+
+def _left_in_container() -> list[int]:
+    left = []
+    for limit, taken in LIMITS:
+        if limit.is_file() and taken.is_file() and (most := limit.read_text().strip()).isdigit():
+            left.append(int(most) - int(taken.read_text()))
+    return left
+
+
+def held_bytes() -> int:
+    """What this process holds now; 0 where the system does not tell."""
+    return _status("VmRSS") or 0
+
+
+def peak_bytes() -> int:
+    """The most that this process has held, without what held the process that started it."""
+    peak = _status("VmHWM")
+    if peak is not None:
+        return peak
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
+
+
+def _status(name: str) -> int | None:
+    if not STATUS.is_file():
+        return None
+    found = re.search(rf"^{name}:\s+(\d+) kB$", STATUS.read_text(), re.MULTILINE)
+    return None if found is None else int(found[1]) * 1024
+
+
+def in_words(num_bytes: int) -> str:
+    """Bytes for people: gigabytes, or megabytes below one."""
+    gigabytes = num_bytes / 1e9
+    return f"{gigabytes:.1f} GB" if gigabytes >= 1 else f"{num_bytes / 1e6:.0f} MB"
