@@ -9,6 +9,7 @@ from typing import Any
 from vitseg.checkpoint.model_dir import ModelRecord, save_model
 from vitseg.evaluation.evaluate import Evaluation
 from vitseg.files import write_json
+from vitseg.methods.model import SegmentationModel
 from vitseg.runs import BEST, LAST, RESULT
 from vitseg.training.recipe import Recipe
 from vitseg.training.run_data import RunData
@@ -37,7 +38,12 @@ def record_of(recipe: Recipe, data: RunData, metrics: dict[str, Any]) -> ModelRe
 
 
 def keep_models(
-    out: Path, recipe: Recipe, data: RunData, parts: RunParts, result: Evaluation | None
+    out: Path,
+    recipe: Recipe,
+    data: RunData,
+    parts: RunParts,
+    model: SegmentationModel,
+    result: Evaluation | None,
 ) -> None:
     """Save the last model, and as the best one if it is; after the last iteration the result of the run, too.
 
@@ -45,7 +51,8 @@ def keep_models(
         out: Folder of the run.
         recipe: The run.
         data: The data of the run.
-        parts: Model and progress, whose best score is renewed.
+        parts: Progress, whose best score is renewed.
+        model: The whole model.
         result: The validation; None: there is none, and no model is better than the last.
     """
     progress = parts.progress
@@ -55,18 +62,20 @@ def keep_models(
         metrics |= result.to_json()
         miou = result.scores.mean_iou
     record = record_of(recipe, data, metrics)
-    save_model(out / LAST, parts.model, record)
+    save_model(out / LAST, model, record)
     if miou is None or best is None or miou > best or math.isnan(best):
         progress.best_miou = miou
-        save_model(out / BEST, parts.model, record)
+        save_model(out / BEST, model, record)
     if progress.iteration == recipe.training.iterations:
         write_json(out / RESULT, _result(recipe, parts, metrics))
 
 
-def keep_last(out: Path, recipe: Recipe, data: RunData, parts: RunParts) -> None:
+def keep_last(
+    out: Path, recipe: Recipe, data: RunData, parts: RunParts, model: SegmentationModel
+) -> None:
     """Save the last model without a validation, of a run that is stopped; arguments as for `keep_models`."""
     record = record_of(recipe, data, {"iteration": parts.progress.iteration})
-    save_model(out / LAST, parts.model, record)
+    save_model(out / LAST, model, record)
 
 
 def _result(recipe: Recipe, parts: RunParts, metrics: dict[str, Any]) -> dict[str, Any]:

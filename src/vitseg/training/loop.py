@@ -15,17 +15,21 @@ from vitseg.errors import ConfigError, InterruptedRunError
 from vitseg.evaluation.evaluate import Evaluation, evaluate
 from vitseg.files import write_json
 from vitseg.inference.predictor import Predictor
+from vitseg.methods.model import SegmentationModel
 from vitseg.runs import BEST, DIVERGED, STATE, claim_run, goes_on, write_recipe
 from vitseg.training.batches import batches, train_step
 from vitseg.training.caching import fill_cache, require_cacheable
+from vitseg.training.children import ended
 from vitseg.training.display import Display
 from vitseg.training.keep import keep_last, keep_models, record_of
 from vitseg.training.log import RunLog
-from vitseg.training.processes import RankShare, lost_processes
+from vitseg.training.processes import RankShare, lost_processes, together, told_of_statistics
 from vitseg.training.recipe import Recipe
 from vitseg.training.run_data import RunData, read_data
-from vitseg.training.run_parts import RunParts, build_parts, scaler_of
-from vitseg.training.state import RunIdentity, SavedState, save_state
+from vitseg.training.run_parts import RunParts, build_parts
+from vitseg.training.saving import save
+from vitseg.training.sharding import is_finite
+from vitseg.training.state import RunIdentity, SavedState
 from vitseg.training.stop import StopSignals
 from vitseg.training.task import TrainingTask, identity_of, task_of
 from vitseg.training.value_range import with_value_range
@@ -72,9 +76,10 @@ def train(
     data = read_data(recipe, task, display)
     identity = identity_of(recipe, task)
     saved = SavedState(out, identity) if resume else None
-    parts = build_parts(recipe, task, data, saved, cache_features)
-    with lost_processes(parts.fabric):
-        return _Loop(recipe, out, data, parts, display, identity).run()
+    with ended():
+        parts = build_parts(recipe, task, data, saved, cache_features)
+        with lost_processes(parts.fabric):
+            return _Loop(recipe, out, data, parts, display, identity).run()
 
 
 class _Loop:
@@ -92,10 +97,11 @@ class _Loop:
         self.is_first = parts.fabric.is_global_zero  # of several processes, the one that writes
         self.display = display if self.is_first else Display(quiet=True)
         self.log: RunLog | None = None
-        if self.is_first:
-            out.mkdir(parents=True, exist_ok=True)
-            write_recipe(out, recipe.to_mapping())
-            self.log = RunLog(out, parts.progress.iteration)
+        with together(parts.fabric):
+            if self.is_first:
+                out.mkdir(parents=True, exist_ok=True)
+                write_recipe(out, recipe.to_mapping())
+                self.log = RunLog(out, parts.progress.iteration)
 
     def run(self) -> Path:
         iterations, progress = self.recipe.training.iterations, self.parts.progress
@@ -120,8 +126,8 @@ class _Loop:
                 if saves:
                     self._save_state()
                 if signal_number and not last:
-                    if self.is_first and not validates:
-                        keep_last(self.out, self.recipe, self.data, self.parts)
+                    if not validates:
+                        self._keep_last()
                     self._finish_log()
                     raise InterruptedRunError(
                         f"stopped at iteration {at} of {iterations}; everything is saved. Continue with --resume.",
@@ -144,8 +150,11 @@ class _Loop:
             self.display.started(licence_line(start))
         for warning in data.warnings:
             self.display.started(f"warning: {warning.message} {warning.fix}")
-        if self.parts.warning is not None:
-            self.display.started(f"warning: {self.parts.warning}")
+        batch_size = self.recipe.training.batch_size
+        of_processes = told_of_statistics(self.parts.model, fabric, batch_size)
+        for told in (self.parts.warning, of_processes):
+            if told is not None:
+                self.display.started(f"warning: {told}")
 
     def _fill_cache(self) -> None:
         """Compute the features that are not kept yet. This is no training time."""
@@ -179,7 +188,7 @@ class _Loop:
 
     def _is_finite(self) -> bool:
         """Whether all weights are numbers: others are neither validated nor saved over those of before."""
-        return all(bool(weight.isfinite().all()) for weight in self.parts.model.parameters())
+        return is_finite(self.parts.model, self.parts.fabric)
 
     def _diverged(self, found: str, at: int) -> ConfigError:
         """The error of a run whose numbers grew without bound, with what can be done about it."""
@@ -197,17 +206,24 @@ class _Loop:
 
     def _validate(self) -> None:
         """Score the model where there is a validation split, each process some images, and keep it."""
-        result = self._scored()
-        if self.is_first:
-            keep_models(self.out, self.recipe, self.data, self.parts, result)
-        self.parts.fabric.barrier()
+        model = self.parts.whole_model()
+        result = self._scored(model)
+        with together(self.parts.fabric):
+            if self.is_first:
+                keep_models(self.out, self.recipe, self.data, self.parts, model, result)
 
-    def _scored(self) -> Evaluation | None:
+    def _keep_last(self) -> None:
+        model = self.parts.whole_model()
+        with together(self.parts.fabric):
+            if self.is_first:
+                keep_last(self.out, self.recipe, self.data, self.parts, model)
+
+    def _scored(self, model: SegmentationModel) -> Evaluation | None:
         val_set, progress = self.data.val_set, self.parts.progress
         if val_set is None:
             return None
         record = record_of(self.recipe, self.data, {})
-        predictor = Predictor(self.parts.model, record, self.parts.fabric.device)
+        predictor = Predictor(model, record, self.parts.fabric.device)
         share = RankShare(self.parts.fabric)
         with self.display.validation(len(share.indices(len(val_set)))) as advance:
             result = evaluate(predictor, val_set, advance, share=share)
@@ -223,12 +239,7 @@ class _Loop:
         return result
 
     def _save_state(self) -> None:
-        if self.is_first:
-            parts = self.parts
-            scaler = scaler_of(parts.fabric)
-            state = None if scaler is None else scaler.state_dict()
-            save_state(self.out, parts.model, parts.optimizer, parts.progress, self.identity, state)
-        self.parts.fabric.barrier()
+        save(self.out, self.parts, self.identity)
 
     def _finish_log(self) -> None:
         if self.log is not None:

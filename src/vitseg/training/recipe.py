@@ -112,6 +112,11 @@ class TrainingConfig(BaseModel):
     num_nodes: int = Field(
         default=1, ge=1, description="machines, on each of which torchrun starts the training"
     )
+    strategy: Literal["ddp", "fsdp"] = Field(
+        default="ddp",
+        description="what each of several devices holds: the whole model (ddp), or a part of its weights, gradients "
+        "and optimiser state (fsdp), for models that one device cannot hold",
+    )
     freeze_backbone: bool = Field(
         default=False,
         description="keep the backbone's parameters and statistics as they are, drop path off; the decoder, and what "
@@ -129,6 +134,15 @@ class TrainingConfig(BaseModel):
             raise ValueError(
                 f"batch_size {self.batch_size} is not divisible by devices {self.devices}"
                 + (f" x num_nodes {self.num_nodes}" if self.num_nodes > 1 else "")
+                + f": give a multiple of {self.num_processes}, or fewer devices"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _sharded_over_devices(self) -> TrainingConfig:
+        if self.strategy == "fsdp" and self.num_processes == 1:
+            raise ValueError(
+                'strategy "fsdp" shards the model over devices, but there is 1: give devices=N, or strategy=ddp'
             )
         return self
 
