@@ -32,7 +32,9 @@ def whole_state(out: str, target: str, *overrides: str) -> None:
             number: {name: full(value) for name, value in values.items()}
             for number, values in state.items()
         },
-        "groups": [group["params"] for group in parts.optimizer.optimizer.state_dict()["param_groups"]],
+        "groups": [
+            group["params"] for group in parts.optimizer.optimizer.state_dict()["param_groups"]
+        ],
         "iteration": parts.progress.iteration,
     }
     held = sum(local(value).numel() for value in parts.model.parameters())
@@ -69,7 +71,9 @@ def gradients(target: str, strategy: str) -> None:
         terms = step(images[mine], labels[mine])
         loss = torch.stack(list(terms.values())).sum()
         fabric.backward(loss)
-        total = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.requires_grad])
+        total = torch.nn.utils.get_total_norm(
+            [p.grad for p in model.parameters() if p.requires_grad]
+        )
         found[case] = (fabric.all_reduce(loss.detach()).item(), full(total).item())
     if fabric.is_global_zero:
         torch.save(found, target)

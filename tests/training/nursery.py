@@ -57,7 +57,8 @@ class Nursery:
         return Group(self, started)
 
     def ask(self, request: dict[str, Any]) -> Any:
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
+        assert self._process.stdout
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
@@ -113,16 +114,21 @@ def _serve() -> None:
     import vitseg.cli.main
     import vitseg.training.loop  # noqa: F401
 
+    running: set[int] = set()
     for line in sys.stdin:
         request = json.loads(line)
         if "poll" in request:
             done, status = os.waitpid(request["poll"], os.WNOHANG)
             answer = os.waitstatus_to_exitcode(status) if done else None
+            running.discard(done)
         else:
             answer = os.fork()
             if answer == 0:
                 _run(request)
+            running.add(answer)
         print(json.dumps(answer), flush=True)
+    for process in running:  # of a test that has failed
+        os.kill(process, signal.SIGKILL)
 
 
 def _run(request: dict[str, Any]) -> None:

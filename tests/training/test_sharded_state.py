@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import pickle
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,13 @@ def test_another_model_is_refused(saved):
     for other in (nn.Sequential(nn.Linear(3, 5)), nn.Linear(3, 4)):
         with pytest.raises((KeyError, ValueError, RuntimeError)):
             ShardedTensors(folder).restore_model(other)
+
+
+def test_a_table_of_contents_that_would_run_something_is_refused(saved):
+    _, _, folder = saved
+    (folder / ".metadata").write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
+    with pytest.raises(pickle.UnpicklingError, match=r"(posix|os)\.system does not belong there"):
+        ShardedTensors(folder)
 
 
 # what a sharded training is not for

@@ -38,7 +38,7 @@ def require_torchrun(devices: int, num_nodes: int) -> None:
 
 
 def _require_tasks(num_processes: int) -> None:
-    """Raise ConfigError where SLURM has started another number of tasks, of which Lightning would make the processes."""
+    """Raise ConfigError where SLURM has started another number of tasks, which would be the processes."""
     tasks = os.environ.get(_TASKS, "1")
     is_batch = SLURMEnvironment.detect()
     if is_batch and num_processes > 1 and tasks != str(num_processes):

@@ -1,27 +1,28 @@
 """The training state of a sharded training: a folder to which every process writes its part, and who reads it.
 
 `state.ckpt` stays the one file that says where a run goes on: it names the folder within `state/` that holds weights
-and the optimiser's state, in the format of torch.distributed.checkpoint. A new folder is complete and on the disk before
-the file names it, and only then the one of before is removed; so whenever a process is killed or a disk is full, the
-file names a whole one. Any number of processes reads it, each its own part, or all of it.
+and the optimiser's state, in the format of torch.distributed.checkpoint. A new folder is complete and on the disk
+before the file names it, and only then the one of before is removed; so whenever a process is killed or a disk is full,
+the file names a whole one. Any number of processes reads it, each its own part, or all of it.
 """
 
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import torch
 import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystem
-from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from vitseg.errors import SaidElsewhereError
@@ -29,6 +30,26 @@ from vitseg.files import WatchedFile
 from vitseg.runs import SHARDS
 
 _MODEL, _OPTIMIZER = "model.", "optimizer."
+
+_CONTENTS = ".metadata"
+_METADATA = (
+    "Metadata",
+    "MetadataIndex",
+    "StorageMeta",
+    "TensorStorageMetadata",
+    "BytesStorageMetadata",
+    "ChunkStorageMetadata",
+    "TensorProperties",
+    "_MEM_FORMAT_ENCODING",
+)
+_HARMLESS = {
+    *((Metadata.__module__, name) for name in _METADATA),
+    ("torch", "Size"),
+    ("torch.serialization", "_get_layout"),
+    ("torch.distributed.checkpoint.filesystem", "_StorageInfo"),
+    ("pathlib", "PosixPath"),
+    ("pathlib", "WindowsPath"),
+}
 
 
 class ShardedSave:
@@ -98,7 +119,7 @@ class ShardedTensors:
     """
 
     def __init__(self, folder: Path):
-        self._reader = dcp.FileSystemReader(folder)
+        self._reader = _Reader(folder)
         self._sizes = self._reader.read_metadata().state_dict_metadata
 
     def restore_model(self, model: nn.Module) -> None:
@@ -196,6 +217,22 @@ def _writer(folder: Path) -> dcp.FileSystemWriter:
     return writer
 
 
+class _Reader(dcp.FileSystemReader):
+    """The library's reader, whose table of contents is a pickle: this one may name nothing that runs."""
+
+    def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
+        with (Path(self.path) / _CONTENTS).open("rb") as file:
+            return _Contents(file).load()
+
+
+class _Contents(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        is_dtype = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
+        if not is_dtype and (module, name) not in _HARMLESS:
+            raise pickle.UnpicklingError(f"{module}.{name} does not belong there")
+        return super().find_class(module, name)
+
+
 class _Stream(WatchedFile):
     """What the checkpoint's writer asks of a file beyond writing."""
 
@@ -214,18 +251,15 @@ class _Files(FileSystem):
 
     @contextmanager
     def create_stream(self, path: str | os.PathLike[str], mode: str) -> Iterator[Any]:
-        file = cast(Any, Path(path).open(mode))
-        stream = _Stream(file)
+        stream: _Stream | None = None
         try:
-            yield stream
-            file.close()
+            with Path(path).open(mode) as file:
+                stream = _Stream(cast(BinaryIO, file))
+                yield stream
         except Exception as error:
-            told = stream.error or error
+            told = error if stream is None else stream.error or error
             if isinstance(told, OSError) and told.errno and told.filename is None:
                 told = OSError(told.errno, told.strerror, str(path))
             if told is error:
                 raise
             raise told from error
-        finally:
-            with suppress(OSError):
-                file.close()
