@@ -11,6 +11,7 @@ activations and gradients, and scores are those of one process.
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,8 @@ def _flat(blocks: nn.Module) -> Iterator[nn.Module]:
 
 
 def _shard(step: nn.Module, mesh: DeviceMesh) -> nn.Module:
+    # Nobody changes in place what a unit gives, which torch warns of where it is a view.
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     placed = mesh["data_parallel"]
     for unit in units(step):
         fully_shard(unit, mesh=placed)
