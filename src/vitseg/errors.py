@@ -34,6 +34,10 @@ class InterruptedRunError(VitsegError):
         self.signal_number = signal_number
 
 
+class SaidElsewhereError(VitsegError):
+    """Another process of the same work has failed, and says why; the CLI exits with 2 and says nothing more."""
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's message that says something, else the error's name."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -16,6 +16,9 @@ from vitseg.files import write_whole
 RECIPE, RESULT, STATE = "recipe.yaml", "result.json", "state.ckpt"
 """What a run trains, what came of it once it is finished, and from where `--resume` goes on."""
 
+SHARDS = "state"
+"""Folder of the parts of a sharded training's state, which `state.ckpt` names."""
+
 DIVERGED = "diverged.json"
 """What a run leaves that diverged: with it, `--resume` takes the state saved last with a recipe that may do better."""
 
@@ -42,6 +45,7 @@ WITHOUT_EFFECT = frozenset(
         "data.num_workers",
         "training.val_interval",
         "training.save_interval",
+        "training.strategy",
         "backbone.gradient_checkpointing",
         "training.patience",
     }

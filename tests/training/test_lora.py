@@ -218,7 +218,7 @@ def stopped_at(iteration: int, monkeypatch) -> None:
     """End a run as by a signal."""
     from vitseg.training import loop
 
-    def agreed(self, stop):
+    def agreed(self, received):
         return 15 if self.parts.progress.iteration == iteration else 0
 
-    monkeypatch.setattr(loop._Loop, "_agreed_signal", agreed)
+    monkeypatch.setattr(loop._Loop, "_agreed", agreed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import sys
 
 from vitseg.cli import interrupts
@@ -34,10 +35,22 @@ def _run() -> None:
     except Exception as error:
         if frame.is_debugging():
             raise
+        if _is_said_elsewhere(error):
+            sys.exit(2)
         line, code = _told(error)
         short = line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ..."
         print(" ".join(short.splitlines()), file=sys.stderr)
         sys.exit(code)
+
+
+def _is_said_elsewhere(error: Exception) -> bool:
+    """Whether another process of the same training says it: what is wrong with recipes and states, all find."""
+    from vitseg.errors import CheckpointError, ConfigError, SaidElsewhereError
+
+    if isinstance(error, SaidElsewhereError):
+        return True
+    is_first = os.environ.get("LOCAL_RANK", "0") == "0"  # of this machine
+    return not is_first and isinstance(error, ConfigError | CheckpointError)
 
 
 def _told(error: Exception) -> tuple[str, int]:

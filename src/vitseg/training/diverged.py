@@ -16,6 +16,7 @@ from vitseg.training.processes import largest_over_ranks
 from vitseg.training.recipe import Recipe
 from vitseg.training.run_data import RunData
 from vitseg.training.run_parts import RunParts
+from vitseg.training.sharding import local_part
 
 _ADVICE = "Lower optimizer.lr, lengthen schedule.warmup_iterations or train with training.precision=32-true"
 
@@ -33,7 +34,7 @@ def not_finite(step: StepResult) -> str | None:
 
 def has_finite_weights(parts: RunParts) -> bool:
     """Whether all weights are numbers, in all processes."""
-    finite = all(bool(weight.isfinite().all()) for weight in parts.model.parameters())
+    finite = all(bool(local_part(weight).isfinite().all()) for weight in parts.model.parameters())
     (lacking,) = largest_over_ranks(parts.fabric, int(not finite))
     return not lacking
 

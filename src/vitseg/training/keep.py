@@ -8,6 +8,7 @@ from typing import Any
 from vitseg.checkpoint.model_dir import ModelRecord, save_model
 from vitseg.evaluation.evaluate import Evaluation
 from vitseg.files import write_json
+from vitseg.methods.model import SegmentationModel
 from vitseg.runs import BEST, LAST, RESULT
 from vitseg.training.lora import merged
 from vitseg.training.recipe import Recipe
@@ -41,6 +42,7 @@ def keep_models(
     recipe: Recipe,
     data: RunData,
     parts: RunParts,
+    model: SegmentationModel,
     result: Evaluation | None,
     is_best: bool,
     is_over: bool,
@@ -51,7 +53,8 @@ def keep_models(
         out: Folder of the run.
         recipe: The run.
         data: The data of the run.
-        parts: Model and progress.
+        parts: How far it is.
+        model: The whole model.
         result: The validation; None: there is none.
         is_best: Whether no model was better.
         is_over: Whether the run ends here.
@@ -61,18 +64,20 @@ def keep_models(
     if result is not None:
         metrics |= result.to_json()
     record = record_of(recipe, data, metrics)
-    weights = merged(parts.model.state_dict(), parts.model)
-    save_model(out / LAST, parts.model, record, weights)
+    weights = merged(model.state_dict(), model)
+    save_model(out / LAST, model, record, weights)
     if is_best:
-        save_model(out / BEST, parts.model, record, weights)
+        save_model(out / BEST, model, record, weights)
     if is_over:
         write_json(out / RESULT, _result(recipe, parts, metrics))
 
 
-def keep_last(out: Path, recipe: Recipe, data: RunData, parts: RunParts) -> None:
+def keep_last(
+    out: Path, recipe: Recipe, data: RunData, parts: RunParts, model: SegmentationModel
+) -> None:
     """Save the last model without a validation, of a run that is stopped; arguments as for `keep_models`."""
     record = record_of(recipe, data, {"iteration": parts.progress.iteration})
-    save_model(out / LAST, parts.model, record, merged(parts.model.state_dict(), parts.model))
+    save_model(out / LAST, model, record, merged(model.state_dict(), model))
 
 
 def _result(recipe: Recipe, parts: RunParts, metrics: dict[str, Any]) -> dict[str, Any]:

@@ -7,12 +7,14 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from vitseg.backbones.licences import downloaded_weights, licence_line
-from vitseg.errors import ConfigError, InterruptedRunError, VitsegError
+from vitseg.errors import ConfigError, InterruptedRunError, SaidElsewhereError
 from vitseg.evaluation.evaluate import Evaluation, evaluate
 from vitseg.inference.predictor import Predictor
+from vitseg.methods.model import SegmentationModel
 from vitseg.runs import BEST, RESULT, claim_run, goes_on, write_recipe
 from vitseg.training.batches import Batch, StepResult, batches, train_step
 from vitseg.training.caching import fill_cache, require_cacheable
+from vitseg.training.children import ended
 from vitseg.training.display import Display
 from vitseg.training.diverged import diverged, has_finite_weights, not_finite
 from vitseg.training.keep import keep_last, keep_models, record_of
@@ -22,10 +24,13 @@ from vitseg.training.processes import (
     as_in_the_first,
     largest_over_ranks,
     lost_processes,
+    together,
+    told_of_statistics,
 )
 from vitseg.training.recipe import Recipe
 from vitseg.training.run_data import RunData, read_data
 from vitseg.training.run_parts import RunParts, build_parts
+from vitseg.training.saving import save_parts
 from vitseg.training.state import RunIdentity, SavedState
 from vitseg.training.state_writer import StateWriter
 from vitseg.training.stop import StopSignals
@@ -81,9 +86,10 @@ def train(
     data = read_data(recipe, task, display)
     identity = identity_of(recipe, task)
     saved = SavedState(out, identity) if resume else None
-    parts = build_parts(recipe, task, data, saved, cache_features)
-    with lost_processes(parts.fabric):
-        return _Loop(recipe, out, data, parts, display, identity).run()
+    with ended():
+        parts = build_parts(recipe, task, data, saved, cache_features)
+        with lost_processes(parts.fabric):
+            return _Loop(recipe, out, data, parts, display, identity).run()
 
 
 class _Loop:
@@ -100,12 +106,13 @@ class _Loop:
         self.clock = WaitingClock(parts.progress)
         self.is_first = parts.fabric.is_global_zero  # of several processes, the one that writes
         self.display = display if self.is_first else Display(quiet=True)
-        self.writer = StateWriter(out, identity)
+        self.identity, self.writer = identity, StateWriter(out, identity)
         self.log: RunLog | None = None
-        if self.is_first:
-            out.mkdir(parents=True, exist_ok=True)
-            write_recipe(out, recipe.to_mapping())
-            self.log = RunLog(out, parts.progress.iteration)
+        with together(parts.fabric):
+            if self.is_first:
+                out.mkdir(parents=True, exist_ok=True)
+                write_recipe(out, recipe.to_mapping())
+                self.log = RunLog(out, parts.progress.iteration)
 
     def run(self) -> Path:
         self._announce()
@@ -153,9 +160,8 @@ class _Loop:
         if saves or is_over:
             self._save_state(waits=bool(is_over or signal_number))
         if signal_number and not is_over:
-            if self.is_first and not validates:
-                with self._kept_weights():
-                    keep_last(self.out, self.recipe, self.data, self.parts)
+            if not validates:
+                self._keep_last()
             self._finish_log()
             raise InterruptedRunError(
                 f"stopped at iteration {at} of {config.iterations}; everything is saved. Continue with --resume.",
@@ -176,8 +182,11 @@ class _Loop:
             self.display.started(licence_line(start))
         for warning in data.warnings:
             self.display.started(f"warning: {warning.message} {warning.fix}")
-        if self.parts.warning is not None:
-            self.display.started(f"warning: {self.parts.warning}")
+        batch_size = self.recipe.training.batch_size
+        of_processes = told_of_statistics(self.parts.model, fabric, batch_size)
+        for told in (self.parts.warning, of_processes):
+            if told is not None:
+                self.display.started(f"warning: {told}")
 
     def _fill_cache(self) -> None:
         """Compute the features that are not kept yet. This is no training time."""
@@ -198,13 +207,13 @@ class _Loop:
         """The signal that any process received, 0 for none: all processes must stop at the same iteration.
 
         Raises:
-            OSError: The state could not be saved; in other processes than the one that writes it a VitsegError.
+            OSError: The state could not be saved; in other processes than the one that writes it a SaidElsewhereError.
         """
         has_failed = self.writer.error is not None
         signal_number, failed = largest_over_ranks(self.parts.fabric, received, int(has_failed))
         if failed:
-            raise self.writer.error or VitsegError(
-                "the process of this training that writes the state could not: its own message says why."
+            raise self.writer.error or SaidElsewhereError(
+                "the process of this training that writes the state could not, and says why."
             )
         return signal_number
 
@@ -231,22 +240,35 @@ class _Loop:
         """Score the model where there is a validation split, each process some images, and keep it."""
         parts, config = self.parts, self.recipe.training
         with self._kept_weights():
-            as_in_the_first(parts.fabric, parts.model)
-            result = self._scored()
+            model = self._whole_model()
+            result = self._scored(model)
             is_best = parts.progress.judge(None if result is None else result.scores.mean_iou)
             is_over = parts.progress.iteration == config.iterations or self._is_stalled()
-            if self.is_first:
-                keep_models(self.out, self.recipe, self.data, parts, result, is_best, is_over)
+            with together(parts.fabric):
+                if self.is_first:
+                    keep_models(
+                        self.out, self.recipe, self.data, parts, model, result, is_best, is_over
+                    )
         if self._is_stalled():
             self.display.stalled(parts.progress.iteration, parts.progress.without_better)
-        parts.fabric.barrier()
 
-    def _scored(self) -> Evaluation | None:
+    def _whole_model(self) -> SegmentationModel:
+        as_in_the_first(self.parts.fabric, self.parts.model)
+        return self.parts.whole_model()
+
+    def _keep_last(self) -> None:
+        with self._kept_weights():
+            model = self._whole_model()
+            with together(self.parts.fabric):
+                if self.is_first:
+                    keep_last(self.out, self.recipe, self.data, self.parts, model)
+
+    def _scored(self, model: SegmentationModel) -> Evaluation | None:
         val_set, progress = self.data.val_set, self.parts.progress
         if val_set is None:
             return None
         record = record_of(self.recipe, self.data, {})
-        predictor = Predictor(self.parts.model, record, self.parts.fabric.device)
+        predictor = Predictor(model, record, self.parts.fabric.device)
         share = RankShare(self.parts.fabric)
         with self.display.validation(len(share.indices(len(val_set)))) as advance:
             result = evaluate(predictor, val_set, advance, share=share)
@@ -262,7 +284,13 @@ class _Loop:
         return result
 
     def _save_state(self, waits: bool) -> None:
-        """Copy the state; it is written while the training goes on, or `waits` until it is written."""
+        """Copy the state; it is written while the training goes on, or `waits` until it is written.
+
+        That of a sharded training is written at once, by all processes.
+        """
+        if self.parts.sharding is not None:
+            save_parts(self.out, self.parts, self.identity)
+            return
         if self.is_first:
             self.writer.save(self.parts)
         if waits:

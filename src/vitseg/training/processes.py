@@ -11,10 +11,14 @@ import lightning
 import numpy as np
 import torch
 from jaxtyping import Int64, Shaped
+from lightning.fabric.plugins.environments import SLURMEnvironment
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from vitseg.errors import ConfigError, VitsegError
+from vitseg.errors import ConfigError, SaidElsewhereError, VitsegError, first_names
 from vitseg.evaluation.share import Share
+
+_TASKS = "SLURM_NTASKS"
 
 _LOST = ("gloo", "nccl", "connection", "socket", "timed out", "peer")
 
@@ -23,12 +27,25 @@ def require_torchrun(devices: int, num_nodes: int) -> None:
     """Raise ConfigError where torchrun has started other numbers of processes than the recipe has."""
     local, world = os.environ.get("LOCAL_WORLD_SIZE"), os.environ.get("WORLD_SIZE")
     if local is None or world is None or "TORCHELASTIC_RUN_ID" not in os.environ:
+        _require_tasks(devices * num_nodes)
         return
     if int(local) != devices or int(world) != devices * num_nodes:
         nodes = int(world) // max(1, int(local))
         raise ConfigError(
             f"torchrun has started {local} processes on each of {nodes} machines, but the recipe has training.devices "
             f"{devices} and training.num_nodes {num_nodes}: give training.devices={local} training.num_nodes={nodes}."
+        )
+
+
+def _require_tasks(num_processes: int) -> None:
+    """Raise ConfigError where SLURM has started another number of tasks, which would be the processes."""
+    tasks = os.environ.get(_TASKS, "1")
+    is_batch = SLURMEnvironment.detect()
+    if is_batch and num_processes > 1 and tasks != str(num_processes):
+        raise ConfigError(
+            f"SLURM has started {tasks} tasks, but training.devices and training.num_nodes of the recipe make "
+            f"{num_processes} processes: start one task on each machine, and in it torchrun (docs/cluster.md has the "
+            "script), or one task for each device."
         )
 
 
@@ -103,9 +120,64 @@ def lost_processes(fabric: lightning.Fabric) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if fabric.world_size == 1 or not any(word in str(error).lower() for word in _LOST):
+        if fabric.world_size == 1 or not _is_lost(error):
             raise
         raise VitsegError(
             f"process {fabric.global_rank} of {fabric.world_size} has lost another one, which ended or does not "
             "answer; its own message, if it had time for one, says why. Go on with --resume from the state saved last."
         ) from error
+
+
+@contextmanager
+def together(fabric: lightning.Fabric) -> Iterator[None]:
+    """Around what some processes do while others wait for it: behind it all go on, or all end.
+
+    What has failed is raised where it has; nothing within may wait for other processes once it has failed.
+
+    Raises:
+        SaidElsewhereError: It has failed in another process.
+    """
+    failure: Exception | None = None
+    try:
+        yield
+    except Exception as error:
+        if fabric.world_size == 1 or _is_lost(error):
+            raise
+        failure = error
+    if fabric.world_size == 1:
+        return
+    flag = torch.tensor(int(failure is not None), device=fabric.device)
+    failed = int(cast(Tensor, fabric.all_reduce(flag, reduce_op="sum")))
+    if failure is not None:
+        raise failure
+    if failed:
+        raise SaidElsewhereError("another process of this training has failed, and says why.")
+
+
+def told_of_statistics(model: nn.Module, fabric: lightning.Fabric, batch_size: int) -> str | None:
+    """A warning where layers normalise by the images of one process, for torch has no other on the CPU.
+
+    Args:
+        model: The model.
+        fabric: The processes.
+        batch_size: Images of all processes in a step.
+    """
+    if fabric.world_size == 1 or fabric.device.type != "cpu":
+        return None
+    names = [
+        name
+        for name, layer in model.named_modules()
+        if isinstance(layer, _BatchNorm) and any(p.requires_grad for p in layer.parameters())
+    ]
+    if not names:
+        return None
+    return (
+        f"on CPUs batch normalisation ({first_names(names)}) takes its statistics of the "
+        f"{batch_size // fabric.world_size} images of each process, not of all {batch_size}: the training is another "
+        "than that of one process."
+    )
+
+
+def _is_lost(error: Exception) -> bool:
+    """Whether an error says that another process has ended, or does not answer."""
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _LOST)

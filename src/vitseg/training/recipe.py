@@ -131,6 +131,11 @@ class TrainingConfig(BaseModel):
         ge=1,
         description="validations without a better score that end the run; null: it runs to its last iteration",
     )
+    strategy: Literal["ddp", "fsdp"] = Field(
+        default="ddp",
+        description="what each of several devices holds: the whole model (ddp), or a part of its weights, gradients "
+        "and optimiser state (fsdp), for models that one device cannot hold",
+    )
     freeze_backbone: bool = Field(
         default=False,
         description="keep the backbone's parameters and statistics as they are, drop path off; the decoder, and what "
@@ -153,7 +158,8 @@ class TrainingConfig(BaseModel):
             factors = {"num_nodes": self.num_nodes, "accumulate": self.accumulate}
             further = "".join(f" x {name} {value}" for name, value in factors.items() if value > 1)
             raise ValueError(
-                f"batch_size {self.batch_size} is not divisible by devices {self.devices}{further}"
+                f"batch_size {self.batch_size} is not divisible by devices {self.devices}{further}: give a multiple of "
+                f"{self.num_processes * self.accumulate}"
             )
         return self
 
@@ -163,6 +169,19 @@ class TrainingConfig(BaseModel):
             raise ValueError(
                 "lora trains pairs within the backbone, which it freezes otherwise, but freeze_backbone leaves nothing "
                 "of it to train: leave one of them out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _sharded_over_devices(self) -> TrainingConfig:
+        if self.strategy == "fsdp" and self.num_processes == 1:
+            raise ValueError(
+                'strategy "fsdp" shards the model over devices, but there is 1: give devices=N, or strategy=ddp'
+            )
+        if self.strategy == "fsdp" and self.ema is not None:
+            raise ValueError(
+                'ema keeps an average of whole weights, which strategy "fsdp" has in parts: leave ema out, or give '
+                "strategy=ddp"
             )
         return self
 

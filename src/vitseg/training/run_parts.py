@@ -8,19 +8,21 @@ from typing import Any, Literal
 
 import lightning
 import torch
-from lightning.fabric.strategies import DDPStrategy
+from lightning.fabric.strategies import DDPStrategy, Strategy
 from torch import nn
 
 from vitseg.methods.model import SegmentationModel
 from vitseg.training.average import WeightAverage
 from vitseg.training.caching import open_cache
+from vitseg.training.children import watch
 from vitseg.training.feature_cache import FeatureCache
 from vitseg.training.lora import add_lora
 from vitseg.training.optimizer import build_optimizer
 from vitseg.training.processes import require_torchrun
 from vitseg.training.randomness import seed_everything
-from vitseg.training.recipe import Precision, Recipe
+from vitseg.training.recipe import Precision, Recipe, TrainingConfig
 from vitseg.training.run_data import RunData
+from vitseg.training.sharding import Sharding, require_shardable, sharded_strategy
 from vitseg.training.start import start_from
 from vitseg.training.state import Progress, SavedState
 from vitseg.training.step import LossOfFeatures, LossOfModel
@@ -38,6 +40,7 @@ class RunParts:
         optimizer: Set up by `fabric`.
         base_lrs: Learning rate of every group of the optimiser before the schedule.
         progress: How far the run is.
+        sharding: How the model becomes a whole one; None: it is whole.
         cache: Where the features of the backbone come from; None: from the backbone.
         warning: What the user is told about the weights that the model starts from.
         average: The moving average of the weights; None: there is none.
@@ -49,9 +52,14 @@ class RunParts:
     optimizer: Any
     base_lrs: list[float]
     progress: Progress
+    sharding: Sharding | None
     cache: FeatureCache | None
     warning: str | None
     average: WeightAverage | None
+
+    def whole_model(self) -> SegmentationModel:
+        """The model with all its weights; of a sharded one a copy, for which all processes must ask."""
+        return self.model if self.sharding is None else self.sharding.whole(self.model)
 
 
 def build_parts(
@@ -76,14 +84,16 @@ def build_parts(
     """
     config, classes = recipe.training, data.train_set.classes
     precision = _precision(config.precision)
+    require_shardable(config.strategy, precision, cache_features)
     require_torchrun(config.devices, config.num_nodes)
     fabric = lightning.Fabric(
         devices=config.devices,
         num_nodes=config.num_nodes,
         precision=precision,
-        strategy="auto" if config.num_processes == 1 else _data_parallel(),
+        strategy=_strategy(config),
     )
     fabric.launch()
+    watch(fabric)
     seed_everything(config.seed)
     crop_size = recipe.data.augment.crop_size
     model = recipe.model.build(classes.num_classes, crop_size)
@@ -112,9 +122,15 @@ def build_parts(
         assert task.step is LossOfModel, "other steps look at images"
         step = LossOfFeatures(model, criterion, cache)
     fused = fabric.device.type == "cpu" and precision != "16-mixed"
+    sharding = Sharding(model) if config.strategy == "fsdp" else None
+    if sharding is not None:  # before the optimiser, which works on the parts
+        step = fabric.setup_module(step)
     optimizer = build_optimizer(model, recipe.optimizer, fused)
     base_lrs = [group["lr"] for group in optimizer.param_groups]
-    step, set_up = fabric.setup(step, optimizer)
+    if sharding is None:
+        step, set_up = fabric.setup(step, optimizer)
+    else:
+        set_up = fabric.setup_optimizers(optimizer)
     progress, average = Progress(), None
     if config.ema is not None:
         average = WeightAverage(model, config.ema)
@@ -124,7 +140,17 @@ def build_parts(
             saved.restore_average(average)
         if (scaler := scaler_of(fabric)) is not None and saved.scaler is not None:
             scaler.load_state_dict(dict(saved.scaler))
-    return RunParts(fabric, model, step, set_up, base_lrs, progress, cache, warning, average)
+    return RunParts(
+        fabric, model, step, set_up, base_lrs, progress, sharding, cache, warning, average
+    )
+
+
+def _strategy(config: TrainingConfig) -> str | Strategy:
+    if config.num_processes == 1:
+        return "auto"
+    if config.strategy == "fsdp":
+        return sharded_strategy(config.num_processes)
+    return _data_parallel()
 
 
 def _data_parallel() -> DDPStrategy:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,11 +18,13 @@ from torch import Tensor, nn
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.errors import CheckpointError
 from vitseg.files import WatchedFile
-from vitseg.runs import DIVERGED, RECIPE, STATE, changed_fields, require_state
+from vitseg.runs import DIVERGED, RECIPE, SHARDS, STATE, changed_fields, require_state
 from vitseg.training.average import WeightAverage
 from vitseg.training.data_stamp import changes
+from vitseg.training.sharded_state import ShardedTensors, sharded_as_parameters, sync_folder
 
 _KEYS = {"model", "optimizer", "progress", "recipe", "data"}
+_SHARDED_KEYS = {"shards", "progress", "recipe", "data"}
 
 _TOLD_BY_DATA = "data.source"
 """The field that the stamp of the data stands for: a data set may have moved."""
@@ -123,11 +126,18 @@ def snapshot(
     return {
         "model": _copied(model.state_dict()),
         "optimizer": _copied(optimizer.state_dict()),
+        **facts_of(progress, identity),
+        **({} if scaler is None else {"scaler": dict(scaler)}),
+        **({} if average is None else {"average": _copied(average)}),
+    }
+
+
+def facts_of(progress: Progress, identity: RunIdentity) -> dict[str, Any]:
+    """What a state says beside its tensors."""
+    return {
         "progress": dict(vars(progress)),
         "recipe": dict(identity.recipe),
         "data": dict(identity.stamp),
-        **({} if scaler is None else {"scaler": dict(scaler)}),
-        **({} if average is None else {"average": _copied(average)}),
     }
 
 
@@ -146,13 +156,16 @@ def _copied(value: Any) -> Any:
 def write_state(out: Path, state: Mapping[str, Any]) -> None:
     """Write a state; the previous one stays until the new one is complete and on the disk.
 
+    What only the previous one needed is removed behind it.
+
     Args:
         out: Folder of the run.
-        state: What `snapshot` gave.
+        state: What `snapshot` gave, or the facts of one whose tensors are in parts.
 
     Raises:
         OSError: It cannot be written; the previous one is as it was.
     """
+    is_whole = "shards" not in state
     fresh = out / f".{STATE}.writing"  # one name, so that killed processes leave one file at most
     try:
         with fresh.open("wb") as file:
@@ -162,6 +175,10 @@ def write_state(out: Path, state: Mapping[str, Any]) -> None:
         os.replace(fresh, out / STATE)
     finally:
         fresh.unlink(missing_ok=True)
+    if is_whole:
+        shutil.rmtree(out / SHARDS, ignore_errors=True)
+    else:
+        sync_folder(out)
     (out / DIVERGED).unlink(missing_ok=True)  # what it allowed has become the recipe of the run
 
 
@@ -170,6 +187,14 @@ def _save(state: Mapping[str, Any], file: WatchedFile) -> None:
         torch.save(state, cast(IO[bytes], file))
     except RuntimeError as error:  # torch's words on a full disk
         raise file.error or error from error
+
+
+def shards_named(out: Path) -> str | None:
+    """The folder of parts that the state of a run names; None: it has all in itself, or is not there."""
+    if not (out / STATE).is_file():
+        return None
+    state = torch.load(out / STATE, map_location="cpu", weights_only=True, mmap=True)
+    return state.get("shards")
 
 
 class SavedState:
@@ -188,6 +213,7 @@ class SavedState:
         self._path = out / STATE
         require_state(out)
         self._state = self._read(look_only)
+        self._parts = None if look_only else self._open_parts(out)
         with self._damage_named():
             changed = changed_fields(self._state["recipe"], dict(identity.recipe))
             told = changes(
@@ -210,21 +236,42 @@ class SavedState:
     def _read(self, look_only: bool) -> dict[str, Any]:
         with self._damage_named():
             state = torch.load(self._path, map_location="cpu", weights_only=True, mmap=look_only)
-        if not isinstance(state, dict) or not state.keys() >= _KEYS:
+        if not isinstance(state, dict) or not (
+            state.keys() >= _KEYS or state.keys() >= _SHARDED_KEYS
+        ):
             raise CheckpointError(
                 f"{self._path} is not a training state of this version of vitseg: train into another --out."
             )
         return state
 
-    def restore_model(self, model: nn.Module) -> None:
-        """Give a model the weights that it had."""
+    def _open_parts(self, out: Path) -> ShardedTensors | None:
+        name = self._state.get("shards")
+        if name is None:
+            return None
+        self._path = out / SHARDS / Path(str(name)).name
+        if not self._path.is_dir():
+            raise CheckpointError(
+                f"{out / STATE} names {self._path}, which is not there: restore it, or train into another --out."
+            )
         with self._damage_named():
-            model.load_state_dict(self._state["model"])
+            return ShardedTensors(self._path)
+
+    def restore_model(self, model: nn.Module) -> None:
+        """Give a model, which is not sharded yet, the weights that it had."""
+        with self._damage_named():
+            if self._parts is not None:
+                self._parts.restore_model(model)
+            else:
+                model.load_state_dict(self._state["model"])
 
     def restore(self, optimizer: torch.optim.Optimizer) -> Progress:
-        """Give the optimiser its state; returns how far the run was."""
+        """Give the optimiser its state, sharded as its parameters are; returns how far the run was."""
         with self._damage_named():
-            optimizer.load_state_dict(self._state["optimizer"])
+            if self._parts is not None:
+                state = self._parts.optimizer_state(optimizer)
+            else:
+                state = sharded_as_parameters(self._state["optimizer"], optimizer)
+            optimizer.load_state_dict(state)
             return Progress(**self._state["progress"])
 
     def restore_average(self, average: WeightAverage) -> None:

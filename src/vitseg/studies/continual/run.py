@@ -20,6 +20,7 @@ from vitseg.runs import (
     BOARD,
     RECIPE,
     RESULT,
+    SHARDS,
     STATE,
     changed_fields,
     changed_recipe,
@@ -214,7 +215,7 @@ class _Run:
         shutil.rmtree(folder, ignore_errors=True)
         fresh = folder.with_name(f".{folder.name}.copying")
         shutil.rmtree(fresh, ignore_errors=True)
-        shutil.copytree(source, fresh, ignore=shutil.ignore_patterns(STATE, BOARD))
+        shutil.copytree(source, fresh, ignore=shutil.ignore_patterns(STATE, SHARDS, BOARD))
         fresh.rename(folder)
 
     def result(self, history: list[dict[str, Any]]) -> RunResult:

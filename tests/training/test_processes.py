@@ -1,0 +1,87 @@
+"""What the processes of a training have to do with each other, as one process can see it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import nn
+
+from vitseg.errors import ConfigError
+from vitseg.training import children
+from vitseg.training.processes import require_torchrun, together, told_of_statistics
+
+LONG = [sys.executable, "-c", "import time; time.sleep(100)"]
+
+
+def of(world_size: int, device: str = "cpu") -> Any:
+    return cast(Any, SimpleNamespace(world_size=world_size, device=torch.device(device)))
+
+
+def test_statistics_of_each_process_are_told():
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    told = told_of_statistics(model, of(2), 8)
+    assert told is not None
+    assert "(1) takes its statistics of the 4 images of each process, not of all 8" in told
+    assert told_of_statistics(model, of(1), 8) is None
+    assert told_of_statistics(model, of(2, "cuda"), 8) is None
+    assert told_of_statistics(nn.Linear(2, 2), of(2), 8) is None
+    model[1].requires_grad_(False)  # as in a frozen backbone: they stay as they are
+    assert told_of_statistics(model, of(2), 8) is None
+
+
+def test_one_process_fails_by_itself():
+    with pytest.raises(OSError, match="full"), together(of(1)):
+        raise OSError("full")
+
+
+@pytest.mark.parametrize(("tasks", "is_refused"), [("1", True), ("4", False), (None, False)])
+def test_slurm_has_as_many_tasks_as_there_are_processes(monkeypatch, tasks, is_refused):
+    for name in ("TORCHELASTIC_RUN_ID", "SLURM_JOB_NAME", "SLURM_NTASKS"):
+        monkeypatch.delenv(name, raising=False)
+    if tasks is not None:
+        monkeypatch.setenv("SLURM_NTASKS", tasks)
+        monkeypatch.setenv("SLURM_JOB_NAME", "train")
+    require_torchrun(1, 1)
+    if not is_refused:
+        require_torchrun(2, 2)
+        return
+    with pytest.raises(ConfigError, match="SLURM has started 1 tasks, but .* make 4 processes"):
+        require_torchrun(2, 2)
+
+
+def test_what_a_training_has_started_ends_when_it_fails(monkeypatch):
+    monkeypatch.setattr(children, "GRACE", 0.1)
+    process = subprocess.Popen(LONG)
+    launcher = SimpleNamespace(procs=[process])
+    children.watch(cast(Any, SimpleNamespace(strategy=SimpleNamespace(launcher=launcher))))
+    with pytest.raises(ValueError, match="failed"), children.ended():
+        raise ValueError("failed")
+    assert process.poll() is not None
+
+
+@pytest.mark.slow
+def test_a_process_that_waits_in_vain_is_ended_with_one_line():
+    script = f"""
+import subprocess, sys, time
+from types import SimpleNamespace
+from vitseg.training import children
+children.GRACE = 0.1
+failed = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
+other = subprocess.Popen({LONG!r})
+print(other.pid, flush=True)
+launcher = SimpleNamespace(procs=[other, failed])
+children.watch(SimpleNamespace(strategy=SimpleNamespace(launcher=launcher)))
+time.sleep(100)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert "process 2 of this training has ended" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(ended.stdout), 0)
