@@ -112,7 +112,7 @@ def stopped_at_2(recipe, tmp_path, monkeypatch):
         return 15 if self.parts.progress.iteration == 2 else 0
 
     with monkeypatch.context() as patched:
-        patched.setattr(loop._Loop, "_agreed_signal", agreed)
+        patched.setattr(loop._Loop, "_agreed", agreed)
         with pytest.raises(InterruptedRunError):
             loop.train(recipe, tmp_path / "cut")
     return tmp_path / "cut"
