@@ -63,7 +63,7 @@ def start(arguments: list[str], before: tuple[str, ...] = ()) -> subprocess.Pope
 
 def run(arguments: list[str], before: tuple[str, ...] = ()) -> None:
     process = start(arguments, before)
-    _, said = process.communicate(timeout=300)
+    _, said = process.communicate(timeout=600)
     assert process.returncode == 0, said
 
 
@@ -238,7 +238,7 @@ def test_each_process_that_meets_no_number_keeps_its_batch(scenes, tmp_path):
 def test_killed_at_many_moments_a_run_has_the_same_bits(scenes, tmp_path):
     """A state is being written most of the time, so that many kills meet one."""
     options = {
-        "training__iterations": 200,
+        "training__iterations": 60,
         "training__save_interval": 1,
         "backbone__drop_path": 0.2,
         **IN_PARTS,
