@@ -74,4 +74,4 @@ def test_the_step_is_really_measured(vitseg, source, tmp_path):
     other = ("--out", tmp_path / "other", "--fit", "--max-memory", "1MB")
     result = vitseg("train", recipe, "--data", source, *other)
     assert result.code == 2
-    assert "backbone.gradient_checkpointing=true" in result.messages[-1]
+    assert "but 1 MB are given. Take a smaller" in result.messages[-1]
