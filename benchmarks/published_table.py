@@ -5,8 +5,8 @@
 
 Nothing is computed: models are built on torch's meta device with the classes of their data set, and counted on the
 image that the published figure is of. Parameters are those of the network that is trained, as papers count them. "code"
-is what was counted on the authors' code, with a counter (fvcore) that adds normalisation and resizing. mIoU is published;
-what of it was reached again is written by `vitseg reproduce`.
+is what was counted on the authors' code, with a counter (fvcore) that adds normalisation and resizing. mIoU is
+published; what of it was reached again is written by `vitseg reproduce`.
 """
 
 from __future__ import annotations
