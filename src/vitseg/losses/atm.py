@@ -114,11 +114,11 @@ class AtmLoss(nn.Module):
         unlabelled: Bool[Tensor, "b H W"] | None,
     ) -> tuple[list[tuple[str, SegOutput]], Int[Tensor, "b _ _"], Bool[Tensor, "b _ _"] | None]:
         """Every n-th pixel of everything; a class in none of these has no mask loss in this step."""
-        step = self.config.pixel_step
-        top, left = (int(torch.randint(min(step, length), ())) for length in labels.shape[1:])
-        kept = (slice(None), slice(top, None, step), slice(left, None, step))
-        few = [(name, stage.thinned(step, (top, left))) for name, stage in stages]
-        return few, labels[kept], None if unlabelled is None else unlabelled[kept]
+        step, device = self.config.pixel_step, labels.device
+        rows, columns = (every(step, length).to(device) for length in labels.shape[1:])
+        few = [(name, stage.at(rows, columns)) for name, stage in stages]
+        labels = labels[:, rows][:, :, columns]
+        return few, labels, None if unlabelled is None else unlabelled[:, rows][:, :, columns]
 
     def _class_loss(
         self,
@@ -154,6 +154,13 @@ class AtmLoss(nn.Module):
         if self.class_weights is None:
             return torch.ones(present.shape, device=present.device)
         return self.class_weights.float().expand(present.shape)
+
+
+def every(step: int, length: int) -> Int[Tensor, " n"]:
+    """Every n-th line of an axis, from a random one of the first n; an offset that is no constant of a graph."""
+    first = torch.randint(min(step, length), ())
+    count = length // step if length % step == 0 else (length - int(first) + step - 1) // step
+    return first + step * torch.arange(count)
 
 
 def present_classes(labels: Int[Tensor, "b H W"], num_classes: int) -> Bool[Tensor, "b k"]:

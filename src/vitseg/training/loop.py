@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import cast
 
@@ -18,9 +19,11 @@ from vitseg.inference.predictor import Predictor
 from vitseg.runs import BEST, DIVERGED, STATE, claim_run, goes_on, write_recipe
 from vitseg.training.batches import batches, train_step
 from vitseg.training.caching import fill_cache, require_cacheable
+from vitseg.training.compilation import compiled_line
 from vitseg.training.display import Display
 from vitseg.training.keep import keep_last, keep_models, record_of
 from vitseg.training.log import RunLog
+from vitseg.training.loggers.table import require_loggers
 from vitseg.training.processes import RankShare, lost_processes
 from vitseg.training.recipe import Recipe
 from vitseg.training.run_data import RunData, read_data
@@ -65,6 +68,7 @@ def train(
     """
     resume = resume or goes_on(out)
     claim_run(out, resume)
+    require_loggers(recipe.training.loggers)
     if cache_features is not None:
         require_cacheable(recipe)
     display, task = display or Display(quiet=True), task or task_of(recipe)
@@ -95,7 +99,8 @@ class _Loop:
         if self.is_first:
             out.mkdir(parents=True, exist_ok=True)
             write_recipe(out, recipe.to_mapping())
-            self.log = RunLog(out, parts.progress.iteration)
+            public = recipe.without_paths().to_mapping()
+            self.log = RunLog(out, parts.progress.iteration, recipe.training.loggers, public)
 
     def run(self) -> Path:
         iterations, progress = self.recipe.training.iterations, self.parts.progress
@@ -103,9 +108,14 @@ class _Loop:
         self.parts.fabric.barrier()
         self._fill_cache()
         began = time.monotonic() - progress.minutes * 60
-        with StopSignals() as stop, self.display.training(progress.iteration, iterations):
+        is_to_tell = self.recipe.training.compile
+        shows = self.display.training(progress.iteration, iterations)
+        with self.log or nullcontext(), StopSignals() as stop, shows:
             for inputs, labels in batches(self.recipe, self.data, self.parts):
                 loss, terms = train_step(self.recipe, self.parts, inputs, labels)
+                if is_to_tell:
+                    is_to_tell = False
+                    self.display.started(compiled_line())
                 progress.minutes = (time.monotonic() - began) / 60
                 self._report(loss.item(), terms)
                 at = progress.iteration

@@ -13,6 +13,7 @@ from torch import nn
 
 from vitseg.methods.model import SegmentationModel
 from vitseg.training.caching import open_cache
+from vitseg.training.compilation import compile_step
 from vitseg.training.feature_cache import FeatureCache
 from vitseg.training.optimizer import build_optimizer
 from vitseg.training.processes import require_torchrun
@@ -108,6 +109,8 @@ def build_parts(
     fused = fabric.device.type == "cpu" and precision != "16-mixed"
     optimizer = build_optimizer(model, recipe.optimizer, fused)
     base_lrs = [group["lr"] for group in optimizer.param_groups]
+    if config.compile:
+        compile_step(step, fabric.device)
     step, set_up = fabric.setup(step, optimizer)
     progress = Progress()
     if saved is not None:  # its state lands on the device of its parameters: after the set-up
