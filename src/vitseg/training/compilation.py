@@ -25,7 +25,9 @@ _HOW = {
 }
 
 
-def compile_step(step: nn.Module, device: torch.device, backend: Backend = "inductor", whole: bool = False) -> None:
+def compile_step(
+    step: nn.Module, device: torch.device, backend: Backend = "inductor", whole: bool = False
+) -> None:
     """Compile a training step in place: names of parameters stay, and so do what holds it and what it holds.
 
     What cannot be compiled runs as it is, between graphs; see `found_breaks`. Random numbers follow from torch's seed

@@ -54,7 +54,9 @@ class Tolerant:
             action(self._logger)
         except Exception as error:  # whatever a library raises
             self._logger = None
-            _log.warning("%s fails (%s): the run goes on without it.", self._name, first_line(error))
+            _log.warning(
+                "%s fails (%s): the run goes on without it.", self._name, first_line(error)
+            )
 
 
 class InBackground:
@@ -117,7 +119,9 @@ class InBackground:
             except Exception as error:  # whatever a library raises
                 if is_last:
                     raise
-                self._tell("fails", f"fails ({first_line(error)}): the run goes on, and it is asked again")
+                self._tell(
+                    "fails", f"fails ({first_line(error)}): the run goes on, and it is asked again"
+                )
                 self._ends.wait(RETRY_SECONDS)
 
     def _tell(self, kind: str, what: str) -> None:

@@ -1,7 +1,7 @@
 """Weights & Biases.
 
-The library's own variables rule: WANDB_MODE=offline keeps everything in the run's folder until `wandb sync`, WANDB_PROJECT
-and WANDB_NAME name it.
+The library's own variables rule: WANDB_MODE=offline keeps everything in the run's folder until `wandb sync`,
+WANDB_PROJECT and WANDB_NAME name it.
 """
 
 from __future__ import annotations
