@@ -14,6 +14,7 @@ from torch import nn
 from vitseg.methods.model import SegmentationModel
 from vitseg.training.average import WeightAverage
 from vitseg.training.caching import open_cache
+from vitseg.training.compilation import compile_step
 from vitseg.training.feature_cache import FeatureCache
 from vitseg.training.lora import add_lora
 from vitseg.training.optimizer import build_optimizer
@@ -114,6 +115,8 @@ def build_parts(
     fused = fabric.device.type == "cpu" and precision != "16-mixed"
     optimizer = build_optimizer(model, recipe.optimizer, fused)
     base_lrs = [group["lr"] for group in optimizer.param_groups]
+    if config.compile:
+        compile_step(step, fabric.device)
     step, set_up = fabric.setup(step, optimizer)
     progress, average = Progress(), None
     if config.ema is not None:

@@ -18,9 +18,11 @@ from vitseg.files import write_json
 from vitseg.inference.predictor import load
 from vitseg.runs import (
     BOARD,
+    MLFLOW,
     RECIPE,
     RESULT,
     STATE,
+    WANDB,
     changed_fields,
     changed_recipe,
     claim_folder,
@@ -214,7 +216,7 @@ class _Run:
         shutil.rmtree(folder, ignore_errors=True)
         fresh = folder.with_name(f".{folder.name}.copying")
         shutil.rmtree(fresh, ignore_errors=True)
-        shutil.copytree(source, fresh, ignore=shutil.ignore_patterns(STATE, BOARD))
+        shutil.copytree(source, fresh, ignore=shutil.ignore_patterns(STATE, BOARD, WANDB, MLFLOW))
         fresh.rename(folder)
 
     def result(self, history: list[dict[str, Any]]) -> RunResult:
