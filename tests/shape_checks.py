@@ -23,6 +23,7 @@ from typing import Any, get_type_hints
 from unittest.mock import patch
 
 import jaxtyping
+import torch
 from beartype import beartype
 from jaxtyping import jaxtyped
 
@@ -85,19 +86,18 @@ def _checked(function: Callable[..., Any], hints: dict[str, Any]) -> Callable[..
     every = function.__annotations__
     function.__annotations__ = hints
     try:
-        if is_shaped and inspect.isgeneratorfunction(function):  # runs behind the end of its call
-            return jaxtyped(function, typechecker=beartype)
-        checked = beartype(function)
+        runs_behind = is_shaped and inspect.isgeneratorfunction(function)  # the end of its call
+        checked = jaxtyped(function, typechecker=beartype) if runs_behind else beartype(function)
     finally:
         function.__annotations__ = every
-    scope = ONE_CALL if is_shaped else nullcontext()
+    is_one_call = is_shaped and not runs_behind
 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
-        if jaxtyping.config.jaxtyping_disable:
+        if torch.compiler.is_compiling() or jaxtyping.config.jaxtyping_disable:
             return function(*args, **kwargs)
-        with scope:
+        with ONE_CALL if is_one_call else nullcontext():
             return checked(*args, **kwargs)
 
     return wrapped

@@ -100,17 +100,13 @@ class SegOutput:
         height = self.mask_logits.shape[2] if self.held is None else self.held.height
         return replace(self, mask_logits=mask_logits, held=HeldRows(first, height))
 
-    def thinned(self, step: int, offset: tuple[int, int]) -> Self:
-        """The output as if the images had every n-th pixel alone, without stages: their scores are the same.
+    def at(self, rows: Int[Tensor, " r"], columns: Int[Tensor, " c"]) -> Self:
+        """The output as if the images had some of their pixels alone, without stages: their scores are the same.
 
         Args:
-            step: n, along height and width.
-            offset: (row, column) of the first pixel that is kept.
+            rows: Of the pixels that are kept.
+            columns: Of these.
         """
-        rows, columns = (
-            slice(first, length, step)
-            for first, length in zip(offset, self.input_size, strict=True)
-        )
         masks = resize_at(self.mask_logits.float(), self.padded_size, rows, columns)
         size = spatial_size(masks)
         return replace(self, mask_logits=masks, input_size=size, padded_size=size, stages=())

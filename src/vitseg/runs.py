@@ -31,6 +31,9 @@ BEST, LAST = "best", "last"
 TRAIN_LOG, VAL_LOG, BOARD = "train.csv", "val.csv", "tensorboard"
 """Numbers of a run over its iterations, and the same for TensorBoard."""
 
+WANDB, MLFLOW = "wandb", "mlflow"
+"""Folders of what other loggers keep in that of a run."""
+
 TRAINING, START = "training", "start.json"
 """Within the folder of an extension: the run that trains its new part, and what the new stages start from."""
 
@@ -46,12 +49,14 @@ WITHOUT_EFFECT = frozenset(
         "training.val_interval",
         "training.save_interval",
         "training.strategy",
+        "training.loggers",
+        "training.compile",
         "backbone.gradient_checkpointing",
         "training.patience",
     }
 )
-"""Fields of a recipe that may change while a run is going on: they move no weight. What is chosen as the best model is
-chosen among the validations that there were."""
+"""Fields of a recipe that may change while a run is going on: they move no weight, but for rounding (and compiled, the
+numbers that dropout draws). What is chosen as the best model is chosen among the validations that there were."""
 
 PATHS = frozenset(
     {"data.source", "data.train_split", "data.val_split", "backbone.weights", "training.init_from"}
@@ -73,7 +78,7 @@ _LATER = ("step.", "joint.")
 PLAN = "plan"
 """Folder of what was found and chosen for a run that began without a recipe: `plan.json`, and lists of its split."""
 
-FAILED_START = frozenset({RECIPE, BOARD, PLAN})
+FAILED_START = frozenset({RECIPE, BOARD, WANDB, MLFLOW, PLAN})
 """What a run leaves that failed before its first iteration; the next one may go over it."""
 
 Stage = Literal["none", "begun", "stopped", "finished"]

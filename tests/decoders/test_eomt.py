@@ -9,6 +9,7 @@ from vitseg.config import parse
 from vitseg.decoders.eomt import (
     EomtDecoder,
     EomtDecoderConfig,
+    MaskAnnealing,
     masked_patches,
     masking_probability,
 )
@@ -57,8 +58,13 @@ def test_queries_are_held_to_their_masks_with_that_probability(probability):
 
 
 def test_no_masks_are_made_once_the_probability_is_0():
-    output = ClassLogits(torch.randn(1, 2, 4, 4), (16, 16), (16, 16))
-    assert masked_patches(output, (1, 1), 0.0) is None
+    masking = MaskAnnealing(3)
+    assert masking.is_on == (True, True, True)
+    masking.hear(0.5)  # 2.5 of five parts
+    assert masking.is_on == (False, True, True)
+    assert masking.probabilities.tolist() == pytest.approx([0, 0.5**0.9, 1])
+    masking.hear(1.0)
+    assert masking.is_on == (False, False, False)
 
 
 def test_the_finished_model_needs_no_masks():

@@ -358,13 +358,16 @@ def test_classes_of_other_parts_stay_negatives_when_ignored_pixels_are_left_out(
 
 
 @pytest.mark.parametrize("reading", [MixedMasks, PresenceMasks])
-def test_a_thinned_output_has_the_scores_of_the_pixels_that_are_kept(reading):
+def test_an_output_at_some_pixels_has_the_scores_of_the_pixels_that_are_kept(reading):
     generator = torch.Generator().manual_seed(0)
     masks = torch.randn(2, 3, 3, 4, generator=generator)
     logits = torch.randn(2, 3, 4 if reading is MixedMasks else 2, generator=generator)
     output = reading(masks, (21, 30), (24, 32), class_logits=logits)
     torch.testing.assert_close(
-        output.thinned(4, (1, 3)).scores(), output.scores()[..., 1::4, 3::4], rtol=1e-5, atol=1e-6
+        output.at(torch.arange(1, 21, 4), torch.arange(3, 30, 4)).scores(),
+        output.scores()[..., 1::4, 3::4],
+        rtol=1e-5,
+        atol=1e-6,
     )
 
 
@@ -381,7 +384,8 @@ def test_pixel_step_compares_every_nth_pixel_of_masks_and_labels():
         torch.manual_seed(seed)
         top, left = (int(torch.randint(2, ())) for _ in range(2))
         places.add((top, left))
-        of_final = whole(output.thinned(2, (top, left)), labels[:, top::2, left::2])
+        kept = output.at(torch.arange(top, 8, 2), torch.arange(left, 8, 2))
+        of_final = whole(kept, labels[:, top::2, left::2])
         for name, term in of_final.items():
             torch.testing.assert_close(terms[name], term)
             torch.testing.assert_close(terms[name + "_early"], term)

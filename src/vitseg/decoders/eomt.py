@@ -84,7 +84,7 @@ class JointDecoder(nn.Module):
             nn.Linear(embed_dim, embed_dim),
         )
         self.upscale = nn.Sequential(*(Doubling(embed_dim) for _ in range(doublings)))
-        self.progress = TrainingProgress()
+        self.masking = MaskAnnealing(num_blocks)
 
     def forward(self, features: Features) -> QueryMasks:
         """Classes and masks of the queries and patches behind the last block."""
@@ -104,9 +104,9 @@ class JointDecoder(nn.Module):
     ) -> tuple[QueryMasks, Bool[Tensor, "b q n"] | None]:
         """See `vitseg.backbones.steps.joint_queries.JointHead`."""
         output = replace(self.predict(tokens), name=f"block_{number}")
-        if not self.masked_attention:
+        if not self.masked_attention or not self.masking.is_on[number]:
             return output, None
-        probability = masking_probability(number, self.num_blocks, self.progress.fraction)
+        probability = self.masking.probabilities[number]
         return output, masked_patches(output, spatial_size(tokens.patches), probability)
 
 
@@ -149,19 +149,43 @@ class Doubling(nn.Module):
         return self.norm(self.conv(self.act(self.up(x))))
 
 
+class MaskAnnealing(TrainingProgress):
+    """With which probability the queries of each joint block are held to their masks, see `masking_probability`.
+
+    The probabilities are a tensor, so that a compiled step takes them as they come: it is compiled anew only where a
+    block begins to need no masks.
+
+    Attributes:
+        probabilities: Of every joint block.
+        is_on: Whether that of a block is above 0.
+    """
+
+    probabilities: Float[Tensor, " blocks"]
+
+    def __init__(self, num_blocks: int):
+        super().__init__()
+        self.register_buffer("probabilities", torch.ones(num_blocks), persistent=False)
+        self.is_on = (True,) * num_blocks
+
+    def hear(self, fraction: float) -> None:
+        super().hear(fraction)
+        count = len(self.is_on)
+        values = [masking_probability(block, count, fraction) for block in range(count)]
+        self.probabilities.copy_(torch.tensor(values))
+        self.is_on = tuple(value > 0 for value in values)
+
+
 @torch.no_grad()
 def masked_patches(
-    output: SegOutput, grid: Size, probability: float
-) -> Bool[Tensor, "b q n"] | None:
+    output: SegOutput, grid: Size, probability: float | Float[Tensor, ""]
+) -> Bool[Tensor, "b q n"]:
     """Patches that queries may attend to in training: those of their masks, or all.
 
     Args:
         output: The prediction in front of a block.
         grid: Of the patches.
-        probability: That a query is held to its mask, drawn for each anew; None is returned where none can be.
+        probability: That a query is held to its mask, drawn for each anew.
     """
-    if probability <= 0:
-        return None
     in_mask = resize_map(output.mask_logits.float(), grid).flatten(2) > 0  # (b, q, n)
     is_free = torch.rand(in_mask.shape[:2], device=in_mask.device) >= probability
     return in_mask | is_free[..., None]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitseg.types import Size
@@ -41,25 +41,30 @@ def resize_for_gradients(x: Float[Tensor, "b c _ _"], size: Size) -> Float[Tenso
     has_size = tuple(x.shape[-2:]) == tuple(size)
     if has_size or x.device.type != "cpu" or not x.requires_grad:
         return resize_map(x, size)
-    return resize_at(x, size, slice(None), slice(None))
+    return resize_at(x, size)
 
 
 def resize_at(
-    x: Float[Tensor, "b c _ _"], size: Size, rows: slice, columns: slice
+    x: Float[Tensor, "b c _ _"],
+    size: Size,
+    rows: Int[Tensor, " h"] | None = None,
+    columns: Int[Tensor, " w"] | None = None,
 ) -> Float[Tensor, "b c h w"]:
     """Some rows and columns of `resize_map(x, size)`, within rounding; the others are not computed.
 
     Args:
         x: The maps.
         size: (height, width) of the whole resize.
-        rows: Those wanted.
-        columns: Those wanted.
+        rows: Those wanted; None: all.
+        columns: Those wanted; None: all.
     """
     of_rows, of_columns = (
         _resize_matrix(cells, pixels, x) for cells, pixels in zip(x.shape[-2:], size, strict=True)
     )
+    of_rows = of_rows if rows is None else of_rows[rows]
+    of_columns = of_columns if columns is None else of_columns[columns]
     with torch.autocast(x.device.type, enabled=False):  # which would round products
-        return of_rows[rows] @ (x @ of_columns[columns].T)
+        return of_rows @ (x @ of_columns.T)
 
 
 def _resize_matrix(cells: int, pixels: int, like: Tensor) -> Float[Tensor, "p c"]:

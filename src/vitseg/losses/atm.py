@@ -19,7 +19,7 @@ from vitseg.losses.mask import focal_and_dice, labelled_focal_and_dice
 from vitseg.losses.whole_step import mean_over_step, step_labels
 from vitseg.outputs import QueryMasks, SegOutput
 from vitseg.supervision import AtmLossConfig
-from vitseg.types import Size, spatial_size
+from vitseg.types import spatial_size
 
 MIN_SCORE = 1e-6
 """Below this a class score has no gradient in the cross-entropy of pixels."""
@@ -45,10 +45,10 @@ class AtmTargets:
         """Images that have a label at all: what is in others is not known; None: all of them."""
         return None if self.unlabelled is None else ~self.unlabelled.flatten(1).all(1)
 
-    def at(self, kept: tuple[slice, ...]) -> AtmTargets:
-        """Some of the pixels."""
-        left_out = None if self.unlabelled is None else self.unlabelled[kept]
-        return AtmTargets(self.labels[kept], left_out)
+    def at(self, rows: Int[Tensor, " r"], columns: Int[Tensor, " c"]) -> AtmTargets:
+        """Some of the pixels, by rows and columns."""
+        left_out = None if self.unlabelled is None else self.unlabelled[:, rows][:, :, columns]
+        return AtmTargets(self.labels[:, rows][:, :, columns], left_out)
 
 
 class AtmLoss(nn.Module):
@@ -130,9 +130,9 @@ class AtmLoss(nn.Module):
         class_total = mean_over_step(class_total, own.labels, whole.labels)
         stages, compared = list(output.supervised()), present
         if self.config.pixel_step > 1:
-            kept, stages = self._thinned(stages, spatial_size(own.labels))
-            few = own.at(kept)
-            own, whole = few, few if whole is own else whole.at(kept)
+            kept, stages = self._thinned(stages, own.labels)
+            few = own.at(*kept)
+            own, whole = few, few if whole is own else whole.at(*kept)
             compared, of_all = _present(own, whole, output.num_classes)
         total = (self._weights(of_all) * of_all).sum()
         total = mean_over_step(total, own.labels, whole.labels, at_least=1.0)
@@ -160,13 +160,12 @@ class AtmLoss(nn.Module):
         return terms
 
     def _thinned(
-        self, stages: list[tuple[str, SegOutput]], size: Size
-    ) -> tuple[tuple[slice, ...], list[tuple[str, SegOutput]]]:
-        """Which pixels are kept, every n-th, and the outputs there; a class in none has no mask loss in this step."""
-        step = self.config.pixel_step
-        top, left = (int(torch.randint(min(step, length), ())) for length in size)
-        kept = (slice(None), slice(top, None, step), slice(left, None, step))
-        return kept, [(name, stage.thinned(step, (top, left))) for name, stage in stages]
+        self, stages: list[tuple[str, SegOutput]], labels: Int[Tensor, "b H W"]
+    ) -> tuple[tuple[Int[Tensor, " r"], Int[Tensor, " c"]], list[tuple[str, SegOutput]]]:
+        """Which lines are kept, every n-th, and the outputs there; a class in none has no mask loss in this step."""
+        step, device = self.config.pixel_step, labels.device
+        rows, columns = (every(step, length).to(device) for length in labels.shape[1:])
+        return (rows, columns), [(name, stage.at(rows, columns)) for name, stage in stages]
 
     def _class_loss(
         self, output: QueryMasks, present: Bool[Tensor, "b k"], known: Bool[Tensor, " b"] | None
@@ -212,6 +211,13 @@ def _present(
     """Which classes occur in which image, of the micro-batch and of the step."""
     present = own.present(num_classes)
     return present, present if whole is own else whole.present(num_classes)
+
+
+def every(step: int, length: int) -> Int[Tensor, " n"]:
+    """Every n-th line of an axis, from a random one of the first n; an offset that is no constant of a graph."""
+    first = torch.randint(min(step, length), ())
+    count = length // step if length % step == 0 else (length - int(first) + step - 1) // step
+    return first + step * torch.arange(count)
 
 
 def present_classes(labels: Int[Tensor, "b H W"], num_classes: int) -> Bool[Tensor, "b k"]:

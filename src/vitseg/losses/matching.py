@@ -82,13 +82,28 @@ def match(
     """
     costs = torch.stack([_costs(*output, targets, weights) for output in outputs])  # (s, b, q, t)
     # A diverged model has no numbers to compare: it is let through to its loss, which the training loop looks at.
-    costs = costs.nan_to_num(0.0).cpu().numpy()  # one wait for the device
-    matched = torch.full(targets.classes.shape, -1).repeat(len(outputs), 1, 1)
-    for stage, of_stage in enumerate(costs):
-        for image, count in enumerate(targets.counts.tolist()):
+    return _assigned(costs.nan_to_num(0.0), targets.counts)
+
+
+@torch.library.custom_op(
+    "vitseg::assign", mutates_args=(), schema="(Tensor costs, Tensor counts) -> Tensor"
+)
+def _assigned(costs: Float[Tensor, "s b q t"], counts: Int[Tensor, " b"]) -> Int[Tensor, "s b t"]:
+    """The query of every target, found on the processor: `torch.compile` takes it as one operation, as it is."""
+    found = costs.cpu().numpy()  # one wait for the device
+    matched = torch.full((*found.shape[:2], found.shape[3]), -1)
+    for stage, of_stage in enumerate(found):
+        for image, count in enumerate(counts.tolist()):
             queries, chosen = linear_sum_assignment(of_stage[image, :, :count])
             matched[stage, image, torch.from_numpy(chosen)] = torch.from_numpy(queries)
-    return matched.to(targets.classes.device)
+    return matched.to(costs.device)
+
+
+@_assigned.register_fake
+def _assigned_shape(costs, counts):
+    del counts
+    stages, images, _, targets = costs.shape
+    return costs.new_empty((stages, images, targets), dtype=torch.long)
 
 
 def _costs(

@@ -41,4 +41,4 @@ class SegmentationModel(nn.Module):
         """Hear before every training step how far the training is, in [0, 1); only some layers change by it."""
         for module in self.modules():
             if isinstance(module, TrainingProgress):
-                module.fraction = fraction
+                module.hear(fraction)

@@ -15,10 +15,12 @@ from vitseg.runs import BEST, RESULT, claim_run, goes_on, write_recipe
 from vitseg.training.batches import Batch, StepResult, batches, train_step
 from vitseg.training.caching import fill_cache, require_cacheable
 from vitseg.training.children import ended
+from vitseg.training.compilation import compiled_line
 from vitseg.training.display import Display
 from vitseg.training.diverged import diverged, has_finite_weights, not_finite
 from vitseg.training.keep import keep_last, keep_models, record_of
 from vitseg.training.log import RunLog
+from vitseg.training.loggers.table import require_loggers
 from vitseg.training.processes import (
     RankShare,
     as_in_the_first,
@@ -75,6 +77,7 @@ def train(
     """
     resume = resume or goes_on(out)
     claim_run(out, resume)
+    require_loggers(recipe.training.loggers)
     if cache_features is not None:
         require_cacheable(recipe)
     display, task = display or Display(quiet=True), task or task_of(recipe)
@@ -112,21 +115,22 @@ class _Loop:
             if self.is_first:
                 out.mkdir(parents=True, exist_ok=True)
                 write_recipe(out, recipe.to_mapping())
-                self.log = RunLog(out, parts.progress.iteration)
+                public = recipe.without_paths().to_mapping()
+                self.log = RunLog(out, parts.progress.iteration, recipe.training.loggers, public)
 
     def run(self) -> Path:
-        self._announce()
-        self.parts.fabric.barrier()
-        self._fill_cache()
-        if self._is_stalled():
-            progress = self.parts.progress
-            self.display.stalled(progress.iteration, progress.without_better)
-        else:
-            try:
-                self._iterate()
-            finally:
-                self.writer.wait()
-        self._finish_log()
+        with self.log or nullcontext():
+            self._announce()
+            self.parts.fabric.barrier()
+            self._fill_cache()
+            if self._is_stalled():
+                progress = self.parts.progress
+                self.display.stalled(progress.iteration, progress.without_better)
+            else:
+                try:
+                    self._iterate()
+                finally:
+                    self.writer.wait()
         self.display.finished(self.out / BEST)
         return self.out / BEST
 
@@ -135,9 +139,13 @@ class _Loop:
         if self.is_first and progress.iteration < iterations:
             (self.out / RESULT).unlink(missing_ok=True)  # of an end that was not the last
         began = time.monotonic() - progress.minutes * 60
+        is_to_tell = self.recipe.training.compile
         with StopSignals() as stop, self.display.training(progress.iteration, iterations):
             for batch in self.clock.timed(batches(self.recipe, self.data, self.parts)):
                 step = train_step(self.recipe, self.parts, *batch)
+                if is_to_tell:
+                    is_to_tell = False
+                    self.display.started(compiled_line())
                 progress.minutes = (time.monotonic() - began) / 60
                 if (found := not_finite(step)) is not None:
                     raise self._diverged(found, batch, step)

@@ -28,6 +28,7 @@ from vitseg.images.value_range import ValueRange
 from vitseg.inference.config import InferenceConfig
 from vitseg.methods import METHODS
 from vitseg.methods.method import MethodConfig
+from vitseg.training.loggers.logger import LoggerName
 from vitseg.training.lora import LoraConfig
 from vitseg.training.optimizer import OptimizerConfig
 from vitseg.training.recipe_files import read_recipe
@@ -146,11 +147,26 @@ class TrainingConfig(BaseModel):
         description="train low-rank pairs on the backbone's attention, which is frozen otherwise, with the decoder; "
         "model directories hold the merged weights ({} for the usual ranks)",
     )
+    compile: bool = Field(
+        default=False,
+        description="run the training step through torch.compile; needs a C++ compiler on a CPU, Triton on a GPU",
+    )
+    loggers: tuple[LoggerName, ...] = Field(
+        default=("tensorboard",),
+        description="where the numbers go besides train.csv and val.csv: tensorboard, wandb, mlflow",
+    )
     init_from: str | None = Field(
         default=None,
         description="start from all weights of a trained model of the same method and classes: a model directory, a "
         "run folder or hf://user/name",
     )
+
+    @field_validator("loggers")
+    @classmethod
+    def _each_once(cls, value: tuple[LoggerName, ...]) -> tuple[LoggerName, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError(f"loggers names one twice: {list(value)}")
+        return value
 
     @model_validator(mode="after")
     def _even_batches(self) -> TrainingConfig:
@@ -182,6 +198,11 @@ class TrainingConfig(BaseModel):
             raise ValueError(
                 'ema keeps an average of whole weights, which strategy "fsdp" has in parts: leave ema out, or give '
                 "strategy=ddp"
+            )
+        if self.strategy == "fsdp" and self.compile:
+            raise ValueError(
+                'compile makes one graph of the step, which strategy "fsdp" puts together block by block: leave compile '
+                "out, or give strategy=ddp"
             )
         return self
 

@@ -15,6 +15,7 @@ from vitseg.methods.model import SegmentationModel
 from vitseg.training.average import WeightAverage
 from vitseg.training.caching import open_cache
 from vitseg.training.children import watch
+from vitseg.training.compilation import compile_step
 from vitseg.training.feature_cache import FeatureCache
 from vitseg.training.lora import add_lora
 from vitseg.training.optimizer import build_optimizer
@@ -127,6 +128,8 @@ def build_parts(
         step = fabric.setup_module(step)
     optimizer = build_optimizer(model, recipe.optimizer, fused)
     base_lrs = [group["lr"] for group in optimizer.param_groups]
+    if config.compile:
+        compile_step(step, fabric.device)
     if sharding is None:
         step, set_up = fabric.setup(step, optimizer)
     else:

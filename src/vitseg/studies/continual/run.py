@@ -18,10 +18,12 @@ from vitseg.files import write_json
 from vitseg.inference.predictor import load
 from vitseg.runs import (
     BOARD,
+    MLFLOW,
     RECIPE,
     RESULT,
     SHARDS,
     STATE,
+    WANDB,
     changed_fields,
     changed_recipe,
     claim_folder,
@@ -215,7 +217,8 @@ class _Run:
         shutil.rmtree(folder, ignore_errors=True)
         fresh = folder.with_name(f".{folder.name}.copying")
         shutil.rmtree(fresh, ignore_errors=True)
-        shutil.copytree(source, fresh, ignore=shutil.ignore_patterns(STATE, SHARDS, BOARD))
+        left_out = shutil.ignore_patterns(STATE, SHARDS, BOARD, WANDB, MLFLOW)
+        shutil.copytree(source, fresh, ignore=left_out)
         fresh.rename(folder)
 
     def result(self, history: list[dict[str, Any]]) -> RunResult:

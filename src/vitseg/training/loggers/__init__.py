@@ -1,0 +1,1 @@
+"""Where the numbers of a run go besides its tables: one logger per file."""
