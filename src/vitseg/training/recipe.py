@@ -201,7 +201,7 @@ class TrainingConfig(BaseModel):
             )
         if self.strategy == "fsdp" and self.compile:
             raise ValueError(
-                'compile makes one graph of the step, which strategy "fsdp" puts together block by block: leave compile '
+                'compile makes one graph of a step, which strategy "fsdp" puts together block by block: leave compile '
                 "out, or give strategy=ddp"
             )
         return self
