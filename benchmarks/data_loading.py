@@ -61,7 +61,9 @@ def main() -> None:
         rows.append(["ViT-Ti training step", f"{BATCH / step:.1f}", "1.0"])
         title = f"480 x 360 JPEG to {CROP[0]} x {CROP[1]} crops, batch {BATCH}, 1 thread"
         print_table(title, ["what", "images/s", "ratio"], rows)
-        print_table("one sample as it is stored", ["from", "ms/image", "ratio"], read_rows(dataset, root))
+        print_table(
+            "one sample as it is stored", ["from", "ms/image", "ratio"], read_rows(dataset, root)
+        )
         print_table("one worker, by step", ["step", "ms/image", "share"], step_shares(dataset))
         print_table(
             f"a {LARGE[1]} x {LARGE[0]} JPEG for a target of 683 x 512",

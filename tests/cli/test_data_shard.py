@@ -86,7 +86,9 @@ def test_refusals_change_nothing(refused, data, tmp_path, monkeypatch):
     spec = f"folder:{data}"
     assert "is not empty" in refused("data", "shard", spec, "--out", data)
     new = tmp_path / "new"
-    assert "'tset' is not a split" in refused("data", "shard", spec, "--out", new, "--split", "tset")
+    assert "'tset' is not a split" in refused(
+        "data", "shard", spec, "--out", new, "--split", "tset"
+    )
     (data / "masks/val_0.png").rename(tmp_path / "val_0.png")
     assert "have no mask file" in refused("data", "shard", spec, "--out", new)
     (tmp_path / "val_0.png").rename(data / "masks/val_0.png")

@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.data.formats.content import FORMATS, IN_TABLES, NAMES, SIZE, ids, photo, write_coco_polygons
+from tests.data.formats.content import (
+    FORMATS,
+    IN_TABLES,
+    NAMES,
+    SIZE,
+    ids,
+    photo,
+    write_coco_polygons,
+)
 from tests.data.formats.exports import EXPORTS
 from tests.data.formats.test_exports import expected
 from vitseg.data.catalog import open_dataset

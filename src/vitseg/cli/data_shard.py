@@ -72,9 +72,7 @@ def shard(
     if kind == "parquet":
         require_pyarrow("--format parquet")
     joint = options.parse_merge(merge)
-    opened = [
-        open_dataset(data, each, joint, ignore or ()) for each in split or list_splits(data)
-    ]
+    opened = [open_dataset(data, each, joint, ignore or ()) for each in split or list_splits(data)]
     require_one_table(opened)
     datasets = {dataset.split: dataset for dataset in opened}
     _tell_findings(datasets)

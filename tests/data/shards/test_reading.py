@@ -178,7 +178,7 @@ def test_a_shard_that_is_gone_from_a_web_server(written, server):
 
 
 def test_what_nobody_reads(tmp_path):
-    with pytest.raises(DataError, match="is read neither by pyarrow .* nor by fsspec"):
+    with pytest.raises(DataError, match=r"is read neither by pyarrow .* nor by fsspec"):
         open_dataset("parquet:unheard://a/b", "train")
     with pytest.raises(DataError, match="cannot be read"):
         ShardPlace("http://127.0.0.1:9").read("shards.json")

@@ -80,7 +80,11 @@ def test_a_declared_value_range(tmp_path, kind):
     assert_same(open_dataset(f"{kind}:{tmp_path / 'out'}", "train"), source["train"])
 
 
-BANDS = {"geotiff": (geotiff, "bands=4,1"), "array": (array, "bands=all"), "siblings": (siblings, "bands=all&extra=nir")}  # fmt: skip
+BANDS = {
+    "geotiff": (geotiff, "bands=4,1"),
+    "array": (array, "bands=all"),
+    "siblings": (siblings, "bands=all&extra=nir"),
+}
 
 
 @pytest.mark.parametrize("kind", KINDS)

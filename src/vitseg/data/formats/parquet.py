@@ -106,10 +106,7 @@ class Parquet(ShardFormat):
             empty = [f"{n} row {row}" for n, footer in footers for row in footer.empty[column]]
             findings += lacking(column, empty)
         findings += same_ids(
-            [
-                f"{names[shard_of[row]]} row {row_in[row]} ({ids[row]})"
-                for row in twice_in(ids)
-            ]
+            [f"{names[shard_of[row]]} row {row_in[row]} ({ids[row]})" for row in twice_in(ids)]
         )
         findings += _large_groups(place, [footer for _, footer in footers])
         digests = [footer.digest for _, footer in footers]
@@ -188,7 +185,9 @@ def _leaf(shard: ParquetShard, place: ShardPlace, name: str, root: ShardRoot, ne
     if len(found) == 1:
         return shard.leaf(found[0], needed)
     kinds = ", ".join(f"{column} ({shard.schema.field(column).type})" for column in columns)
-    what = f"several columns could be the {needed}" if found else f"no column looks like the {needed}"
+    what = (
+        f"several columns could be the {needed}" if found else f"no column looks like the {needed}"
+    )
     raise DataError(
         f"{place.named(name)}: {what}. Its columns are {kinds}. Name both: "
         f"parquet:{root.place}?image=COLUMN&mask=COLUMN."

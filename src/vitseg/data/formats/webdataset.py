@@ -119,7 +119,9 @@ def choose_mask(kinds: Counter[str], root: ShardRoot) -> str:
     """
     if root.mask is not None:
         if root.mask not in kinds:
-            raise DataError(f"mask={root.mask}: {unknown_name('kind of members', root.mask, kinds)}")
+            raise DataError(
+                f"mask={root.mask}: {unknown_name('kind of members', root.mask, kinds)}"
+            )
         return root.mask
     pictures = [kind for kind in kinds if _is_picture(kind)]
     worded = [kind for kind in pictures if MASK_WORDS.intersection(kind.split(".")[:-1])]

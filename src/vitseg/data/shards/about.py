@@ -60,9 +60,7 @@ class Labels(_Part):
     def table(self) -> LabelTable:
         """The table."""
         classes = ClassTable(names=self.classes, palette=self.palette)
-        return LabelTable(
-            classes, self.mapping, self.raw_names, self.colors, self.hint, self.rest
-        )
+        return LabelTable(classes, self.mapping, self.raw_names, self.colors, self.hint, self.rest)
 
 
 class About(_Part):

@@ -127,7 +127,7 @@ def _drawn(raw_ids: Integer[np.ndarray, "H W"], colors: bool) -> bytes:
         channels = [raw_ids >> 16, raw_ids >> 8 & 255, raw_ids & 255]
         picture = Image.fromarray(np.stack(channels, axis=-1).astype(np.uint8))
     else:
-        assert 0 <= raw_ids.min() and raw_ids.max() <= MAX_ID, "the label table has seen them"
+        assert raw_ids.min() >= 0 and raw_ids.max() <= MAX_ID, "the label table has seen them"
         wide = raw_ids.max() > 255
         picture = Image.fromarray(raw_ids.astype(np.uint16 if wide else np.uint8))
     file = io.BytesIO()

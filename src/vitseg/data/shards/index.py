@@ -114,9 +114,7 @@ def read_split(place: ShardPlace, shards: Sequence[ShardFile]) -> SplitIndex:
         [each for index in indices for each in index.ids],
         [bytes.fromhex(each) for index in indices for each in index.digests],
         np.repeat(np.arange(len(counts)), counts),
-        np.concatenate([np.arange(count) for count in counts])
-        if counts
-        else np.zeros(0, np.int64),
+        np.concatenate([np.arange(count) for count in counts]) if counts else np.zeros(0, np.int64),
         {
             column: np.concatenate(
                 [np.array(index.parts[column], np.int64).reshape(-1, 2) for index in indices]

@@ -25,7 +25,7 @@ def require_pyarrow(what: str) -> Any:
     """
     try:
         import pyarrow
-        import pyarrow.parquet  # noqa: F401 - so that the attribute is there
+        import pyarrow.parquet
     except ImportError:
         raise DataError(f"{what} {NEEDS_PYARROW}") from None
     return pyarrow
@@ -51,7 +51,9 @@ class ParquetShard:
         except (pyarrow.ArrowException, OSError, ValueError) as error:
             self._file.close()
             size = place.size(name)
-            what = "is empty" if size == 0 else f"is cut off or no Parquet file ({first_line(error)})"
+            what = (
+                "is empty" if size == 0 else f"is cut off or no Parquet file ({first_line(error)})"
+            )
             raise DataError(f"{self._named} {what}. Copy it again.") from error
         meta = self._parquet.metadata
         counts = [meta.row_group(group).num_rows for group in range(meta.num_row_groups)]

@@ -54,9 +54,7 @@ class ShardRows(ABC):
         """The content of a cell that must not be empty; errors as for `cell`."""
         content = self.cell(row, column)
         if content is None:
-            raise DataError(
-                f"{self.name(row)} has no {column}: remove it, or add what is missing."
-            )
+            raise DataError(f"{self.name(row)} has no {column}: remove it, or add what is missing.")
         return content
 
 

@@ -7,8 +7,9 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
+from vitseg import parsing
 from vitseg.data.band_choice import declared_bands, with_chosen_bands
 from vitseg.data.class_file_places import find_class_file, pose_of_folder
 from vitseg.data.class_files import declared_range, read_class_file, read_labels
@@ -71,9 +72,7 @@ class ShardFormat(DataFormat):
     options: Sequence[str]
 
     @abstractmethod
-    def indexed(
-        self, place: ShardPlace, split: SplitShards, index: SplitIndex
-    ) -> ShardRows:
+    def indexed(self, place: ShardPlace, split: SplitShards, index: SplitIndex) -> ShardRows:
         """The rows of a split that vitseg wrote."""
 
     @abstractmethod
@@ -124,14 +123,12 @@ class ShardFormat(DataFormat):
     def looks_like(self, root: Path) -> str | None:
         """Its `shards.json`, or that nothing but shards and texts lie there."""
         for name in (MANIFEST, UNFINISHED):
-            if (root / name).is_file():
-                return f"{name} of {self.kind} shards" if self._has_shards(root) else None
+            if (kind := _kind_in(root / name)) is not None:
+                return f"{name} of {kind} shards" if kind == self.kind else None
         names = files_below(root)
-        if not self._has_shards(root):
-            return None
         shards = [name for name in names if name.lower().endswith(self.suffix)]
         others = [name for name in names if not name.lower().endswith((self.suffix, *_TEXTS))]
-        return f"{len(shards)} {self.suffix} files and no others" if not others else None
+        return f"{len(shards)} {self.suffix} files and no others" if shards and not others else None
 
     def parse_root(self, text: str) -> ShardRoot:
         return parse_shard_root(text, self.options)
@@ -143,9 +140,6 @@ class ShardFormat(DataFormat):
         if root.classes is not None:
             return read_class_file(root.classes).masks
         return pose_of_folder(Path(root.place))
-
-    def _has_shards(self, root: Path) -> bool:
-        return any(name.lower().endswith(self.suffix) for name in files_below(root))
 
     def _open_own(
         self, place: ShardPlace, manifest: Manifest, root: ShardRoot, split: str
@@ -208,6 +202,15 @@ class ShardFormat(DataFormat):
         dataset = dataset.with_value_range(declared_range(folder))
         bands = declared_bands(folder)
         return dataset if bands is None else with_chosen_bands(dataset, bands)
+
+
+def _kind_in(path: Path) -> str | None:
+    """The kind of shards that a file of ours says; None for none, or one of others."""
+    try:
+        kind = parsing.read_json(path)["kind"]
+    except (parsing.UnreadableError, KeyError, TypeError):
+        return None
+    return kind if kind in get_args(ShardKind) else None
 
 
 def _told_by(

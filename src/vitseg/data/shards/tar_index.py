@@ -53,7 +53,9 @@ def members_of(file: BinaryIO) -> tuple[list[Member], str]:
     except tarfile.ReadError as error:
         if end == 0:
             return [], "is empty"
-        what = "is cut off" if found else f"is no tar file without compression ({first_line(error)})"
+        what = (
+            "is cut off" if found else f"is no tar file without compression ({first_line(error)})"
+        )
         return found, what
     file.seek(last)
     block = file.read(BLOCK)

@@ -157,9 +157,7 @@ class _SplitWriter:
         self._shard_bytes = shard_bytes
         self._stem = quote(split, safe="")
 
-    def write(
-        self, num_workers: int, on_samples: Callable[[int], object]
-    ) -> Iterator[ShardFile]:
+    def write(self, num_workers: int, on_samples: Callable[[int], object]) -> Iterator[ShardFile]:
         """The shards, those that are there already and then those that are written."""
         done = 0
         for number in itertools.count():
