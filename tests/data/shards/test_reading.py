@@ -177,6 +177,13 @@ def test_a_shard_that_is_gone_from_a_web_server(written, server):
         dataset[0]
 
 
+def test_keys_in_a_url_are_not_shown():
+    place = ShardPlace("s3://key:secret@bucket/set?region=eu")
+    assert place.named("a.tar") == "s3://bucket/set/a.tar"
+    with pytest.raises(DataError, match="^unheard://b/set is read neither"):
+        open_dataset("parquet:unheard://key:secret@b/set", "train")
+
+
 def test_what_nobody_reads(tmp_path):
     with pytest.raises(DataError, match=r"is read neither by pyarrow .* nor by fsspec"):
         open_dataset("parquet:unheard://a/b", "train")

@@ -259,6 +259,9 @@ def test_own_index_and_manifest_that_are_damaged(root, tmp_path):
         (whole[:40], "cannot be read: it is no JSON"),
         (b"[]", "cannot be read: it is no index of a shard"),
         (whole.replace(b'"ids":["a"', b'"ids":["a","b"'), "its lists have different lengths"),
+        (whole.replace(b'"digests":["', b'"digests":["x'), "have other fields, or no digests"),
+        (whole.replace(b'"mask":[[', b'"mask":[[-'), "have other fields, or no digests or places"),
+        (whole.replace(b'"mask"', b'"masks"'), "have other fields"),
     ):
         index.write_bytes(content)
         with pytest.raises(DataError, match=message):

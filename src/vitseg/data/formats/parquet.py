@@ -10,15 +10,13 @@ import numpy as np
 
 from vitseg.data.finding import Finding
 from vitseg.data.formats.huggingface import IMAGE_COLUMNS, LABEL_COLUMNS
-from vitseg.data.shards.about import About, SplitShards, about_of
-from vitseg.data.shards.index import SplitIndex
+from vitseg.data.shards.about import About, about_of
 from vitseg.data.shards.parquet_file import ParquetShard, require_pyarrow
 from vitseg.data.shards.parquet_rows import ParquetRows
 from vitseg.data.shards.place import ShardPlace
 from vitseg.data.shards.rows import (
     IMAGE,
     MASK,
-    ShardRows,
     extra_column,
     numbered_ids,
     twice_in,
@@ -73,13 +71,6 @@ class Parquet(ShardFormat):
     summary = "Parquet files of encoded images and masks, in a folder or an object store"
     options = OPTIONS
 
-    def indexed(self, place: ShardPlace, split: SplitShards, index: SplitIndex) -> ShardRows:
-        require_pyarrow("parquet:")
-        names = [shard.name for shard in split.shards]
-        columns = (IMAGE, MASK, *map(extra_column, split.about.extra_images))
-        leaves = {column: f"{column}.bytes" for column in columns}
-        return ParquetRows(place, names, index.shard_of, index.row_in, leaves, index.stamps)
-
     def found(self, place: ShardPlace, shards: Sequence[str], root: ShardRoot) -> FoundRows:
         require_pyarrow("parquet:")
         with ThreadPoolExecutor(_THREADS) as pool:
@@ -110,7 +101,7 @@ class Parquet(ShardFormat):
         )
         findings += _large_groups(place, [footer for _, footer in footers])
         digests = [footer.digest for _, footer in footers]
-        rows = ParquetRows(place, names, shard_of, row_in, leaves, footers=digests)
+        rows = ParquetRows(place, names, shard_of, row_in, leaves, digests)
         words = f"images in column {leaves[IMAGE]}, masks in column {leaves[MASK]}"
         about = None if root.classes is not None else footers[0][1].about
         return FoundRows(rows, ids, words, tuple(findings), about)
@@ -190,7 +181,7 @@ def _leaf(shard: ParquetShard, place: ShardPlace, name: str, root: ShardRoot, ne
     )
     raise DataError(
         f"{place.named(name)}: {what}. Its columns are {kinds}. Name both: "
-        f"parquet:{root.place}?image=COLUMN&mask=COLUMN."
+        f"parquet:{place.shown}?image=COLUMN&mask=COLUMN."
     )
 
 
@@ -222,9 +213,9 @@ def _large_groups(place: ShardPlace, footers: Sequence[_Footer]) -> list[Finding
         Finding(
             "large-row-groups",
             "warning",
-            f"The row groups of {place.text} have up to {largest / 1e6:,.0f} MB, and each is read for a single sample.",
-            f"For training in random order write them anew: vitseg data shard parquet:{place.text} --out FOLDER.",
-            (place.text,),
+            f"The row groups of {place.shown} have up to {largest / 1e6:,.0f} MB, and each is read for a single sample.",
+            f"For training in random order write them anew: vitseg data shard parquet:{place.shown} --out FOLDER.",
+            (place.shown,),
             1,
         )
     ]

@@ -9,10 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from vitseg.data.finding import Finding
-from vitseg.data.shards.about import SplitShards
-from vitseg.data.shards.index import SplitIndex
+from vitseg.data.shards.part_rows import PartRows
 from vitseg.data.shards.place import ShardPlace
-from vitseg.data.shards.rows import IMAGE, MASK, ShardRows, twice_in
+from vitseg.data.shards.rows import IMAGE, MASK, twice_in
 from vitseg.data.shards.shard_format import (
     FoundRows,
     ShardFormat,
@@ -22,7 +21,6 @@ from vitseg.data.shards.shard_format import (
 )
 from vitseg.data.shards.shard_root import ShardRoot
 from vitseg.data.shards.tar_index import Member, members_of
-from vitseg.data.shards.tar_rows import TarRows
 from vitseg.errors import DataError, unknown_name
 from vitseg.images.suffixes import ARRAY_SUFFIX, IMAGE_SUFFIXES
 
@@ -44,10 +42,6 @@ class WebDataset(ShardFormat):
     summary = "WebDataset: tar files of images and masks, in a folder or an object store"
     options = ("image", "mask", "classes", "masks")
 
-    def indexed(self, place: ShardPlace, split: SplitShards, index: SplitIndex) -> ShardRows:
-        names = [shard.name for shard in split.shards]
-        return TarRows(place, names, index.shard_of, index.parts, index.ids, index.stamps)
-
     def found(self, place: ShardPlace, shards: Sequence[str], root: ShardRoot) -> FoundRows:
         with ThreadPoolExecutor(_THREADS) as pool:
             scanned = list(pool.map(lambda name: _members(place, name), shards))
@@ -61,7 +55,7 @@ class WebDataset(ShardFormat):
         kinds = Counter(kind for _, _, members in samples for kind in members)
         if not samples:
             raise DataError(
-                f"{place.text} has no samples: {findings[0].message if findings else 'its tar files are empty.'}"
+                f"{place.shown} has no samples: {findings[0].message if findings else 'its tar files are empty.'}"
             )
         mask = choose_mask(kinds, root)
         images = _image_kinds(kinds, root, mask)
@@ -88,7 +82,7 @@ class WebDataset(ShardFormat):
             for column, place in ((IMAGE, 2), (MASK, 3))
         }
         shard_of = np.array([number for number, *_ in whole], np.int64)
-        rows = TarRows(place, shards, shard_of, parts, ids)
+        rows = PartRows(place, shards, shard_of, parts, ids)
         words = f"images in {', '.join(sorted(images))}, masks in {mask}"
         return FoundRows(rows, ids, words, tuple(findings))
 
@@ -151,7 +145,8 @@ def _is_picture(kind: str) -> bool:
 
 def _unclear(what: str, kinds: Counter[str], root: ShardRoot) -> DataError:
     listed = ", ".join(f"{kind} ({count})" for kind, count in kinds.most_common(8))
+    place = ShardPlace(root.place).shown
     return DataError(
-        f"{root.place}: {what}. The members end in {listed}. Name both: "
-        f"webdataset:{root.place}?image=jpg&mask=mask.png."
+        f"{place}: {what}. The members end in {listed}. Name both: "
+        f"webdataset:{place}?image=jpg&mask=mask.png."
     )

@@ -127,7 +127,7 @@ def read_manifest(place: ShardPlace, kind: ShardKind) -> Manifest | None:
     """
     if place.is_local and place.path(UNFINISHED).exists():
         raise DataError(
-            f"{place.text} is not written to its end ({UNFINISHED} is there): run the same vitseg data shard again, "
+            f"{place.shown} is not written to its end ({UNFINISHED} is there): run the same vitseg data shard again, "
             "which goes on where it was."
         )
     try:
@@ -137,7 +137,7 @@ def read_manifest(place: ShardPlace, kind: ShardKind) -> Manifest | None:
     manifest = _checked(text, Manifest, place.named(MANIFEST))
     if manifest.kind != kind:
         raise DataError(
-            f"{place.text} holds shards of the kind {manifest.kind}: write {manifest.kind}:{place.text}."
+            f"{place.shown} holds shards of the kind {manifest.kind}: write {manifest.kind}:{place.shown}."
         )
     return manifest
 

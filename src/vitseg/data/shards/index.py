@@ -1,4 +1,4 @@
-"""The index beside a shard that vitseg wrote: ids of its samples, digests of them and, in a tar file, their places."""
+"""The index beside a shard that vitseg wrote: ids of its samples, digests of them, and their places in the file."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from jaxtyping import Int64
 from vitseg import parsing
 from vitseg.data.shards.about import ShardFile
 from vitseg.data.shards.place import ShardPlace
+from vitseg.data.shards.rows import IMAGE, MASK
 from vitseg.errors import DataError
 from vitseg.files import write_whole
 
@@ -28,7 +29,7 @@ class ShardIndex(NamedTuple):
         num_bytes: Bytes of the shard.
         ids: The ids of the samples.
         digests: Digest of image and mask of each, in hexadecimal.
-        parts: Column -> start and size of each sample's part of a tar file; (0, 0) where it has none.
+        parts: Column -> start and size of each sample's part of the file; (0, 0) where it has none.
     """
 
     num_bytes: int
@@ -44,14 +45,12 @@ class SplitIndex(NamedTuple):
         ids: The ids.
         stamps: Digests of image and mask.
         shard_of: The shard of each sample.
-        row_in: Which one it is there.
-        parts: Column -> start and size in the shard, of tar files.
+        parts: Column -> start and size in the shard.
     """
 
     ids: Sequence[str]
     stamps: Sequence[bytes]
     shard_of: Int64[np.ndarray, " n"]
-    row_in: Int64[np.ndarray, " n"]
     parts: Mapping[str, Int64[np.ndarray, "n 2"]]
 
 
@@ -108,17 +107,32 @@ def read_split(place: ShardPlace, shards: Sequence[ShardFile]) -> SplitIndex:
                 f"{place.named(index_name(shard.name))} lists {len(index.ids)} samples, but the shard has "
                 f"{shard.num_samples}: copy shards and indices from one place."
             )
+    try:
+        return _joined(indices)
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        raise DataError(
+            f"the indices of {place.shown} ({index_name(shards[0].name)}, ...) have other fields, or no digests or "
+            "places where these should be: copy them again."
+        ) from error
+
+
+def _joined(indices: Sequence[ShardIndex]) -> SplitIndex:
+    """The index of a split; ValueError, TypeError, KeyError or OverflowError where a value is none of its kind."""
     counts = [len(index.ids) for index in indices]
-    columns = indices[0].parts if indices else {}
+    parts = {
+        column: np.concatenate([_places(index.parts[column]) for index in indices])
+        for column in {IMAGE, MASK, *indices[0].parts}
+    }
     return SplitIndex(
         [each for index in indices for each in index.ids],
         [bytes.fromhex(each) for index in indices for each in index.digests],
         np.repeat(np.arange(len(counts)), counts),
-        np.concatenate([np.arange(count) for count in counts]) if counts else np.zeros(0, np.int64),
-        {
-            column: np.concatenate(
-                [np.array(index.parts[column], np.int64).reshape(-1, 2) for index in indices]
-            )
-            for column in columns
-        },
+        parts,
     )
+
+
+def _places(parts: Sequence[tuple[int, int]]) -> Int64[np.ndarray, "n 2"]:
+    places = np.array(parts, np.int64).reshape(-1, 2)
+    if len(places) != len(parts) or (places < 0).any():
+        raise ValueError
+    return places

@@ -1,4 +1,4 @@
-"""Rows of Parquet files."""
+"""Rows of Parquet files, of whose cells nobody has noted the places."""
 
 from __future__ import annotations
 
@@ -26,8 +26,7 @@ class ParquetRows(ShardRows):
         shard_of: The shard of each row.
         row_in: Which row of its shard each row is, from 0.
         leaves: Column -> name by which its bytes are read.
-        stamps: Digests of the content, where they are known.
-        footers: Else digests of the shards' footers.
+        footers: Digests of the shards' footers.
     """
 
     def __init__(
@@ -37,12 +36,11 @@ class ParquetRows(ShardRows):
         shard_of: Int64[np.ndarray, " n"],
         row_in: Int64[np.ndarray, " n"],
         leaves: Mapping[str, str],
-        stamps: Sequence[bytes] | None = None,
-        footers: Sequence[bytes] = (),
+        footers: Sequence[bytes],
     ) -> None:
         self._place, self._shards = place, shards
         self._shard_of, self._row_in = shard_of, row_in
-        self._leaves, self._stamps, self._footers = leaves, stamps, footers
+        self._leaves, self._footers = leaves, footers
         self._open = OpenFiles(self._open_shard)
         self._kept: dict[str, tuple[str, int, Any]] = {}  # leaf -> the row group that was read last
 
@@ -66,9 +64,7 @@ class ParquetRows(ShardRows):
         return f"{self._place.named(self._shard(row))} row {int(self._row_in[row])}"
 
     def stamp(self, row: int) -> bytes:
-        """The digest that was noted; else one of the footer of its shard and of the row's number."""
-        if self._stamps is not None:
-            return self._stamps[row]
+        """A digest of the footer of its shard and of the row's number."""
         place = self._footers[int(self._shard_of[row])] + self._row_in[row].tobytes()
         return hashlib.blake2b(place, digest_size=8).digest()
 

@@ -12,6 +12,7 @@ from vitseg.data.listing import files_below
 from vitseg.data.shards.open_files import OpenFiles
 from vitseg.errors import DataError, first_line
 
+_KEY = re.compile(r"://[^/@]*@")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 NEEDS_PYARROW = "needs pyarrow, which is an extra: pip install 'vitseg[shards]'."
@@ -37,9 +38,14 @@ class ShardPlace:
         """The path of a local file."""
         return Path(self.text) / name
 
+    @property
+    def shown(self) -> str:
+        """The place as messages call it: of a URL without its options, and without a key."""
+        return self.text if self.is_local else _KEY.sub("://", self.text.partition("?")[0])
+
     def named(self, name: str) -> str:
         """A file as messages call it."""
-        return str(self.path(name)) if self.is_local else f"{self.text.partition('?')[0]}/{name}"
+        return str(self.path(name)) if self.is_local else f"{self.shown}/{name}"
 
     def names(self) -> list[str]:
         """All files by their paths below the folder, sorted.
@@ -48,7 +54,7 @@ class ShardPlace:
             DataError: There is no such folder, or it cannot be listed.
         """
         if not self.is_local:
-            with _told(self.text):
+            with _told(self.shown):
                 return sorted(self._remote().names())
         folder = Path(self.text)
         if not folder.is_dir():
@@ -189,7 +195,7 @@ def _system(url: str) -> _ArrowSystem | _FsspecSystem:
         import pyarrow
         from pyarrow import fs
     except ImportError:
-        raise DataError(f"{url} {NEEDS_PYARROW}") from None
+        raise DataError(f"{ShardPlace(url).shown} {NEEDS_PYARROW}") from None
     try:
         return _ArrowSystem(*fs.FileSystem.from_uri(url))
     except (pyarrow.ArrowException, ValueError, ImportError, OSError) as error:
@@ -200,5 +206,5 @@ def _system(url: str) -> _ArrowSystem | _FsspecSystem:
         return _FsspecSystem(*fsspec.core.url_to_fs(url))
     except (ImportError, ValueError, OSError) as error:
         raise DataError(
-            f"{url} is read neither by pyarrow ({first_line(refused)}) nor by fsspec ({first_line(error)})."
+            f"{ShardPlace(url).shown} is read neither by pyarrow ({first_line(refused)}) nor by fsspec ({first_line(error)})."
         ) from error

@@ -26,10 +26,10 @@ from vitseg.data.shards.about import (
     Manifest,
     ShardFile,
     ShardKind,
-    SplitShards,
     read_manifest,
 )
-from vitseg.data.shards.index import SplitIndex, read_split
+from vitseg.data.shards.index import read_split
+from vitseg.data.shards.part_rows import PartRows
 from vitseg.data.shards.place import ShardPlace
 from vitseg.data.shards.rows import ShardImages, ShardMasks, ShardRows, in_colors
 from vitseg.data.shards.shard_root import ShardRoot, parse_shard_root
@@ -72,10 +72,6 @@ class ShardFormat(DataFormat):
     options: Sequence[str]
 
     @abstractmethod
-    def indexed(self, place: ShardPlace, split: SplitShards, index: SplitIndex) -> ShardRows:
-        """The rows of a split that vitseg wrote."""
-
-    @abstractmethod
     def found(self, place: ShardPlace, shards: Sequence[str], root: ShardRoot) -> FoundRows:
         """The rows of shards that others wrote.
 
@@ -104,13 +100,13 @@ class ShardFormat(DataFormat):
         if manifest is not None:
             return self._open_own(place, manifest, root, split)
         shards = self._shards_by_split(place)
-        split = choose_split(split, tuple(shards), root.place)
+        split = choose_split(split, tuple(shards), place.shown)
         found = self.found(place, shards[split], root)
         if found.about is not None:
             dataset = _told_by(found.about, self.name, split, found.rows, found.ids)
         else:
             dataset = self._described(place, root, split, found)
-        source = f"{len(shards[split])} {self.suffix} shards in {place.text}, {found.words}"
+        source = f"{len(shards[split])} {self.suffix} shards in {place.shown}, {found.words}"
         told = None if found.about is None else found.about.masks
         return replace(dataset, source=source, findings=found.findings), told
 
@@ -139,7 +135,7 @@ class ShardFormat(DataFormat):
             return root.masks
         if root.classes is not None:
             return read_class_file(root.classes).masks
-        return pose_of_folder(Path(root.place))
+        return pose_of_folder(Path(ShardPlace(root.place).text))
 
     def _open_own(
         self, place: ShardPlace, manifest: Manifest, root: ShardRoot, split: str
@@ -147,15 +143,15 @@ class ShardFormat(DataFormat):
         named = [name for name in ("image", "mask", "id", "classes") if getattr(root, name)]
         if named:
             raise ConfigError(
-                f"{place.text}: {MANIFEST} says what is where, and which classes there are: leave out {named[0]}=."
+                f"{place.shown}: {MANIFEST} says what is where, and which classes there are: leave out {named[0]}=."
             )
-        split = choose_split(split, tuple(manifest.splits), root.place)
+        split = choose_split(split, tuple(manifest.splits), place.shown)
         shards = manifest.splits[split]
         index = read_split(place, shards.shards)
-        dataset = _told_by(
-            shards.about, self.name, split, self.indexed(place, shards, index), index.ids
-        )
-        source = f"{len(shards.shards)} {self.kind} shards in {place.text}"
+        names = [shard.name for shard in shards.shards]
+        rows = PartRows(place, names, index.shard_of, index.parts, index.ids, index.stamps)
+        dataset = _told_by(shards.about, self.name, split, rows, index.ids)
+        source = f"{len(shards.shards)} {self.kind} shards in {place.shown}"
         findings = _of_sizes(place, shards.shards)
         return replace(dataset, source=source, findings=findings), shards.about.masks
 
@@ -170,7 +166,7 @@ class ShardFormat(DataFormat):
                 if packed
                 else ""
             )
-            raise DataError(f"{place.text} has no {self.suffix} files.{hint}")
+            raise DataError(f"{place.shown} has no {self.suffix} files.{hint}")
         found: dict[str, list[str]] = {}
         for name in shards:
             found.setdefault(_split_of(name), []).append(name)
@@ -180,12 +176,12 @@ class ShardFormat(DataFormat):
         self, place: ShardPlace, root: ShardRoot, split: str, found: FoundRows
     ) -> SegmentationDataset:
         """A split whose classes a class file names."""
-        folder = Path(root.place) if place.is_local else None
+        folder = Path(place.text) if place.is_local else None
         path = root.classes or (find_class_file(folder) if folder is not None else None)
         if path is None:
             raise DataError(
-                f"{place.text} has no class file: put classes.json into the folder, or name one, as in "
-                f"{self.name}:{place.text}?classes=classes.json."
+                f"{place.shown} has no class file: put classes.json into the folder, or name one, as in "
+                f"{self.name}:{place.shown}?classes=classes.json."
             )
         colors = in_colors(found.rows)
         dataset = SegmentationDataset(
@@ -256,7 +252,7 @@ def damaged_shards(place: ShardPlace, faults: Sequence[str]) -> Finding:
     return Finding.of(
         "damaged-shard",
         "error",
-        f"{len(faults)} shard{'' if one else 's'} of {place.text} {'is' if one else 'are'} missing or damaged: "
+        f"{len(faults)} shard{'' if one else 's'} of {place.shown} {'is' if one else 'are'} missing or damaged: "
         f"{first_names(faults)}.",
         "Copy them again, or write the shards anew.",
         faults,

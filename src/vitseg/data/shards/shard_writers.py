@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,8 +16,8 @@ from vitseg.data.shards.encode import EncodedSample
 from vitseg.data.shards.parquet_file import require_pyarrow
 from vitseg.data.shards.rows import IMAGE, MASK, extra_column
 
-GROUP_BYTES = 1 << 20
-"""Bytes of images and masks from which on a row group is written: what is read for one sample."""
+GROUP_BYTES = 8 << 20
+"""Bytes of images and masks in a row group, which is what others read at once."""
 
 SUFFIXES: dict[ShardKind, str] = {"parquet": ".parquet", "webdataset": ".tar"}
 
@@ -38,7 +39,7 @@ class ShardWriter(Protocol):
 
     @property
     def parts(self) -> dict[str, list[tuple[int, int]]]:
-        """Column -> start and size of each sample's part, of a tar file."""
+        """Column -> start and size of each sample's part, once the file is whole."""
         ...
 
 
@@ -82,7 +83,9 @@ def tar_key(sample_id: str) -> str:
 
 
 class ParquetWriter:
-    """A Parquet file with the columns that Hugging Face data sets have, in small row groups.
+    """A Parquet file with the columns that Hugging Face data sets have.
+
+    Its cells are stored as they are, without compression, so that each lies in one piece somewhere in the file.
 
     Args:
         path: The file.
@@ -91,8 +94,9 @@ class ParquetWriter:
 
     def __init__(self, path: Path, about: About) -> None:
         self._arrow = require_pyarrow("parquet shards")
+        self._path = path
         self.columns = (IMAGE, MASK, *map(extra_column, about.extra_images))
-        self.parts: dict[str, list[tuple[int, int]]] = {}
+        self.parts: dict[str, list[tuple[int, int]]] = {column: [] for column in self.columns}
         self._schema = self._schema_of(about)
         self._writer = self._arrow.parquet.ParquetWriter(
             path,
@@ -113,11 +117,27 @@ class ParquetWriter:
     def close(self) -> None:
         self._flush()
         self._writer.close()
+        self._find_parts()
 
     def abort(self) -> None:
         self._rows = []
         with suppress(OSError):  # the disk may be full
             self._writer.close()
+
+    def _find_parts(self) -> None:
+        """Find each cell in the file, by its content."""
+        with self._path.open("rb") as file, self._arrow.parquet.ParquetFile(file) as parquet:
+            for group in range(parquet.num_row_groups):
+                meta = parquet.metadata.row_group(group)
+                places = {meta.column(n).path_in_schema: n for n in range(meta.num_columns)}
+                for column in self.columns:
+                    leaf = f"{column}.bytes"
+                    chunk = meta.column(places[leaf])
+                    table = parquet.read_row_group(group, columns=[leaf], use_threads=False)
+                    file.seek(chunk.data_page_offset)
+                    stored = file.read(chunk.total_compressed_size)
+                    cells = [cell and cell["bytes"] for cell in table.column(0).to_pylist()]
+                    self.parts[column] += _places(cells, stored, chunk.data_page_offset)
 
     def _flush(self) -> None:
         if not self._rows:
@@ -149,6 +169,26 @@ class ParquetWriter:
             b"huggingface": json.dumps({"info": {"features": features}}),
         }
         return arrow.schema(fields, metadata)
+
+
+def _places(cells: Sequence[bytes | None], stored: bytes, start: int) -> list[tuple[int, int]]:
+    """Start and size of cells within what is stored of a column of a row group; (0, 0) for an empty cell.
+
+    Args:
+        cells: The cells, in their order.
+        stored: The bytes of the column.
+        start: Where these begin in the file.
+    """
+    found, at = [], 0
+    for cell in cells:
+        if not cell:
+            found.append((0, 0))
+            continue
+        place = stored.find(cell, at)
+        assert place >= 0, "cells are stored as they are"
+        found.append((start + place, len(cell)))
+        at = place + len(cell)
+    return found
 
 
 WRITERS: dict[ShardKind, type[TarWriter] | type[ParquetWriter]] = {

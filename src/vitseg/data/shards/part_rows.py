@@ -1,4 +1,4 @@
-"""Rows of tar files whose members are known by their places."""
+"""Rows whose cells are known by their places in the shards: any of them is read by itself."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _WHOLE, _PIECE = 1 << 16, 1 << 14
 _BYTES = 8
 
 
-class TarRows(ShardRows):
-    """Rows whose cells are members of tar files.
+class PartRows(ShardRows):
+    """Rows whose cells are parts of shards.
 
     Args:
         place: Where the shards lie.
         shards: Their names.
         shard_of: The shard of each row.
-        parts: Column -> start and size of each row's member.
+        parts: Column -> start and size of each row's cell; of size 0 where it is empty.
         ids: The ids, for messages.
         stamps: Digests of the content, where they are known.
     """
