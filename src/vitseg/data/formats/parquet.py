@@ -213,7 +213,7 @@ def _large_groups(place: ShardPlace, footers: Sequence[_Footer]) -> list[Finding
         Finding(
             "large-row-groups",
             "warning",
-            f"The row groups of {place.shown} have up to {largest / 1e6:,.0f} MB, and each is read for a single sample.",
+            f"The row groups of {place.shown} have up to {largest / 1e6:,.0f} MB; each is read for a single sample.",
             f"For training in random order write them anew: vitseg data shard parquet:{place.shown} --out FOLDER.",
             (place.shown,),
             1,

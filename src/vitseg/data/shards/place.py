@@ -133,7 +133,7 @@ def _told(name: str) -> Iterator[None]:
         raise
     except Exception as error:  # of many kinds: pyarrow's, fsspec's, those of the connection
         raise DataError(
-            f"{name} cannot be read: {type(error).__name__}: {first_line(error)}."
+            f"{name} cannot be read: {type(error).__name__}: {_reason(error)}."
         ) from error
 
 
@@ -206,5 +206,10 @@ def _system(url: str) -> _ArrowSystem | _FsspecSystem:
         return _FsspecSystem(*fsspec.core.url_to_fs(url))
     except (ImportError, ValueError, OSError) as error:
         raise DataError(
-            f"{ShardPlace(url).shown} is read neither by pyarrow ({first_line(refused)}) nor by fsspec ({first_line(error)})."
+            f"{ShardPlace(url).shown} is read neither by pyarrow ({_reason(refused)}) nor by fsspec ({_reason(error)})."
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """What a library says, without the key that it may quote."""
+    return _KEY.sub("://", first_line(error))
