@@ -1,7 +1,7 @@
 """Loading and augmenting 480 x 360 images: images per second on one worker, by step, and against training.
 
-Claims: the loader keeps up with a ViT-Ti training step; no image is decoded twice; a large JPEG whose target is much
-smaller is decoded at a reduced size.
+Claims: the loader keeps up with a ViT-Ti training step, from shards as from files; no image is decoded twice; a large
+JPEG whose target is much smaller is decoded at a reduced size.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ from vitseg.data.catalog import open_dataset
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.photometric import distort
 from vitseg.data.scenes import write_scenes
+from vitseg.data.shards.about import ShardKind
+from vitseg.data.shards.write import write_shards
 from vitseg.images.decode import read_image
 from vitseg.images.geometry import resize_image, resize_labels
 from vitseg.images.preprocess import Preprocessing
@@ -52,9 +55,15 @@ def main() -> None:
             rows.append(
                 [f"loader, {workers} worker(s) alone", f"{rate:.1f}", f"{rate * step / BATCH:.1f}"]
             )
+        for kind in ("parquet", "webdataset"):
+            rate = loading_rate(TrainSamples(sharded(dataset, root / kind), transform, seed=0), 1)
+            rows.append([f"loader, 1 worker, {kind}", f"{rate:.1f}", f"{rate * step / BATCH:.1f}"])
         rows.append(["ViT-Ti training step", f"{BATCH / step:.1f}", "1.0"])
         title = f"480 x 360 JPEG to {CROP[0]} x {CROP[1]} crops, batch {BATCH}, 1 thread"
         print_table(title, ["what", "images/s", "ratio"], rows)
+        print_table(
+            "one sample as it is stored", ["from", "ms/image", "ratio"], read_rows(dataset, root)
+        )
         print_table("one worker, by step", ["step", "ms/image", "share"], step_shares(dataset))
         print_table(
             f"a {LARGE[1]} x {LARGE[0]} JPEG for a target of 683 x 512",
@@ -71,6 +80,37 @@ def loading_rate(samples: TrainSamples, workers: int) -> float:
         if number == 9:
             start = time.perf_counter()
     return (NUM_BATCHES - 10) * BATCH / (time.perf_counter() - start)
+
+
+def sharded(dataset: SegmentationDataset, out: Path) -> SegmentationDataset:
+    """The same data in shards, of the kind that the folder is named after."""
+    if not out.exists():
+        write_shards({dataset.split: dataset}, out, cast(ShardKind, out.name))
+    return open_dataset(f"{out.name}:{out}", dataset.split)
+
+
+def read_rows(dataset: SegmentationDataset, root: Path) -> list[list[str]]:
+    """Milliseconds for the bytes of an image and of its mask in random order, nothing decoded, alternately."""
+    order = np.random.default_rng(0).permutation(len(dataset)).tolist()
+    rows = {kind: sharded(dataset, root / kind).images for kind in ("parquet", "webdataset")}
+    times: dict[str, list[float]] = {"files": [], **{kind: [] for kind in rows}}
+    for _ in range(7):
+        start = time.perf_counter()
+        for index in order:
+            cast(Path, dataset.images[index]).read_bytes()
+            dataset.mask_files(index)[0].read_bytes()
+        times["files"].append(time.perf_counter() - start)
+        for kind, images in rows.items():
+            start = time.perf_counter()
+            for index in order:
+                images._rows.content(index, "image")
+                images._rows.content(index, "mask")
+            times[kind].append(time.perf_counter() - start)
+    medians = {kind: sorted(each)[len(each) // 2] for kind, each in times.items()}
+    return [
+        [kind, f"{1000 * value / len(order):.3f}", f"{value / medians['files']:.1f}"]
+        for kind, value in medians.items()
+    ]
 
 
 def step_shares(dataset: SegmentationDataset) -> list[list[str]]:

@@ -136,6 +136,11 @@ REFUSED = {
     "data preview folder:none": "DataError: none is not a folder",
     "data preview folder:data --recipe none": "'none' is not a known shipped recipe",
     "data preview folder:data --out a.txt": "ConfigError: --out a.txt is no PNG or JPEG file",
+    "data shard folder:none --out o": "DataError: none is not a folder",
+    "data shard folder:data --out data": "ConfigError: --out data is not empty",
+    "data shard folder:data --out o --split vall": "DataError: 'vall' is not a split",
+    "data shard folder:data --out o --shard-size 5": "--shard-size '5' is not written as a number of kB",
+    "data shard parquet:none --out o": "DataError: none is not a folder",
     "data prepare camvidd --out o": "Did you mean 'camvid'?",
     "data prepare camvid --out o --source none": "DataError: --source none does not exist",
 }  # fmt: skip

@@ -11,6 +11,7 @@ import pytest
 
 from tests.data.formats.content import (
     FORMATS,
+    IN_TABLES,
     NAMES,
     save,
     write_binary_by_class,
@@ -167,8 +168,8 @@ EVERY_FORMAT = {
 @pytest.mark.parametrize("written_as", EVERY_FORMAT)
 def test_datasets_are_sequences(tmp_path, written_as):
     name, write = EVERY_FORMAT[written_as]
-    if name == "huggingface":
-        pytest.importorskip("datasets")
+    if name in IN_TABLES:
+        pytest.importorskip(IN_TABLES[name])
     write(tmp_path)
     dataset = open_unchecked(f"{name}:{tmp_path}", "train")
     assert [sample.id for sample in dataset] == list(dataset.ids)

@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.data.formats.content import FORMATS, NAMES, SIZE, ids, photo, write_coco_polygons
+from tests.data.formats.content import (
+    FORMATS,
+    IN_TABLES,
+    NAMES,
+    SIZE,
+    ids,
+    photo,
+    write_coco_polygons,
+)
 from tests.data.formats.exports import EXPORTS
 from tests.data.formats.test_exports import expected
 from vitseg.data.catalog import open_dataset
@@ -60,7 +68,7 @@ def is_mask(path: Path, root: Path) -> bool:
     return any(part in folders for part in parts) or path.stem.endswith("_mask")
 
 
-LAYOUTS = {name: write for name, (_, write) in FORMATS.items() if name != "huggingface"}
+LAYOUTS = {name: write for name, (_, write) in FORMATS.items() if name not in IN_TABLES}
 LAYOUTS |= {name: write for name, (_, _, write) in EXPORTS.items()}
 
 

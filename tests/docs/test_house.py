@@ -15,7 +15,7 @@ VERBS = {
     "demo", "data", "train", "evaluate", "compare", "continual", "reproduce", "tune", "extend", "classes", "predict",
     "video", "explain", "suggest", "profile", "convert", "export", "serve", "push", "doctor", "recipes",
 }  # fmt: skip
-DATA_VERBS = {"show", "check", "preview", "prepare"}
+DATA_VERBS = {"show", "check", "preview", "prepare", "shard"}
 MAKE_TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 LARGEST_FILE = 1_000_000
 LOCK_FILES = {"uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock", "pylock.toml"}

@@ -13,13 +13,15 @@ from vitseg.checks.tally import Tally
 from vitseg.checks.turn_rules import turn_findings
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
+from vitseg.data.stored import StoredImages
 from vitseg.errors import first_names
 
 MAX_HEADERS = 20_000
 """Samples of a split whose headers are read; of a larger split, evenly spread ones."""
 
 MAX_DECODED = 64
-"""Samples of a split whose masks are decoded, evenly spread."""
+"""Samples of a split whose masks are decoded, evenly spread; of shards, whose headers cannot be read without all the
+rest, also those whose headers are."""
 
 MAX_TURNS = 16
 """Images of a split with an orientation tag that are decoded, small, for how their masks lie on them."""
@@ -44,7 +46,8 @@ def fast_findings(
     for number, dataset in enumerate(datasets):
         decoded = set(_spread(len(dataset), MAX_DECODED))
         looked_at = 0
-        for index in sorted(decoded.union(_spread(len(dataset), MAX_HEADERS))):
+        most = MAX_DECODED if isinstance(dataset.images, StoredImages) else MAX_HEADERS
+        for index in sorted(decoded.union(_spread(len(dataset), most))):
             place = Place(number, index)
             if index in decoded:
                 facts = examine((place,), turns=looked_at < MAX_TURNS)[0]

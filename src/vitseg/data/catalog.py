@@ -24,6 +24,8 @@ from vitseg.data.formats.huggingface import HuggingFace
 from vitseg.data.formats.index import Index
 from vitseg.data.formats.label_studio import LabelStudio
 from vitseg.data.formats.labelme import LabelMe
+from vitseg.data.formats.parquet import Parquet
+from vitseg.data.formats.webdataset import WebDataset
 from vitseg.data.formats.yolo import Yolo
 from vitseg.data.left_out import class_files, other_pictures
 from vitseg.data.listed_split import is_list, open_list
@@ -43,6 +45,8 @@ FORMATS: tuple[DataFormat, ...] = (
     LabelMe(),
     LabelStudio(),
     HuggingFace(),
+    Parquet(),
+    WebDataset(),
     Index(),
     Color(),
 )

@@ -17,6 +17,7 @@ from vitseg.data.finding import Finding
 from vitseg.data.labels import IdLookup, LabelTable
 from vitseg.data.mask_pose import EXCHANGED, MaskPose, drawn_size
 from vitseg.data.sample import Sample
+from vitseg.data.stored import StoredImages
 from vitseg.errors import DataError
 from vitseg.images.band_reader import extra_files, file_bands
 from vitseg.images.bands import Bands
@@ -126,8 +127,8 @@ class SegmentationDataset:
         """How the readers are to read an image."""
         return self.value_range if self.bands is None else self.bands.read_by(self.value_range)
 
-    def extra_files(self, index: int) -> tuple[Path, ...]:
-        """Further pictures whose bands belong to an image.
+    def extra_files(self, index: int) -> tuple[Path | bytes, ...]:
+        """Further pictures whose bands belong to an image: files, or the content of these.
 
         Raises:
             DataError: One is missing.
@@ -209,13 +210,31 @@ class SegmentationDataset:
         try:
             return decode(source, at_least, declared=self.reading)
         except DataError as error:
-            if isinstance(source, bytes):  # of which the error has no name
-                raise DataError(f"{self.image_name(index)}: {error}") from error
+            name = self.image_name(index)
+            if isinstance(source, bytes) and name not in str(error):
+                raise DataError(f"{name}: {error}") from error
             raise
 
     def label_map(self, index: int) -> Int64[np.ndarray, "H W"]:
         """The class index of every pixel, without decoding the image; errors as for `sample`."""
         return self._lookup.label_map(self.raw_ids(index), self.mask_name(index))
+
+    def require_labels(
+        self, index: int, raw_ids: Integer[np.ndarray, "H W"], image_size: Size
+    ) -> None:
+        """See that a mask fits its image and has classes for all of its ids, without decoding the image.
+
+        Args:
+            index: Position in the split.
+            raw_ids: What `raw_ids` gives.
+            image_size: (height, width) of the upright image, in pixels.
+
+        Raises:
+            DataError: It does not.
+        """
+        self._lookup.label_map(raw_ids, self.mask_name(index))
+        if raw_ids.shape != image_size:
+            raise DataError(self._wrong_size(self._at(index), raw_ids.shape, image_size))
 
     def raw_ids(self, index: int) -> Integer[np.ndarray, "H W"]:
         """What the mask holds, before the table is applied; placed on the upright image."""
@@ -258,6 +277,8 @@ class SegmentationDataset:
     @property
     def in_memory(self) -> bool:
         """Whether its images are the content of files, each of which would be loaded to look at it."""
+        if isinstance(self.images, StoredImages):
+            return True
         return len(self) > 0 and isinstance(self.images[0], bytes)
 
     def image_source(self, index: int) -> Path | bytes:
@@ -267,6 +288,8 @@ class SegmentationDataset:
     def image_name(self, index: int) -> str:
         """The image for messages."""
         index = self._at(index)
+        if isinstance(self.images, StoredImages):
+            return self.images.name(index)
         source = self.images[index]
         return self.ids[index] if isinstance(source, bytes) else str(source)
 

@@ -10,6 +10,7 @@ from jaxtyping import Integer
 from numpy import ndarray
 
 from vitseg.data.dataset import SegmentationDataset
+from vitseg.data.stored import PickedImages, StoredImages
 from vitseg.types import Size
 
 
@@ -26,10 +27,13 @@ def picked(dataset: SegmentationDataset, indices: Sequence[int]) -> Segmentation
         dataset: The split.
         indices: Positions in it.
     """
+    images = dataset.images
     return replace(
         dataset,
         ids=[dataset.ids[index] for index in indices],
-        images=[dataset.image_source(index) for index in indices],
+        images=PickedImages(images, indices)
+        if isinstance(images, StoredImages)
+        else [dataset.image_source(index) for index in indices],
         masks=_PickedMasks(dataset, indices),
     )
 

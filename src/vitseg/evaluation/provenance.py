@@ -25,7 +25,7 @@ def content_hash(dataset: SegmentationDataset) -> str:
         image = dataset.image_source(index)
         digest.update(image if isinstance(image, bytes) else image.read_bytes())
         for extra in dataset.extra_files(index):
-            digest.update(extra.read_bytes())
+            digest.update(extra if isinstance(extra, bytes) else extra.read_bytes())
         mask = dataset.mask_picture(index)
         if mask is not None:
             digest.update(mask.read_bytes())

@@ -20,7 +20,7 @@ from vitseg.images.decoded import MAX_PIXELS, Decoded, require_pixels
 from vitseg.images.georeference import Georeference
 from vitseg.images.pixel_source import Notice, PixelSource
 from vitseg.images.raster_reader import LARGEST_BLOCK, LARGEST_WHOLE_BLOCK
-from vitseg.images.sources import Source, name_of, open_file, start_of
+from vitseg.images.sources import Source, StoredPicture, name_of, open_file, start_of
 from vitseg.images.suffixes import ARRAY_SUFFIX, IMAGE_SUFFIXES
 from vitseg.images.tiff_tags import read_tags
 from vitseg.images.window import Window
@@ -73,7 +73,7 @@ def picture_bands(source: Source, bands: Bands) -> FileBands:
     return found.joined(extra)
 
 
-def extra_files(source: Source, bands: Bands, found: FileBands | None = None) -> list[Path]:
+def extra_files(source: Source, bands: Bands, found: FileBands | None = None) -> list[Path | bytes]:
     """The extra images of a picture, in the order of the choice.
 
     None are needed for a picture that has all chosen bands by itself, in one file, where no such folder is there.
@@ -88,9 +88,10 @@ def extra_files(source: Source, bands: Bands, found: FileBands | None = None) ->
     """
     if not bands.extra_images:
         return []
-    if isinstance(source, bytes):
-        files: list[Path | None] = [None] * len(bands.extra_images)
-    else:
+    files: list[Path | bytes | None] = [None] * len(bands.extra_images)
+    if isinstance(source, StoredPicture):
+        files = [source.extra(folder) for folder in bands.extra_images]
+    elif not isinstance(source, bytes):
         files = [_extra_file(Path(source), folder) for folder in bands.extra_images]
     there = [file for file in files if file is not None]
     if len(there) == len(files):

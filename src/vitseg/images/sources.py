@@ -6,7 +6,7 @@ import logging
 import os
 import struct
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -69,6 +69,30 @@ DECODE_ERRORS = (
 )
 
 
+class StoredPicture(bytes):
+    """The bytes of a picture that lies in a larger file.
+
+    Args:
+        content: The bytes.
+        name: What messages call it.
+        extra: Gives the extra image of a name that belongs to it, or None where there is none.
+
+    Attributes:
+        name: As above.
+        extra: As above.
+    """
+
+    name: str
+    extra: Callable[[str], bytes | None]
+
+    def __new__(
+        cls, content: bytes, name: str, extra: Callable[[str], bytes | None] = lambda name: None
+    ) -> StoredPicture:
+        picture = super().__new__(cls, content)
+        picture.name, picture.extra = name, extra
+        return picture
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Pillow's and rasterio's warnings about the oddities of a file stay off the screen."""
@@ -79,6 +103,8 @@ def quiet() -> Iterator[None]:
 
 def name_of(source: Source) -> str:
     """What messages call a source."""
+    if isinstance(source, StoredPicture):
+        return source.name
     return "the image data" if isinstance(source, bytes) else str(source)
 
 

@@ -2,7 +2,8 @@
 
 Of each sample 16 bytes are kept: a hash of its id, and one of its files. Masks are hashed whole, images beyond 64 kB by
 their size and three pieces of them: an image whose compressed file was changed is another in each of these. Neither
-paths nor times count, so a data set may be moved and copied. 100,000 images take some ten seconds.
+paths nor times count, so a data set may be moved and copied. 100,000 images take some ten seconds. Shards bring digests
+with them, which nothing has to be read for.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from vitseg.data.dataset import SegmentationDataset
+from vitseg.data.stored import StoredImages
 from vitseg.errors import DataError, first_names
 
 _WHOLE = 1 << 16
@@ -125,6 +127,8 @@ def _class_change(old: list[str], new: list[str]) -> str:
 def _contents(dataset: SegmentationDataset) -> list[bytes]:
     """A digest of image and mask of every sample."""
     count = len(dataset)
+    if isinstance(dataset.images, StoredImages):
+        return [_stored(dataset.images, index) for index in range(count)]
     if dataset.in_memory:
         step = max(1, count // _IN_MEMORY)
         return [b"" if index % step else _loaded(dataset, index) for index in range(count)]
@@ -147,12 +151,19 @@ def _contents(dataset: SegmentationDataset) -> list[bytes]:
         return list(pool.map(content, range(count), chunksize=64))
 
 
-def _extra_files(dataset: SegmentationDataset, index: int) -> tuple[Path, ...]:
+def _extra_files(dataset: SegmentationDataset, index: int) -> list[Path]:
     """Further pictures of an image; none where one is missing, which training tells of."""
     try:
-        return dataset.extra_files(index)
+        return [file for file in dataset.extra_files(index) if isinstance(file, Path)]
     except DataError:
-        return ()
+        return []
+
+
+def _stored(images: StoredImages, index: int) -> bytes:
+    try:
+        return images.stamp(index)
+    except DataError as error:  # likewise
+        return _digest(str(error).encode(errors="surrogateescape"))
 
 
 def _loaded(dataset: SegmentationDataset, index: int) -> bytes:

@@ -198,6 +198,49 @@ def write_huggingface(root: Path) -> None:
     write_classes(root)
 
 
+def write_parquet(root: Path) -> None:
+    import io
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    def encoded(array: np.ndarray) -> dict[str, bytes]:
+        file = io.BytesIO()
+        Image.fromarray(array).save(file, "PNG")
+        return {"bytes": file.getvalue()}
+
+    root.mkdir(exist_ok=True)
+    for split, count in SPLITS.items():
+        numbers = range(count)
+        rows = {
+            "image": [encoded(photo(split, number)) for number in numbers],
+            "mask": [encoded(ids(split, number)) for number in numbers],
+        }
+        pq.write_table(pa.table(rows), root / f"{split}-00000-of-00001.parquet")
+    write_classes(root)
+
+
+def write_webdataset(root: Path) -> None:
+    import io
+    import tarfile
+
+    root.mkdir(exist_ok=True)
+    for split, count in SPLITS.items():
+        with tarfile.open(root / f"{split}-0000.tar", "w") as tar:
+            for number in range(count):
+                for kind, array in (("png", photo(split, number)), ("seg.png", ids(split, number))):
+                    file = io.BytesIO()
+                    Image.fromarray(array).save(file, "PNG")
+                    info = tarfile.TarInfo(f"{number}.{kind}")
+                    info.size = file.tell()
+                    file.seek(0)
+                    tar.addfile(info, file)
+    write_classes(root)
+
+
+IN_TABLES = {"huggingface": "datasets", "parquet": "pyarrow", "webdataset": "tarfile"}
+"""Formats whose images are no files, and the library that each needs."""
+
 FORMATS: dict[str, tuple[str, Callable[[Path], None]]] = {
     "index": ("index", write_index),
     "palette": ("index", write_palette),
@@ -210,5 +253,7 @@ FORMATS: dict[str, tuple[str, Callable[[Path], None]]] = {
     "coco-compressed-runs": ("coco", write_coco_compressed_runs),
     "yolo": ("yolo", write_yolo),
     "huggingface": ("huggingface", write_huggingface),
+    "parquet": ("parquet", write_parquet),
+    "webdataset": ("webdataset", write_webdataset),
 }
 """Format -> the name by which it is opened, and who writes it."""

@@ -9,6 +9,7 @@ from PIL import Image
 from tests.data.formats.content import (
     COLORS,
     FORMATS,
+    IN_TABLES,
     NAMES,
     items,
     photo,
@@ -52,13 +53,15 @@ EVIDENCE = {
     "coco-compressed-runs": "the annotation file annotations/instances_train.json and 1 more",
     "yolo": "the names in data.yaml",
     "huggingface": "the files of save_to_disk",
+    "parquet": "2 .parquet files and no others",
+    "webdataset": "2 .tar files and no others",
 }
 
 
 @pytest.mark.parametrize("written", FORMATS)
 def test_formats_and_what_speaks_for_them(tmp_path, written):
-    if written == "huggingface":
-        pytest.importorskip("datasets")
+    if written in IN_TABLES:
+        pytest.importorskip(IN_TABLES[written])
     name, write = FORMATS[written]
     write(tmp_path)
     found = detect(tmp_path)

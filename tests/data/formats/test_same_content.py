@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
-from tests.data.formats.content import FORMATS, NAMES, SPLITS, ids, photo
+from tests.data.formats.content import FORMATS, IN_TABLES, NAMES, SPLITS, ids, photo
 from tests.tiny import tiny_recipe
 from vitseg.data.catalog import list_splits, open_dataset
 from vitseg.training.loop import train
@@ -18,8 +18,8 @@ from vitseg.training.recipe import parse_recipe
 def written(request, tmp_path_factory):
     """(name of the format, its folder)."""
     name, write = FORMATS[request.param]
-    if name == "huggingface":
-        pytest.importorskip("datasets")
+    if name in IN_TABLES:
+        pytest.importorskip(IN_TABLES[name])
     root = tmp_path_factory.mktemp(request.param)
     write(root)
     return name, root
