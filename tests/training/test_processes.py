@@ -51,7 +51,7 @@ def test_slurm_has_as_many_tasks_as_there_are_processes(monkeypatch, tasks, is_r
     if not is_refused:
         require_torchrun(2, 2)
         return
-    with pytest.raises(ConfigError, match="SLURM has started 1 tasks, but .* make 4 processes"):
+    with pytest.raises(ConfigError, match=r"SLURM has started 1 tasks, but .* make 4 processes"):
         require_torchrun(2, 2)
 
 
