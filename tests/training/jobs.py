@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning
 import torch
@@ -62,7 +62,7 @@ def gradients(target: str, strategy: str) -> None:
     found = {}
     for case in CONFIGS:
         _, config, model = build(case)
-        step = fabric.setup_module(Step(model, config.criterion()))
+        step = fabric.setup_module(Step(model, cast(Any, config).criterion()))
         size = (64, 96)
         images, labels = images_of(size), labels_of(size)
         labels[0] = labels[1].flip(0)
@@ -71,10 +71,10 @@ def gradients(target: str, strategy: str) -> None:
         terms = step(images[mine], labels[mine])
         loss = torch.stack(list(terms.values())).sum()
         fabric.backward(loss)
-        total = torch.nn.utils.get_total_norm(
-            [p.grad for p in model.parameters() if p.requires_grad]
-        )
-        found[case] = (fabric.all_reduce(loss.detach()).item(), full(total).item())
+        grads = [weight.grad for weight in model.parameters() if weight.grad is not None]
+        norm = full(torch.nn.utils.get_total_norm(grads))
+        mean = cast(Tensor, fabric.all_reduce(loss.detach()))
+        found[case] = (mean.item(), norm.item())
     if fabric.is_global_zero:
         torch.save(found, target)
     fabric.barrier()

@@ -79,6 +79,7 @@ class Group:
 
     def codes(self) -> list[int | None]:
         """Exit codes; None of those that are running, and negative of those that a signal has ended."""
+        time.sleep(0.001)  # between looks in a loop
         for process in self.processes:
             if process not in self._codes:
                 code = self._nursery.ask({"poll": process})
@@ -93,7 +94,7 @@ class Group:
             if time.monotonic() > until:
                 self.kill()
                 raise AssertionError(f"they hang: {codes}")
-            time.sleep(0.01)
+            time.sleep(0.02)
         return [code for code in codes if code is not None]
 
     def kill(self) -> None:
