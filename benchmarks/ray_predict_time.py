@@ -1,7 +1,7 @@
-"""`vitseg predict` on a folder by both engines, from the first to the last moment of the command. Claim: Ray takes at
-most 1.10 x the time of one process for 500 images of SegViT-S at 512 x 512, on one machine without a GPU.
+"""`vitseg predict` by both engines. Claim: Ray takes at most 1.10 x the time of one process for 500 images.
 
-The share that a start takes shrinks with the number of images; the table has it apart.
+Time is that of the whole command, on one machine without a GPU, with SegViT-S at 512 x 512. The share that a start
+takes shrinks with the number of images; the table has it apart.
 """
 
 from __future__ import annotations

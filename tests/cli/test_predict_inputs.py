@@ -71,7 +71,9 @@ def test_lists_that_are_none(photos, text, message):
 def test_rows_of_parquet_files_give_what_their_images_give(vitseg, model, photos, kind):
     contents = [file.read_bytes() for file in photos]
     if kind == "datasets":
-        struct = [{"bytes": each, "path": str(file)} for each, file in zip(contents, photos, strict=True)]
+        struct = [
+            {"bytes": each, "path": str(file)} for each, file in zip(contents, photos, strict=True)
+        ]
         write_rows("x.parquet", group=1, image=struct, label=[1, 2])
         named = ["photos/a.1", "photos/inner/b"]
     elif kind == "numbers":
@@ -88,7 +90,9 @@ def test_rows_of_parquet_files_give_what_their_images_give(vitseg, model, photos
         assert row["areas"] == file["areas"]
         assert Path("rows", row["mask"]) == Path("rows/masks", f"{name}.png")
         for folder in ("mask", "overlay"):
-            assert Path("rows", row[folder]).read_bytes() == Path("files", file[folder]).read_bytes()
+            assert (
+                Path("rows", row[folder]).read_bytes() == Path("files", file[folder]).read_bytes()
+            )
 
 
 def test_a_row_that_holds_no_image_is_its_line(vitseg, model, photos):
@@ -97,7 +101,9 @@ def test_a_row_that_holds_no_image_is_its_line(vitseg, model, photos):
     result = vitseg("predict", model, "x.parquet", "--out", "out")
     assert (result.code, result.out.strip()) == (2, "1 of 4 images -> out")
     errors = [line.get("error", "") for line in lines("out")]
-    assert errors[:2] == [f"x.parquet#{each} has no image: the row's image is empty." for each in "ab"]
+    assert errors[:2] == [
+        f"x.parquet#{each} has no image: the row's image is empty." for each in "ab"
+    ]
     assert errors[2].startswith("x.parquet#c is damaged or incomplete")
     assert errors[3] == ""
     assert "image data" not in result.err
@@ -142,7 +148,9 @@ def test_a_truncated_parquet_file(photos):
     targets = find_targets(["x.parquet"])
     damaged = bytearray(whole)
     damaged[500:900_000] = bytes(len(damaged[500:900_000]))  # of the pages; the footer stays
-    Path("x.parquet").write_bytes(whole[: len(whole) - len(damaged) + 900_000] if False else damaged)
+    Path("x.parquet").write_bytes(
+        whole[: len(whole) - len(damaged) + 900_000] if False else damaged
+    )
     found = list(read_all(targets))
     assert [target for target, _ in found] == targets
     Path("x.parquet").write_bytes(whole[:1000])
@@ -150,7 +158,9 @@ def test_a_truncated_parquet_file(photos):
     assert [target for target, _ in found] == targets
     for target, content in found:
         assert isinstance(content, DataError)
-        assert str(content).startswith(f"{target.image} cannot be read: x.parquet cannot be read as")
+        assert str(content).startswith(
+            f"{target.image} cannot be read: x.parquet cannot be read as"
+        )
     with pytest.raises(DataError, match=r"x\.parquet cannot be read as Parquet"):
         names("x.parquet")
 
@@ -196,7 +206,10 @@ def test_an_object_that_is_gone_is_its_line(vitseg, model, photos, monkeypatch):
     [
         ("file:///nowhere/x.png", "DataError: file:///nowhere/x.png does not exist"),
         ("file:///nowhere/*.png", "DataError: file:///nowhere/*.png matches no file"),
-        ("nosuch://x/y.png", "ConfigError: nosuch://x/y.png cannot be read here: Protocol not known"),
+        (
+            "nosuch://x/y.png",
+            "ConfigError: nosuch://x/y.png cannot be read here: Protocol not known",
+        ),
         ("zip://*.png::file:///x.zip", "is a chain of addresses"),
     ],
 )

@@ -78,7 +78,9 @@ def lines(out: Path) -> list[dict]:
 
 
 def untimed(out: Path) -> list[dict]:
-    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines(out)]
+    return [
+        {name: value for name, value in line.items() if name != "seconds"} for line in lines(out)
+    ]
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
@@ -108,7 +110,8 @@ def cluster(home):
         text=True,
         env=environment(home),
     )
-    assert started.stdin is not None and started.stdout is not None
+    assert started.stdin is not None
+    assert started.stdout is not None
     family = []
     try:
         address = next(line for line in started.stdout if line.startswith("address")).split()[1]
@@ -187,7 +190,9 @@ def test_an_image_that_ends_each_worker_is_reported_and_the_others_go_on(
     assert [name for name, line in found.items() if "error" in line] == ["dies"]
     assert "3 workers ended" in found["dies"]["error"]
     assert "mask" not in found["dies"]
-    assert len(list((command.out / "masks").iterdir())) == NUM_PHOTOS - 1  # and nothing half-written
+    assert (
+        len(list((command.out / "masks").iterdir())) == NUM_PHOTOS - 1
+    )  # and nothing half-written
 
     (photos / "dies.png").rename(photos / "03.png")
     (photos / "dies_once.png").rename(photos / "05.png")

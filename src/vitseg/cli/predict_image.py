@@ -87,9 +87,7 @@ class ImageWriter:
             record = PredictionRecord(image=target.image, error=failure.reason)
         return Outcome(record.timed(time.perf_counter() - start), failure)
 
-    def _written(
-        self, target: Target, content: bytes | None, bars: Progress
-    ) -> PredictionRecord:
+    def _written(self, target: Target, content: bytes | None, bars: Progress) -> PredictionRecord:
         run = run_hash(self._settings, target)
         if isinstance(target, FileTarget):
             too_large = too_large_for(target.path, self._predictor.inference)

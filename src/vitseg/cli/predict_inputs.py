@@ -85,9 +85,7 @@ def _found(text: str) -> Iterator[_Found]:
                 stat = path.stat()
                 yield from _rows(str(path), f"{stat.st_size} {stat.st_mtime_ns}")
             else:
-                yield _Found(
-                    os.path.abspath(path), str(path), below, partial(FileTarget, path)
-                )
+                yield _Found(os.path.abspath(path), str(path), below, partial(FileTarget, path))
 
 
 def _lines(file: Path) -> list[str]:
@@ -99,7 +97,9 @@ def _lines(file: Path) -> list[str]:
     lines = [line.strip() for line in text.splitlines()]
     found = [line for line in lines if line and not line.startswith("#")]
     if not found:
-        raise DataError(f"{file} names no image: a list has a file, folder or address on each line.")
+        raise DataError(
+            f"{file} names no image: a list has a file, folder or address on each line."
+        )
     inner = next((line for line in found if line.lower().endswith(LIST)), None)
     if inner is not None:
         raise DataError(f"{file} names {inner}, a list itself: give each list on the command line.")

@@ -20,15 +20,15 @@ from vitseg.cli.member import failure_of
 from vitseg.cli.predict_image import Outcome
 from vitseg.cli.predict_run import Engine
 from vitseg.cli.predict_scale import Scale, cores_here, scale_of
-from vitseg.cli.predict_worker import COLUMN, LOADS, Job, Ledger, Worker, read_piece, row_of
+from vitseg.cli.predict_worker import COLUMN, LOADS, Job, Ledger, Worker, read_piece
 from vitseg.errors import VitsegError, first_line
 from vitseg.inference.record import PredictionRecord
 from vitseg.inference.targets import FileTarget, Target, pieces
 from vitseg.serve.ray_environment import ADDRESS, is_own_cluster
 
 LOSSES = 2
-"""Workers that may end in the middle of an image while others work beside it, and may be what takes its memory. What has
-lost as many is run once more at the end, with nothing beside it."""
+"""Workers that may end in the middle of an image while others work beside it, which may be what takes its memory. An
+image that has lost as many is run once more at the end, with nothing beside it."""
 
 STORE_BYTES = 500_000_000
 """Of a cluster of our own, for images that were read and wait."""
@@ -87,7 +87,9 @@ def _results(
         VitsegError: The model cannot be loaded, or Ray cannot go on.
     """
     left = {target.image: target for target in targets}
-    rows = _dataset(targets, scale, ledger).map_batches(
+    rows = _dataset(
+        targets, scale, ledger
+    ).map_batches(
         Worker,
         fn_constructor_args=(job, ledger, most),
         batch_size=None,
@@ -95,9 +97,7 @@ def _results(
         compute=ray.data.ActorPoolStrategy(size=min(scale.workers, len(targets))),
         num_cpus=scale.cpus,
         num_gpus=scale.gpus,
-        max_restarts=-1,
-        max_task_retries=-1,
-    )
+    )  # Ray Data starts lost workers anew, and repeats what they were at, without end: the ledger ends it
     try:
         for row in rows.iter_rows():
             answer = pickle.loads(row[COLUMN])

@@ -52,7 +52,8 @@ def scale_of(
         wanted = max(1, sum(gpus)) if workers is None else workers
         if wanted > sum(gpus):
             raise ConfigError(
-                f"{wanted} workers need a GPU each, but Ray knows of {sum(gpus)}: give fewer --workers, or --device cpu."
+                f"{wanted} workers need a GPU each, but Ray knows of {sum(gpus)}: give fewer --workers, or "
+                "--device cpu."
             )
         return Scale(wanted, 1, 1, threads or max(1, sum(cpus) // wanted))
     usable = [number for number in cpus if number > 0]

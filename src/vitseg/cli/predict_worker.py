@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import ray
@@ -168,9 +168,7 @@ def given_up(target: Target, losses: int) -> Outcome:
     return Outcome(record, failure, losses=losses, is_given_up=True)
 
 
-def read_piece(
-    batch: Mapping[str, np.ndarray], ledger: Any
-) -> Iterator[dict[str, np.ndarray]]:
+def read_piece(batch: Mapping[str, np.ndarray], ledger: Any) -> Iterator[dict[str, np.ndarray]]:
     """Read the images of pieces for the workers; what cannot be read goes on as an error of its own.
 
     Args:
@@ -187,7 +185,12 @@ def read_piece(
             ledger.end.remote(place)
         else:
             for target in piece:
-                yield row_of((target, DataError(f"{target.image}: {losses} processes ended as they read it.")))
+                yield row_of(
+                    (
+                        target,
+                        DataError(f"{target.image}: {losses} processes ended as they read it."),
+                    )
+                )
 
 
 def row_of(*items: Any) -> dict[str, np.ndarray]:
@@ -254,4 +257,3 @@ def _sendable(error: Exception) -> Exception:
     except Exception:
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error
-

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
 
 IMAGE, IDS = "image", ("id", "path")
-"""Columns: of the bytes, which may be in a field of that name within `image`, as `datasets` writes it; and of the id."""
+"""Columns of the bytes, which may be in a field `bytes` within it, as `datasets` writes it; and of the id."""
 
 _ROWS_AT_ONCE = 8
 _BUFFER = 1 << 20

@@ -53,7 +53,7 @@ def list_objects(address: str) -> list[Listed]:
         is_pattern = re.search(r"[*\[]" if address.startswith(_WEB) else r"[*?\[]", path)
         if is_pattern:
             fixed = path[: is_pattern.start()].rpartition("/")[0]
-            found = {each: facts for each, facts in system.glob(path, detail=True).items()}
+            found: dict[str, Any] = system.glob(path, detail=True)
         elif system.isdir(path):
             fixed = path.rstrip("/")
             listed = system.find(path, detail=True)
