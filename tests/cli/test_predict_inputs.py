@@ -256,3 +256,16 @@ def test_without_pyarrow(refused, model, photos, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     line = refused("predict", model, "x.parquet", "--out", "out")
     assert "x.parquet is read by pyarrow, which is not installed: pip install 'vitseg[ray]'" in line
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("ray://head:10001", "RAY_ADDRESS=ray://head:10001 is no address of a cluster's head"),
+        ("head", "RAY_ADDRESS=head is no address of a cluster's head: give HOST:PORT, or auto"),
+        ("127.0.0.1:1", "Ray cannot be reached at RAY_ADDRESS=127.0.0.1:1: "),
+    ],
+)
+def test_clusters_that_are_not_there(refused, model, photos, monkeypatch, address, message):
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    assert message in refused("predict", model, "photos", "--out", "out", "--engine", "ray")

@@ -30,8 +30,13 @@ import sys
 from vitseg.serve.ray_environment import prepare
 prepare()
 import ray
-started = ray.init("local", include_dashboard=False, num_cpus=2, object_store_memory=200_000_000,
-                   _node_ip_address="127.0.0.1")
+for _ in range(3):  # on a busy machine it may take longer than Ray allows
+    try:
+        started = ray.init("local", include_dashboard=False, num_cpus=2, object_store_memory=200_000_000,
+                           _node_ip_address="127.0.0.1")
+        break
+    except Exception:
+        ray.shutdown()
 print("address", started.address_info["gcs_address"], flush=True)
 sys.stdin.read()
 """
@@ -116,7 +121,8 @@ def cluster(home):
     try:
         address = next(line for line in started.stdout if line.startswith("address")).split()[1]
         family = process_tree.below(started.pid)
-        yield environment(home, RAY_ADDRESS=address)
+        # with this Ray leaves a loopback address what it is
+        yield environment(home, RAY_ADDRESS=address, RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0")
     finally:
         started.stdin.close()
         started.wait(60)

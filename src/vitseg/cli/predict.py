@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -137,8 +136,6 @@ def require_engine(engine: str, workers: int | None, device: str, out: Path) -> 
     from vitseg.serve.ray_environment import prepare
 
     prepare()
-    if not frame.is_debugging():  # else the core of Ray logs on the terminal
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import_extra("ray.data", "Ray Data", "ray")
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import pickle
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -17,21 +16,18 @@ from ray.exceptions import RayError
 from rich.progress import Progress
 
 from vitseg.cli.member import failure_of
+from vitseg.cli.predict_cluster import cluster
 from vitseg.cli.predict_image import Outcome
 from vitseg.cli.predict_run import Engine
-from vitseg.cli.predict_scale import Scale, cores_here, scale_of
+from vitseg.cli.predict_scale import Scale
 from vitseg.cli.predict_worker import COLUMN, LOADS, Job, Ledger, Worker, read_piece
 from vitseg.errors import VitsegError, first_line
 from vitseg.inference.record import PredictionRecord
 from vitseg.inference.targets import FileTarget, Target, pieces
-from vitseg.serve.ray_environment import ADDRESS, is_own_cluster
 
 LOSSES = 2
 """Workers that may end in the middle of an image while others work beside it, which may be what takes its memory. An
 image that has lost as many is run once more at the end, with nothing beside it."""
-
-STORE_BYTES = 500_000_000
-"""Of a cluster of our own, for images that were read and wait."""
 
 BLOCK_BYTES = 1_000_000
 """Of images from Parquet files and addresses that a worker is given at once, unless one has more."""
@@ -55,7 +51,8 @@ def on_ray(job: Job, workers: int | None) -> Engine:
     """
 
     def engine(targets: Sequence[Target], bars: Progress) -> Generator[Outcome, None, None]:
-        with _cluster(job, workers) as scale:
+        with cluster(workers, job.device) as scale:
+            _set_up_data()
             placed = replace(
                 job,
                 device="cuda" if scale.gpus else "cpu",
@@ -129,46 +126,6 @@ def _dataset(targets: Sequence[Target], scale: Scale, ledger: Any) -> ray.data.D
         num_cpus=0,  # the workers may have them all
         compute=ray.data.TaskPoolStrategy(size=2 * scale.workers),
     )
-
-
-@contextmanager
-def _cluster(job: Job, workers: int | None) -> Iterator[Scale]:
-    """Ray, started for this command on this machine, or the cluster of RAY_ADDRESS; left at the end.
-
-    Raises:
-        VitsegError: It cannot be started or reached.
-        ConfigError: It has not what so many workers need.
-    """
-    is_own = is_own_cluster()
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    try:
-        if is_own:
-            ray.init(
-                "local",
-                include_dashboard=False,
-                num_cpus=max(cores_here(), workers or 1),
-                object_store_memory=STORE_BYTES,
-                _node_ip_address="127.0.0.1",
-                **quiet,
-            )
-        else:
-            ray.init(**quiet)
-    except (OSError, RuntimeError, ValueError) as error:
-        what = "started here" if is_own else f"reached at RAY_ADDRESS={os.environ[ADDRESS]}"
-        raise VitsegError(f"Ray cannot be {what}: {first_line(error)}") from error
-    try:
-        _set_up_data()
-        machines = [each["Resources"] for each in ray.nodes() if each["Alive"]]
-        threads = os.environ.get("OMP_NUM_THREADS", "") if is_own else ""
-        yield scale_of(
-            workers,
-            job.device,
-            [int(each.get("CPU", 0)) for each in machines],
-            [int(each.get("GPU", 0)) for each in machines],
-            int(threads) if threads.isdecimal() else None,
-        )
-    finally:
-        ray.shutdown()
 
 
 def _set_up_data() -> None:
