@@ -6,6 +6,7 @@ import glob
 import logging
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from vitseg.errors import DataError, first_names
@@ -25,13 +26,23 @@ def find_inputs(inputs: list[str]) -> list[tuple[Path, str]]:
     """
     found: dict[str, tuple[Path, Path]] = {}
     for text in inputs:
-        for path, relative in _below(text):
+        for path, relative in files_of(text):
             found[os.path.abspath(path)] = path, relative
-    return _named(list(found.values()))
+    names = prediction_names(
+        [
+            (str(path), str(relative), str(relative.with_suffix("")))
+            for path, relative in found.values()
+        ]
+    )
+    return [(path, name) for (path, _), name in zip(found.values(), names, strict=True)]
 
 
-def _below(text: str) -> list[tuple[Path, Path]]:
-    """The images that an input means, each with its path below the input."""
+def files_of(text: str) -> list[tuple[Path, Path]]:
+    """The images that an input means, each with its path below the input.
+
+    Raises:
+        DataError: It does not exist, or is a folder without images.
+    """
     path = Path(text)
     if path.is_dir():
         return [(path / name, Path(name)) for name in _in_folder(path)]
@@ -99,16 +110,25 @@ def left_out(inputs: list[str]) -> list[str]:
     ]
 
 
-def _named(found: list[tuple[Path, Path]]) -> list[tuple[Path, str]]:
-    stems = [str(relative.with_suffix("")) for _, relative in found]
-    counts = Counter(stems)
-    named: dict[str, Path] = {}
-    for (path, relative), stem in zip(found, stems, strict=True):
-        name = str(relative) if counts[stem] > 1 else stem
+def prediction_names(found: Sequence[tuple[str, str, str]]) -> list[str]:
+    """Names of predictions: paths below what was given, without suffix where that is no loss.
+
+    Args:
+        found: What messages call each image, its path with suffix, and without.
+
+    Raises:
+        DataError: Two images would get the same name.
+    """
+    counts = Counter(stem for _, _, stem in found)
+    named: dict[str, str] = {}
+    for image, whole, stem in found:
+        name = whole if counts[stem] > 1 else stem
+        if named.get(name) == image:
+            raise DataError(f"{image} is there twice, and both would be written as {name}.")
         if name in named:
             raise DataError(
-                f"{named[name]} and {path} would both be written as {name}: give the folder that holds both, or run "
+                f"{named[name]} and {image} would both be written as {name}: give the folder that holds both, or run "
                 "them into two --out folders."
             )
-        named[name] = path
-    return [(path, name) for name, path in named.items()]
+        named[name] = image
+    return list(named)

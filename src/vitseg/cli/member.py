@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from vitseg.cli import frame
@@ -15,6 +18,25 @@ DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 OUT_OF_MEMORY = ("out of memory", "DefaultCPUAllocator", "Unable to allocate")
 """In the errors of CUDA and MPS, of torch's CPU and of numpy."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an input failed.
+
+    Attributes:
+        line: What is printed of it.
+        reason: What is kept of it: the same in fewer words.
+        is_ours: Whether it is a fault of ours.
+        disk_full: The error of a full disk, if that is why.
+        where: The traceback of a fault of ours.
+    """
+
+    line: str
+    reason: str
+    is_ours: bool = False
+    disk_full: OSError | None = None
+    where: str = ""
 
 
 class Failures:
@@ -34,7 +56,7 @@ class Failures:
         self.disk_full: OSError | None = None
 
     @contextmanager
-    def told(self, path: Path) -> Iterator[None]:
+    def told(self, path: Path | str) -> Iterator[None]:
         """Within it, an error is printed as a line and counted, and does not leave. With --debug, ours do.
 
         Args:
@@ -46,14 +68,31 @@ class Failures:
         except InterruptedRunError:
             raise
         except Exception as error:
-            line, ours = _explained(error, path)
-            if ours and frame.is_debugging():
+            failure = failure_of(error, str(path))
+            if failure.is_ours and frame.is_debugging():
                 raise
-            frame.say(line, style="red")
-            self.count += 1
-            self.exit_code = 1 if ours or self.exit_code == 1 else 2
-            self.last = _naming(error, path) if isinstance(error, VitsegError) else line
-            self.disk_full = disk_full(error)
+            self.add(failure)
+
+    def add(self, failure: Failure) -> None:
+        """Print why an input failed, and count it."""
+        frame.say(failure.line, style="red")
+        self.count += 1
+        self.exit_code = 1 if failure.is_ours or self.exit_code == 1 else 2
+        self.last = failure.reason
+        self.disk_full = failure.disk_full
+
+
+def failure_of(error: Exception, name: str) -> Failure:
+    """What is said of an error.
+
+    Args:
+        error: It was raised by an input.
+        name: Path or address of that.
+    """
+    line, is_ours = _explained(error, name)
+    reason = _naming(error, name) if isinstance(error, VitsegError) else line
+    where = "".join(traceback.format_exception(error)) if is_ours else ""
+    return Failure(line, reason, is_ours, disk_full(error), where)
 
 
 def disk_full(error: BaseException | None) -> OSError | None:
@@ -65,12 +104,12 @@ def disk_full(error: BaseException | None) -> OSError | None:
     return None
 
 
-def _naming(error: VitsegError, path: Path) -> str:
+def _naming(error: VitsegError, path: str) -> str:
     """The message of an error, which may be about an option, with the input that it came from."""
-    return str(error) if path.name in str(error) else f"{path}: {error}"
+    return str(error) if os.path.basename(path) in str(error) else f"{path}: {error}"
 
 
-def _explained(error: Exception, path: Path) -> tuple[str, bool]:
+def _explained(error: Exception, path: str) -> tuple[str, bool]:
     """One line on what went wrong with an input, and whether it is a fault of ours."""
     text = " ".join(str(error).split()) or "no message"
     if isinstance(error, VitsegError):
@@ -85,7 +124,7 @@ def _explained(error: Exception, path: Path) -> tuple[str, bool]:
     if isinstance(error, OSError):
         # A file that is to get its name, when it is whole, is told by that.
         file = error.filename2 or error.filename
-        place = f" ({file})" if file and str(file) != str(path) else ""
+        place = f" ({file})" if file and str(file) != path else ""
         return f"{path}: {error.strerror or text}{place}", False
     return (
         f"{path}: internal error, {type(error).__name__}: {text}. Please report it with: vitseg --debug ...",

@@ -109,15 +109,15 @@ class Tiling:
         )
 
 
-def too_large_for(path: Path, inference: InferenceConfig) -> str:
+def too_large_for(source: Path | bytes, inference: InferenceConfig) -> str:
     """What an image is too large for: to be "decoded" at once, or to be "run" in one piece; "" where it is neither.
 
     Args:
-        path: The image.
+        source: The image, or the bytes of one.
         inference: How the model runs images.
     """
     try:
-        height, width = decode.image_size(path)
+        height, width = decode.image_size(source)
     except DataError:  # predicting it will say what is wrong
         return ""
     if height * width > decode.MAX_PIXELS:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,6 +18,7 @@ from vitseg import parsing
 from vitseg.errors import ConfigError, first_names
 from vitseg.files import remove_leftovers, write_json, write_whole
 from vitseg.inference.record import PredictionRecord, read_records
+from vitseg.inference.targets import FileTarget, Target
 from vitseg.runs import (
     MASKS,
     OVERLAYS,
@@ -27,9 +29,6 @@ from vitseg.runs import (
     claim_folder,
     claim_predictions,
 )
-
-Target = tuple[Path, str]
-"""An image and the name of its prediction."""
 
 
 class PredictionFolder:
@@ -49,6 +48,8 @@ class PredictionFolder:
             predictions with other settings or of other images, or those of all images already.
 
     Attributes:
+        out: The folder.
+        settings: As given.
         finished: Records of what need not be done again, by image.
     """
 
@@ -56,9 +57,9 @@ class PredictionFolder:
         self, out: Path, settings: Mapping[str, Any], targets: Sequence[Target], overwrite: bool
     ):
         self.out = out
-        self._settings = dict(settings)
+        self.settings = dict(settings)
         self._targets = targets
-        self._names = {str(path): name for path, name in targets}
+        self._by_image = {target.image: target for target in targets}
         claim_folder(out, may_hold=None)
         earlier = None if overwrite else _read_settings(out)
         if earlier is None:
@@ -70,23 +71,14 @@ class PredictionFolder:
             self.finished = self._still_valid(read_records(out))
         self._file: int | None = None
 
-    def run_of(self, image: Path) -> str:
-        """Hash of the settings and of what identifies an image's state; "" where it cannot be looked at."""
-        try:
-            stat = image.stat()
-        except OSError:  # predicting it will say what is wrong
-            return ""
-        facts = [self._settings, str(image), stat.st_size, stat.st_mtime_ns]
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
     def _require_same(self, earlier: Mapping[str, Any]) -> None:
-        changed = sorted(changed_fields(dict(earlier), self._settings))
+        changed = sorted(changed_fields(dict(earlier), self.settings))
         if changed:
             self._refuse(f"with another {first_names(changed, most=6)}")
 
     def _still_valid(self, records: Mapping[str, PredictionRecord]) -> dict[str, PredictionRecord]:
         done = {image: record for image, record in records.items() if record.mask is not None}
-        others = [image for image in done if image not in self._names]
+        others = [image for image in done if image not in self._by_image]
         if others:
             self._refuse(f"of other images, too ({first_names(others)})")
         valid = {image: record for image, record in done.items() if self._is_whole(record)}
@@ -96,10 +88,10 @@ class PredictionFolder:
 
     def _is_whole(self, record: PredictionRecord) -> bool:
         files = [file for file in (record.mask, record.overlay, record.polygons) if file]
-        name = self._names[record.image]
+        target = self._by_image[record.image]
         return (
-            record.mask in (f"{MASKS}/{name}.png", f"{MASKS}/{name}.tif")
-            and record.run == self.run_of(Path(record.image))
+            record.mask in (f"{MASKS}/{target.name}.png", f"{MASKS}/{target.name}.tif")
+            and record.run == run_hash(self.settings, target)
             and all((self.out / file).is_file() for file in files)
         )
 
@@ -112,10 +104,9 @@ class PredictionFolder:
     def __enter__(self) -> PredictionFolder:
         """Write the settings and the lines of what is finished."""
         self.out.mkdir(parents=True, exist_ok=True)
-        for folder in (MASKS, OVERLAYS, POLYGONS):
-            remove_leftovers(self.out / folder)
+        self._clear()
         write_whole(self.out / PREDICTIONS, self._lines(self.finished))
-        write_json(self.out / PREDICT_SETTINGS, self._settings)
+        write_json(self.out / PREDICT_SETTINGS, self.settings)
         self._file = os.open(self.out / PREDICTIONS, os.O_WRONLY | os.O_APPEND)
         return self
 
@@ -125,6 +116,10 @@ class PredictionFolder:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        with suppress(OSError):
+            self._clear()  # what workers left that were lost
+            if error is not None and not self._holds_any():
+                self._give_back()
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -146,24 +141,49 @@ class PredictionFolder:
             os.ftruncate(self._file, end)
             raise
 
+    def _holds_any(self) -> bool:
+        names = [name for name in (MASKS, OVERLAYS) if (self.out / name).exists()]
+        return bool(names or (self.out / PREDICTIONS).stat().st_size)
+
+    def _give_back(self) -> None:
+        """Claim nothing: there was an error before the first image, and the next command may be another."""
+        for name in (PREDICTIONS, PREDICT_SETTINGS):
+            (self.out / name).unlink()
+
+    def _clear(self) -> None:
+        for folder in (MASKS, OVERLAYS, POLYGONS):
+            remove_leftovers(self.out / folder)
+
     def in_order(self) -> None:
         """Bring the lines into the order of the images, where an earlier run did later ones."""
         records = read_records(self.out)
-        if list(records) != [image for image in self._names if image in records]:
+        if list(records) != [image for image in self._by_image if image in records]:
             write_whole(self.out / PREDICTIONS, self._lines(records))
 
     def _lines(self, records: Mapping[str, PredictionRecord]) -> str:
-        return "".join(records[image].to_line() for image in self._names if image in records)
+        return "".join(records[image].to_line() for image in self._by_image if image in records)
 
 
 def without_predictions(targets: Sequence[Target], out: Path) -> list[Target]:
     """The images less those that the command itself wrote, where its folder lies among them."""
     own = [(out / folder).resolve() for folder in (MASKS, OVERLAYS)]
     return [
-        (path, name)
-        for path, name in targets
-        if not any(path.resolve().is_relative_to(folder) for folder in own)
+        target
+        for target in targets
+        if not (
+            isinstance(target, FileTarget)
+            and any(target.path.resolve().is_relative_to(folder) for folder in own)
+        )
     ]
+
+
+def run_hash(settings: Mapping[str, Any], target: Target) -> str:
+    """Hash of the settings and of what identifies an image's state; "" where it cannot be looked at."""
+    stamp = target.stamp()
+    if stamp is None:
+        return ""
+    facts = [settings, target.image, *stamp]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def _read_settings(out: Path) -> dict[str, Any] | None:
