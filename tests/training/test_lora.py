@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 from tests.tiny import CROP, photo, tiny_recipe, write_dataset
-from vitseg.errors import CheckpointError, ConfigError, InterruptedRunError
+from tests.training.stopping import train_until
+from vitseg.errors import CheckpointError, ConfigError
 from vitseg.methods import METHODS
 from vitseg.methods.model import SegmentationModel
 from vitseg.training.encoder import blocks_of
@@ -198,13 +199,10 @@ def test_the_frozen_weights_stay_and_the_merged_ones_move(source, tmp_path):
     )
 
 
-def test_a_run_goes_on_with_the_same_bits(source, tmp_path, monkeypatch):
+def test_a_run_goes_on_with_the_same_bits(source, tmp_path):
     whole = parsed(source, iterations=4, save_interval=2)
     train(whole, tmp_path / "whole")
-    stopped_at(2, monkeypatch)
-    with pytest.raises(InterruptedRunError):
-        train(whole, tmp_path / "cut")
-    monkeypatch.undo()
+    train_until(2, whole, tmp_path / "cut")
     train(whole, tmp_path / "cut", resume=True)
     one, other = (load_file(tmp_path / f"{run}/last/model.safetensors") for run in ("whole", "cut"))
     assert one.keys() == other.keys()
@@ -212,13 +210,3 @@ def test_a_run_goes_on_with_the_same_bits(source, tmp_path, monkeypatch):
     plain = whole.model_copy(update={"training": whole.training.model_copy(update={"lora": None})})
     with pytest.raises(CheckpointError, match=r"training\.lora"):
         train(plain, tmp_path / "cut", resume=True)
-
-
-def stopped_at(iteration: int, monkeypatch) -> None:
-    """End a run as by a signal."""
-    from vitseg.training import loop
-
-    def agreed(self, received):
-        return 15 if self.parts.progress.iteration == iteration else 0
-
-    monkeypatch.setattr(loop._Loop, "_agreed", agreed)

@@ -7,12 +7,16 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tests.tiny import tiny_recipe, write_dataset
+from tests.training.stopping import train_until
 from vitseg.errors import ConfigError
 from vitseg.methods import METHODS
+from vitseg.training.loop import train
 from vitseg.training.lowbit import has_lowbit
 from vitseg.training.optimizer import OptimizerConfig, build_optimizer
+from vitseg.training.recipe import parse_recipe
 
 CONFIG = OptimizerConfig(kind="adamw8bit", lr=1e-3, weight_decay=0.1, betas=(0.9, 0.95))
 
@@ -79,40 +83,14 @@ class TestSteps:
         for one, two in zip(model.parameters(), other.parameters(), strict=True):
             assert torch.equal(one, two)
 
-    def test_a_run_goes_on_with_the_same_bits(self, tmp_path, monkeypatch):
-        from safetensors.torch import load_file
-
-        from vitseg.training.loop import train
-        from vitseg.training.recipe import parse_recipe
-
+    def test_a_run_goes_on_with_the_same_bits(self, tmp_path):
         mapping = tiny_recipe(iterations=4, save_interval=2)
         mapping["optimizer"] |= {"kind": "adamw8bit"}
         mapping["data"]["source"] = f"folder:{write_dataset(tmp_path / 'data')}"
         recipe = parse_recipe(mapping)
         train(recipe, tmp_path / "run")
         expected = load_file(tmp_path / "run/last/model.safetensors")
-        kept = torch.load(tmp_path / "run/state.ckpt", weights_only=True)
-        assert any(
-            torch.is_tensor(value) and value.dtype == torch.uint8
-            for state in kept["optimizer"]["state"].values()
-            for value in state.values()
-        )
-        at_2 = stopped_at_2(recipe, tmp_path, monkeypatch)
-        train(recipe, at_2, resume=True)
-        found = load_file(at_2 / "last/model.safetensors")
+        train_until(2, recipe, tmp_path / "cut")
+        train(recipe, tmp_path / "cut", resume=True)
+        found = load_file(tmp_path / "cut/last/model.safetensors")
         assert all(torch.equal(found[name], expected[name]) for name in expected)
-
-
-def stopped_at_2(recipe, tmp_path, monkeypatch):
-    """The folder of a run that was ended as by a signal."""
-    from vitseg.errors import InterruptedRunError
-    from vitseg.training import loop
-
-    def agreed(self, stop):
-        return 15 if self.parts.progress.iteration == 2 else 0
-
-    with monkeypatch.context() as patched:
-        patched.setattr(loop._Loop, "_agreed", agreed)
-        with pytest.raises(InterruptedRunError):
-            loop.train(recipe, tmp_path / "cut")
-    return tmp_path / "cut"
