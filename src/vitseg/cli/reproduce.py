@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -58,12 +59,13 @@ def reproduce(
     from vitseg.training.recipe import load_recipe
 
     run = load_recipe(shown.name, changed, data)
-    for line in needs_of(shown, run):
-        typer.echo(line)
+    if is_first_process():
+        for line in needs_of(shown, run):
+            typer.echo(line)
+        for line in lacking:
+            frame.say(f"warning: {line}")
     if needs:
         return
-    for line in lacking:
-        frame.say(f"warning: {line}")
 
     from vitseg.studies.reproduce.reproduce import reproduce as run_reproduction
     from vitseg.studies.reproduce.weights import require_weights
@@ -122,6 +124,11 @@ def require_data(shown: ShelfRecipe, overrides: list[str], data: str | None) -> 
         return require_data_set(shown.data, _source_of(raw), splits)
     except DataError as error:
         raise DataError(f"{error}{_advice(shown)}") from error
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that speaks, of those that a training on several devices starts."""
+    return int(os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or 0) == 0
 
 
 def show(found: Reproduction, out: Path) -> None:

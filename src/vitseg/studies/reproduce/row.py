@@ -83,7 +83,7 @@ def entries(shown: ShelfRecipe, recipe: Recipe, num_classes: int, scores: Scores
     return [
         *found,
         Entry("parameters_m", "parameters, 10^6", parameters_of(row), costs.parameters / 1e6),
-        Entry("gmacs", f"GMACs of {size[0]} x {size[1]}", gmacs_of(row), costs.gmacs, 1),
+        Entry("gmacs", f"GMACs of {size[0]} x {size[1]}", gmacs_of(row), costs.gmacs),
     ]
 
 
