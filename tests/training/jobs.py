@@ -53,7 +53,7 @@ def local(value: Any) -> Any:
 
 
 def gradients(target: str, strategy: str) -> None:
-    """Loss and norm of the gradient of every method on two images, one for each process."""
+    """Loss and norm of the gradient of every method on four images, two for each process."""
     from tests.contracts.test_methods import CONFIGS, build, images_of, labels_of
 
     chosen = sharded_strategy(2) if strategy == "fsdp" else DDPStrategy()
@@ -64,9 +64,8 @@ def gradients(target: str, strategy: str) -> None:
         _, config, model = build(case)
         step = fabric.setup_module(Step(model, cast(Any, config).criterion()))
         size = (64, 96)
-        images, labels = images_of(size), labels_of(size)
-        labels[0] = labels[1].flip(0)
-        mine = slice(fabric.global_rank, fabric.global_rank + 1)
+        images, labels = images_of(size, 4), labels_of(size, 4)
+        mine = slice(2 * fabric.global_rank, 2 * fabric.global_rank + 2)
         torch.manual_seed(3)
         terms = step(images[mine], labels[mine])
         loss = torch.stack(list(terms.values())).sum()

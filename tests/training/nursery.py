@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-LIMIT = 200.0  # seconds that any of them may take
+LIMIT = 400.0  # seconds that any of them may take
 
 
 class Nursery:

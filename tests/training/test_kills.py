@@ -16,7 +16,7 @@ from vitseg.data.scenes import write_scenes
 
 pytestmark = pytest.mark.slow
 
-KILLS = {"one process": 20, "two processes": 8, "two sharded processes": 8}
+KILLS = {"one process": 20, "two processes": 6, "two sharded processes": 6}
 FIELDS = {
     "one process": {},
     "two processes": {"training.devices": 2},
