@@ -90,14 +90,14 @@ def _checked(function: Callable[..., Any], hints: dict[str, Any]) -> Callable[..
         checked = jaxtyped(function, typechecker=beartype) if runs_behind else beartype(function)
     finally:
         function.__annotations__ = every
-    scope = ONE_CALL if is_shaped and not runs_behind else nullcontext()
+    is_counted = is_shaped and not runs_behind
 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
         if torch.compiler.is_compiling() or jaxtyping.config.jaxtyping_disable:
             return function(*args, **kwargs)
-        with scope:
+        with ONE_CALL if is_counted else nullcontext():
             return checked(*args, **kwargs)
 
     return wrapped
