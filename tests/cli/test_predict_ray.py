@@ -30,7 +30,7 @@ import sys
 from vitseg.serve.ray_environment import prepare
 prepare()
 import ray
-for _ in range(3):  # on a busy machine it may take longer than Ray allows
+for _ in range(5):  # on a busy machine it may take longer than Ray allows
     try:
         started = ray.init("local", include_dashboard=False, num_cpus=2, object_store_memory=200_000_000,
                            _node_ip_address="127.0.0.1")
