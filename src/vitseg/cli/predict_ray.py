@@ -119,7 +119,7 @@ def _dataset(targets: Sequence[Target], scale: Scale, ledger: Any) -> ray.data.D
     items = [{COLUMN: pickle.dumps(piece)} for piece in pieces(targets, OBJECTS)]
     dataset = ray.data.from_items(items, override_num_blocks=len(items))
     return dataset.map_batches(
-        read_piece,
+        read_piece,  # pyright: ignore[reportArgumentType]  # which takes what is said below
         fn_args=(ledger,),
         batch_size=None,
         batch_format="numpy",

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, cast, Literal
 
 import numpy as np
 import ray
@@ -140,7 +140,7 @@ class Worker:
 
     def _load(self) -> ImageWriter:
         job = self._job
-        loads = ray.get(self._ledger.load.remote())
+        loads = cast(int, ray.get(self._ledger.load.remote()))
         if loads > job.most_loads:
             raise VitsegError(
                 f"{loads - 1} workers in a row ended while they loaded the model, most likely for want of memory: give "
