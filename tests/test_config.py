@@ -98,7 +98,7 @@ def test_a_wrong_field_is_named_with_what_is_allowed(override, message):
 
 
 def test_fields_without_a_near_name_are_listed():
-    assert "Its fields: kind, lr, head_lr_ratio, lr_ratios, weight_decay" in refusal(
+    assert "Its fields: kind, lr, head_lr_ratio, lr_ratios, layer_decay" in refusal(
         "optimizer.zzz=1"
     )
 
