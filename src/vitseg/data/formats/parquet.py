@@ -21,13 +21,8 @@ from vitseg.data.shards.rows import (
     numbered_ids,
     twice_in,
 )
-from vitseg.data.shards.shard_format import (
-    FoundRows,
-    ShardFormat,
-    damaged_shards,
-    lacking,
-    same_ids,
-)
+from vitseg.data.shards.shard_faults import damaged_shards, lacking, same_ids
+from vitseg.data.shards.shard_format import FoundRows, ShardFormat
 from vitseg.data.shards.shard_root import OPTIONS, ShardRoot
 from vitseg.errors import DataError, unknown_name
 

@@ -12,13 +12,8 @@ from vitseg.data.finding import Finding
 from vitseg.data.shards.part_rows import PartRows
 from vitseg.data.shards.place import ShardPlace
 from vitseg.data.shards.rows import IMAGE, MASK, twice_in
-from vitseg.data.shards.shard_format import (
-    FoundRows,
-    ShardFormat,
-    damaged_shards,
-    lacking,
-    same_ids,
-)
+from vitseg.data.shards.shard_faults import damaged_shards, lacking, same_ids
+from vitseg.data.shards.shard_format import FoundRows, ShardFormat
 from vitseg.data.shards.shard_root import ShardRoot
 from vitseg.data.shards.tar_index import Member, members_of
 from vitseg.errors import DataError, unknown_name

@@ -32,9 +32,10 @@ from vitseg.data.shards.index import read_split
 from vitseg.data.shards.part_rows import PartRows
 from vitseg.data.shards.place import ShardPlace
 from vitseg.data.shards.rows import ShardImages, ShardMasks, ShardRows, in_colors
+from vitseg.data.shards.shard_faults import damaged_shards
 from vitseg.data.shards.shard_root import ShardRoot, parse_shard_root
 from vitseg.data.splits import choose_split
-from vitseg.errors import ConfigError, DataError, first_names
+from vitseg.errors import ConfigError, DataError
 
 _NUMBER = re.compile(r"[-_.]?\d+([-_.]?of[-_.]?\d+)?$")
 _TEXTS = (".md", ".txt", ".json", ".yaml", ".yml", ".csv", ".index")
@@ -239,60 +240,6 @@ def _of_sizes(place: ShardPlace, shards: Sequence[ShardFile]) -> tuple[Finding, 
     if not wrong:
         return ()
     return (damaged_shards(place, wrong),)
-
-
-def damaged_shards(place: ShardPlace, faults: Sequence[str]) -> Finding:
-    """The finding about shards that cannot be read, or not to their end.
-
-    Args:
-        place: Where they lie.
-        faults: What is wrong with each, beginning with its name; at least one.
-    """
-    one = len(faults) == 1
-    return Finding.of(
-        "damaged-shard",
-        "error",
-        f"{len(faults)} shard{'' if one else 's'} of {place.shown} {'is' if one else 'are'} missing or damaged: "
-        f"{first_names(faults)}.",
-        "Copy them again, or write the shards anew.",
-        faults,
-    )
-
-
-def lacking(what: str, rows: Sequence[str]) -> list[Finding]:
-    """The finding about rows that have no image, or no mask; none where there are no such rows.
-
-    Args:
-        what: `image` or `mask`.
-        rows: The rows, by their names.
-    """
-    if not rows:
-        return []
-    code = "image-without-mask" if what == "mask" else "id-without-image"
-    return [
-        Finding.of(
-            code,
-            "error",
-            f"{len(rows)} row{' has' if len(rows) == 1 else 's have'} no {what}: {first_names(rows)}.",
-            f"Remove the rows, or add the {what}s.",
-            rows,
-        )
-    ]
-
-
-def same_ids(rows: Sequence[str]) -> list[Finding]:
-    """The finding about rows that have the id of another; none where there are no such rows."""
-    if not rows:
-        return []
-    return [
-        Finding.of(
-            "duplicate-id",
-            "error",
-            f"{len(rows)} row{' has' if len(rows) == 1 else 's have'} the id of another: {first_names(rows)}.",
-            "Give each sample an id of its own, or remove what comes twice.",
-            rows,
-        )
-    ]
 
 
 def _split_of(name: str) -> str:
