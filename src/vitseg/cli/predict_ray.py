@@ -110,7 +110,7 @@ def _results(
         yield Outcome(PredictionRecord(image=image, error=failure.reason).timed(0.0), failure)
 
 
-def _dataset(targets: Sequence[Target], scale: Scale, ledger: Any) -> ray.data.Dataset:
+def _dataset(targets: Sequence[Target], job: Job, scale: Scale, ledger: Any) -> ray.data.Dataset:
     """The images as rows: of files their paths, since a worker reads them; else what other processes read for it."""
     if all(isinstance(target, FileTarget) for target in targets):
         items = [{COLUMN: pickle.dumps((target, None))} for target in targets]
@@ -120,7 +120,7 @@ def _dataset(targets: Sequence[Target], scale: Scale, ledger: Any) -> ray.data.D
     dataset = ray.data.from_items(items, override_num_blocks=len(items))
     return dataset.map_batches(
         read_piece,  # pyright: ignore[reportArgumentType]  # which takes what is said below
-        fn_args=(ledger,),
+        fn_args=(ledger, job.folder),
         batch_size=None,
         batch_format="numpy",
         num_cpus=0,  # the workers may have them all

@@ -168,29 +168,33 @@ def given_up(target: Target, losses: int) -> Outcome:
     return Outcome(record, failure, losses=losses, is_given_up=True)
 
 
-def read_piece(batch: Mapping[str, np.ndarray], ledger: Any) -> Iterator[dict[str, np.ndarray]]:
+def read_piece(
+    batch: Mapping[str, np.ndarray], ledger: Any, folder: str
+) -> Iterator[dict[str, np.ndarray]]:
     """Read the images of pieces for the workers; what cannot be read goes on as an error of its own.
 
     Args:
         batch: Rows of lists of targets.
         ledger: The `Ledger`.
+        folder: That paths are relative to.
     """
     for item in batch[COLUMN]:
         piece: list[Target] = pickle.loads(item)
         place = f"reading {piece[0].image}"
         losses, is_begun = ray.get(ledger.begin.remote(place, LOADS))
+        reason = f"{losses} processes ended as they read it"
+        try:
+            os.chdir(folder)
+        except OSError as error:
+            is_begun, reason = False, f"{error.strerror} on a machine of the cluster: {folder}"
         if is_begun:
             for target, content in read_all(piece):
                 yield row_of((target, content))
-            ledger.end.remote(place)
         else:
             for target in piece:
-                yield row_of(
-                    (
-                        target,
-                        DataError(f"{target.image}: {losses} processes ended as they read it."),
-                    )
-                )
+                yield row_of((target, DataError(f"{target.image} cannot be read: {reason}.")))
+        if losses < LOADS:
+            ledger.end.remote(place)
 
 
 def row_of(*items: Any) -> dict[str, np.ndarray]:
