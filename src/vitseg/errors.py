@@ -7,7 +7,13 @@ from collections.abc import Iterable, Sequence
 
 
 class VitsegError(Exception):
-    """Base of every error that the user can cause and mend; the CLI prints it as one line and exits 2."""
+    """Base of every error that the user can cause and mend; the CLI prints it as one line and exits 2.
+
+    Attributes:
+        is_own: Whether this process has to say it, of several that do the same work.
+    """
+
+    is_own = False
 
 
 class ConfigError(VitsegError):

@@ -56,7 +56,7 @@ def gradients(target: str, strategy: str) -> None:
     """Loss and norm of the gradient of every method on four images, two for each process."""
     from tests.contracts.test_methods import CONFIGS, build, images_of, labels_of
 
-    chosen = sharded_strategy(2) if strategy == "fsdp" else DDPStrategy()
+    chosen = sharded_strategy(2) if strategy == "fsdp" else DDPStrategy(find_unused_parameters=True)
     fabric = lightning.Fabric(accelerator="cpu", devices=2, strategy=chosen)
     fabric.launch()
     found = {}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed.checkpoint as dcp
 from safetensors.torch import load_file
 
 from tests.contracts.test_methods import CONFIGS
@@ -303,6 +304,17 @@ def test_parts_that_are_damaged_or_gone_are_told(start, tmp_path):
         log.unlink()
         assert start("run", "--resume", **LONG, **FSDP).wait() == [2, 2]
         assert_said_once(log, f"{folder.name} is damaged or no training state")
+    part.write_bytes(whole)
+    stored = dcp.FileSystemReader(folder).read_metadata().storage_data
+    at = next(  # what the first process does not read
+        place.offset
+        for index, place in stored.items()
+        if index.fqn.endswith("exp_avg") and place.relative_path == part.name
+    )
+    part.write_bytes(whole[:at] + b"?" * 200 + whole[at + 200 :])
+    log.unlink()
+    assert start("run", "--resume", **LONG, **FSDP).wait() == [2, 2]
+    assert_said_once(log, f"{folder.name} is damaged or no training state")
     shutil.rmtree(folder)
     log.unlink()
     assert start("run", "--resume", **LONG, **FSDP).wait() == [2, 2]

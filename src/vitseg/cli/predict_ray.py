@@ -85,7 +85,7 @@ def _results(
     """
     left = {target.image: target for target in targets}
     rows = _dataset(
-        targets, scale, ledger
+        targets, job, scale, ledger
     ).map_batches(
         Worker,
         fn_constructor_args=(job, ledger, most),

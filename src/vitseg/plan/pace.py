@@ -49,7 +49,7 @@ def measure(recipe: Recipe, task: TrainingTask) -> Times:
     step = _steps(recipe, data, parts)
     assert task.val_set is not None
     few = picked(task.val_set, spread_indices(len(task.val_set), _IMAGES))
-    predictor = Predictor(parts.model, record_of(recipe, data, {}), parts.fabric.device)
+    predictor = Predictor(parts.whole_model(), record_of(recipe, data, {}), parts.fabric.device)
     evaluate(predictor, picked(few, [0]))  # warms up
     began = time.monotonic()
     evaluate(predictor, few)

@@ -132,10 +132,10 @@ def lost_processes(fabric: lightning.Fabric) -> Iterator[None]:
 def together(fabric: lightning.Fabric) -> Iterator[None]:
     """Around what some processes do while others wait for it: behind it all go on, or all end.
 
-    What has failed is raised where it has; nothing within may wait for other processes once it has failed.
+    The first process that has failed raises its error; nothing within may wait for others once it has failed.
 
     Raises:
-        SaidElsewhereError: It has failed in another process.
+        SaidElsewhereError: In all other processes.
     """
     failure: Exception | None = None
     try:
@@ -146,11 +146,14 @@ def together(fabric: lightning.Fabric) -> Iterator[None]:
         failure = error
     if fabric.world_size == 1:
         return
-    flag = torch.tensor(int(failure is not None), device=fabric.device)
-    failed = int(cast(Tensor, fabric.all_reduce(flag, reduce_op="sum")))
-    if failure is not None:
+    says_it = failure is not None and not isinstance(failure, SaidElsewhereError)
+    rank = torch.tensor(fabric.global_rank if says_it else fabric.world_size, device=fabric.device)
+    first = int(cast(Tensor, fabric.all_reduce(rank, reduce_op="min")))
+    if failure is not None and first == fabric.global_rank:
+        if isinstance(failure, VitsegError):
+            failure.is_own = True
         raise failure
-    if failed:
+    if failure is not None or first < fabric.world_size:
         raise SaidElsewhereError("another process of this training has failed, and says why.")
 
 

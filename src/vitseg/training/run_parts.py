@@ -19,7 +19,7 @@ from vitseg.training.compilation import compile_step
 from vitseg.training.feature_cache import FeatureCache
 from vitseg.training.lora import add_lora
 from vitseg.training.optimizer import build_optimizer
-from vitseg.training.processes import require_torchrun
+from vitseg.training.processes import require_torchrun, together
 from vitseg.training.randomness import seed_everything
 from vitseg.training.recipe import Precision, Recipe, TrainingConfig
 from vitseg.training.run_data import RunData
@@ -108,7 +108,8 @@ def build_parts(
         # Of the whole batch, not of a device's share (torch has no such layer for the CPU).
         nn.SyncBatchNorm.convert_sync_batchnorm(model)  # in place
     if saved is not None:
-        saved.restore_model(model)
+        with together(fabric):
+            saved.restore_model(model)
     cache = None
     if cache_features is not None:
         cache = open_cache(cache_features, recipe, model, data.preprocessing, data.drawn.samples)
@@ -138,9 +139,10 @@ def build_parts(
     if config.ema is not None:
         average = WeightAverage(model, config.ema)
     if saved is not None:  # its state lands on the device of its parameters: after the set-up
-        progress = saved.restore(optimizer)
-        if average is not None:
-            saved.restore_average(average)
+        with together(fabric):
+            progress = saved.restore(optimizer)
+            if average is not None:
+                saved.restore_average(average)
         if (scaler := scaler_of(fabric)) is not None and saved.scaler is not None:
             scaler.load_state_dict(dict(saved.scaler))
     return RunParts(
