@@ -11,7 +11,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -233,26 +232,3 @@ def test_each_process_that_meets_no_number_keeps_its_batch(scenes, tmp_path):
         for sample in part["samples"]
     }
     assert len(positions) == SMALL["training.batch_size"]
-
-
-def test_killed_at_many_moments_a_run_has_the_same_bits(scenes, tmp_path):
-    """A state is being written most of the time, so that many kills meet one."""
-    options = {
-        "training__iterations": 60,
-        "training__save_interval": 1,
-        "backbone__drop_path": 0.2,
-        **IN_PARTS,
-    }
-    run(command(scenes, tmp_path / "whole", **options))
-    out, random = tmp_path / "killed", np.random.default_rng(0)
-    killed_after_a_save(command(scenes, out, **options), out)
-    for _ in range(5):
-        process = start(command(scenes, out, "--resume", **options))
-        before = (out / "state.ckpt").stat().st_mtime_ns
-        while process.poll() is None and (out / "state.ckpt").stat().st_mtime_ns == before:
-            time.sleep(0.005)
-        time.sleep(random.uniform(0, 0.3))
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-    run(command(scenes, out, "--resume", **options))
-    assert weights(out) == weights(tmp_path / "whole")
