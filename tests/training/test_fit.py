@@ -129,6 +129,8 @@ def test_the_memory_of_several_processes_on_a_cpu_is_shared():
     one, two = (place_of(recipe(devices=number), 8 * GB) for number in (1, 2))
     if not one.is_gpu:
         assert (one.memory, two.memory) == (8 * GB, 4 * GB)
+    with pytest.raises(ConfigError, match="holds the whole model"):
+        place_of(recipe(devices=2, strategy="fsdp"), None)
     measured = place_of(recipe(), None)
     assert 0 < measured.memory < measured.most
     assert not measured.given

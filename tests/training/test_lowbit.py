@@ -40,6 +40,13 @@ def test_momentum_is_not_its_field():
         OptimizerConfig(kind="adamw8bit", momentum=0.5)
 
 
+def test_sharded_weights_have_none():
+    mapping = tiny_recipe(devices=2, strategy="fsdp")
+    mapping["optimizer"]["kind"] = "adamw8bit"
+    with pytest.raises(ConfigError, match="states of whole weights, which training.strategy"):
+        parse_recipe(mapping)
+
+
 needs_library = [
     pytest.mark.slow,  # it takes long to import
     pytest.mark.skipif(not has_lowbit(), reason="bitsandbytes is not installed"),

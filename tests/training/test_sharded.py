@@ -73,6 +73,7 @@ CASES = {
     "recomputed": {"backbone.gradient_checkpointing": "true"},
     "SGD": {"optimizer.kind": "sgd", "optimizer.lr": 0.01},
     "frozen": {"training.freeze_backbone": "true"},
+    "pairs on the attention": {"training.lora": "{rank: 2}", "optimizer.layer_decay": 0.8},
 }
 
 

@@ -1,7 +1,7 @@
 """Making a training fit the memory: one step is measured, and what saves memory is added until it fits.
 
-Nothing is added that changes what is learnt but by rounding: the images of a step, their augmentation and the rates
-stay.
+The images of a step, their augmentation and the rates stay: nothing is added that changes what is learnt but by rounding,
+and by what micro-batches change.
 """
 
 from __future__ import annotations
@@ -67,8 +67,12 @@ def place_of(recipe: Recipe, given: int | None) -> Place:
     """Where a recipe is trained on this machine; `given` are bytes that the user allows it.
 
     Raises:
-        ConfigError: There is a device of another kind, or the system does not tell its memory.
+        ConfigError: The model is sharded, there is a device of another kind, or the system does not tell its memory.
     """
+    if recipe.training.strategy == "fsdp":
+        raise ConfigError(
+            '--fit measures a process that holds the whole model, but training.strategy is "fsdp": leave --fit out.'
+        )
     is_gpu = torch.cuda.is_available()
     if not is_gpu and torch.backends.mps.is_available():
         raise ConfigError("--fit measures CPUs and CUDA GPUs: leave it out on this one.")

@@ -242,6 +242,15 @@ class Recipe(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _whole_weights_have_8_bit_states(self) -> Recipe:
+        if self.training.strategy == "fsdp" and self.optimizer.kind == "adamw8bit":
+            raise ValueError(
+                'optimizer.kind "adamw8bit" has states of whole weights, which training.strategy "fsdp" has in parts: '
+                "give optimizer.kind=adamw or training.strategy=ddp"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _warmup_fits(self) -> Recipe:
         if self.schedule.warmup_iterations >= self.training.iterations:
             raise ValueError(
