@@ -139,10 +139,10 @@ def test_micro_batches_are_one_graph_with_the_losses_and_gradients_of_the_uncomp
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["segvit", "segvit_joint", "eomt, points"])
-def test_code_that_is_made_of_it_computes_the_same(name, monkeypatch):
+def test_code_that_is_made_of_it_computes_the_same(name):
     """But for random numbers: those that compiled code draws are others."""
-    monkeypatch.setattr(torch._inductor.config, "fallback_random", True)
-    same_as_eager(name, "inductor")
+    with torch._inductor.config.patch(fallback_random=True):
+        same_as_eager(name, "inductor")
 
 
 @pytest.mark.slow
@@ -186,16 +186,19 @@ def test_masks_that_fade_out_are_compiled_once_for_every_block_that_loses_them()
 
 
 @pytest.mark.slow
-def test_a_method_that_breaks_graphs_is_trained_and_told_of():
-    step = make_step("segvit")
-    config = METHODS["dtop"].model_validate({"backbone": BACKBONE, "pruning": {"threshold": 0.2}})
+@pytest.mark.parametrize(
+    ("method", "fields"),
+    [("dtop", {"pruning": {"threshold": 0.2}}), ("shrunk", {"edges": {}, "shrink": {"block": 2}})],
+)
+def test_a_method_that_breaks_graphs_is_trained_and_told_of(method, fields):
+    config = METHODS[method].model_validate({"backbone": BACKBONE, **fields})
     step = LossOfModel(config.build(NUM_CLASSES, (64, 96)), config.criterion()).train()
     expected, _ = terms_and_gradients(copy.deepcopy(step), *batch())
     compile_step(step, CPU, "eager")
     found, _ = terms_and_gradients(step, *batch())
     assert found.keys() == expected.keys()
-    if found_breaks():
-        assert "breaks between them" in compiled_line()
+    assert found_breaks()
+    assert "breaks between them" in compiled_line()
 
 
 # training

@@ -43,7 +43,7 @@ def test_momentum_is_not_its_field():
 def test_sharded_weights_have_none():
     mapping = tiny_recipe(devices=2, strategy="fsdp")
     mapping["optimizer"]["kind"] = "adamw8bit"
-    with pytest.raises(ConfigError, match="states of whole weights, which training.strategy"):
+    with pytest.raises(ConfigError, match=r"states of whole weights, which training\.strategy"):
         parse_recipe(mapping)
 
 

@@ -10,14 +10,20 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from vitseg.backbones import PlainViT
+from vitseg.backbones.steps.exit import Exit
+from vitseg.backbones.steps.shrink import Shrink
 from vitseg.errors import ConfigError, first_line
 
 Backend = Literal["inductor", "aot_eager", "eager"]
 
-_HOW = {
+_CAPTURES = {
     # masks of the classes that a batch has: their number is known only from its labels
     "capture_dynamic_output_shape_ops": True,
     "capture_scalar_outputs": True,
+}
+
+_HOW = {
     # EoMT's blocks need no masks any more one after the other, which is a new graph each time
     "recompile_limit": 32,
     # gradients are summed behind the whole backward pass: packets would cut the graph
@@ -48,7 +54,15 @@ def compile_step(
     step.compile(backend=backend, fullgraph=whole)
     call = step._compiled_call_impl
     assert call is not None
-    step._compiled_call_impl = torch._dynamo.config.patch(**_HOW)(_with_clear_errors(call))
+    how = _HOW if _packs_tokens(step) else {**_HOW, **_CAPTURES}
+    step._compiled_call_impl = torch._dynamo.config.patch(**how)(_with_clear_errors(call))
+
+
+def _packs_tokens(step: nn.Module) -> bool:
+    """Whether tokens leave on the way, and images are packed: by their values, which no graph can hold."""
+    backbones = [part for part in step.modules() if isinstance(part, PlainViT)]
+    steps = [each for backbone in backbones for own in backbone.steps for each in own]
+    return any(isinstance(each, Exit | Shrink) for each in steps)
 
 
 def found_breaks() -> Counter[str]:

@@ -1,7 +1,7 @@
 """Making a training fit the memory: one step is measured, and what saves memory is added until it fits.
 
-The images of a step, their augmentation and the rates stay: nothing is added that changes what is learnt but by rounding,
-and by what micro-batches change.
+The images of a step, their augmentation and the rates stay: nothing is added that changes what is learnt but by
+rounding, and by what micro-batches change.
 """
 
 from __future__ import annotations
