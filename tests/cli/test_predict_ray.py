@@ -19,7 +19,7 @@ from PIL import Image
 from tests.serve import process_tree
 from tests.tiny import content, photo, write_model
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 NUM_PHOTOS = 24
 BEGUN = "begun.txt"

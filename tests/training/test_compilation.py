@@ -138,6 +138,7 @@ def test_micro_batches_are_one_graph_with_the_losses_and_gradients_of_the_uncomp
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["segvit", "segvit_joint", "eomt, points"])
 def test_code_that_is_made_of_it_computes_the_same(name):
     """But for random numbers: those that compiled code draws are others."""
@@ -186,6 +187,7 @@ def test_masks_that_fade_out_are_compiled_once_for_every_block_that_loses_them()
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("method", "fields"),
     [("dtop", {"pruning": {"threshold": 0.2}}), ("shrunk", {"edges": {}, "shrink": {"block": 2}})],
@@ -217,6 +219,7 @@ def recipe(root: Path, **training: Any):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_compiled_training_gives_an_ordinary_model_and_goes_on(root, tmp_path, monkeypatch):
     real = compilation.compile_step
     monkeypatch.setattr(
@@ -237,6 +240,7 @@ def test_a_compiled_training_gives_an_ordinary_model_and_goes_on(root, tmp_path,
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_one_and_two_compiled_processes_have_the_same_losses(tmp_path):
     scenes = tmp_path / "scenes"
     write_scenes(scenes, 8, 3, (64, 64), seed=0)

@@ -14,7 +14,7 @@ from tests.training.nursery import Group, Nursery
 from tests.training.runs import SMALL, arguments, rows
 from vitseg.data.scenes import write_scenes
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 KILLS = {"one process": 20, "two processes": 6, "two sharded processes": 6}
 FIELDS = {

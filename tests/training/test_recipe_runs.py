@@ -74,6 +74,7 @@ def test_small_recipes_are_many():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("shown", SMALL, ids=lambda shown: shown.name)
 def test_two_iterations(shown, out, tmp_path):
     if shown.backbone.startswith("mit_"):

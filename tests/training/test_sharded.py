@@ -20,7 +20,7 @@ from tests.training.runs import SMALL, STILL, arguments, losses, rows
 from vitseg.data.scenes import write_scenes
 from vitseg.inference.predictor import load
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 FSDP = {"training.devices": 2, "training.strategy": "fsdp"}
 STRATEGIES = {"ddp": {"training.devices": 2}, "fsdp": FSDP}

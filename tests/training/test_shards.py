@@ -9,7 +9,7 @@ from tests.training.test_distributed import command, killed_after_a_save, run, w
 from vitseg.data.scenes import write_scenes
 from vitseg.data.shards.write import write_shards
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 pytest.importorskip("pyarrow")
 
 OPTIONS = {
