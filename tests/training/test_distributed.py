@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import os
 import signal
 import subprocess
@@ -15,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vitseg.data.scenes import write_scenes
+from tests.training.runs import SMALL, arguments, losses
 from vitseg.inference.predictor import load
 
 pytestmark = pytest.mark.slow
@@ -23,29 +22,10 @@ pytestmark = pytest.mark.slow
 STILL = {"decoder__dropout": 0, "backbone__drop_path": 0}
 """Nothing is drawn that depends on the number of the process."""
 
-SMALL = {
-    "training.batch_size": 4,
-    "training.val_interval": 100,
-    "schedule.warmup_iterations": 1,
-    "data.augment.crop_size": [64, 64],
-    "data.num_workers": 0,
-}
-
-
-@pytest.fixture(scope="module")
-def scenes(tmp_path_factory):
-    root = tmp_path_factory.mktemp("data") / "scenes"
-    write_scenes(root, 8, 3, (64, 64), seed=0)
-    return root
-
 
 def command(scenes: Path, out: Path, *options: str, **overrides: object) -> list[str]:
     given = {**SMALL, **{key.replace("__", "."): value for key, value in overrides.items()}}
-    return [
-        *("-m", "vitseg.cli", "train", "scenes/segvit-test_vit"),
-        *(f"{key}={value}" for key, value in given.items()),
-        *("--data", f"folder:{scenes}", "--out", str(out), *options),
-    ]
+    return ["-m", "vitseg.cli", *arguments(scenes, out, *options, **given)]
 
 
 def start(arguments: list[str], before: tuple[str, ...] = ()) -> subprocess.Popen[str]:
@@ -64,11 +44,6 @@ def run(arguments: list[str], before: tuple[str, ...] = ()) -> None:
     process = start(arguments, before)
     _, said = process.communicate(timeout=600)
     assert process.returncode == 0, said
-
-
-def losses(out: Path) -> list[float]:
-    with (out / "train.csv").open() as file:
-        return [float(row["loss"]) for row in csv.DictReader(file)]
 
 
 def weights(out: Path) -> dict[str, list[float]]:

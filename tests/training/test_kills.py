@@ -10,9 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.training.nursery import Group, Nursery
+from tests.training.nursery import Group
 from tests.training.runs import SMALL, arguments, rows
-from vitseg.data.scenes import write_scenes
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
@@ -22,20 +21,6 @@ FIELDS = {
     "two processes": {"training.devices": 2},
     "two sharded processes": {"training.devices": 2, "training.strategy": "fsdp"},
 }
-
-
-@pytest.fixture(scope="module")
-def nursery():
-    nursery = Nursery()
-    yield nursery
-    nursery.close()
-
-
-@pytest.fixture(scope="module")
-def scenes(tmp_path_factory):
-    root = tmp_path_factory.mktemp("data") / "scenes"
-    write_scenes(root, 8, 3, (64, 64), seed=0)
-    return root
 
 
 class Moments:

@@ -15,29 +15,14 @@ import torch.distributed.checkpoint as dcp
 from safetensors.torch import load_file
 
 from tests.contracts.test_methods import CONFIGS
-from tests.training.nursery import Group, Nursery
+from tests.training.nursery import Group
 from tests.training.runs import SMALL, STILL, arguments, losses, rows
-from vitseg.data.scenes import write_scenes
 from vitseg.inference.predictor import load
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 FSDP = {"training.devices": 2, "training.strategy": "fsdp"}
 STRATEGIES = {"ddp": {"training.devices": 2}, "fsdp": FSDP}
-
-
-@pytest.fixture(scope="module")
-def nursery():
-    nursery = Nursery()
-    yield nursery
-    nursery.close()
-
-
-@pytest.fixture(scope="module")
-def scenes(tmp_path_factory):
-    root = tmp_path_factory.mktemp("data") / "scenes"
-    write_scenes(root, 8, 3, (64, 64), seed=0)
-    return root
 
 
 @pytest.fixture

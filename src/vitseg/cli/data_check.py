@@ -35,9 +35,7 @@ def check(
     html_file: Annotated[
         Path | None, typer.Option("--html", help="Also write a page with pictures to this file.")
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Processes that read files; else one per processor.", min=0)
-    ] = None,
+    workers: options.Readers = None,
     merge: options.Merge = None,
     ignore: options.Ignore = None,
 ) -> None:

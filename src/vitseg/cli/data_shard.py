@@ -53,9 +53,7 @@ def shard(
         typer.Option(help="Images and masks in a shard, in kB, MB or GB."),
         Before(lambda text, given: parse_bytes(text)),
     ] = "256MB",
-    workers: Annotated[
-        int | None, typer.Option(help="Processes that read files; else one per processor.", min=0)
-    ] = None,
+    workers: options.Readers = None,
     merge: options.Merge = None,
     ignore: options.Ignore = None,
 ) -> None:

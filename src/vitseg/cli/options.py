@@ -27,6 +27,10 @@ PredictingModel = Annotated[
     ),
     Before(places.require_predicting_model),
 ]
+Readers = Annotated[
+    int | None,
+    typer.Option("--workers", help="Processes that read files; else one per processor.", min=0),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Data = Annotated[
     str,

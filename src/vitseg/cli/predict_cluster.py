@@ -12,8 +12,9 @@ from typing import Any
 
 import ray
 
-from vitseg.cli.predict_scale import Scale, cores_here, scale_of
+from vitseg.cli.predict_scale import Scale, scale_of
 from vitseg.cli.quiet_ray import quiet
+from vitseg.data.parallel import num_cores
 from vitseg.errors import ConfigError, VitsegError, first_line
 from vitseg.serve.ray_environment import ADDRESS, is_own_cluster
 
@@ -67,7 +68,7 @@ def _start(workers: int | None) -> None:
             ray.init(
                 "local",
                 include_dashboard=False,
-                num_cpus=max(cores_here(), workers or 1),
+                num_cpus=max(num_cores(), workers or 1),
                 object_store_memory=STORE_BYTES,
                 _node_ip_address="127.0.0.1",
                 **_QUIET,

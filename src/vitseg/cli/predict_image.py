@@ -19,6 +19,7 @@ from vitseg.errors import DataError, InterruptedRunError
 from vitseg.files import whole_file
 from vitseg.images.notices import say_notices
 from vitseg.images.pixel_source import Notice
+from vitseg.images.sources import StoredPicture
 from vitseg.inference.prediction_folder import run_hash
 from vitseg.inference.record import PredictionRecord
 from vitseg.inference.targets import Content, FileTarget, Target
@@ -103,15 +104,13 @@ class ImageWriter:
                 say_notices(target.image, [Notice("in-tiles", text)])
             return record
 
-        from vitseg.inference.image_source import EncodedImage
-
         assert content is not None
         if too_large := too_large_for(content, self._predictor.inference):
             raise DataError(
                 f"{target.image} is too large to be {too_large} whole, and tiles are read from files only: save it as "
                 "a file, and give that."
             )
-        return self._whole(self._predictor(EncodedImage(target.image, content)), target, run)
+        return self._whole(self._predictor(StoredPicture(content, target.image)), target, run)
 
     def _whole(self, segmentation: Segmentation, target: Target, run: str) -> PredictionRecord:
         """Write mask and overlay of an image, both or none."""

@@ -113,7 +113,10 @@ class DecodeProcess:
                 raise DataError(f"{name_of(source)} {reason}")
         facts, pixels = answer
         if "error" in facts:
-            raise DataError(as_text(facts["error"]))
+            said = as_text(facts["error"])
+            if isinstance(source, bytes):  # the process knows no name of it
+                said = said.replace(name_of(b""), name_of(source))
+            raise DataError(said)
         if "no_memory" in facts:
             raise DataError(
                 f"{name_of(source)} takes more than {memory / 1e9:.3g} GB of memory to decode, and was left out. Save "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,24 +16,10 @@ from vitseg.images.bands import Bands
 from vitseg.images.notices import say_notices
 from vitseg.images.pillow_reader import to_rgb
 from vitseg.images.reader import decode
-from vitseg.images.sources import DECODE_ERRORS, damaged, name_of, quiet
+from vitseg.images.sources import DECODE_ERRORS, StoredPicture, damaged, name_of, quiet
 from vitseg.images.value_range import ValueRange
 
-
-@dataclass(frozen=True)
-class EncodedImage:
-    """The bytes of a picture's file.
-
-    Attributes:
-        name: What messages call it.
-        content: The bytes.
-    """
-
-    name: str
-    content: bytes
-
-
-ImageSource = str | Path | Image.Image | np.ndarray | Tensor | EncodedImage
+ImageSource = str | Path | Image.Image | np.ndarray | Tensor | StoredPicture
 
 _ALLOWED = (
     "allowed are a file name, a Pillow image, an (height, width, 3) uint8 RGB array, a uint8 tensor of "
@@ -57,11 +42,10 @@ def read_source(
     """
     if isinstance(source, str | Path):
         _require_file_name(source)
+    if isinstance(source, str | Path | StoredPicture):
         decoded = decode(source, declared=declared)
-        say_notices(str(source), decoded.notices)
+        say_notices(name_of(source), decoded.notices)
         return decoded.pixels
-    if isinstance(source, EncodedImage):
-        return _of_bytes(source, declared)
     bands = declared if isinstance(declared, Bands) else None
     if isinstance(source, Image.Image):
         return _of_picture(source, declared)
@@ -81,17 +65,6 @@ def read_source(
             "instead, and the error says what is wrong with it."
         )
     raise DataError(f"the image is a {type(source).__name__}, but {_ALLOWED}.{_way(source)}")
-
-
-def _of_bytes(
-    source: EncodedImage, declared: ValueRange | Bands | None
-) -> UInt8[np.ndarray, "H W c"]:
-    try:
-        decoded = decode(source.content, declared=declared)
-    except DataError as error:
-        raise DataError(str(error).replace(name_of(b""), source.name)) from error
-    say_notices(source.name, decoded.notices)
-    return decoded.pixels
 
 
 def _require_file_name(source: str | Path) -> None:

@@ -23,7 +23,6 @@ from vitseg.training.log import RunLog
 from vitseg.training.loggers.table import require_loggers
 from vitseg.training.processes import (
     RankShare,
-    as_in_the_first,
     largest_over_ranks,
     lost_processes,
     together,
@@ -248,7 +247,7 @@ class _Loop:
         """Score the model where there is a validation split, each process some images, and keep it."""
         parts, config = self.parts, self.recipe.training
         with self._kept_weights():
-            model = self._whole_model()
+            model = self.parts.whole_model()
             result = self._scored(model)
             is_best = parts.progress.judge(None if result is None else result.scores.mean_iou)
             is_over = parts.progress.iteration == config.iterations or self._is_stalled()
@@ -260,13 +259,9 @@ class _Loop:
         if self._is_stalled():
             self.display.stalled(parts.progress.iteration, parts.progress.without_better)
 
-    def _whole_model(self) -> SegmentationModel:
-        as_in_the_first(self.parts.fabric, self.parts.model)
-        return self.parts.whole_model()
-
     def _keep_last(self) -> None:
         with self._kept_weights():
-            model = self._whole_model()
+            model = self.parts.whole_model()
             with together(self.parts.fabric):
                 if self.is_first:
                     keep_last(self.out, self.recipe, self.data, self.parts, model)

@@ -6,8 +6,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from vitseg import parsing
-from vitseg.training.recipe_files import shipped_recipes
+from vitseg.training.recipe_files import shipped_table
 
 PUBLISHED = "published.csv"
 """In the folder of the recipes; entered by hand."""
@@ -50,18 +49,10 @@ _WHOLE = frozenset({"height", "width"})
 @functools.cache
 def read_published() -> Mapping[str, PublishedRow]:
     """The published rows by the recipes' names; recipes of which nothing is published are left out."""
-    file = shipped_recipes() / PUBLISHED
-    if not file.is_file():
-        return {}
-    header, *rows = parsing.parse_csv(parsing.read_text(file))
-    found = {}
-    for row in rows:
-        cells = dict(zip(header, row, strict=True))
-        name = cells.pop("recipe")
-        found[name] = PublishedRow(
-            **{column: _value(column, text) for column, text in cells.items()}
-        )
-    return found
+    return {
+        name: PublishedRow(**{column: _value(column, text) for column, text in cells.items()})
+        for name, cells in shipped_table(PUBLISHED).items()
+    }
 
 
 def _value(column: str, text: str) -> Any:

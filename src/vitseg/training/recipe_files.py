@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vitseg import parsing
 from vitseg.config import apply_overrides, read_yaml
 from vitseg.errors import ConfigError
 
@@ -49,6 +50,20 @@ def find_recipe(path: Path) -> Path:
         return shipped
     hint = nearest("/".join(parts).removesuffix(".yaml"), shipped_names())
     raise ConfigError(f"no such file, and {str(path)!r} is not a known shipped recipe. {hint}")
+
+
+def shipped_table(name: str) -> dict[str, dict[str, str]]:
+    """A table in the folder of the recipes: the cells of each recipe, by column; nothing where there is no such file.
+
+    Args:
+        name: Of the file.
+    """
+    file = shipped_recipes() / name
+    if not file.is_file():
+        return {}
+    header, *rows = parsing.parse_csv(parsing.read_text(file))
+    cells = [dict(zip(header, row, strict=True)) for row in rows]
+    return {each.pop("recipe"): each for each in cells}
 
 
 def shipped_names() -> list[str]:

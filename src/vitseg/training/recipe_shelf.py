@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from vitseg import parsing
 from vitseg.errors import ConfigError, unknown_name
 from vitseg.training.published import PublishedRow, read_published
-from vitseg.training.recipe_files import nearest, shipped_names, shipped_recipes
+from vitseg.training.recipe_files import nearest, shipped_names, shipped_recipes, shipped_table
 
 FIGURES = "figures.csv"
 """In the folder of the recipes; `benchmarks/recipe_figures.py` makes it."""
@@ -112,16 +112,10 @@ def find_shipped(name: str) -> tuple[ShelfRecipe, str]:
 @functools.cache
 def read_figures() -> Mapping[str, Figures]:
     """The table of figures, by the recipes' names; empty where there is none."""
-    file = shipped_recipes() / FIGURES
-    if not file.is_file():
-        return {}
-    header, *rows = parsing.parse_csv(parsing.read_text(file))
-    found = {}
-    for row in rows:
-        cells = dict(zip(header, row, strict=True))
-        name = cells.pop("recipe")
-        found[name] = Figures(**{column: _number(text) for column, text in cells.items()})
-    return found
+    return {
+        name: Figures(**{column: _number(text) for column, text in cells.items()})
+        for name, cells in shipped_table(FIGURES).items()
+    }
 
 
 def _number(text: str) -> Any:

@@ -19,7 +19,7 @@ from vitseg.training.compilation import compile_step
 from vitseg.training.feature_cache import FeatureCache
 from vitseg.training.lora import add_lora
 from vitseg.training.optimizer import build_optimizer
-from vitseg.training.processes import require_torchrun, together
+from vitseg.training.processes import as_in_the_first, require_torchrun, together
 from vitseg.training.randomness import seed_everything
 from vitseg.training.recipe import Precision, Recipe, TrainingConfig
 from vitseg.training.run_data import RunData
@@ -59,7 +59,11 @@ class RunParts:
     average: WeightAverage | None
 
     def whole_model(self) -> SegmentationModel:
-        """The model with all its weights; of a sharded one a copy, for which all processes must ask."""
+        """The model with all its weights, and the statistics of the first process; of a sharded one a copy.
+
+        All processes must ask for it.
+        """
+        as_in_the_first(self.fabric, self.model)
         return self.model if self.sharding is None else self.sharding.whole(self.model)
 
 

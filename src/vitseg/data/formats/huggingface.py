@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, overload
-from urllib.parse import parse_qsl
 
 import numpy as np
 from jaxtyping import Integer
@@ -14,10 +13,11 @@ from jaxtyping import Integer
 from vitseg.data.class_file_places import find_class_file, pose_of_folder
 from vitseg.data.class_files import read_class_file, read_labels
 from vitseg.data.dataset import SegmentationDataset
-from vitseg.data.format import DataFormat, home_expanded
-from vitseg.data.mask_pose import MaskPose, parse_pose
+from vitseg.data.format import DataFormat
+from vitseg.data.mask_pose import MaskPose
+from vitseg.data.root_options import parse_root_options
 from vitseg.data.splits import choose_split
-from vitseg.errors import ConfigError, DataError, unknown_name
+from vitseg.errors import DataError, unknown_name
 from vitseg.images.decode import decode_color_mask, decode_mask, read_header
 from vitseg.types import Size
 
@@ -60,25 +60,9 @@ def parse_hub_root(text: str) -> HubRoot:
     Raises:
         ConfigError: Another key, one without value, or a pose that is not known.
     """
-    path, mark, query = text.partition("?")
-    path = str(home_expanded(path)) if path.startswith("~") else path
-    whole = str(home_expanded(text)) if text.startswith("~") else text
-    if not mark or Path(whole).exists():
-        return HubRoot(whole)
-    values = dict(parse_qsl(query, keep_blank_values=True))
-    for key, value in values.items():
-        if key not in _OPTIONS:
-            raise ConfigError(unknown_name("option", key, _OPTIONS))
-        if not value:
-            raise ConfigError(f"{text!r} gives {key} no value.")
-    if not path or not values:
-        raise ConfigError(f"{text!r} is not written PATH?image=COLUMN&label=COLUMN&classes=FILE.")
-    classes = home_expanded(values["classes"]) if "classes" in values else None
-    try:
-        pose = parse_pose(values["masks"]) if "masks" in values else None
-    except ValueError as error:
-        raise ConfigError(f"{text!r}: {error}.") from error
-    return HubRoot(path, values.get("image"), values.get("label"), classes, pose)
+    found = parse_root_options(text, _OPTIONS, "PATH?image=COLUMN&label=COLUMN&classes=FILE")
+    image, label = (found.values.get(name) for name in ("image", "label"))
+    return HubRoot(found.place, image, label, found.classes, found.masks)
 
 
 def is_saved(root: Path) -> bool:

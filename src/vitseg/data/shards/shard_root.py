@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
-from vitseg.data.format import home_expanded
-from vitseg.data.mask_pose import MaskPose, parse_pose
-from vitseg.errors import ConfigError, unknown_name
+from vitseg.data.mask_pose import MaskPose
+from vitseg.data.root_options import parse_root_options
 
 OPTIONS = ("image", "mask", "id", "classes", "masks")
 
@@ -46,25 +45,8 @@ def parse_shard_root(text: str, options: Sequence[str] = OPTIONS) -> ShardRoot:
     Raises:
         ConfigError: Another option, one without value, or a pose that is not known.
     """
-    place, mark, query = text.partition("?")
-    place = str(home_expanded(place)) if place.startswith("~") else place
-    whole = str(home_expanded(text)) if text.startswith("~") else text
-    if not mark or Path(whole).exists():
-        return ShardRoot(whole)
-    values = dict(parse_qsl(query, keep_blank_values=True))
-    own = {key: value for key, value in values.items() if key in options}
-    others = {key: value for key, value in values.items() if key not in options}
-    if others and "://" not in place:
-        raise ConfigError(unknown_name("option", next(iter(others)), options))
-    empty = [key for key, value in own.items() if not value]
-    if empty:
-        raise ConfigError(f"{text!r} gives {empty[0]} no value.")
-    if not place or not values:
-        raise ConfigError(f"{text!r} is not written FOLDER?image=...&mask=...&classes=FILE.")
-    classes = home_expanded(own["classes"]) if "classes" in own else None
-    try:
-        pose = parse_pose(own["masks"]) if "masks" in own else None
-    except ValueError as error:
-        raise ConfigError(f"{text!r}: {error}.") from error
-    place += f"?{urlencode(others)}" if others else ""
-    return ShardRoot(place, own.get("image"), own.get("mask"), own.get("id"), classes, pose)
+    form = "FOLDER?image=...&mask=...&classes=FILE"
+    found = parse_root_options(text, options, form, urls_have_others=True)
+    place = found.place + (f"?{urlencode(found.others)}" if found.others else "")
+    image, mask, id_column = (found.values.get(name) for name in ("image", "mask", "id"))
+    return ShardRoot(place, image, mask, id_column, found.classes, found.masks)
