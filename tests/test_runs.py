@@ -14,6 +14,8 @@ from vitseg.runs import (
     claim_folder,
     claim_new,
     claim_predictions,
+    goes_on,
+    note_launch,
     stage_of,
     write_recipe,
 )
@@ -47,6 +49,38 @@ def test_a_file_is_no_folder(tmp_path):
 def test_what_a_failed_start_leaves_is_no_run(tmp_path):
     write_recipe(tmp_path, {"method": "segvit"})
     claim_folder(tmp_path, may_hold=FAILED_START)
+
+
+@pytest.mark.parametrize(
+    ("restarts", "launch", "same"),
+    [
+        ("1", "b", True),
+        ("1", "none", True),
+        ("0", "a", True),
+        ("0", "b", False),
+        ("0", "none", False),
+    ],
+)
+def test_a_run_goes_on_by_itself_in_the_launch_that_has_begun_it(
+    tmp_path, monkeypatch, restarts, launch, same
+):
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "a")
+    note_launch(tmp_path)
+    claim_folder(tmp_path, may_hold=FAILED_START)
+    assert not goes_on(tmp_path)  # there is no state yet
+    (tmp_path / STATE).touch()
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", restarts)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", launch)
+    assert goes_on(tmp_path) == same
+
+
+def test_without_torchrun_a_run_is_not_gone_on_with_by_itself(tmp_path, monkeypatch):
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    (tmp_path / STATE).touch()
+    note_launch(tmp_path)
+    assert not goes_on(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [STATE]
 
 
 def test_a_new_folder_must_not_be_there_even_if_it_is_empty(tmp_path):

@@ -16,6 +16,9 @@ from vitseg.files import write_whole
 RECIPE, RESULT, STATE = "recipe.yaml", "result.json", "state.ckpt"
 """What a run trains, what came of it once it is finished, and from where `--resume` goes on."""
 
+LAUNCH = "torchrun.txt"
+"""Which launch of torchrun trains a run, over all machines and restarts."""
+
 SHARDS = "state"
 """Folder of the parts of a sharded training's state, which `state.ckpt` names."""
 
@@ -78,7 +81,7 @@ _LATER = ("step.", "joint.")
 PLAN = "plan"
 """Folder of what was found and chosen for a run that began without a recipe: `plan.json`, and lists of its split."""
 
-FAILED_START = frozenset({RECIPE, BOARD, WANDB, MLFLOW, PLAN})
+FAILED_START = frozenset({RECIPE, LAUNCH, BOARD, WANDB, MLFLOW, PLAN})
 """What a run leaves that failed before its first iteration; the next one may go over it."""
 
 Stage = Literal["none", "begun", "stopped", "finished"]
@@ -121,14 +124,41 @@ def claim_new(out: Path) -> None:
         raise ConfigError(f"--out {out} exists already: give a new folder. Nothing was changed.")
 
 
+def is_of_torchrun() -> bool:
+    """Whether torchrun has started this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
 def goes_on(out: Path) -> bool:
     """Whether a training continues what is in its folder without being told to: torchrun has started it anew.
+
+    On the machine where a process has failed, torchrun counts that; on the others the folder has the same launch.
 
     Args:
         out: The folder.
     """
-    restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    return restarts not in ("", "0") and (out / STATE).is_file()
+    if not is_of_torchrun() or not (out / STATE).is_file():
+        return False
+    if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") not in ("", "0"):
+        return True
+    launch = _launch()
+    try:
+        return launch is not None and (out / LAUNCH).read_text(encoding="utf-8") == launch
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def note_launch(out: Path) -> None:
+    """Write into the folder of a run by which launch of torchrun it is trained, for `goes_on`."""
+    launch = _launch()
+    if launch is not None:
+        write_whole(out / LAUNCH, launch)
+
+
+def _launch() -> str | None:
+    """What torchrun calls all processes of one launch, on all machines; None where it has no name for them."""
+    name = os.environ.get("TORCHELASTIC_RUN_ID", "none")
+    return None if name == "none" else name
 
 
 def claim_run(out: Path, resume: bool) -> None:

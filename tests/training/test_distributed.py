@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -159,6 +160,32 @@ def test_torchrun_goes_on_by_itself_after_a_kill(scenes, tmp_path):
     os.kill(children_of(process.pid)[-1], signal.SIGKILL)
     _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
+    assert (out / "result.json").is_file()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("on", [0, 1])
+def test_on_two_machines_too_at_the_cost_of_one_restart(scenes, tmp_path, on):
+    out = tmp_path / "run"
+    options = {
+        **{"training__devices": 1, "training__num_nodes": 2},
+        **{"training__iterations": 60, "training__save_interval": 3},
+    }
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        place = f"localhost:{free.getsockname()[1]}"
+    before = ("-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1")
+    meeting = ("--rdzv-backend", "c10d", "--rdzv-endpoint", place, "--rdzv-id", "test")
+    machines = [
+        start(command(scenes, out, **options), (*before, *meeting, "--max-restarts", "1"))
+        for _ in range(2)
+    ]
+    while not (out / "state.ckpt").is_file():
+        assert all(machine.poll() is None for machine in machines)
+        time.sleep(0.01)
+    os.kill(children_of(machines[on].pid)[-1], signal.SIGKILL)
+    said = [machine.communicate(timeout=300)[1] for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], said
     assert (out / "result.json").is_file()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vitseg.errors import ConfigError
+from vitseg.runs import is_of_torchrun
 
 if TYPE_CHECKING:
     from vitseg.training.recipe import Recipe
@@ -47,7 +48,7 @@ def fitted(
     settled = frozenset(override.partition("=")[0] for override in overrides)
     if resume or _is_further_process():
         return as_begun(recipe, out, settled)
-    if "TORCHELASTIC_RUN_ID" in os.environ:
+    if is_of_torchrun():
         raise ConfigError(
             "--fit measures a step before the processes of a training are there, but torchrun has started them: run "
             "vitseg train with --fit once without torchrun, and give torchrun the fields that it names."
@@ -61,4 +62,4 @@ def fitted(
 
 def _is_further_process() -> bool:
     """Whether the first process of this training, which has measured, has started this one."""
-    return "LOCAL_RANK" in os.environ and "TORCHELASTIC_RUN_ID" not in os.environ
+    return "LOCAL_RANK" in os.environ and not is_of_torchrun()

@@ -11,7 +11,7 @@ from vitseg.errors import ConfigError, InterruptedRunError, SaidElsewhereError
 from vitseg.evaluation.evaluate import Evaluation, evaluate
 from vitseg.inference.predictor import Predictor
 from vitseg.methods.model import SegmentationModel
-from vitseg.runs import BEST, RESULT, claim_run, goes_on, write_recipe
+from vitseg.runs import BEST, RESULT, claim_run, goes_on, note_launch, write_recipe
 from vitseg.training.batches import Batch, StepResult, batches, train_step
 from vitseg.training.caching import fill_cache, require_cacheable
 from vitseg.training.children import ended
@@ -114,6 +114,7 @@ class _Loop:
             if self.is_first:
                 out.mkdir(parents=True, exist_ok=True)
                 write_recipe(out, recipe.to_mapping())
+                note_launch(out)
                 public = recipe.without_paths().to_mapping()
                 self.log = RunLog(out, parts.progress.iteration, recipe.training.loggers, public)
 

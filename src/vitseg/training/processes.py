@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from vitseg.errors import ConfigError, SaidElsewhereError, VitsegError, first_names
 from vitseg.evaluation.share import Share
+from vitseg.runs import is_of_torchrun
 
 _TASKS = "SLURM_NTASKS"
 
@@ -26,7 +27,7 @@ _LOST = ("gloo", "nccl", "connection", "socket", "timed out", "peer")
 def require_torchrun(devices: int, num_nodes: int) -> None:
     """Raise ConfigError where torchrun has started other numbers of processes than the recipe has."""
     local, world = os.environ.get("LOCAL_WORLD_SIZE"), os.environ.get("WORLD_SIZE")
-    if local is None or world is None or "TORCHELASTIC_RUN_ID" not in os.environ:
+    if local is None or world is None or not is_of_torchrun():
         _require_tasks(devices * num_nodes)
         return
     if int(local) != devices or int(world) != devices * num_nodes:

@@ -22,6 +22,7 @@ from vitseg.training.optimizer import build_optimizer
 from vitseg.training.processes import as_in_the_first, require_torchrun, together
 from vitseg.training.randomness import seed_everything
 from vitseg.training.recipe import Precision, Recipe, TrainingConfig
+from vitseg.training.rendezvous import join_processes
 from vitseg.training.run_data import RunData
 from vitseg.training.sharding import Sharding, require_shardable, sharded_strategy
 from vitseg.training.start import start_from
@@ -97,6 +98,7 @@ def build_parts(
         precision=precision,
         strategy=_strategy(config),
     )
+    join_processes(fabric.device.type)
     fabric.launch()
     watch(fabric)
     seed_everything(config.seed)
