@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 from torch.utils.data import DataLoader, Dataset
 
 from vitseg.errors import VitsegError
@@ -21,6 +21,7 @@ from vitseg.training.run_data import RunData
 from vitseg.training.run_parts import RunParts, scaler_of
 from vitseg.training.sampler import GridSamples, Position, StreamSampler, collate
 from vitseg.training.schedule import lr_at
+from vitseg.training.sharding import whole_tensor
 from vitseg.training.stop import ignore_interrupts
 
 Inputs = Tensor | Sequence[Tensor]
@@ -166,12 +167,18 @@ def _clipped(recipe: Recipe, parts: RunParts) -> Tensor | None:
     """Clip the gradients; returns their norm, None in 16-mixed, where the scaler leaves out steps that overflow."""
     largest = recipe.optimizer.clip_grad_norm
     has_scaler = scaler_of(parts.fabric) is not None
-    if largest is None and has_scaler:
-        return None
+    if largest is None:
+        return None if has_scaler else _norm(parts)
     norm = parts.fabric.clip_gradients(
         parts.step,
         parts.optimizer,
-        max_norm=math.inf if largest is None else largest,
+        max_norm=largest,
         error_if_nonfinite=False,  # the loop says it in its own words
     )
     return None if has_scaler else norm
+
+
+def _norm(parts: RunParts) -> Tensor:
+    """The norm of the whole gradient, without a pass over it that would multiply it by one."""
+    weights = [weight for group in parts.optimizer.param_groups for weight in group["params"]]
+    return whole_tensor(get_total_norm([each.grad for each in weights if each.grad is not None]))

@@ -115,7 +115,7 @@ class Sharding:
         Args:
             model: The sharded one.
         """
-        state = {name: _full(value) for name, value in model.state_dict().items()}
+        state = {name: whole_tensor(value) for name, value in model.state_dict().items()}
         copied = copy.deepcopy(self._empty)
         copied.load_state_dict(state, assign=True)
         return copied
@@ -126,7 +126,8 @@ def local_part(value: Tensor) -> Tensor:
     return value.to_local() if isinstance(value, DTensor) else value
 
 
-def _full(value: Tensor) -> Tensor:
+def whole_tensor(value: Tensor) -> Tensor:
+    """A tensor put together from the parts that the processes hold, which all must ask for; others as they are."""
     whole = value.full_tensor() if isinstance(value, DTensor) else value
     return whole.detach()
 
