@@ -21,10 +21,10 @@ demo: $(READY) ## train, evaluate and predict on a small synthetic data set
 
 test: $(READY) ## run the fast tests, then the slow ones, in two processes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -m "not slow" -n 2 --dist loadfile --junitxml=$(REPORTS)/fast.xml
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -m "slow and not long" -n 2 --junitxml=$(REPORTS)/slow.xml || test $$? -eq 5  # 5: there is none
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -m "slow and not long" -n 2 --dist loadfile --durations=30 --junitxml=$(REPORTS)/slow.xml || test $$? -eq 5  # 5: there is none
 
 long: $(READY) ## run the tests that take minutes: kills, sharded trainings, compilers, clusters
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -m long -n 2 --junitxml=$(REPORTS)/long.xml
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -m long -n 2 --dist loadfile --durations=30 --junitxml=$(REPORTS)/long.xml
 
 check: lint types imports ## run lint, types and imports
 

@@ -17,7 +17,7 @@ from tests.serve import process_tree
 from tests.serve.clients import Marked, Seen, ask, in_parallel, marked_images, png
 from tests.tiny import photo, write_model
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 CLIENTS, EACH = 8, 12
 

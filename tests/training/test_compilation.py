@@ -114,13 +114,21 @@ def same_as_eager(name: str, backend: Backend) -> None:
     torch.testing.assert_close(gradients, expected_gradients, atol=1e-4, rtol=1e-4)
 
 
+QUICK = {"segvit", "setr, naive", "eomt"}
+"""The others are of the same code in the main, and take minutes."""
+BY_TIME = [
+    name if name in QUICK else pytest.param(name, marks=pytest.mark.long, id=name) for name in CASES
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", BY_TIME)
 def test_the_step_is_one_graph_with_the_losses_and_gradients_of_the_uncompiled(name):
     same_as_eager(name, "aot_eager")
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", CASES)
 def test_micro_batches_are_one_graph_with_the_losses_and_gradients_of_the_uncompiled(name):
     step = make_step(name)

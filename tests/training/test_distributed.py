@@ -83,7 +83,13 @@ def test_two_processes_have_the_losses_of_one_and_write_one_run(scenes, tmp_path
 IN_PARTS = {"training__accumulate": 2, "training__ema": 0.9}
 
 
-@pytest.mark.parametrize(("devices", "further"), [(1, {}), (2, {}), (4, {}), (2, IN_PARTS)])
+@pytest.mark.parametrize(
+    ("devices", "further"),
+    [
+        (2, IN_PARTS),
+        *(pytest.param(number, {}, marks=pytest.mark.long) for number in (1, 2, 4)),
+    ],
+)
 def test_killed_and_resumed_a_run_has_the_same_bits(scenes, tmp_path, devices, further):
     options = {
         "training__devices": devices,
