@@ -29,7 +29,7 @@ def arguments(scenes: Path, out: Path, *options: str, **fields: object) -> list[
 def rows(out: Path) -> list[dict[str, str]]:
     """The rows of train.csv without the times."""
     with (out / "train.csv").open() as file:
-        return [{**row, "images_per_second": ""} for row in csv.DictReader(file)]
+        return [{**row, "images_per_second": "", "waiting": ""} for row in csv.DictReader(file)]
 
 
 def losses(out: Path) -> list[float]:
