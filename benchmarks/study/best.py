@@ -2,8 +2,9 @@
 
     python benchmarks/study/best.py RUN --name joint --data ROOT_OF_CAMVID [--splits val test]
 
-Several scales are the papers': 0.5, 0.75, 1, 1.25, 1.5 and 1.75, each with its mirror image. `tables.py` makes of the files
-mIoU and IoU of each class with their intervals over images, what each class is taken for, and what several scales gain.
+Several scales are the papers': 0.5, 0.75, 1, 1.25, 1.5 and 1.75, each with its mirror image. `tables.py` makes of the
+files mIoU and IoU of each class with their intervals over images, what each class is taken for, and what several scales
+gain.
 Choose on val; score test once, at the end. What is there is not made again; a file of another model is refused.
 """
 
@@ -47,11 +48,16 @@ def read_best(path: Path) -> Any:
     """
     content = read_file(path)
     try:
-        if content["format"] == 1 and {"model", "split", "protocol", "images", "versions"} <= content.keys():  # fmt: skip
+        if (
+            content["format"] == 1
+            and {"model", "split", "protocol", "images", "versions"} <= content.keys()
+        ):
             return content
     except (KeyError, TypeError, AttributeError):
         pass
-    raise ConfigError(f"{path} is no result of best.py: restore it, or delete it to have it made anew.")  # fmt: skip
+    raise ConfigError(
+        f"{path} is no result of best.py: restore it, or delete it to have it made anew."
+    )
 
 
 def score(model: Path, name: str, source: str, split: str, protocol: str) -> dict[str, Any]:
@@ -117,7 +123,9 @@ def _require_same(path: Path, model: Path) -> None:
     if content["weights_sha256"] != weights_hash(model):
         raise ConfigError(f"{path} is of another model: give another --name. Nothing was changed.")
     if theirs != ours:
-        raise ConfigError(f"{path} is of {theirs}, but this is {ours}: give another --name. Nothing was changed.")  # fmt: skip
+        raise ConfigError(
+            f"{path} is of {theirs}, but this is {ours}: give another --name. Nothing was changed."
+        )
 
 
 if __name__ == "__main__":

@@ -45,7 +45,8 @@ def ious(hits: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """
     n, k, _ = hits.shape
     flat = hits.reshape(n, k * 3).astype(np.float64)
-    sums = (flat.sum(0) if weights is None else weights @ flat).reshape(*(() if weights is None else (len(weights),)), k, 3)  # fmt: skip
+    shape = (k, 3) if weights is None else (len(weights), k, 3)
+    sums = (flat.sum(0) if weights is None else weights @ flat).reshape(*shape)
     hit, labelled, predicted = sums[..., 0], sums[..., 1], sums[..., 2]
     union = labelled + predicted - hit
     return np.divide(hit, union, out=np.full(hit.shape, np.nan), where=union > 0)

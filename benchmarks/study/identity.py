@@ -216,7 +216,9 @@ class Identities:
             from vitseg.data.catalog import open_dataset
 
             source = self.places.source(row)
-            hashes = {split: content_hash(open_dataset(source, split)) for split in ("train", "val")}  # fmt: skip
+            hashes = {
+                split: content_hash(open_dataset(source, split)) for split in ("train", "val")
+            }
             self._data[row.data] = {"name": row.data, **hashes}
         return self._data[row.data]
 

@@ -31,7 +31,8 @@ def packed(counts: np.ndarray, kind: Literal["confusions", "hits"]) -> dict[str,
         counts: Of every image, (n, k, k) by label and prediction ("confusions"), or (n, k, 3) as `hits_of` gives them.
         kind: Which of these.
     """
-    assert counts.min() >= 0 and counts.max() < 2**32
+    assert counts.min() >= 0
+    assert counts.max() < 2**32
     places = np.ascontiguousarray(counts.astype("<u4")).reshape(-1, 1).view(np.uint8).T
     data = lzma.compress(places.tobytes(), format=lzma.FORMAT_RAW, filters=FILTERS)
     return {"kind": kind, "shape": list(counts.shape), "data": base64.b64encode(data).decode()}
@@ -54,9 +55,7 @@ def unpacked(content: Mapping[str, Any]) -> np.ndarray:
 
 def hits_of(counts: np.ndarray) -> np.ndarray:
     """Of confusion matrices (n, k, k), the pixels of each class that were hit, labelled and predicted: (n, k, 3)."""
-    return np.stack(
-        [np.diagonal(counts, axis1=1, axis2=2), counts.sum(2), counts.sum(1)], axis=-1
-    )
+    return np.stack([np.diagonal(counts, axis1=1, axis2=2), counts.sum(2), counts.sum(1)], axis=-1)
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,9 @@ def read_file(path: Path) -> Any:
     try:
         return parsing.read_json(path)
     except parsing.UnreadableError as error:
-        raise ConfigError(f"{path} cannot be read: {error}. Restore it, or delete it to have it made anew.") from error  # fmt: skip
+        raise ConfigError(
+            f"{path} cannot be read: {error}. Restore it, or delete it to have it made anew."
+        ) from error
 
 
 def read_results(folder: Path, identities: Identities) -> list[Result]:
@@ -129,7 +130,9 @@ def read_results(folder: Path, identities: Identities) -> list[Result]:
         row = identities.rows.row(content["row"])
         assert row is not None
         if path.name != f"{row.name}-seed{content['seed']}.json":
-            raise ConfigError(f"{path} says that it is of {row.name}, seed {content['seed']}: give it its name back.")  # fmt: skip
+            raise ConfigError(
+                f"{path} says that it is of {row.name}, seed {content['seed']}: give it its name back."
+            )
         _require_whole(path, content)
         found.append(Result(row, content["seed"], content))
     _require_same_images(folder, found)
@@ -155,5 +158,7 @@ def _require_same_images(folder: Path, results: list[Result]) -> None:
         data = result.content["data"]
         other = first.setdefault(data["name"], result)
         if other.content["data"] != data:
-            names = " and ".join(f"{each.row.name}-seed{each.seed}.json" for each in (other, result))  # fmt: skip
+            names = " and ".join(
+                f"{each.row.name}-seed{each.seed}.json" for each in (other, result)
+            )
             raise ConfigError(f"{folder}: {names} are of other data: results are not mixed.")

@@ -47,24 +47,36 @@ MAIN = (
 SHRUNK = (
     camvid("shrunk", "Shrunk, fast start", "shrunk-vit_tiny", FAST, seeds=SEEDS),
     camvid(
-        "edges", "edge-aware Shrunk, fast start", "shrunk-vit_tiny-edges", FAST, seeds=SEEDS,
+        "edges",
+        "edge-aware Shrunk, fast start",
+        "shrunk-vit_tiny-edges",
+        FAST,
+        seeds=SEEDS,
         varies=True,
     ),
-)  # fmt: skip
+)
 
 FULL_ROWS = tuple(
     Row(
-        f"{row.name}-full", "full", row.label, row.recipe, (*row.overrides, *FULL), 12_000, SEEDS,
+        f"{row.name}-full",
+        "full",
+        row.label,
+        row.recipe,
+        (*row.overrides, *FULL),
+        12_000,
+        SEEDS,
         on_gpu=True,
     )
     for row in MAIN
     if row.name in ("segvit-fast", "setr", "eomt", "joint", "segmenter")
-)  # fmt: skip
+)
 
 
 def dtop(name: str, label: str, *overrides: str, recipe: str = "dtop-vit_tiny", **fields) -> Row:
     fields = {"group": "dtop", "seeds": SEEDS, "varies": True, **fields}
-    return Row(name=name, label=label, recipe=f"camvid/{recipe}", overrides=(*overrides, BF16), **fields)  # fmt: skip
+    return Row(
+        name=name, label=label, recipe=f"camvid/{recipe}", overrides=(*overrides, BF16), **fields
+    )
 
 
 def finetuned(name: str, label: str, *overrides: str, **fields) -> Row:
@@ -77,7 +89,11 @@ def look(name: str, label: str, start: str, threshold: float, **fields) -> Row:
     return dtop(name, label, start=start, threshold=threshold, kind="look", **fields)
 
 
-SYMMETRIC = {"conv": "2 x 2 convolution", "average_pool": "2 x 2 average pool", "nearest": "2 x 2 nearest"}  # fmt: skip
+SYMMETRIC = {
+    "conv": "2 x 2 convolution",
+    "average_pool": "2 x 2 average pool",
+    "nearest": "2 x 2 nearest",
+}
 
 DTOP = (
     dtop("dtop-base", "base model, nobody leaves", FAST),
@@ -87,8 +103,11 @@ DTOP = (
     dtop("dtop-retrain", "retrained at 0.95", FAST, "pruning.threshold=0.95"),
     *(
         finetuned(
-            f"dtop-{rule}", f"finetuned at 0.95, {rule}",
-            FAST, f"pruning.rule={rule}", "pruning.threshold=0.95",
+            f"dtop-{rule}",
+            f"finetuned at 0.95, {rule}",
+            FAST,
+            f"pruning.rule={rule}",
+            "pruning.threshold=0.95",
         )
         for rule in ("remove", "average", "share")
     ),
@@ -98,17 +117,24 @@ DTOP = (
     ),
     *(
         finetuned(
-            f"dtop-{rule}", f"{label} behind block 8",
-            FAST, "backbone.taps=[8,11]", f"pruning.rule={rule}", "pruning.threshold=0.95", exit_behind=8,
+            f"dtop-{rule}",
+            f"{label} behind block 8",
+            FAST,
+            "backbone.taps=[8,11]",
+            f"pruning.rule={rule}",
+            "pruning.threshold=0.95",
+            exit_behind=8,
         )
         for rule, label in SYMMETRIC.items()
     ),
-)  # fmt: skip
+)
 
 
 def scratch(name: str, label: str, recipe: str, *overrides: str, **fields) -> Row:
     fields = {"group": "pyramids", "iterations": 5000, "trimap": True, **fields}
-    return Row(name=name, label=label, recipe=f"camvid/{recipe}", overrides=(*overrides, BF16), **fields)  # fmt: skip
+    return Row(
+        name=name, label=label, recipe=f"camvid/{recipe}", overrides=(*overrides, BF16), **fields
+    )
 
 
 SCRATCH = (
@@ -126,8 +152,14 @@ SPLITS = ("12_12", "12_4", "12_2")
 def steps(name: str, label: str, head: str, split: str, *overrides: str, **fields) -> Row:
     recipe = f"ccp/continual-{head}-vit_tiny-{split}"
     return Row(
-        name=name, label=label, recipe=recipe, overrides=(*overrides, BF16), kind="steps", data="ccp", **fields
-    )  # fmt: skip
+        name=name,
+        label=label,
+        recipe=recipe,
+        overrides=(*overrides, BF16),
+        kind="steps",
+        data="ccp",
+        **fields,
+    )
 
 
 def of_split(order: str, split: str) -> str:
@@ -140,26 +172,42 @@ CONTINUAL = tuple(
     for row in (
         *(
             steps(
-                f"cl-{of_split(order, split)}", "SegViT-CL, fast start", "segvit", split,
-                FAST, *ordered, group="continual",
+                f"cl-{of_split(order, split)}",
+                "SegViT-CL, fast start",
+                "segvit",
+                split,
+                FAST,
+                *ordered,
+                group="continual",
                 first_of=None if split == SPLITS[0] else f"cl-{of_split(order, SPLITS[0])}",
             )
             for split in SPLITS
         ),
         steps(
-            f"cl-joint{order}", "SegViT, joint training (oracle)", "segvit", SPLITS[0],
-            FAST, *ordered, "continual.approach=joint", group="continual",
+            f"cl-joint{order}",
+            "SegViT, joint training (oracle)",
+            "segvit",
+            SPLITS[0],
+            FAST,
+            *ordered,
+            "continual.approach=joint",
+            group="continual",
         ),
     )
-)  # fmt: skip
+)
 
 BASELINES = {"finetune": "fine-tuning", "linear_rows": "linear rows", "mib": "MiB", "plop": "PLOP"}
 
 CONTINUAL_BASELINES = (
     *(
         steps(
-            f"cl-{of_split('', split)}-{approach}", label, "linear", split,
-            f"continual.approach={approach}", group="baselines", extra=True,
+            f"cl-{of_split('', split)}-{approach}",
+            label,
+            "linear",
+            split,
+            f"continual.approach={approach}",
+            group="baselines",
+            extra=True,
             first_of=None
             if (split, approach) == (SPLITS[0], "finetune")
             else f"cl-{of_split('', SPLITS[0])}-finetune",
@@ -168,48 +216,148 @@ CONTINUAL_BASELINES = (
         for approach, label in BASELINES.items()
     ),
     steps(
-        "cl-joint-linear", "linear, joint training (oracle)", "linear", SPLITS[0],
-        "continual.approach=joint", group="baselines", extra=True,
+        "cl-joint-linear",
+        "linear, joint training (oracle)",
+        "linear",
+        SPLITS[0],
+        "continual.approach=joint",
+        group="baselines",
+        extra=True,
     ),
-)  # fmt: skip
+)
 
 EXTRA = tuple(
     Row(
-        name=row.name, group="extra", label=row.label, recipe=row.recipe, overrides=row.overrides,
-        extra=True, varies=row.varies,
+        name=row.name,
+        group="extra",
+        label=row.label,
+        recipe=row.recipe,
+        overrides=row.overrides,
+        extra=True,
+        varies=row.varies,
     )
     for row in (
-        camvid("segvit-single-1000", "SegViT, fast start, tap 12", "segvit-vit_tiny", FAST, "backbone.taps=[11]"),
-        camvid("segvit-two-1000", "SegViT, fast start, taps 6, 12", "segvit-vit_tiny", FAST, "backbone.taps=[5,11]"),
-        camvid("segvit-four-1000", "SegViT, fast start, taps 3, 6, 9, 12", "segvit-vit_tiny", FAST, "backbone.taps=[2,5,8,11]"),
-        camvid("segvit-ce-1000", "SegViT, fast start, tap 12, cross-entropy", "segvit-vit_tiny", FAST, "backbone.taps=[11]", "loss.kind=pixels"),
+        camvid(
+            "segvit-single-1000",
+            "SegViT, fast start, tap 12",
+            "segvit-vit_tiny",
+            FAST,
+            "backbone.taps=[11]",
+        ),
+        camvid(
+            "segvit-two-1000",
+            "SegViT, fast start, taps 6, 12",
+            "segvit-vit_tiny",
+            FAST,
+            "backbone.taps=[5,11]",
+        ),
+        camvid(
+            "segvit-four-1000",
+            "SegViT, fast start, taps 3, 6, 9, 12",
+            "segvit-vit_tiny",
+            FAST,
+            "backbone.taps=[2,5,8,11]",
+        ),
+        camvid(
+            "segvit-ce-1000",
+            "SegViT, fast start, tap 12, cross-entropy",
+            "segvit-vit_tiny",
+            FAST,
+            "backbone.taps=[11]",
+            "loss.kind=pixels",
+        ),
         camvid("setr-pup-1000", "SETR-PUP", "setr-vit_tiny-pup"),
-        camvid("setr-scratch-1000", "SETR-Naive, random weights", "setr-vit_tiny-naive", "backbone.pretrained=false"),
+        camvid(
+            "setr-scratch-1000",
+            "SETR-Naive, random weights",
+            "setr-vit_tiny-naive",
+            "backbone.pretrained=false",
+        ),
         camvid("setr-mla-1000", "SETR-MLA", "setr-vit_tiny-mla"),
         camvid("upernet-1000", "UPerNet", "upernet-vit_tiny"),
-        camvid("shrunk-naive-1000", "QD without QU", "shrunk-vit_tiny", FAST, "upsample=null", "optimizer.lr_ratios={}"),
-        camvid("shrunk-block0-1000", "Shrunk, QD in block 0", "shrunk-vit_tiny", FAST, "shrink.block=0"),
-        camvid("shrunk-conv-1000", "Shrunk, QD by a convolution", "shrunk-vit_tiny", FAST, "shrink.method=conv"),
-        camvid("shrunk-qkv-1000", "Shrunk, nearest of Q, K and V", "shrunk-vit_tiny", FAST, "shrink.method=nearest_qkv"),
+        camvid(
+            "shrunk-naive-1000",
+            "QD without QU",
+            "shrunk-vit_tiny",
+            FAST,
+            "upsample=null",
+            "optimizer.lr_ratios={}",
+        ),
+        camvid(
+            "shrunk-block0-1000", "Shrunk, QD in block 0", "shrunk-vit_tiny", FAST, "shrink.block=0"
+        ),
+        camvid(
+            "shrunk-conv-1000",
+            "Shrunk, QD by a convolution",
+            "shrunk-vit_tiny",
+            FAST,
+            "shrink.method=conv",
+        ),
+        camvid(
+            "shrunk-qkv-1000",
+            "Shrunk, nearest of Q, K and V",
+            "shrunk-vit_tiny",
+            FAST,
+            "shrink.method=nearest_qkv",
+        ),
     )
-)  # fmt: skip
+)
 
 DTOP_EXTRA = (
-    dtop("dtop-fcn-base", "SETR's heads, nobody leaves", recipe="dtop-vit_tiny-fcn", group="dtop-extra", extra=True, seeds=(0,)),
+    dtop(
+        "dtop-fcn-base",
+        "SETR's heads, nobody leaves",
+        recipe="dtop-vit_tiny-fcn",
+        group="dtop-extra",
+        extra=True,
+        seeds=(0,),
+    ),
     *(
         dtop(
-            f"dtop-fcn-{at}", f"SETR's heads, finetuned at {at}", f"pruning.threshold={at}", recipe="dtop-vit_tiny-fcn",
-            group="dtop-extra", extra=True, seeds=(0,), start="dtop-fcn-base", iterations=250,
+            f"dtop-fcn-{at}",
+            f"SETR's heads, finetuned at {at}",
+            f"pruning.threshold={at}",
+            recipe="dtop-vit_tiny-fcn",
+            group="dtop-extra",
+            extra=True,
+            seeds=(0,),
+            start="dtop-fcn-base",
+            iterations=250,
         )
         for at in (1.0, 0.9, 0.98)
     ),
-    dtop("dtop-fcn-direct", "SETR's heads, direct at 0.98", recipe="dtop-vit_tiny-fcn", group="dtop-extra", extra=True, seeds=(0,), start="dtop-fcn-base", threshold=0.98, kind="look"),
-)  # fmt: skip
+    dtop(
+        "dtop-fcn-direct",
+        "SETR's heads, direct at 0.98",
+        recipe="dtop-vit_tiny-fcn",
+        group="dtop-extra",
+        extra=True,
+        seeds=(0,),
+        start="dtop-fcn-base",
+        threshold=0.98,
+        kind="look",
+    ),
+)
 
 NRD_EXTRA = (
-    scratch("nrd-coordinates", "NRD, coordinates alone", "nrd-resnet18c", "decoder.guidance_dim=null", "backbone.levels=[2,3]", group="nrd-extra", extra=True),
-    scratch("nrd-guidance", "NRD, guidance alone", "nrd-resnet18c", "decoder.use_coordinates=false", group="nrd-extra", extra=True),
-)  # fmt: skip
+    scratch(
+        "nrd-coordinates",
+        "NRD, coordinates alone",
+        "nrd-resnet18c",
+        "decoder.guidance_dim=null",
+        "backbone.levels=[2,3]",
+        group="nrd-extra",
+        extra=True,
+    ),
+    scratch(
+        "nrd-guidance",
+        "NRD, guidance alone",
+        "nrd-resnet18c",
+        "decoder.use_coordinates=false",
+        group="nrd-extra",
+        extra=True,
+    ),
+)
 
 ROWS = (
     *with_budget(MAIN, "main-1000", 1000),
@@ -286,4 +434,4 @@ TABLES = (
     ),
     Table("Token pruning on SETR's heads: thesis table 5.3", of("dtop-extra")),
     Table("NRD's inputs: thesis table 3.4", ("bilinear", "nrd", *of("nrd-extra"))),
-)  # fmt: skip
+)

@@ -2,10 +2,10 @@
 
     python benchmarks/study/run.py --data ROOT_OF_CAMVID --weights DIR [--ccp ROOT_OF_CCP] [--rows main-1000,dtop]
 
-Rows are in `rows.py`; `--plan` lists what is missing and stops. On a CPU two trainings of one thread run at a time, on a
-GPU one. Each is a `vitseg train` (or `continual`) of its own, with a log beside its folder in runs/study. The command
-can be stopped at any moment: at Ctrl-C and SIGTERM everything is saved, and it ends with 130 or 143 when all
-that it started has ended; the same command goes on, also after a kill or a power cut. Results of other versions, budgets,
+Rows are in `rows.py`; `--plan` lists what is missing and stops. On a CPU two trainings of one thread run at a time, on
+a GPU one. Each is a `vitseg train` (or `continual`) of its own, with a log beside its folder in runs/study. The command
+can be stopped at any moment: at Ctrl-C and SIGTERM everything is saved, and it ends with 130 or 143 when all that it
+started has ended; the same command goes on, also after a kill or a power cut. Results of other versions, budgets,
 recipes or data (`identity.py` says what counts) are named and refused with exit code 2 before anything is begun.
 """
 
@@ -27,15 +27,15 @@ from typing import IO
 
 from identity import Identities, Places
 from places import add_places, places_of
-from plan import Plan, Step, choose, device_kind, in_order
 from results import Result, read_results
 from row import Row, read_list
+from steps import Plan, Step, choose, device_kind, in_order
 
 from vitseg.errors import ConfigError, DataError, VitsegError
 from vitseg.files import remove_leftovers
 
 LOCK = ".lock"
-PATIENCE = 90
+PATIENCE = 300
 """Seconds that what an earlier driver has left may take to end, before this one gives up."""
 
 POLL = 0.2
@@ -59,7 +59,9 @@ class Lock:
                 return
             except BlockingIOError:
                 if time.monotonic() - began > PATIENCE:
-                    raise ConfigError(f"{runs} is in use by another run of the study: wait for it, or stop it.") from None  # fmt: skip
+                    raise ConfigError(
+                        f"{runs} is in use by another run of the study: wait for it, or stop it."
+                    ) from None
                 if not said:
                     print(f"waiting for what works in {runs} to end", flush=True)
                     said = True
@@ -142,14 +144,20 @@ class Driver:
                 self._end_some()
                 time.sleep(POLL)
         finally:
-            for process in self.running:  # an error of ours: nothing is left behind
-                process.popen.kill()
+            self._end_all()
             for number, handler in previous.items():
                 signal.signal(number, handler)
         if self.received:
             print("stopped; the same command goes on.", flush=True)
             return 128 + self.received
         return 1 if self.failed else 0
+
+    def _end_all(self) -> None:
+        """Behind an error of ours or of the system: what still runs saves, and ends."""
+        for process in self.running:
+            process.popen.terminate()
+        for process in self.running:
+            process.popen.wait()
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         """The first signal is passed on once, so that trainings save; at the second they are killed."""
@@ -169,7 +177,9 @@ class Driver:
             self.running.append(process)
             if self.received:  # it came while the process was started
                 process.popen.terminate()
-            print(f"[{self.done + len(self.failed)}/{len(self.plan.steps)}] {step.name}", flush=True)
+            print(
+                f"[{self.done + len(self.failed)}/{len(self.plan.steps)}] {step.name}", flush=True
+            )
 
     def _next(self) -> Step | None:
         """The first step that waits for nothing; those behind a failed one are given up."""
@@ -196,10 +206,16 @@ class Driver:
             if code == 0:
                 self.done += 1
                 step.after()
-                print(f"{step.name}: {process.minutes:.1f} minutes. {process.last_line()}", flush=True)  # fmt: skip
+                print(
+                    f"{step.name}: {process.minutes:.1f} minutes. {process.last_line()}", flush=True
+                )
             elif not self.received:
                 self.failed.add(step.name)
-                print(f"{step.name} failed with {code}: {process.last_line()} ({step.log})", file=sys.stderr, flush=True)  # fmt: skip
+                print(
+                    f"{step.name} failed with {code}: {process.last_line()} ({step.log})",
+                    file=sys.stderr,
+                    flush=True,
+                )
 
 
 def refuse_other_devices(results: Sequence[Result], missing: Sequence[Row], has_gpu: bool) -> None:
@@ -214,15 +230,17 @@ def refuse_other_devices(results: Sequence[Result], missing: Sequence[Row], has_
         kind = device_kind(result.content)
         if result.row.group in groups and kind != here:
             raise ConfigError(
-                f"{result.row.name}-seed{result.seed}.json is of {kind}, but this machine would add results of {here} to "
-                f"its group {result.row.group}: give another --out. Nothing was changed."
+                f"{result.row.name}-seed{result.seed}.json is of {kind}, but this machine would add results of {here} "
+                f"to its group {result.row.group}: give another --out. Nothing was changed."
             )
 
 
 def show_plan(plan: Plan, chosen: Sequence[Row], seeds: Sequence[int] | None) -> None:
     for row, seed in in_order(chosen, seeds):
         is_there = plan.places.result(row, seed).is_file()
-        print(f"{'done   ' if is_there else 'missing'} {row.group:12} {row.name}-seed{seed}  {row.label}")  # fmt: skip
+        print(
+            f"{'done   ' if is_there else 'missing'} {row.group:12} {row.name}-seed{seed}  {row.label}"
+        )
     print(f"{len(plan.steps)} steps are missing")
 
 
@@ -245,9 +263,13 @@ def require_data(places: Places, rows: Sequence[Row], is_named: bool) -> list[Ro
 def main() -> None:
     parser = argparse.ArgumentParser(description="Run what is missing of the study.")
     add_places(parser)
-    parser.add_argument("--rows", metavar="A,B", help="names of rows or groups; all but the extras if not given")  # fmt: skip
+    parser.add_argument(
+        "--rows", metavar="A,B", help="names of rows or groups; all but the extras if not given"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", help="only these")
-    parser.add_argument("--workers", type=int, default=2, help="trainings at a time, of one thread each, on a CPU")  # fmt: skip
+    parser.add_argument(
+        "--workers", type=int, default=2, help="trainings at a time, of one thread each, on a CPU"
+    )
     parser.add_argument("--plan", action="store_true", help="list what is missing, and stop")
     args = parser.parse_args()
     if args.workers < 1:
@@ -280,7 +302,9 @@ def study(args: argparse.Namespace) -> int:
     if lock is None:
         show_plan(plan, chosen, args.seeds)
         return 0
-    missing = [row for row, seed in in_order(chosen, args.seeds) if not places.result(row, seed).is_file()]  # fmt: skip
+    missing = [
+        row for row, seed in in_order(chosen, args.seeds) if not places.result(row, seed).is_file()
+    ]
     refuse_other_devices(results, missing, has_gpu)
     plan.refuse_other_runs()
     places.out.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """Score the model of one row and seed, and write its result file; `run.py` calls this once the training is finished.
 
-    python score.py --row segvit-1000 --seed 0 --data camvid=ROOT --runs runs/study --out docs/results/study
+python score.py --row segvit-1000 --seed 0 --data camvid=ROOT --runs runs/study --out docs/results/study
 """
 
 from __future__ import annotations
@@ -120,7 +120,9 @@ def score_steps(row: Row, seed: int, places: Places, identities: Identities) -> 
     learnt: list[np.ndarray] = []
     last, facts, iou = np.zeros(0), {}, {}
     for number in range(len(trained)):
-        dataset = val.with_labels(class_table(val.labels, trained.seen(number), background=background))  # fmt: skip
+        dataset = val.with_labels(
+            class_table(val.labels, trained.seen(number), background=background)
+        )
         folder = run / f"step_{number}"
         predictor = load(folder / read_own(folder / "scores.json")["model"])
         counts = ImageCounts(dataset.classes.num_classes)
@@ -190,7 +192,10 @@ def write_result(path: Path, content: dict[str, Any]) -> None:
     """Write a result file, a line for each of its fields."""
     import json
 
-    lines = [f"{json.dumps(name)}: {json.dumps(value, separators=(',', ':'))}" for name, value in content.items()]  # fmt: skip
+    lines = [
+        f"{json.dumps(name)}: {json.dumps(value, separators=(',', ':'))}"
+        for name, value in content.items()
+    ]
     write_whole(path, "{\n" + ",\n".join(lines) + "\n}\n")
 
 

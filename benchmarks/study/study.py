@@ -112,7 +112,9 @@ def _measure(result: Result, measure: str) -> Measured:
     learnt = _counts(result, "learnt")
     groups = [first] if measure == "kept" else later
     now, then = ((ious(each), ious(each, weights)) for each in (last, learnt))
-    kept = [[mean_iou(a, g) - mean_iou(b, g) for a, b in zip(now, then, strict=True)] for g in groups]  # fmt: skip
+    kept = [
+        [mean_iou(a, g) - mean_iou(b, g) for a, b in zip(now, then, strict=True)] for g in groups
+    ]
     value, drawn = (sum(each[place] for each in kept) / len(kept) for place in (0, 1))
     return Measured(float(value), drawn)
 

@@ -1,6 +1,6 @@
 """Make docs/results/study.md of the result files: tables with spread and paired intervals, the best model, verdicts.
 
-    python benchmarks/study/tables.py [--out docs/results/study] [--to docs/results/study.md]
+python benchmarks/study/tables.py [--out docs/results/study] [--to docs/results/study.md]
 """
 
 from __future__ import annotations
@@ -28,12 +28,14 @@ from vitseg.files import write_whole
 
 HEAD = f"""# The study
 
-Made by `benchmarks/study/tables.py` of the files in [study](study), and by nothing else. mIoU in percent of the model after
-the last iteration, over all images of the validation split, single scale. "sd" is the standard deviation over the seeds.
-Brackets hold {100 * LEVEL:g} % of {RESAMPLES:,} draws of the images with replacement, the same draws for both models of a pair; seeds
-are paired and averaged. A difference can be told where the interval leaves 0 out and all seeds agree in its sign; of one seed
-it has to be two points, too. Neighbouring images of a drive are alike, so that intervals are narrower than those of as many
-independent images. Minutes are of trainings of one thread each, two at a time, on a machine that others may use, too.
+Made by `benchmarks/study/tables.py` of the files in [study](study), and by nothing else. mIoU in percent of the model
+after the last iteration, over all images of the validation split, single scale. "sd" is the standard deviation over the
+seeds. Brackets hold {100 * LEVEL:g} % of {RESAMPLES:,} draws of the images with replacement, the same draws for both
+models of a pair; seeds are paired and averaged. A difference can be told where the interval leaves 0 out and all seeds
+agree in its sign; of one seed it has to be two points, too. Neighbouring images of a drive are alike, so that intervals
+are narrower than those of as many independent images.
+
+Minutes are of trainings of one thread each, two at a time, on a machine that others may use, too.
 """
 
 
@@ -58,7 +60,12 @@ def section(study: Study, wanted: Table) -> list[str]:
     if not there:
         return [*text, "Not run.", ""]
     measures = _measures(study, there)
-    summaries = {(name, each): study.summary(name, each) for name in there for each in measures if _has(study, name, each)}  # fmt: skip
+    summaries = {
+        (name, each): study.summary(name, each)
+        for name in there
+        for each in measures
+        if _has(study, name, each)
+    }
     there.sort(key=lambda name: -summaries[name, "miou"].mean)
     lines = []
     for name in there:
@@ -71,14 +78,34 @@ def section(study: Study, wanted: Table) -> list[str]:
         ]
         lines.append(
             [
-                row.label, f"`{name}`", percent(found.mean), percent(found.spread), within_percent(found.interval),
-                ", ".join(percent(value) for value in found.by_seed), *more,
-                "" if gmacs is None else f"{gmacs:.2f}", "" if minutes is None else f"{minutes:.0f}",
+                row.label,
+                f"`{name}`",
+                percent(found.mean),
+                percent(found.spread),
+                within_percent(found.interval),
+                ", ".join(percent(value) for value in found.by_seed),
+                *more,
+                "" if gmacs is None else f"{gmacs:.2f}",
+                "" if minutes is None else f"{minutes:.0f}",
             ]
-        )  # fmt: skip
-    head = ["row", "name", "mIoU", "sd", "over images", "by seed", *(MEASURES[each] for each in measures[1:]), "10⁹ multiply-adds", "minutes"]  # fmt: skip
+        )
+    head = [
+        "row",
+        "name",
+        "mIoU",
+        "sd",
+        "over images",
+        "by seed",
+        *(MEASURES[each] for each in measures[1:]),
+        "10⁹ multiply-adds",
+        "minutes",
+    ]
     text += table(head, lines)
-    text += [f"{_row(study.rows, name).label}: {note}" for name in there if (note := _row(study.rows, name).note)]  # fmt: skip
+    text += [
+        f"{_row(study.rows, name).label}: {note}"
+        for name in there
+        if (note := _row(study.rows, name).note)
+    ]
     missing = study.missing(*wanted.rows)
     if missing:
         text += ["", f"Not run: {', '.join(f'`{name}`' for name in missing)}.", ""]
@@ -122,10 +149,13 @@ def pairs(study: Study, names: Sequence[str]) -> list[str]:
         if found is not None:
             lines.append(
                 [
-                    f"`{one}` less `{other}`", points(found.mean), within(found.interval),
-                    ", ".join(map(points, found.by_seed)), "yes" if found.can_be_told else f"no: {found.unlike}",
+                    f"`{one}` less `{other}`",
+                    points(found.mean),
+                    within(found.interval),
+                    ", ".join(map(points, found.by_seed)),
+                    "yes" if found.can_be_told else f"no: {found.unlike}",
                 ]
-            )  # fmt: skip
+            )
     if not lines:
         return []
     return table(["pair", "points", "over images", "by seed", "can be told"], lines)
@@ -147,12 +177,30 @@ def best_models(out: Path) -> list[str]:
             change = difference([found], [measured[name, split, "single"]])
             gain = f"{points(change.mean)} {within(change.interval)}"
         lines.append(
-            [name, each["method"], each["iterations"], split, protocol, percent(found.value), within_percent(interval(found.drawn)), gain]
-        )  # fmt: skip
+            [
+                name,
+                each["method"],
+                each["iterations"],
+                split,
+                protocol,
+                percent(found.value),
+                within_percent(interval(found.drawn)),
+                gain,
+            ]
+        )
     text += table(
-        ["model", "method", "iterations", "split", "scales", "mIoU", "over images", "gained by several scales"],
+        [
+            "model",
+            "method",
+            "iterations",
+            "split",
+            "scales",
+            "mIoU",
+            "over images",
+            "gained by several scales",
+        ],
         lines,
-    )  # fmt: skip
+    )
     for each in scored:
         if each["protocol"] == next(iter(PROTOCOLS)):
             text += classes(each)
@@ -189,28 +237,59 @@ def classes(content: dict[str, Any]) -> list[str]:
         )
         lines.append(
             [
-                name, percent(content["per_class"][name]), f"[{percent(low)}, {percent(high)}]",
-                int((hits[:, place, 1] > 0).sum()), percent(labelled / whole.sum()),
+                name,
+                percent(content["per_class"][name]),
+                f"[{percent(low)}, {percent(high)}]",
+                int((hits[:, place, 1] > 0).sum()),
+                percent(labelled / whole.sum()),
                 f"{names[other]} ({percent(shared)})",
             ]
-        )  # fmt: skip
+        )
     title = f"{content['model']}, {content['split']}, {content['protocol']} scale:"
-    return [title, "", *table(["class", "IoU", "over images", "images", "% of pixels", "most taken for (% of its pixels)"], lines)]  # fmt: skip
+    return [
+        title,
+        "",
+        *table(
+            [
+                "class",
+                "IoU",
+                "over images",
+                "images",
+                "% of pixels",
+                "most taken for (% of its pixels)",
+            ],
+            lines,
+        ),
+    ]
 
 
 def verdicts(study: Study) -> list[str]:
     """All claims with their verdicts, and how many there are of each."""
     text = ["## Claims", ""]
-    judged = {title: [(claim, *claim.judge(study)) for claim in claims] for title, claims in CLAIMS.items()}  # fmt: skip
+    judged = {
+        title: [(claim, *claim.judge(study)) for claim in claims]
+        for title, claims in CLAIMS.items()
+    }
     every = [outcome for claims in judged.values() for _, outcome, _ in claims]
     counted = ", ".join(f"{every.count(outcome)} {outcome}" for outcome in reversed(ORDER))
-    text += [f"Of {len(every)} claims: {counted}. Where rows of several budgets are there, the largest decides.", ""]  # fmt: skip
+    text += [
+        f"Of {len(every)} claims: {counted}. `{{}}` is a budget; where there are several, the largest decides.",
+        "",
+    ]
     for title, claims in judged.items():
         text += [f"### {title}", ""]
         lines = []
         for claim, outcome, findings in claims:
             source, said = claim.source, claim.text
-            lines.append([source, said, _criteria(claim), f"**{outcome}**", "<br>".join(finding.text for finding in findings)])  # fmt: skip
+            lines.append(
+                [
+                    source,
+                    said,
+                    _criteria(claim),
+                    f"**{outcome}**",
+                    "<br>".join(finding.text for finding in findings),
+                ]
+            )
         text += table(["source", "claim", "holds where", "verdict", "rests on"], lines)
     return text
 

@@ -1,7 +1,8 @@
 """What a claim rests on, and whether it holds by the results that there are.
 
-A check compares rows, or figures that a file of docs/results states; how it ends is nowhere written down beforehand. Names of rows
-with `{}` stand for several budgets: the check is made at the largest of which there are results.
+A check compares rows, or figures that a file of docs/results states; how it ends is nowhere written down
+beforehand. Names of rows with `{}` stand for several budgets:
+the check is made at the largest of which there are results.
 
 Outcomes: it holds; it does not; it cannot be told at this size, where the interval over images or the seeds leave both
 open; not run, where results are missing. Of several checks, one that does not hold decides; then one that is not run;
@@ -36,6 +37,8 @@ class Finding(NamedTuple):
 
 
 class Check(Protocol):
+    """What a claim rests on, in part or as a whole."""
+
     def criterion(self) -> str:
         """What would count as holding."""
         ...
@@ -191,7 +194,9 @@ class AtLeast:
         if names is None:
             return _not_run((self.row,), study)
         found = study.summary(names[0], self.measure)
-        text = f"`{names[0]}`, {MEASURES[self.measure]}: {points(found.mean)} {within(found.interval)}"
+        text = (
+            f"`{names[0]}`, {MEASURES[self.measure]}: {points(found.mean)} {within(found.interval)}"
+        )
         if self.published is not None:
             text += f"; published {self.published:+.2f}"
         bound = self.bound / 100

@@ -10,7 +10,7 @@ import pytest
 STUDY = Path(__file__).resolve().parents[2] / "benchmarks" / "study"
 sys.path.insert(0, str(STUDY))
 
-LIST = '''
+LIST = """
 from row import Row, Table
 
 TINY = (
@@ -21,7 +21,7 @@ ROWS = (
     Row("other", "fake", "Other", "scenes/segvit-test_vit", (*TINY, "decoder.init=xavier"), iterations=2, data="ccp"),
 )
 TABLES = (Table("Fake", ("one", "other")),)
-'''
+"""
 
 
 @pytest.fixture

@@ -40,7 +40,9 @@ def test_the_interval_of_two_kinds_of_images_is_that_of_the_binomial():
     """Half of 100 images are all right, half all wrong: the IoU of a draw follows from how many of each it has."""
     right, wrong = np.array([[10, 0], [0, 0]]), np.array([[0, 10], [0, 0]])
     hits = hits_of(np.stack([right] * 50 + [wrong] * 50))
-    drawn = ious(hits, draws(100))[:, 0]  # hits over labelled pixels: nothing else is taken for class 0
+    drawn = ious(hits, draws(100))[
+        :, 0
+    ]  # hits over labelled pixels: nothing else is taken for class 0
     found = interval(drawn)
     assert found.low == pytest.approx(0.40, abs=0.011)  # 0.5 - 1.96 * 0.05
     assert found.high == pytest.approx(0.60, abs=0.011)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 from identity import Identities, Places
-from plan import Plan, choose, in_order
 from results import read_results
 from row import Row, RowList, read_list
+from steps import Plan, choose, in_order
 
 from vitseg.data.scenes import write_scenes
 from vitseg.errors import ConfigError
@@ -34,13 +34,24 @@ def places_in(folder: Path, scenes: Path) -> Places:
 
 
 def arguments(folder: Path, scenes: Path, rows: Path) -> list[str]:
-    return ["--ccp", str(scenes), "--runs", str(folder / "runs"), "--out", str(folder / "out"), "--list", str(rows)]
+    return [
+        "--ccp",
+        str(scenes),
+        "--runs",
+        str(folder / "runs"),
+        "--out",
+        str(folder / "out"),
+        "--list",
+        str(rows),
+    ]
 
 
 def driver(folder: Path, scenes: Path, rows: Path, *more: str) -> subprocess.Popen[str]:
     command = [sys.executable, str(STUDY / "run.py"), *arguments(folder, scenes, rows), *more]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)  # fmt: skip
+    return subprocess.Popen(
+        command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    )
 
 
 def run(folder: Path, scenes: Path, rows: Path, *more: str) -> tuple[int, str, str]:
@@ -61,10 +72,17 @@ def made_up(folder: Path, scenes: Path, rows: Path, name: str = "one") -> Path:
     places = places_in(folder, scenes)
     counts = np.random.default_rng(0).integers(0, 99, (3, 6, 6))
     content = {
-        **Identities(listed, places).of(row, 0), "device": "cpu", "threads": 1, "commit": None, "minutes": 1.0,
-        "validations": [[2, 0.1]], "miou": 0.1, "per_class": {}, "gmacs": 0.1,
+        **Identities(listed, places).of(row, 0),
+        "device": "cpu",
+        "threads": 1,
+        "commit": None,
+        "minutes": 1.0,
+        "validations": [[2, 0.1]],
+        "miou": 0.1,
+        "per_class": {},
+        "gmacs": 0.1,
         "images": {"last": packed(counts, "confusions")},
-    }  # fmt: skip
+    }
     write_result(places.result(row, 0), content)
     return places.result(row, 0)
 
@@ -82,7 +100,9 @@ def test_a_result_of_the_study_is_read(tmp_path, scenes, fake_list):
     found = read_results(tmp_path / "out", Identities(listed, places_in(tmp_path, scenes)))
     assert [(each.row.name, each.seed) for each in found] == [("one", 0)]
     assert found[0].counts("last").shape == (3, 6, 3)
-    assert len(read_results(tmp_path / "out", Identities(listed))) == 1  # as the tables do, without the data
+    assert (
+        len(read_results(tmp_path / "out", Identities(listed))) == 1
+    )  # as the tables do, without the data
 
 
 @pytest.mark.parametrize(
@@ -155,7 +175,9 @@ def test_a_model_that_a_row_starts_from_counts_as_well(tmp_path, scenes, fake_li
     assert content["start"]["row"] == "one"
     content["start"]["recipe"]["training"]["batch_size"] = 3
     path.write_text(json.dumps(content))
-    assert "starts from a model of another recipe: training.batch_size changed" in refused(tmp_path, scenes, rows)
+    assert "starts from a model of another recipe: training.batch_size changed" in refused(
+        tmp_path, scenes, rows
+    )
 
 
 def test_a_refusal_ends_with_2_and_changes_nothing(tmp_path, scenes, fake_list):
@@ -175,7 +197,9 @@ def test_other_options_that_do_not_fit(tmp_path, scenes, fake_list):
     listed = read_list(fake_list())
     with pytest.raises(ConfigError, match="'nope' is no row and no group"):
         choose(listed, "nope", has_gpu=False)
-    gpu = RowList((Row("full", "g", "l", "r", on_gpu=True), Row("extra", "g", "l", "r", extra=True)), ())
+    gpu = RowList(
+        (Row("full", "g", "l", "r", on_gpu=True), Row("extra", "g", "l", "r", extra=True)), ()
+    )
     assert choose(gpu, None, has_gpu=False) == []
     assert [row.name for row in choose(gpu, None, has_gpu=True)] == ["full"]
     assert [row.name for row in choose(gpu, "extra", has_gpu=False)] == ["extra"]
@@ -252,7 +276,7 @@ def test_a_stopped_study_goes_on(tmp_path, scenes, fake_list, number):
     rows = fake_list(400)
     log = tmp_path / "runs" / "one-seed0.log"
     process = driver(tmp_path, scenes, rows, "--rows", "one")
-    wait_for(lambda: log.is_file() and b"iteration 3/" in log.read_bytes(), "no training")
+    wait_for(lambda: log.is_file() and b"iteration 1/" in log.read_bytes(), "no training")
     process.send_signal(number)
     out, _ = process.communicate(timeout=120)
     if number == signal.SIGINT:
@@ -273,7 +297,14 @@ def test_a_stopped_study_goes_on(tmp_path, scenes, fake_list, number):
     assert (code, out) == (0, f"all 0 steps are done; results are in {tmp_path / 'out'}\n")
 
     page = tmp_path / "study.md"
-    command = [sys.executable, str(STUDY / "tables.py"), "--out", str(tmp_path / "out"), "--list", str(rows)]
+    command = [
+        sys.executable,
+        str(STUDY / "tables.py"),
+        "--out",
+        str(tmp_path / "out"),
+        "--list",
+        str(rows),
+    ]
     subprocess.run([*command, "--to", str(page)], check=True, timeout=120)
     text = page.read_text()
     assert "## Fake" in text

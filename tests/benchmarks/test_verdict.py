@@ -15,13 +15,19 @@ from verdict import Ahead, AtLeast, Cheaper, Claim, NotBehind, Stated, StatedSha
 RNG = np.random.default_rng(0)
 
 
-def study_of(scores: dict[str, list[tuple[float, float]]], gmacs: dict[str, float] | None = None) -> Study:
+def study_of(
+    scores: dict[str, list[tuple[float, float]]], gmacs: dict[str, float] | None = None
+) -> Study:
     """Rows whose seeds have a mIoU and a spread over images, the same in every row."""
     rows = RowList(tuple(Row(name, "g", name, "r", seeds=(0, 1, 2)) for name in scores), ())
     results = []
     for row in rows.rows:
         for seed in range(len(scores[row.name])):
-            content = {"gmacs": (gmacs or {}).get(row.name), "minutes": 1.0, "miou": scores[row.name][seed][0]}
+            content = {
+                "gmacs": (gmacs or {}).get(row.name),
+                "minutes": 1.0,
+                "miou": scores[row.name][seed][0],
+            }
             results.append(Result(row, seed, content))
     study = Study(rows, results)
     noise = RNG.normal(size=2000)
@@ -50,12 +56,14 @@ def test_only_seeds_that_both_have_are_paired():
 
 
 def test_not_behind():
-    study = study_of({
-        "base": [(0.50, 0.0)] * 3,
-        "same": [(0.495, 0.001)] * 3,
-        "worse": [(0.46, 0.001)] * 3,
-        "open": [(0.49, 0.02)] * 3,
-    })  # fmt: skip
+    study = study_of(
+        {
+            "base": [(0.50, 0.0)] * 3,
+            "same": [(0.495, 0.001)] * 3,
+            "worse": [(0.46, 0.001)] * 3,
+            "open": [(0.49, 0.02)] * 3,
+        }
+    )
     assert NotBehind("same", "base", 2.0).judge(study).outcome == "holds"
     assert NotBehind("worse", "base", 2.0).judge(study).outcome == "does not hold"
     assert NotBehind("open", "base", 2.0).judge(study).outcome == "cannot be told"
@@ -83,9 +91,14 @@ def test_cheaper():
 
 
 def test_the_largest_budget_decides():
-    study = study_of({
-        "a-1000": [(0.6, 0.0)], "b-1000": [(0.5, 0.0)], "a-3000": [(0.6, 0.0)], "b-3000": [(0.7, 0.0)],
-    })  # fmt: skip
+    study = study_of(
+        {
+            "a-1000": [(0.6, 0.0)],
+            "b-1000": [(0.5, 0.0)],
+            "a-3000": [(0.6, 0.0)],
+            "b-3000": [(0.7, 0.0)],
+        }
+    )
     found = Ahead("a-{}", "b-{}").judge(study)
     assert found.outcome == "does not hold"
     assert "`a-3000` less `b-3000`: -10.0" in found.text
@@ -97,7 +110,9 @@ def test_figures_are_read_from_the_file(tmp_path, monkeypatch):
     (tmp_path / "table.txt").write_text("| ours | 120.6 |\n| theirs | 60.3 |\n")
     study = study_of({})
     assert Stated("table.txt", r"ours \| ([\d.]+)", 120.9, "it").judge(study).outcome == "holds"
-    assert Stated("table.txt", r"ours \| ([\d.]+)", 150, "it").judge(study).outcome == "does not hold"
+    assert (
+        Stated("table.txt", r"ours \| ([\d.]+)", 150, "it").judge(study).outcome == "does not hold"
+    )
     assert Stated("table.txt", r"none \| ([\d.]+)", 150, "it").judge(study).outcome == "not run"
     assert Stated("none.txt", r"ours \| ([\d.]+)", 150, "it").judge(study).outcome == "not run"
     share = StatedShare("table.txt", r"theirs \| ([\d.]+)", r"ours \| ([\d.]+)", "it", 0.5)
@@ -106,7 +121,12 @@ def test_figures_are_read_from_the_file(tmp_path, monkeypatch):
 
 def test_of_several_checks_one_that_fails_decides_and_then_one_that_is_missing():
     study = study_of({"a": [(0.6, 0.01)], "b": [(0.5, 0.01)], "c": [(0.59, 0.05)]})
-    holds, fails, open_, missing = Ahead("a", "b"), Ahead("b", "a"), Ahead("a", "c"), Ahead("a", "z")
+    holds, fails, open_, missing = (
+        Ahead("a", "b"),
+        Ahead("b", "a"),
+        Ahead("a", "c"),
+        Ahead("a", "z"),
+    )
     for checks, outcome in [
         ((holds,), "holds"),
         ((holds, open_), "cannot be told"),
@@ -114,7 +134,10 @@ def test_of_several_checks_one_that_fails_decides_and_then_one_that_is_missing()
         ((missing, fails, holds), "does not hold"),
     ]:
         assert Claim("s", "t", checks).judge(study)[0] == outcome
-    assert Claim("s", "t", lacks="a GPU").judge(study) == ("not run", [verdict.Finding("not run", "needs a GPU")])
+    assert Claim("s", "t", lacks="a GPU").judge(study) == (
+        "not run",
+        [verdict.Finding("not run", "needs a GPU")],
+    )
 
 
 def test_every_claim_rests_on_rows_that_the_study_has_or_on_figures_that_are_stated():

@@ -140,12 +140,14 @@ class Plan:
         return [sys.executable, "-m", "vitseg.cli", verb, row.recipe, *overrides, *options]
 
     def refuse_other_runs(self) -> None:
-        """See that no folder that would be gone on with or scored holds a run of another study.
+        """See that no folder that would be gone on with or scored holds a run of another study, and weights are there.
 
         Raises:
-            ConfigError: One does; it is named.
+            ConfigError: One does, or they are not; it is named.
         """
         for row, seed in self._touched():
+            if f"train {row.name}-seed{seed}" in self.steps:
+                self.places.overrides(row, seed, self.identities.recipe(row, seed))
             run, begun = self.places.run(row, seed), self.places.begun(row, seed)
             if not run.is_dir() or not (is_begun(row, run) or is_finished(row, run)):
                 continue
