@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import numpy as np
 from bootstrap import Difference, Interval, Measured, difference, draws, interval, ious, mean_iou
 from results import Result
 from row import RowList
@@ -75,7 +76,7 @@ class Study:
         seeds = self.seeds(name)
         found = [self.measured(name, seed, measure) for seed in seeds]
         values = tuple(each.value for each in found)
-        drawn = sum(each.drawn for each in found) / len(found)
+        drawn = np.mean([each.drawn for each in found], axis=0)
         spread = statistics.stdev(values) if len(values) > 1 else None
         return Summary(statistics.mean(values), spread, interval(drawn), values)
 
@@ -115,7 +116,7 @@ def _measure(result: Result, measure: str) -> Measured:
     kept = [
         [mean_iou(a, g) - mean_iou(b, g) for a, b in zip(now, then, strict=True)] for g in groups
     ]
-    value, drawn = (sum(each[place] for each in kept) / len(kept) for place in (0, 1))
+    value, drawn = (np.mean([each[place] for each in kept], axis=0) for place in (0, 1))
     return Measured(float(value), drawn)
 
 

@@ -63,7 +63,7 @@ def at_smaller(names: Sequence[str], found: Sequence[str], study: Study, measure
         return text
     for budget in BUDGETS:
         smaller = [name.format(budget) for name in names]
-        other = study.difference(*smaller, measure) if is_smaller else None
+        other = study.difference(smaller[0], smaller[1], measure) if is_smaller else None
         if other is not None:
             text += f"; at {budget}: {points(other.mean)} {within(other.interval)}"
         is_smaller = is_smaller or smaller == list(found)
@@ -115,9 +115,9 @@ class Ahead:
         names = at_largest((self.one, self.other), study)
         if names is None:
             return _not_run((self.one, self.other), study)
-        found = study.difference(*names, self.measure)
+        found = study.difference(names[0], names[1], self.measure)
         assert found is not None
-        text = told(*names, found, self.measure)
+        text = told(names[0], names[1], found, self.measure)
         if self.published is not None:
             text += f"; published {self.published:+.1f}"
         text += at_smaller((self.one, self.other), names, study, self.measure)
@@ -152,9 +152,9 @@ class NotBehind:
         names = at_largest((self.one, self.other), study)
         if names is None:
             return _not_run((self.one, self.other), study)
-        found = study.difference(*names, self.measure)
+        found = study.difference(names[0], names[1], self.measure)
         assert found is not None
-        text = told(*names, found, self.measure)
+        text = told(names[0], names[1], found, self.measure)
         if self.published is not None:
             text += f"; published {self.published:+.1f}"
         text += at_smaller((self.one, self.other), names, study, self.measure)
