@@ -100,7 +100,8 @@ class Process:
     def last_line(self) -> str:
         """What the process said last."""
         lines = self.step.log.read_bytes()[-4000:].decode(errors="replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        said = (line.strip() for line in reversed(lines))
+        return next((line for line in said if line and not line.startswith("== ")), "")
 
 
 def _ends_with_parent():
