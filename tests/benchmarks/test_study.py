@@ -270,6 +270,7 @@ def trainings(runs: Path) -> list[int]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_study_goes_on(tmp_path, scenes, fake_list, number):
     """Ctrl-C saves and ends everything; after a kill the trainings end by themselves. The same command goes on."""
@@ -313,6 +314,7 @@ def test_a_stopped_study_goes_on(tmp_path, scenes, fake_list, number):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_failed_row_does_not_stop_the_others(tmp_path, scenes, fake_list):
     rows = fake_list(2, **{"TINY, iterations": "(*TINY, 'data.train_split=none'), iterations"})
     code, _, err = run(tmp_path, scenes, rows)
