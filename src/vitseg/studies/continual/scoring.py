@@ -20,7 +20,7 @@ from torch import Tensor
 from vitseg.classes import ClassTable
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.errors import ConfigError
-from vitseg.evaluation.evaluate import Evaluation, evaluate
+from vitseg.evaluation.evaluate import Evaluation, SampleResult, evaluate
 from vitseg.inference.predictor import Predictor
 from vitseg.inference.scores import Distribution, ScoreMap
 from vitseg.types import Size
@@ -78,6 +78,7 @@ def score_step(
     dataset: SegmentationDataset,
     background: str | None,
     on_image: Callable[[], object] = lambda: None,
+    on_sample: Callable[[SampleResult], object] | None = None,
 ) -> Evaluation:
     """Score a model on `StepData.val_set` of its step.
 
@@ -86,12 +87,14 @@ def score_step(
         dataset: The validation split with the classes learnt so far.
         background: The data set's background class; None: it has none.
         on_image: Called after each image.
+        on_sample: Called after each image with what was found on it.
 
     Raises:
         DataError: The model's classes are not those of the step.
     """
     ours, theirs = predictor.classes.names, dataset.classes.names
     if background is not None and ours == theirs[1:]:
-        return evaluate(WithBackground(predictor, dataset.classes), dataset, on_image)
+        with_background = WithBackground(predictor, dataset.classes)
+        return evaluate(with_background, dataset, on_image, on_sample=on_sample)
     without = ours[:1] if background is None and ours[1:] == theirs else ()
-    return evaluate(predictor, dataset, on_image, without_classes=without)
+    return evaluate(predictor, dataset, on_image, without_classes=without, on_sample=on_sample)

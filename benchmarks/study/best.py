@@ -1,0 +1,132 @@
+"""Score one model on several splits, at one scale and at several, and keep the pixel counts of every image.
+
+    python benchmarks/study/best.py RUN --name joint --data ROOT_OF_CAMVID [--splits val test]
+
+Several scales are the papers': 0.5, 0.75, 1, 1.25, 1.5 and 1.75, each with its mirror image. `tables.py` makes of the
+files mIoU and IoU of each class with their intervals over images, what each class is taken for, and what several scales
+gain.
+Choose on val; score test once, at the end. What is there is not made again; a file of another model is refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from identity import versions_that_count
+from places import OUT
+from results import packed, read_file
+from score import ImageCounts, write_result
+
+from vitseg.checkpoint.versions import package_versions
+from vitseg.data.catalog import open_dataset
+from vitseg.errors import ConfigError, VitsegError
+from vitseg.evaluation.evaluate import evaluate
+from vitseg.evaluation.measures import plain
+from vitseg.inference.predictor import load
+from vitseg.runtimes.places import weights_hash
+
+SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+PROTOCOLS: dict[str, tuple[str, ...]] = {
+    "single": (),
+    "multi": (f"scales={list(SCALES)}", "flip=true"),
+}
+
+
+def folder_of(out: Path) -> Path:
+    return out / "best"
+
+
+def read_best(path: Path) -> Any:
+    """What a file of a scored model says.
+
+    Raises:
+        ConfigError: It is damaged, or of another format.
+    """
+    content = read_file(path)
+    try:
+        if (
+            content["format"] == 1
+            and {"model", "split", "protocol", "images", "versions"} <= content.keys()
+        ):
+            return content
+    except (KeyError, TypeError, AttributeError):
+        pass
+    raise ConfigError(
+        f"{path} is no result of best.py: restore it, or delete it to have it made anew."
+    )
+
+
+def score(model: Path, name: str, source: str, split: str, protocol: str) -> dict[str, Any]:
+    predictor = load(model, protocol=PROTOCOLS[protocol])
+    dataset = open_dataset(source, split)
+    counts = ImageCounts(dataset.classes.num_classes)
+    found = evaluate(predictor, dataset, on_sample=counts.add)
+    recipe = predictor.record.recipe
+    return {
+        "format": 1,
+        "model": name,
+        "method": predictor.record.method,
+        "backbone": recipe.get("backbone", {}).get("name"),
+        "iterations": predictor.record.metrics.get("iteration"),
+        "weights_sha256": weights_hash(model),
+        "split": split,
+        "protocol": protocol,
+        "inference": found.protocol["inference"],
+        "content_hash": found.protocol["content_hash"],
+        "versions": found.protocol["versions"],
+        "commit": found.protocol["commit"],
+        "device": found.protocol["device"],
+        "minutes": found.protocol["minutes"],
+        "miou": plain(found.scores.mean_iou),
+        "per_class": {
+            each: plain(iou)
+            for each, iou in zip(found.classes.names, found.scores.iou, strict=True)
+        },
+        "images": {"last": packed(np.stack(counts.whole), "confusions")},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Score one model on splits and scales.")
+    parser.add_argument("model", type=Path, help="a run folder or model directory")
+    parser.add_argument("--name", required=True, help="of its files")
+    parser.add_argument("--data", type=Path, required=True, metavar="ROOT", help="folder of CamVid")
+    parser.add_argument("--format", default="camvid", help="of the data set: the NAME of NAME:ROOT")
+    parser.add_argument("--splits", nargs="+", default=["val"], help="such as val test")
+    parser.add_argument("--protocols", nargs="+", choices=PROTOCOLS, default=list(PROTOCOLS))
+    parser.add_argument("--out", type=Path, default=OUT)
+    args = parser.parse_args()
+    try:
+        for split in args.splits:
+            for protocol in args.protocols:
+                path = folder_of(args.out) / f"{args.name}-{split}-{protocol}.json"
+                if path.is_file():
+                    _require_same(path, args.model)
+                    print(f"{path} is there")
+                    continue
+                source = f"{args.format}:{args.data}"
+                content = score(args.model, args.name, source, split, protocol)
+                write_result(path, content)
+                print(f"{path}: mIoU {100 * (content['miou'] or 0):.2f}", flush=True)
+    except (VitsegError, OSError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _require_same(path: Path, model: Path) -> None:
+    content = read_best(path)
+    theirs, ours = versions_that_count(content["versions"]), versions_that_count(package_versions())
+    if content["weights_sha256"] != weights_hash(model):
+        raise ConfigError(f"{path} is of another model: give another --name. Nothing was changed.")
+    if theirs != ours:
+        raise ConfigError(
+            f"{path} is of {theirs}, but this is {ours}: give another --name. Nothing was changed."
+        )
+
+
+if __name__ == "__main__":
+    main()

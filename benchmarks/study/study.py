@@ -1,0 +1,132 @@
+"""The results of a study as what is compared: scores of rows by seed, with their draws."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from bootstrap import Difference, Interval, Measured, difference, draws, interval, ious, mean_iou
+from results import Result
+from row import RowList
+
+MEASURES = {
+    "miou": "mIoU",
+    "trimap": "mIoU within 4 pixels of a boundary",
+    "old": "mIoU of the first step's classes",
+    "new": "mIoU of later steps' classes",
+    "kept": "mIoU of the first step's classes at the end, less that right after the step",
+    "later_kept": "the same of later steps, their mean",
+}
+
+
+class Summary(NamedTuple):
+    """A row's scores.
+
+    Attributes:
+        mean: Over seeds.
+        spread: Standard deviation over seeds; None: there is one.
+        interval: Over images.
+        by_seed: Of each seed.
+    """
+
+    mean: float
+    spread: float | None
+    interval: Interval
+    by_seed: tuple[float, ...]
+
+
+class Study:
+    """All results, by row and seed.
+
+    Args:
+        rows: The list that they belong to.
+        results: What there is.
+    """
+
+    def __init__(self, rows: RowList, results: Iterable[Result]):
+        self.rows = rows
+        self.results: dict[str, dict[int, Result]] = {}
+        for result in results:
+            self.results.setdefault(result.row.name, {})[result.seed] = result
+        self._measured: dict[tuple[str, int, str], Measured] = {}
+
+    def seeds(self, *names: str) -> list[int]:
+        """Seeds of which all of some rows have results."""
+        found = [set(self.results.get(name, {})) for name in names]
+        return sorted(set.intersection(*found))
+
+    def missing(self, *names: str) -> list[str]:
+        """Rows without any result."""
+        return [name for name in names if name not in self.results]
+
+    def measured(self, name: str, seed: int, measure: str = "miou") -> Measured:
+        """A score of one training.
+
+        Raises:
+            KeyError: There is no such result, or it was not measured.
+        """
+        key = (name, seed, measure)
+        if key not in self._measured:
+            self._measured[key] = _measure(self.results[name][seed], measure)
+        return self._measured[key]
+
+    def summary(self, name: str, measure: str = "miou") -> Summary:
+        seeds = self.seeds(name)
+        found = [self.measured(name, seed, measure) for seed in seeds]
+        values = tuple(each.value for each in found)
+        drawn = np.mean([each.drawn for each in found], axis=0)
+        spread = statistics.stdev(values) if len(values) > 1 else None
+        return Summary(statistics.mean(values), spread, interval(drawn), values)
+
+    def difference(self, one: str, other: str, measure: str = "miou") -> Difference | None:
+        """How far a row is ahead of another on the seeds that both have; None: there are none."""
+        seeds = self.seeds(one, other)
+        if not seeds:
+            return None
+        both = ([self.measured(name, seed, measure) for seed in seeds] for name in (one, other))
+        return difference(*both)
+
+    def gmacs(self, name: str) -> float | None:
+        """Multiply-adds of an image in 10⁹, over the seeds; None where they were not counted."""
+        found = [result.gmacs for result in self.results.get(name, {}).values()]
+        known = [value for value in found if value is not None]
+        return statistics.mean(known) if known else None
+
+    def minutes(self, name: str) -> float | None:
+        found = [result.minutes for result in self.results.get(name, {}).values()]
+        known = [value for value in found if value is not None]
+        return statistics.mean(known) if known else None
+
+
+def _measure(result: Result, measure: str) -> Measured:
+    last = _counts(result, "trimap" if measure == "trimap" else "last")
+    weights = draws(len(last))
+    if measure in ("miou", "trimap"):
+        return Measured(float(mean_iou(ious(last))), mean_iou(ious(last, weights)))
+    tasks = _places_of_tasks(result)
+    first, later = tasks[0], tasks[1:]
+    if measure in ("old", "new"):
+        chosen = first if measure == "old" else [place for task in later for place in task]
+        return Measured(float(mean_iou(ious(last), chosen)), mean_iou(ious(last, weights), chosen))
+    learnt = _counts(result, "learnt")
+    groups = [first] if measure == "kept" else later
+    now, then = ((ious(each), ious(each, weights)) for each in (last, learnt))
+    kept = [
+        [mean_iou(a, g) - mean_iou(b, g) for a, b in zip(now, then, strict=True)] for g in groups
+    ]
+    value, drawn = (np.mean([each[place] for each in kept], axis=0) for place in (0, 1))
+    return Measured(float(value), drawn)
+
+
+def _counts(result: Result, name: str):
+    counts = result.counts(name)
+    if counts is None:
+        raise KeyError(f"{result.row.name} has no counts {name!r}")
+    return counts
+
+
+def _places_of_tasks(result: Result) -> list[list[int]]:
+    names = list(result.content["per_class"])
+    return [[names.index(name) for name in task] for task in result.content["tasks"]]

@@ -1,0 +1,342 @@
+"""Make docs/results/study.md of the result files: tables with spread and paired intervals, the best model, verdicts.
+
+python benchmarks/study/tables.py [--out docs/results/study] [--to docs/results/study.md]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from best import PROTOCOLS, folder_of, read_best
+from bootstrap import LEVEL, RESAMPLES, Measured, difference, draws, interval, ious, mean_iou
+from claims import CLAIMS
+from identity import Identities
+from places import OUT
+from results import hits_of, read_results, result_files, unpacked
+from row import Row, RowList, Table, read_list
+from study import MEASURES, Study
+from verdict import ORDER, Claim, points, within
+
+from vitseg.errors import ConfigError, VitsegError
+from vitseg.files import write_whole
+
+HEAD = f"""# The study
+
+Made by `benchmarks/study/tables.py` of the files in [study](study), and by nothing else. mIoU in percent of the model
+after the last iteration, over all images of the validation split, single scale. "sd" is the standard deviation over the
+seeds. Brackets hold {100 * LEVEL:g} % of {RESAMPLES:,} draws of the images with replacement, the same draws for both
+models of a pair; seeds are paired and averaged. A difference can be told where the interval leaves 0 out and all seeds
+agree in its sign; of one seed it has to be two points, too. Neighbouring images of a drive are alike, so that intervals
+are narrower than those of as many independent images.
+
+Minutes are of trainings of one thread each, two at a time, on a machine that others may use, too.
+"""
+
+
+def percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f}"
+
+
+def line(cells: Iterable[object]) -> str:
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def table(head: Sequence[str], lines: Iterable[Sequence[object]]) -> list[str]:
+    return [line(head), line("---" for _ in head), *map(line, lines), ""]
+
+
+def section(study: Study, wanted: Table) -> list[str]:
+    """A table of rows from the best on, and that of its pairs; rows without results are named."""
+    there = [name for name in wanted.rows if name in study.results]
+    text = [f"## {wanted.title}", ""]
+    if wanted.text:
+        text += [wanted.text, ""]
+    if not there:
+        return [*text, "Not run.", ""]
+    measures = _measures(study, there)
+    summaries = {
+        (name, each): study.summary(name, each)
+        for name in there
+        for each in measures
+        if _has(study, name, each)
+    }
+    there.sort(key=lambda name: -summaries[name, "miou"].mean)
+    lines = []
+    for name in there:
+        row = _row(study.rows, name)
+        found = summaries[name, "miou"]
+        gmacs, minutes = study.gmacs(name), study.minutes(name)
+        more = [
+            f"{percent(summary.mean)} {within_percent(summary.interval)}" if summary else ""
+            for summary in (summaries.get((name, each)) for each in measures[1:])
+        ]
+        lines.append(
+            [
+                row.label,
+                f"`{name}`",
+                percent(found.mean),
+                percent(found.spread),
+                within_percent(found.interval),
+                ", ".join(percent(value) for value in found.by_seed),
+                *more,
+                "" if gmacs is None else f"{gmacs:.2f}",
+                "" if minutes is None else f"{minutes:.0f}",
+            ]
+        )
+    head = [
+        "row",
+        "name",
+        "mIoU",
+        "sd",
+        "over images",
+        "by seed",
+        *(MEASURES[each] for each in measures[1:]),
+        "10⁹ multiply-adds",
+        "minutes",
+    ]
+    text += table(head, lines)
+    text += [
+        f"{_row(study.rows, name).label}: {note}"
+        for name in there
+        if (note := _row(study.rows, name).note)
+    ]
+    missing = study.missing(*wanted.rows)
+    if missing:
+        text += ["", f"Not run: {', '.join(f'`{name}`' for name in missing)}.", ""]
+    return [*text, *pairs(study, there)]
+
+
+def within_percent(found) -> str:
+    return f"[{percent(found.low)}, {percent(found.high)}]"
+
+
+def _row(rows: RowList, name: str) -> Row:
+    row = rows.row(name)
+    assert row is not None
+    return row
+
+
+def _measures(study: Study, names: Sequence[str]) -> list[str]:
+    rows = [_row(study.rows, name) for name in names]
+    found = ["miou"]
+    if any(row.trimap for row in rows):
+        found.append("trimap")
+    if any(row.kind == "steps" for row in rows):
+        found += ["old", "new", "kept", "later_kept"]
+    return found
+
+
+def _has(study: Study, name: str, measure: str) -> bool:
+    content = next(iter(study.results[name].values())).content
+    if measure in ("kept", "later_kept"):
+        return "learnt" in content["images"]
+    if measure in ("old", "new"):
+        return "tasks" in content
+    return measure != "trimap" or "trimap" in content["images"]
+
+
+def pairs(study: Study, names: Sequence[str]) -> list[str]:
+    """Every two rows of a ranking, the better one first."""
+    lines = []
+    for one, other in combinations(names, 2):
+        found = study.difference(one, other)
+        if found is not None:
+            lines.append(
+                [
+                    f"`{one}` less `{other}`",
+                    points(found.mean),
+                    within(found.interval),
+                    ", ".join(map(points, found.by_seed)),
+                    "yes" if found.can_be_told else f"no: {found.unlike}",
+                ]
+            )
+    if not lines:
+        return []
+    return table(["pair", "points", "over images", "by seed", "can be told"], lines)
+
+
+def best_models(out: Path) -> list[str]:
+    """What `best.py` has scored."""
+    scored = [read_best(path) for path in result_files(folder_of(out))]
+    text = ["## The best model", ""]
+    if not scored:
+        return [*text, "Not run.", ""]
+    measured = {_key(each): _measured(each) for each in scored}
+    lines = []
+    for each in scored:
+        name, split, protocol = _key(each)
+        found = measured[name, split, protocol]
+        gain = ""
+        if protocol == "multi" and (name, split, "single") in measured:
+            change = difference([found], [measured[name, split, "single"]])
+            gain = f"{points(change.mean)} {within(change.interval)}"
+        lines.append(
+            [
+                name,
+                each["method"],
+                each["iterations"],
+                split,
+                protocol,
+                percent(found.value),
+                within_percent(interval(found.drawn)),
+                gain,
+            ]
+        )
+    text += table(
+        [
+            "model",
+            "method",
+            "iterations",
+            "split",
+            "scales",
+            "mIoU",
+            "over images",
+            "gained by several scales",
+        ],
+        lines,
+    )
+    for each in scored:
+        if each["protocol"] == next(iter(PROTOCOLS)):
+            text += classes(each)
+    return text
+
+
+def _key(content: dict[str, Any]) -> tuple[str, str, str]:
+    return content["model"], content["split"], content["protocol"]
+
+
+def _measured(content: dict[str, Any]) -> Measured:
+    hits = hits_of(unpacked(content["images"]["last"]))
+    weights = draws(len(hits))
+    return Measured(float(mean_iou(ious(hits))), mean_iou(ious(hits, weights)))
+
+
+def classes(content: dict[str, Any]) -> list[str]:
+    """IoU of each class with its interval, and what its pixels are taken for."""
+    counts = unpacked(content["images"]["last"])
+    hits = hits_of(counts)
+    drawn = ious(hits, draws(len(hits)))
+    whole, names = counts.sum(0), list(content["per_class"])
+    lines = []
+    for place, name in enumerate(names):
+        labelled = whole[place].sum()
+        taken = whole[place].copy()
+        taken[place] = 0
+        other = int(taken.argmax())
+        shared = taken[other] / labelled if labelled else 0.0
+        low, high = (
+            interval(drawn[:, place])
+            if not np.isnan(drawn[:, place]).all()
+            else (float("nan"), float("nan"))
+        )
+        lines.append(
+            [
+                name,
+                percent(content["per_class"][name]),
+                f"[{percent(low)}, {percent(high)}]",
+                int((hits[:, place, 1] > 0).sum()),
+                percent(labelled / whole.sum()),
+                f"{names[other]} ({percent(shared)})",
+            ]
+        )
+    title = f"{content['model']}, {content['split']}, {content['protocol']} scale:"
+    return [
+        title,
+        "",
+        *table(
+            [
+                "class",
+                "IoU",
+                "over images",
+                "images",
+                "% of pixels",
+                "most taken for (% of its pixels)",
+            ],
+            lines,
+        ),
+    ]
+
+
+def verdicts(study: Study) -> list[str]:
+    """All claims with their verdicts, and how many there are of each."""
+    text = ["## Claims", ""]
+    judged = {
+        title: [(claim, *claim.judge(study)) for claim in claims]
+        for title, claims in CLAIMS.items()
+    }
+    every = [outcome for claims in judged.values() for _, outcome, _ in claims]
+    counted = ", ".join(f"{every.count(outcome)} {outcome}" for outcome in reversed(ORDER))
+    text += [
+        f"Of {len(every)} claims: {counted}. `{{}}` is a budget; where there are several, the largest decides.",
+        "",
+    ]
+    for title, claims in judged.items():
+        text += [f"### {title}", ""]
+        lines = []
+        for claim, outcome, findings in claims:
+            source, said = claim.source, claim.text
+            lines.append(
+                [
+                    source,
+                    said,
+                    _criteria(claim),
+                    f"**{outcome}**",
+                    "<br>".join(finding.text for finding in findings),
+                ]
+            )
+        text += table(["source", "claim", "holds where", "verdict", "rests on"], lines)
+    return text
+
+
+def _criteria(claim: Claim) -> str:
+    said = "<br>".join(check.criterion() for check in claim.checks)
+    return f"{said}<br>{claim.note}".removeprefix("<br>") if claim.note else said
+
+
+def page(study: Study, out: Path) -> str:
+    text = [HEAD]
+    for wanted in study.rows.tables:
+        text += section(study, wanted)
+    text += best_models(out)
+    text += verdicts(study)
+    text += made_with(study)
+    return "\n".join(text).rstrip() + "\n"
+
+
+def made_with(study: Study) -> list[str]:
+    contents = [each.content for seeds in study.results.values() for each in seeds.values()]
+    if not contents:
+        return []
+    versions = contents[0]["versions"]
+    named = ", ".join(f"{name} {versions[name]}" for name in ("vitseg", "torch", "timm"))
+    devices = sorted({str(each["device"]) for each in contents})
+    commits = sorted({str(each["commit"]) for each in contents})
+    return ["## Made with", "", f"{named}; {', '.join(devices)}; commits {', '.join(commits)}.", ""]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Make the page of the study.")
+    parser.add_argument("--out", type=Path, default=OUT, help="folder of the result files")
+    parser.add_argument("--to", type=Path, help="the page; beside that folder if not given")
+    parser.add_argument("--list", type=Path, help="another list of rows")
+    args = parser.parse_args()
+    rows = read_list(args.list)
+    try:
+        study = Study(rows, read_results(args.out, Identities(rows, None)))
+        text = page(study, args.out)
+    except (VitsegError, ConfigError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(2)
+    path = args.to or args.out.with_suffix(".md")
+    write_whole(path, text)
+    print(path)
+
+
+if __name__ == "__main__":
+    main()

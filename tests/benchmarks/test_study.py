@@ -1,0 +1,324 @@
+"""The driver of the study, with tiny rows on the synthetic scenes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from identity import Identities, Places
+from results import read_results
+from row import Row, RowList, read_list
+from steps import Plan, choose, in_order
+
+from vitseg.data.scenes import write_scenes
+from vitseg.errors import ConfigError
+
+STUDY = Path(__file__).resolve().parents[2] / "benchmarks" / "study"
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("scenes")
+    write_scenes(root, 3, 3, (64, 96), 0)
+    return root
+
+
+def places_in(folder: Path, scenes: Path) -> Places:
+    return Places({"ccp": scenes}, None, folder / "runs", folder / "out")
+
+
+def arguments(folder: Path, scenes: Path, rows: Path) -> list[str]:
+    return [
+        "--ccp",
+        str(scenes),
+        "--runs",
+        str(folder / "runs"),
+        "--out",
+        str(folder / "out"),
+        "--list",
+        str(rows),
+    ]
+
+
+def driver(folder: Path, scenes: Path, rows: Path, *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, str(STUDY / "run.py"), *arguments(folder, scenes, rows), *more]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.Popen(
+        command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    )
+
+
+def run(folder: Path, scenes: Path, rows: Path, *more: str) -> tuple[int, str, str]:
+    process = driver(folder, scenes, rows, *more)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def made_up(folder: Path, scenes: Path, rows: Path, name: str = "one") -> Path:
+    """A result file of a row, as its scoring would write it; the pixel counts are no model's."""
+    import numpy as np
+    from results import packed
+    from score import write_result
+
+    listed = read_list(rows)
+    row = listed.row(name)
+    assert row is not None
+    places = places_in(folder, scenes)
+    counts = np.random.default_rng(0).integers(0, 99, (3, 6, 6))
+    content = {
+        **Identities(listed, places).of(row, 0),
+        "device": "cpu",
+        "threads": 1,
+        "commit": None,
+        "minutes": 1.0,
+        "validations": [[2, 0.1]],
+        "miou": 0.1,
+        "per_class": {},
+        "gmacs": 0.1,
+        "images": {"last": packed(counts, "confusions")},
+    }
+    write_result(places.result(row, 0), content)
+    return places.result(row, 0)
+
+
+def refused(folder: Path, scenes: Path, rows: Path) -> str:
+    with pytest.raises(ConfigError) as error:
+        read_results(folder / "out", Identities(read_list(rows), places_in(folder, scenes)))
+    return str(error.value)
+
+
+def test_a_result_of_the_study_is_read(tmp_path, scenes, fake_list):
+    rows = fake_list()
+    made_up(tmp_path, scenes, rows)
+    listed = read_list(rows)
+    found = read_results(tmp_path / "out", Identities(listed, places_in(tmp_path, scenes)))
+    assert [(each.row.name, each.seed) for each in found] == [("one", 0)]
+    assert found[0].counts("last").shape == (3, 6, 3)
+    assert (
+        len(read_results(tmp_path / "out", Identities(listed))) == 1
+    )  # as the tables do, without the data
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda c: c["versions"].update(torch="1.13.1"), "torch 1.13"),
+        (lambda c: c["versions"].update(timm="0.9.0"), "timm 0.9.0"),
+        (lambda c: c["versions"].update(vitseg="0.0.9"), "vitseg 0.0.9"),
+        (lambda c: c.update(iterations=9), "9 iterations, but the row has 2"),
+        (lambda c: c["recipe"]["optimizer"].update(lr=0.5), "another recipe: optimizer.lr changed"),
+        (lambda c: c.update(row="gone"), "'gone', which the study does not have"),
+        (lambda c: c.update(seed=7), "seed 7"),
+        (lambda c: c["data"].update(val="0" * 16), "other data"),
+        (lambda c: c.update(format=2), "format 2"),
+        (lambda c: c.update(threshold=0.5), "threshold changed"),
+        (lambda c: c.pop("recipe"), "no result of the study"),
+        (lambda c: c.pop("miou"), "damaged"),
+        (lambda c: c["images"]["last"].update(data="AAAA"), "damaged"),
+    ],
+    ids=lambda value: value.replace(" ", "-") if isinstance(value, str) else "",
+)
+def test_what_may_not_be_mixed_is_named(tmp_path, scenes, fake_list, change, said):
+    rows = fake_list()
+    path = made_up(tmp_path, scenes, rows)
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    before = path.read_bytes()
+    message = refused(tmp_path, scenes, rows)
+    assert said in message
+    assert str(path) in message
+    assert "\n" not in message
+    assert path.read_bytes() == before
+
+
+def test_patches_of_torch_and_the_commit_may_differ(tmp_path, scenes, fake_list):
+    rows = fake_list()
+    path = made_up(tmp_path, scenes, rows)
+    content = json.loads(path.read_text())
+    content["versions"]["torch"] += "7"
+    content["commit"] = "0123456789ab"
+    path.write_text(json.dumps(content))
+    assert read_results(tmp_path / "out", Identities(read_list(rows), places_in(tmp_path, scenes)))
+
+
+def test_a_field_that_the_package_has_gained_since_is_no_change(tmp_path, scenes, fake_list):
+    rows = fake_list()
+    path = made_up(tmp_path, scenes, rows)
+    content = json.loads(path.read_text())
+    del content["recipe"]["training"]["ema"]  # as if the recipe were older than it
+    path.write_text(json.dumps(content))
+    assert read_results(tmp_path / "out", Identities(read_list(rows), places_in(tmp_path, scenes)))
+
+
+def test_a_broken_file_and_a_wrong_name_are_named(tmp_path, scenes, fake_list):
+    rows = fake_list()
+    path = made_up(tmp_path, scenes, rows)
+    wrong = path.with_name("two-seed0.json")
+    path.rename(wrong)
+    assert "give it its name back" in refused(tmp_path, scenes, rows)
+    wrong.write_text('{"row": "on')
+    assert f"{wrong} cannot be read" in refused(tmp_path, scenes, rows)
+
+
+def test_a_model_that_a_row_starts_from_counts_as_well(tmp_path, scenes, fake_list):
+    with_start = "(*TINY, 'decoder.init=xavier'), start='one',"
+    rows = fake_list(**{'(*TINY, "decoder.init=xavier"),': with_start})
+    path = made_up(tmp_path, scenes, rows, "other")
+    content = json.loads(path.read_text())
+    assert content["start"]["row"] == "one"
+    content["start"]["recipe"]["training"]["batch_size"] = 3
+    path.write_text(json.dumps(content))
+    assert "starts from a model of another recipe: training.batch_size changed" in refused(
+        tmp_path, scenes, rows
+    )
+
+
+def test_a_refusal_ends_with_2_and_changes_nothing(tmp_path, scenes, fake_list):
+    rows = fake_list()
+    path = made_up(tmp_path, scenes, rows)
+    path.write_text(path.read_text().replace('"iterations": 2', '"iterations": 5'))
+    before = path.read_bytes()
+    code, out, err = run(tmp_path, scenes, rows)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"ConfigError: {path} is of 5 iterations, but the row has 2 now")
+    assert len(err.splitlines()) == 1
+    assert path.read_bytes() == before
+    assert not list((tmp_path / "runs").glob("one*"))
+
+
+def test_other_options_that_do_not_fit(tmp_path, scenes, fake_list):
+    listed = read_list(fake_list())
+    with pytest.raises(ConfigError, match="'nope' is no row and no group"):
+        choose(listed, "nope", has_gpu=False)
+    gpu = RowList(
+        (Row("full", "g", "l", "r", on_gpu=True), Row("extra", "g", "l", "r", extra=True)), ()
+    )
+    assert choose(gpu, None, has_gpu=False) == []
+    assert [row.name for row in choose(gpu, None, has_gpu=True)] == ["full"]
+    assert [row.name for row in choose(gpu, "extra", has_gpu=False)] == ["extra"]
+    with pytest.raises(ConfigError, match="on a GPU alone"):
+        choose(gpu, "full", has_gpu=False)
+
+
+def test_a_seed_of_all_rows_of_a_group_comes_before_the_next():
+    a, b = (Row(name, "g", name, "r", seeds=(0, 1)) for name in "ab")
+    c = Row("c", "h", "c", "r")
+    found = [(row.name, seed) for row, seed in in_order([a, c, b], None)]
+    assert found == [("a", 0), ("b", 0), ("a", 1), ("b", 1), ("c", 0)]
+    assert in_order([a, c], [1]) == [(a, 1)]
+
+
+def test_what_a_missing_row_starts_from_is_trained_first(tmp_path):
+    base = Row("base", "g", "l", "r")
+    moved = Row("moved", "g", "l", "r", start="base", exit_behind=8)
+    look = Row("look", "g", "l", "r", kind="look", start="moved", threshold=0.5)
+    listed = RowList((base, moved, look), ()).check()
+    places = Places({}, None, tmp_path / "runs", tmp_path / "out")
+    plan = Plan(Identities(listed, places), places, [look])
+    needs = {name: step.needs for name, step in plan.steps.items()}
+    assert needs == {
+        "train base-seed0": (),
+        "start moved-seed0": ("train base-seed0",),
+        "train moved-seed0": ("train base-seed0", "start moved-seed0"),
+        "score look-seed0": ("train moved-seed0",),
+    }
+
+
+def test_a_run_of_another_study_is_not_gone_on_with(tmp_path, scenes, fake_list):
+    listed = read_list(fake_list())
+    places = places_in(tmp_path, scenes)
+    identities = Identities(listed, places)
+    row = listed.rows[0]
+    folder = places.run(row, 0)
+    folder.mkdir(parents=True)
+    (folder / "state.ckpt").write_bytes(b"")
+    with pytest.raises(ConfigError, match="did not begin"):
+        Plan(identities, places, [row]).refuse_other_runs()
+    begun = {**identities.of(row, 0), "versions": {**identities.versions, "torch": "2.3.1"}}
+    places.begun(row, 0).write_text(json.dumps(begun))
+    with pytest.raises(ConfigError, match=r"is of torch 2\.3, but this is torch"):
+        Plan(identities, places, [row]).refuse_other_runs()
+    places.begun(row, 0).write_text(json.dumps(identities.of(row, 0)))
+    Plan(identities, places, [row]).refuse_other_runs()
+
+
+def wait_for(condition, what: str, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
+
+
+def trainings(runs: Path) -> list[int]:
+    """Processes that train in a folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if "vitseg.cli" in command and str(runs) in command:
+            found.append(int(path.name))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_study_goes_on(tmp_path, scenes, fake_list, number):
+    """Ctrl-C saves and ends everything; after a kill the trainings end by themselves. The same command goes on."""
+    rows = fake_list(400)
+    log = tmp_path / "runs" / "one-seed0.log"
+    process = driver(tmp_path, scenes, rows, "--rows", "one")
+    wait_for(lambda: log.is_file() and b"iteration 1/" in log.read_bytes(), "no training")
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=120)
+    if number == signal.SIGINT:
+        assert process.returncode == 130
+        assert "the same command goes on" in out
+        assert trainings(tmp_path / "runs") == []
+    wait_for(lambda: not trainings(tmp_path / "runs"), "a training outlived the driver")
+    assert (tmp_path / "runs" / "one-seed0" / "state.ckpt").is_file()
+    assert not (tmp_path / "out" / "one-seed0.json").exists()
+    code, out, err = run(tmp_path, scenes, rows)
+    assert code == 0, err
+    assert "--resume" in log.read_text()  # what the stopped training said
+    content = json.loads((tmp_path / "out" / "one-seed0.json").read_text())
+    assert [at for at, _ in content["validations"]] == [100, 200, 300, 400]
+    assert content["miou"] == pytest.approx(content["validations"][-1][1], abs=1e-6)
+    assert (tmp_path / "out" / "other-seed0.json").is_file()
+    code, out, _ = run(tmp_path, scenes, rows)
+    assert (code, out) == (0, f"all 0 steps are done; results are in {tmp_path / 'out'}\n")
+
+    page = tmp_path / "study.md"
+    command = [
+        sys.executable,
+        str(STUDY / "tables.py"),
+        "--out",
+        str(tmp_path / "out"),
+        "--list",
+        str(rows),
+    ]
+    subprocess.run([*command, "--to", str(page)], check=True, timeout=120)
+    text = page.read_text()
+    assert "## Fake" in text
+    assert "| One | `one` |" in text
+    assert "less `" in text
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_a_failed_row_does_not_stop_the_others(tmp_path, scenes, fake_list):
+    rows = fake_list(2, **{"TINY, iterations": "(*TINY, 'data.train_split=none'), iterations"})
+    code, _, err = run(tmp_path, scenes, rows)
+    assert code == 1
+    assert "train one-seed0 failed with 2" in err
+    assert (tmp_path / "out" / "other-seed0.json").is_file()
+    assert not (tmp_path / "out" / "one-seed0.json").exists()

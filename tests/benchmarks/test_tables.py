@@ -1,0 +1,93 @@
+"""The page of the study, of results that are made up."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from best import read_best
+from results import Result, packed
+from row import Row, RowList, Table
+from study import Study
+from tables import best_models, classes, page
+
+from vitseg.errors import ConfigError
+
+
+def counts(right: int, n: int = 12) -> np.ndarray:
+    """Images of two classes of 100 pixels, of which some are right, about as many in each image."""
+    found = right + np.arange(n) % 3
+    matrices = [[[each, 100 - each], [100 - each, each]] for each in found]
+    return np.array(matrices)
+
+
+def result(row: Row, seed: int, right: int) -> Result:
+    share = (right + 1) / (200 - right - 1)
+    content = {
+        "miou": share, "minutes": 8.0, "gmacs": 6.0, "device": "cpu", "commit": "abc",
+        "per_class": {"a": share, "b": share},
+        "versions": {"vitseg": "0.1.0", "torch": "2.15.0", "timm": "1.0.31"},
+        "images": {"last": packed(counts(right), "confusions")},
+    }  # fmt: skip
+    return Result(row, seed, content)
+
+
+def test_rows_stand_from_the_best_on_and_pairs_say_whether_they_can_be_told(tmp_path):
+    good, bad, none = (
+        Row(name, "g", name.title(), "r", seeds=(0, 1)) for name in ("good", "bad", "none")
+    )
+    rows = RowList(
+        (bad, good, none), (Table("Ranked", ("bad", "good", "none")), Table("Later", ("none",)))
+    )
+    results = [result(good, 0, 80), result(good, 1, 82), result(bad, 0, 60), result(bad, 1, 58)]
+    text = page(Study(rows, results), tmp_path)
+    ranked = text[text.index("## Ranked") : text.index("## Later")].splitlines()
+    assert ranked[4].startswith("| Good | `good` | 69.5 | 2.0 | [")  # 81 / 119 and 83 / 117
+    assert ranked[5].startswith("| Bad | `bad` | 42.9 | 1.4 | [")  # 61 / 139 and 59 / 141
+    assert "Not run: `none`." in ranked
+    pair = next(line for line in ranked if "less" in line)
+    assert pair.startswith("| `good` less `bad` | +26.6 | [")
+    assert pair.endswith("| +24.2, +29.1 | yes |")
+    assert "## Later\n\nNot run." in text
+    assert "not run" in text[text.index("## Claims") :]
+
+
+def best_file(name: str, protocol: str, right: int) -> dict:
+    matrices = counts(right)
+    return {
+        "format": 1, "model": name, "method": "segvit", "iterations": 9, "split": "val", "protocol": protocol,
+        "versions": {}, "per_class": {"a": 0.5, "b": 0.25}, "images": {"last": packed(matrices, "confusions")},
+    }  # fmt: skip
+
+
+def test_the_best_model_with_what_several_scales_gain(tmp_path):
+    folder = tmp_path / "best"
+    folder.mkdir()
+    for protocol, right in (("single", 80), ("multi", 84)):
+        content = best_file("joint", protocol, right)
+        (folder / f"joint-val-{protocol}.json").write_text(json.dumps(content))
+    text = "\n".join(best_models(tmp_path))
+    assert "| joint | segvit | 9 | val | single | 68.1 | [" in text
+    line = next(line for line in text.splitlines() if "| multi |" in line)
+    assert "| 73.9 | [" in line  # 85 / 115
+    assert "| +5.8 [" in line
+    assert "| a | 50.0 | [" in text
+
+
+def test_classes_say_what_they_are_taken_for():
+    content = best_file("joint", "single", 80)
+    assert any(
+        line.startswith("| a | 50.0 |") and line.endswith("| b (19.0) |")
+        for line in classes(content)
+    )
+
+
+def test_a_damaged_file_of_the_best_model_is_named(tmp_path):
+    path = tmp_path / "joint.json"
+    path.write_text('{"format": 3}')
+    with pytest.raises(ConfigError, match=r"no result of best\.py"):
+        read_best(path)
+    path.write_text("{")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_best(path)

@@ -1,0 +1,174 @@
+"""Verdicts on results that are made up."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import verdict
+from bootstrap import Measured
+from claims import CLAIMS
+from results import Result
+from row import Row, RowList, read_list
+from study import Study
+from verdict import Ahead, AtLeast, Cheaper, Claim, NotBehind, Stated, StatedShare
+
+RNG = np.random.default_rng(0)
+
+
+def study_of(
+    scores: dict[str, list[tuple[float, float]]], gmacs: dict[str, float] | None = None
+) -> Study:
+    """Rows whose seeds have a mIoU and a spread over images, the same in every row."""
+    rows = RowList(tuple(Row(name, "g", name, "r", seeds=(0, 1, 2)) for name in scores), ())
+    results = []
+    for row in rows.rows:
+        for seed in range(len(scores[row.name])):
+            content = {
+                "gmacs": (gmacs or {}).get(row.name),
+                "minutes": 1.0,
+                "miou": scores[row.name][seed][0],
+            }
+            results.append(Result(row, seed, content))
+    study = Study(rows, results)
+    noise = RNG.normal(size=2000)
+    for name, by_seed in scores.items():
+        for seed, (value, spread) in enumerate(by_seed):
+            for measure in ("miou", "kept"):
+                study._measured[name, seed, measure] = Measured(value, value + spread * noise)
+    return study
+
+
+def test_ahead():
+    study = study_of({"a": [(0.6, 0.01)], "b": [(0.5, 0.01)], "c": [(0.59, 0.05)]})
+    assert Ahead("a", "b").judge(study).outcome == "holds"
+    assert Ahead("b", "a").judge(study).outcome == "does not hold"
+    assert Ahead("a", "c").judge(study).outcome == "cannot be told"
+    assert Ahead("a", "d").judge(study).outcome == "not run"
+    assert "+10.0" in Ahead("a", "b", 3.1).judge(study).text
+    assert "published +3.1" in Ahead("a", "b", 3.1).judge(study).text
+
+
+def test_only_seeds_that_both_have_are_paired():
+    study = study_of({"a": [(0.6, 0.0), (0.6, 0.0)], "b": [(0.5, 0.0)]})
+    found = study.difference("a", "b")
+    assert found is not None
+    assert len(found.by_seed) == 1
+
+
+def test_not_behind():
+    study = study_of(
+        {
+            "base": [(0.50, 0.0)] * 3,
+            "same": [(0.495, 0.001)] * 3,
+            "worse": [(0.46, 0.001)] * 3,
+            "open": [(0.49, 0.02)] * 3,
+        }
+    )
+    assert NotBehind("same", "base", 2.0).judge(study).outcome == "holds"
+    assert NotBehind("worse", "base", 2.0).judge(study).outcome == "does not hold"
+    assert NotBehind("open", "base", 2.0).judge(study).outcome == "cannot be told"
+
+
+def test_one_seed_cannot_tell_a_margin_below_two_points():
+    study = study_of({"base": [(0.50, 0.0)], "same": [(0.50, 0.001)], "worse": [(0.48, 0.001)]})
+    assert NotBehind("same", "base", 1.0).judge(study).outcome == "cannot be told"
+    assert NotBehind("same", "base", 2.0).judge(study).outcome == "holds"
+
+
+def test_at_least():
+    study = study_of({"a": [(-0.004, 0.001)], "b": [(-0.05, 0.001)], "c": [(-0.01, 0.01)]})
+    assert AtLeast("a", "kept", -1.0).judge(study).outcome == "holds"
+    assert AtLeast("b", "kept", -1.0).judge(study).outcome == "does not hold"
+    assert AtLeast("c", "kept", -1.0).judge(study).outcome == "cannot be told"
+
+
+def test_cheaper():
+    study = study_of({"a": [(0.5, 0.0)], "b": [(0.5, 0.0)]}, {"a": 5.0, "b": 10.0})
+    assert Cheaper("a", "b", 0.5).judge(study).outcome == "holds"
+    assert Cheaper("a", "b", 0.4).judge(study).outcome == "does not hold"
+    uncounted = study_of({"a": [(0.5, 0.0)], "b": [(0.5, 0.0)]}, {"a": 5.0})
+    assert Cheaper("a", "b", 0.5).judge(uncounted).outcome == "not run"
+
+
+def test_the_largest_budget_decides():
+    study = study_of(
+        {
+            "a-1000": [(0.6, 0.0)],
+            "b-1000": [(0.5, 0.0)],
+            "a-3000": [(0.6, 0.0)],
+            "b-3000": [(0.7, 0.0)],
+        }
+    )
+    found = Ahead("a-{}", "b-{}").judge(study)
+    assert found.outcome == "does not hold"
+    assert "`a-3000` less `b-3000`: -10.0" in found.text
+    assert "at 1000: +10.0" in found.text
+
+
+def test_figures_are_read_from_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(verdict, "RESULTS", tmp_path)
+    (tmp_path / "table.txt").write_text("| ours | 120.6 |\n| theirs | 60.3 |\n")
+    study = study_of({})
+    assert Stated("table.txt", r"ours \| ([\d.]+)", 120.9, "it").judge(study).outcome == "holds"
+    assert (
+        Stated("table.txt", r"ours \| ([\d.]+)", 150, "it").judge(study).outcome == "does not hold"
+    )
+    assert Stated("table.txt", r"none \| ([\d.]+)", 150, "it").judge(study).outcome == "not run"
+    assert Stated("none.txt", r"ours \| ([\d.]+)", 150, "it").judge(study).outcome == "not run"
+    share = StatedShare("table.txt", r"theirs \| ([\d.]+)", r"ours \| ([\d.]+)", "it", 0.5)
+    assert share.judge(study).outcome == "holds"
+
+
+def test_of_several_checks_one_that_fails_decides_and_then_one_that_is_missing():
+    study = study_of({"a": [(0.6, 0.01)], "b": [(0.5, 0.01)], "c": [(0.59, 0.05)]})
+    holds, fails, open_, missing = (
+        Ahead("a", "b"),
+        Ahead("b", "a"),
+        Ahead("a", "c"),
+        Ahead("a", "z"),
+    )
+    for checks, outcome in [
+        ((holds,), "holds"),
+        ((holds, open_), "cannot be told"),
+        ((holds, open_, missing), "not run"),
+        ((missing, fails, holds), "does not hold"),
+    ]:
+        assert Claim("s", "t", checks).judge(study)[0] == outcome
+    assert Claim("s", "t", lacks="a GPU").judge(study) == (
+        "not run",
+        [verdict.Finding("not run", "needs a GPU")],
+    )
+
+
+def test_every_claim_rests_on_rows_that_the_study_has_or_on_figures_that_are_stated():
+    study = Study(read_list(None), [])
+    names = {row.name for row in study.rows.rows}
+    for claim in (claim for claims in CLAIMS.values() for claim in claims):
+        for check in claim.checks:
+            if isinstance(check, Stated | StatedShare):
+                assert check.judge(study).outcome != "not run", check
+                continue
+            for name in (getattr(check, field, None) for field in ("one", "other", "row")):
+                if name is not None and "{}" in name:
+                    assert name.format("1000") in names, name
+                    assert name.format("3000") in names, name
+                elif name is not None:
+                    assert name in names, name
+
+
+def test_without_results_nothing_is_said_of_rows():
+    study = Study(read_list(None), [])
+    for claim in (claim for claims in CLAIMS.values() for claim in claims):
+        outcome, _ = claim.judge(study)
+        if not any(isinstance(check, Stated | StatedShare) for check in claim.checks):
+            assert outcome == "not run", claim
+
+
+@pytest.mark.parametrize("row", read_list(None).rows, ids=lambda row: row.name)
+def test_recipes_of_the_rows_are_whole(row):
+    from identity import recipe_of, weights_name
+
+    recipe = recipe_of(row, row.seeds[0])
+    assert recipe["training"]["iterations"] == row.iterations
+    assert recipe["training"]["precision"] == "bf16-mixed"
+    assert weights_name(recipe) in (None, "vit_tiny_patch16_224.safetensors")
