@@ -1,9 +1,9 @@
 """How the pages of this folder become a site: `make site` builds it, with every warning an error.
 
 The tool is Sphinx with MyST, chosen by upkeep in November 2026. MkDocs has had no release for two years, and Material
-for MkDocs is only mended. Zensical, its successor, has releases every week, is young ("beta", 0.1) and changes its form.
-Sphinx, MyST-Parser and the theme had releases this month, are stable, read the docstrings of the package itself, and
-their search works without a server.
+for MkDocs is only mended. Zensical, its successor, has releases every week, is young ("beta", 0.1) and changes its
+form. Sphinx, MyST-Parser and the theme had releases this autumn, are stable, read the docstrings of the package itself,
+and their search works without a server.
 
 Nothing is loaded from elsewhere at view time: fonts, scripts and the index of the search are files of the site.
 """

@@ -66,7 +66,8 @@ def site(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pages(site):
-    return {path: Page(path) for path in site.rglob("*.html")}
+    found = (path for path in site.rglob("*.html") if "_static" not in path.parts)
+    return {path: Page(path) for path in found}
 
 
 @pytest.mark.slow
