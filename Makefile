@@ -11,7 +11,7 @@ REPORTS := build/reports
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test long check lint format types imports bench clean
+.PHONY: help demo test long check lint format types imports bench site clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -49,6 +49,11 @@ bench: $(READY) ## run the benchmarks, one after another
 	@set -e; for script in $(BENCHMARKS); do \
 		echo "== $$script"; $(BIN)/python "$$script"; \
 	done
+
+site: $(READY) ## build the documents as a site into build/site; every warning is an error
+	$(BIN)/python docs/_site/draw.py
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -d build/site-cache -b html docs build/site
+	@echo "pages: build/site/index.html"
 
 clean: ## remove the environment, caches and build outputs; runs/ stays
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .import_linter_cache

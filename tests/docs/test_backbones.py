@@ -1,4 +1,4 @@
-"""The ledger of licences in docs/backbones.md against what timm states."""
+"""The ledger of licences in docs/licences.md against what timm states."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from vitseg.backbones.create_pyramid import OTHERS
 from vitseg.backbones.licences import is_non_commercial, licence_line, stated_licence
 
 ROOT = Path(__file__).resolve().parents[2]
-LEDGER = (ROOT / "docs" / "backbones.md").read_text().partition("## Licences")[2]
+LEDGER = (
+    (ROOT / "docs" / "licences.md").read_text().partition("## Licences of pretrained weights")[2]
+)
 ROWS = [
     (re.findall(r"`([^`]+)`", names), licence, use)
     for _, names, licence, use in re.findall(

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+from tests.docs.pages import DOCUMENTS, ROOT, anchors, commands, links, name_of
+
 VERBS = {
     "demo", "data", "train", "evaluate", "compare", "continual", "reproduce", "tune", "extend", "classes", "predict",
     "video", "explain", "suggest", "profile", "convert", "export", "serve", "push", "doctor", "recipes",
@@ -19,19 +19,6 @@ DATA_VERBS = {"show", "check", "preview", "prepare", "shard"}
 MAKE_TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 LARGEST_FILE = 1_000_000
 LOCK_FILES = {"uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock", "pylock.toml"}
-
-
-def name_of(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
-
-
-def commands(document: Path) -> list[str]:
-    """Lines of the shell blocks of a document, without comments."""
-    blocks = re.findall(
-        r"^```(?:bash|sh|shell|console)\n(.*?)^```", document.read_text(), re.MULTILINE | re.DOTALL
-    )
-    lines = [line.split(" #")[0].strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line and not line.startswith("#")]
 
 
 def repository_files() -> list[Path]:
@@ -70,22 +57,31 @@ def test_shell_blocks_use_commands_that_exist(document):
             }, command
 
 
-def test_the_readme_shows_every_verb():
+def test_the_page_of_commands_shows_every_verb():
+    """The README shows what most people need: it is to be read in a minute."""
     shown = {
-        command.split()[1]
-        for command in commands(ROOT / "README.md")
+        tuple(command.split()[1:3])
+        for command in commands(ROOT / "docs" / "commands.md")
         if command.startswith("vitseg ")
     }
-    assert shown == VERBS
+    assert {words[0] for words in shown} == VERBS
+    assert {words[1] for words in shown if words[0] == "data"} == DATA_VERBS
+
+
+def test_the_readme_is_read_in_a_minute():
+    assert len((ROOT / "README.md").read_text().splitlines()) < 150
+    assert ("docs/commands.md", "") in links(ROOT / "README.md")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_links_and_recipes_lead_somewhere(document):
-    text = document.read_text()
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
-        if not target.startswith(("http:", "https:")):
-            assert (document.parent / target).exists(), target
-    for recipe in re.findall(r"recipes/[\w/.-]+\.yaml", text):
+    for path, anchor in links(document):
+        target = (document.parent / path).resolve() if path else document
+        assert target.exists(), path
+        if anchor:
+            assert target.suffix == ".md", (path, anchor)
+            assert anchor in anchors(target), (path, anchor)
+    for recipe in re.findall(r"recipes/[\w/.-]+\.yaml", document.read_text()):
         assert (ROOT / recipe).is_file(), recipe
 
 
