@@ -71,7 +71,17 @@ sbom: ## list all that the wheel in dist/ installs, as CycloneDX
 LOWEST := build/lowest
 LOWEST_INSTALL = $(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct
 LOWEST_TOOLS := 'pytest>=8.3' 'pytest-xdist>=3.6' 'beartype>=0.20' 'psutil>=5.9' 'httpx>=0.27' 'fvcore>=0.1.5.post20221221'
-LOWEST_TEST = OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -q -m "not slow" -n 2 --dist loadfile -p no:cacheprovider
+LOWEST_TEST = OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -q -rs -n 2 --dist loadfile -p no:cacheprovider
+LOWEST_CORE := tests/contracts/test_imports.py tests/test_hub.py tests/test_config.py tests/test_outputs.py tests/losses \
+	tests/metrics tests/checkpoint/test_hub.py $(addprefix tests/cli/test_,main.py frame.py recipes.py bad_input.py) \
+	$(addprefix tests/inference/test_,predictor.py operations.py precision.py image_source.py profile.py) \
+	$(addprefix tests/training/test_,optimizer.py state.py recipe_runs.py parts.py)
+# Of the server all but those that need further tools: kubernetes-validate, jsonschema, tritonclient.
+LOWEST_SERVE := tests/serve $(addprefix --ignore tests/serve/test_,deploy.py described.py open_inference.py)
+LOWEST_EXTRAS := tests/integrations tests/runtimes tests/data/shards tests/data/formats/test_huggingface.py \
+	tests/inference/test_video.py tests/cli/test_video.py tests/cli/test_bands.py tests/images/test_windows.py \
+	$(addprefix tests/export/test_,parity.py graph.py files.py) $(addprefix tests/training/test_,loggers.py lowbit.py) \
+	tests/serve/test_ray.py
 EXTRAS := serve,export,quantize,huggingface,geo,heif,video,transformers,cvat,lowbit,shards,ray,wandb,mlflow
 
 lowest: ## try the lowest versions of all dependencies, in an environment of its own
@@ -80,11 +90,11 @@ lowest: ## try the lowest versions of all dependencies, in an environment of its
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
 	$(LOWEST_INSTALL) -e . $(LOWEST_TOOLS)
 	$(LOWEST)/bin/vitseg demo --out $(LOWEST)/demo
-	$(LOWEST_TEST) $(LOWEST_CORE)
+	$(LOWEST_TEST) -m "not slow" $(LOWEST_CORE)
 	$(LOWEST_INSTALL) -e '.[serve]' $(LOWEST_TOOLS)
-	$(LOWEST_TEST) tests/serve
+	$(LOWEST_TEST) -m "not slow" $(LOWEST_SERVE)
 	$(LOWEST_INSTALL) -e '.[$(EXTRAS)]' $(LOWEST_TOOLS)
-	$(LOWEST_TEST) $(LOWEST_EXTRAS)
+	$(LOWEST_TEST) -m "not long" $(LOWEST_EXTRAS)
 
 clean: ## remove the environment, caches and build outputs; runs/ stays
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .import_linter_cache
