@@ -122,7 +122,7 @@ def test_the_wheel_works_away_from_the_checkout(installed, tmp_path):
     verb = installed / "bin" / "vitseg"
     listed = run(verb, "recipes", cwd=tmp_path, PYTHONPATH=str(installed))
     assert "folder/small-vit_tiny" in listed
-    short = ["training.iterations=4", "training.val_interval=4"]
+    short = ["training.iterations=4", "training.val_interval=4", "schedule.warmup_iterations=1"]
     run(verb, "demo", *short, cwd=tmp_path, PYTHONPATH=str(installed), OMP_NUM_THREADS="1")
     assert (tmp_path / "vitseg-demo" / "index.html").is_file()
     assert (tmp_path / "vitseg-demo" / "run" / "best").is_dir()
