@@ -108,13 +108,17 @@ def response(status: int) -> Any:
     return SimpleNamespace(status_code=status, headers={}, request=None)
 
 
+# The name since huggingface-hub 1.0.
+_NoSuchFile = getattr(errors, "RemoteEntryNotFoundError", errors.EntryNotFoundError)
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
         (errors.RepositoryNotFoundError("404", response=response(404)), "no repository user/name"),
         (errors.GatedRepoError("403", response=response(403)), "is gated: accept its terms"),
         (errors.RevisionNotFoundError("404", response=response(404)), "has no revision 'v1'"),
-        (errors.RemoteEntryNotFoundError("404", response=response(404)), "has no file a.pth"),
+        (_NoSuchFile("404", response=response(404)), "has no file a.pth"),
         (errors.HfHubHTTPError("500 server", response=response(500)), "cannot be had: 500 server"),
         (errors.LocalEntryNotFoundError("gone"), "cannot be reached, and it is not in the cache"),
         (errors.HFValidationError("bad"), "is no address on the hub: bad"),

@@ -57,7 +57,7 @@ def test_percent():
 
 
 def test_messages_are_printed_as_they_are_on_stderr(capsys):
-    line = "[red]no markup[/red] " + "long " * 60
+    line = "[red]no markup[/red] " + "long " * 60 + "line"
     frame.say(line)
     out, err = capsys.readouterr()
     assert not out

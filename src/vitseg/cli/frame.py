@@ -113,7 +113,9 @@ def progress() -> Iterator[Progress]:
     from rich.progress import Progress
 
     console = messages()
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+    bars = Progress(console=console, transient=True, disable=not console.is_terminal)
+    # Before its release 14.3 rich ends bars that nobody sees with an empty line.
+    with bars if console.is_terminal else contextlib.nullcontext():
         yield bars
 
 

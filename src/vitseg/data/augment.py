@@ -90,7 +90,7 @@ class CropFrame:
         labels = np.full(self.crop_size, IGNORE_INDEX, np.int64)
         labels[:height, :width] = label_map
         pixels = to_padded_tensor(image, self.preprocessing, self.crop_size)
-        return pixels, torch.from_numpy(labels)
+        return pixels, torch.as_tensor(labels)
 
 
 class TrainTransform:
@@ -187,7 +187,8 @@ def window_around(
         size: (height, width) after scaling, in which the window lies.
         crop_size: (height, width) of the window.
     """
-    starts, lengths = [], []
+    starts: list[int] = []
+    lengths: list[int] = []
     for at, old, new, crop in zip(place, old_size, size, crop_size, strict=True):
         length = min(new, crop)
         middle = (2 * at + 1) * new // (2 * old)

@@ -86,7 +86,7 @@ def _options(spec: str) -> tuple[dict[str, str], str]:
     if not mark or not ("bands=" in query or "extra=" in query) or Path(root).exists():
         return {}, spec
     own: dict[str, str] = {}
-    others = []
+    others: list[str] = []
     for key, value in parse_qsl(query, keep_blank_values=True):
         if key not in (_BANDS, _EXTRA):
             others.append(f"{key}={value}")

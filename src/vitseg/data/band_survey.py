@@ -12,7 +12,7 @@ from vitseg.data.parallel import CHUNK, map_in_order
 from vitseg.data.value_survey import MOST_MEASURED, readable_range, spread
 from vitseg.errors import DataError
 from vitseg.images.band_reader import open_bands, picture_bands
-from vitseg.images.bands import Bands
+from vitseg.images.bands import Band, Bands
 from vitseg.images.sources import Source
 from vitseg.images.value_range import Histogram, ValueRange
 from vitseg.images.window import Window
@@ -111,7 +111,8 @@ def measured_bands(
         for words, histogram in merged[number].items():
             if words != "uint8":
                 together.merge(histogram)
-    lines, filled = [], []
+    lines: list[str] = []
+    filled: list[Band] = []
     for number, (band, of_band) in enumerate(zip(bands.chosen, merged, strict=True)):
         deep = {words: histogram for words, histogram in of_band.items() if words != "uint8"}
         limits = band.limits

@@ -161,7 +161,7 @@ class SegmentationDataset:
     def __iter__(self) -> Iterator[Sample]:
         return (self.sample(index) for index in range(len(self)))
 
-    def _at(self, index: SupportsIndex) -> int:
+    def _at(self, index: SupportsIndex | slice) -> int:
         """The position from 0 that an index means.
 
         Raises:

@@ -8,7 +8,7 @@ padded at the bottom and right. Every pixel is seen, at the scale of the evaluat
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, cast
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -45,10 +45,9 @@ class GridViewsConfig(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _nothing_random(cls, values: Any) -> Any:
+    def _nothing_random(cls, values: object) -> object:
         random = AugmentConfig.model_fields.keys() - cls.model_fields.keys()
-        named = sorted(random.intersection(values)) if isinstance(values, Mapping) else []
-        if named:
+        if named := sorted(random & _keys(values)):
             raise ValueError(
                 f"the views of a grid are always the same, so {', '.join(named)} would do nothing: leave it out"
             )
@@ -145,7 +144,7 @@ class GridViews:
         first = self.views[wanted[0][0]]
         # Decoded at twice the size or more, so that scaling down still has finer pixels to pick from.
         sample = self.dataset.sample(first.image, lambda _: (2 * first.size[0], 2 * first.size[1]))
-        crops = []
+        crops: list[tuple[Tensor, Tensor]] = []
         for number, mirrored in wanted:
             image, size, window = self.views[number]
             assert image == first.image
@@ -155,6 +154,10 @@ class GridViews:
                 pixels, labels = pixels[:, ::-1], labels[:, ::-1]
             crops.append(self._frame(pixels, labels))
         return crops
+
+
+def _keys(values: object) -> set[str]:
+    return set(cast("Mapping[str, Any]", values)) if isinstance(values, Mapping) else set()
 
 
 def covering_windows(size: Size, crop_size: Size) -> list[Window]:

@@ -43,7 +43,7 @@ class LabelTable:
 
     def rows(self) -> list[tuple[str, str, str]]:
         """Rows of the table for people: (raw id, its name, class index and name or "ignored"), by ascending raw id."""
-        rows = []
+        rows: list[tuple[str, str, str]] = []
         for raw in sorted(self.mapping):
             index = self.mapping[raw]
             to = "ignored" if index == IGNORE_INDEX else f"{index} {self.classes.names[index]}"
@@ -170,7 +170,7 @@ class IdLookup:
             DataError: Some ids are not in the table.
         """
         last = len(self._lut) - 2
-        if raw_ids.dtype not in (np.uint8, np.uint16):
+        if raw_ids.dtype not in (np.dtype(np.uint8), np.dtype(np.uint16)):
             raw_ids = np.where((raw_ids < 0) | (raw_ids > last), last + 1, raw_ids)
         label_map = self._lut[raw_ids]
         if label_map.min() == _UNKNOWN:

@@ -6,7 +6,7 @@ import codecs
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -31,7 +31,7 @@ _Made = TypeVar("_Made")
 
 
 @contextmanager
-def listed_once() -> Iterator[None]:
+def listed_once() -> Generator[None, None, None]:
     """Within this block, a folder is listed when it is first asked for, and not again."""
     if _remembered.get() is not None:
         yield
@@ -88,7 +88,7 @@ def files_below(folder: Path) -> Sequence[str]:
 
 def _above(folder: Path) -> list[tuple[int, int]]:
     """Device and inode of the folders that a folder lies in, by the path that was given and by the real one."""
-    found = []
+    found: list[tuple[int, int]] = []
     given = folder.absolute()
     named = () if ".." in given.parts else given.parents  # a/../b does not lie in a
     for parent in {*named, *folder.resolve().parents}:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from vitseg import parsing
 from vitseg.data.class_spellings import CLASS_FILES, NOTHING, read_json, read_yaml
@@ -70,15 +70,15 @@ def fields_of(path: Path) -> Mapping[str, Any]:
     if reader is None or reader not in (read_json, read_yaml):
         return {}
     try:
-        content = reader(path) if KEY in parsing.read_text(path) else {}
+        content: Any = reader(path) if KEY in parsing.read_text(path) else {}
     except (ValueError, DataError):
         return {}
-    return content if isinstance(content, dict) else {}
+    return cast("dict[str, Any]", content) if isinstance(content, dict) else {}
 
 
 def is_pose_alone(path: Path) -> bool:
     """Whether a class file says how masks lie, and names no class."""
-    return fields_of(path).keys() == {KEY}
+    return set(fields_of(path)) == {KEY}
 
 
 def drawn_size(source: Source, pose: MaskPose) -> Size:

@@ -118,7 +118,8 @@ def find_listed(
     ids = IdIndex(images, (folders.images / folders.inside).name, deep)
     files = IdIndex(spelt, folders.images.name, deep)
     found: dict[Path, str] = {}
-    missing, twice = [], []
+    missing: list[str] = []
+    twice: list[str] = []
     for line in lines:
         key = ids.find(line)
         if key is None:

@@ -50,9 +50,9 @@ def map_in_order(
         return
     pool = ProcessPoolExecutor(num_workers, initializer=_start, initargs=(work,))
     waiting: deque[Future[list[Result]]] = deque()
-    tasks = iter(tasks)
+    left = iter(tasks)
     try:
-        while chunk := list(itertools.islice(tasks, CHUNK)):
+        while chunk := list(itertools.islice(left, CHUNK)):
             waiting.append(pool.submit(_run, chunk))
             if len(waiting) >= _CHUNKS_AHEAD * num_workers:
                 yield from waiting.popleft().result()
@@ -75,6 +75,6 @@ def _start(work: Callable[[Any], Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends the workers
 
 
-def _run(chunk: list) -> list:
+def _run(chunk: list[Any]) -> list[Any]:
     assert _work is not None
     return [_work(task) for task in chunk]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from vitseg.evaluation.evaluate import Evaluation
 from vitseg.evaluation.worst_samples import WorstSamples
@@ -123,13 +124,14 @@ def _protocol(evaluation: Evaluation) -> dict[str, str]:
     return {name: value for name, value in facts.items() if value}
 
 
-def _inference_facts(inference: Mapping) -> dict[str, str]:
+_MODES = {"whole": "whole image", "slide": "sliding window"}
+
+
+def _inference_facts(inference: Mapping[str, Any]) -> dict[str, str]:
     """How images were run through the model; sizes as in the configuration, (height, width) or (long, short)."""
     resize, window = inference["resize"], inference["crop_size"]
     facts = {
-        "Mode": {"whole": "whole image", "slide": "sliding window"}.get(
-            inference["mode"], inference["mode"]
-        ),
+        "Mode": _MODES.get(inference["mode"], str(inference["mode"])),
         "Resize": f"long side {resize[0]}, short side {resize[1]}" if resize else "none",
         "Least short side": str(inference.get("min_short") or ""),
         "Scales": ", ".join(f"{scale:g}" for scale in inference["scales"]),

@@ -160,7 +160,7 @@ class _CellImages:
         return rows, columns
 
     def by_cell(self) -> dict[tuple[int, int], tuple[tuple[str, int], ...]]:
-        found = {}
+        found: dict[tuple[int, int], tuple[tuple[str, int], ...]] = {}
         for row, column in np.argwhere(self.pixels[..., 0]):
             entries = zip(self._ids[row, column], self.pixels[row, column], strict=True)
             found[int(row), int(column)] = tuple(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -54,11 +55,11 @@ def read_source(
 
         if isinstance(source, Tensor):
             return bands_of_tensor(source, bands)
-        return bands_of_array(source, bands)
+        return bands_of_array(cast("np.ndarray", source), bands)
     if isinstance(source, Tensor):
         return _of_tensor(source)
     if isinstance(source, np.ndarray):
-        return _of_array(source)
+        return _of_array(cast("np.ndarray", source))
     if source is None:
         raise DataError(
             "the image is None: cv2.imread returns that for a file that is missing or no image. Give the file's name "

@@ -60,8 +60,7 @@ def _one_view(model: Model, image: ViewImage, config: InferenceConfig, shelf: Sh
     if config.mode == "slide":
         assert config.crop_size is not None and config.stride is not None
         return slide(model, image, config.crop_size, config.stride, config.blend, shelf)
-    (scores,) = shelf.put([model(_whole(image)).of_image(0)]).scores
-    return scores
+    return shelf.put([model(_whole(image)).of_image(0)]).scores[0]
 
 
 def _at_size(source: ScoreMap, size: Size) -> ScoreMap:

@@ -15,7 +15,8 @@ def missing_index(path: Path) -> str | None:
         path: The file; only the heads of its boxes are read.
     """
     size = path.stat().st_size
-    place, seen = 0, []
+    place = 0
+    seen: list[bytes] = []
     with path.open("rb") as file:
         while place + 8 <= size:
             file.seek(place)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -83,7 +83,7 @@ def count_operations(model: nn.Module, run: Callable[[], object]) -> Operations:
 
 
 @contextmanager
-def _frozen(model: nn.Module) -> Iterator[None]:
+def _frozen(model: nn.Module) -> Generator[None, None, None]:
     """No parameter asks for a gradient: a view of one would, even under `no_grad`, which stops torch's counter."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for parameter in trained:
@@ -130,9 +130,15 @@ class _Watch(TorchFunctionMode):
         self.parameters: dict[int, nn.Parameter] = {}
         self.attention: defaultdict[str, Counter[Any]] = defaultdict(Counter)
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
         is_attention = func is F.scaled_dot_product_attention
-        before = _copy(self.counter) if is_attention else {}
+        before = _copy(self.counter) if is_attention else defaultdict[str, Counter[Any]](Counter)
         result = func(*args, **(kwargs or {}))
         if is_attention:
             for name, flops in _copy(self.counter).items():
@@ -156,11 +162,17 @@ class LiveTensors(TorchDispatchMode):
     """
 
     def __init__(self):
-        super().__init__()
+        super().__init__()  # pyright: ignore[reportUnknownMemberType]  # untyped in torch
         self.bytes = 0
         self.peak = 0
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
         known = {_address(value) for value in tree_leaves((args, kwargs)) if _is_tensor(value)}
         result = func(*args, **(kwargs or {}))
         for value in tree_leaves(result):
@@ -183,7 +195,7 @@ def _is_tensor(value: object) -> bool:
 
 
 def _address(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+    return tensor.untyped_storage()._cdata  # pyright: ignore[reportPrivateUsage]  # no public name has it
 
 
 def peak_memory(run: Callable[[], object], device: torch.device) -> int:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import importlib
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from vitseg.errors import ConfigError, DataError, first_line
 from vitseg.inference.remote_images import is_address, open_object
 from vitseg.inference.targets import Content, ParquetTarget
-
-if TYPE_CHECKING:
-    from pyarrow.parquet import ParquetFile
 
 IMAGE, IDS = "image", ("id", "path")
 """Columns of the bytes, which may be in a field `bytes` within it, as `datasets` writes it; and of the id."""
@@ -82,7 +80,7 @@ def _content(value: Any, target: ParquetTarget) -> Content:
     return DataError(f"{target.image} has no image: the row's {IMAGE} is empty.")
 
 
-def _images(parquet: ParquetFile, file: str, group: int) -> Iterator[Any]:
+def _images(parquet: Any, file: str, group: int) -> Iterator[Any]:
     column = _image_column(parquet, file)
     batches = parquet.iter_batches(_ROWS_AT_ONCE, row_groups=[group], columns=[column])
     for batch in batches:
@@ -91,36 +89,44 @@ def _images(parquet: ParquetFile, file: str, group: int) -> Iterator[Any]:
 
 def _flat(table: Any) -> list[Any]:
     """The values of the only column; of a column with fields, those of the only one that was read."""
-    return [
-        next(iter(value.values())) if isinstance(value, dict) else value
-        for value in table.column(0).to_pylist()
-    ]
+    values: list[Any] = table.column(0).to_pylist()
+    return [_only_field(value) for value in values]
+
+
+def _only_field(value: Any) -> Any:
+    return next(iter(cast("dict[str, Any]", value).values())) if isinstance(value, dict) else value
+
+
+def _module(name: str) -> Any:
+    """A module of pyarrow, which states no types."""
+    return importlib.import_module(name)
 
 
 @contextmanager
-def _opened(file: str) -> Iterator[ParquetFile]:
+def _opened(file: str) -> Generator[Any, None, None]:
     """A Parquet file; within it, what the library or the store says becomes a `DataError`."""
     try:
-        import pyarrow as pa
-        from pyarrow.parquet import ParquetFile
+        arrow, library = _module("pyarrow"), _module("pyarrow.parquet")
     except ImportError as error:
         raise ConfigError(
             f"{file} is read by pyarrow, which is not installed: pip install 'vitseg[ray]'."
         ) from error
     try:
         if is_address(file):
-            with open_object(file) as source, ParquetFile(source, buffer_size=_BUFFER) as parquet:
+            with (
+                open_object(file) as source,
+                library.ParquetFile(source, buffer_size=_BUFFER) as parquet,
+            ):
                 yield parquet
         else:
-            with ParquetFile(file, buffer_size=_BUFFER) as parquet:
+            with library.ParquetFile(file, buffer_size=_BUFFER) as parquet:
                 yield parquet
-    except (pa.ArrowException, OSError) as error:
+    except (arrow.ArrowException, OSError) as error:
         raise DataError(f"{file} cannot be read as Parquet: {first_line(error)}") from error
 
 
-def _id_column(parquet: ParquetFile, file: str) -> str:
-    import pyarrow.types as kinds
-
+def _id_column(parquet: Any, file: str) -> str:
+    kinds = _module("pyarrow.types")
     schema = parquet.schema_arrow
     for name in IDS:
         index = schema.get_field_index(name)
@@ -136,7 +142,7 @@ def _id_column(parquet: ParquetFile, file: str) -> str:
     raise _lacks(parquet, file, f"ids ({' or '.join(IDS)})")
 
 
-def _image_column(parquet: ParquetFile, file: str) -> str:
+def _image_column(parquet: Any, file: str) -> str:
     schema = parquet.schema_arrow
     index = schema.get_field_index(IMAGE)
     if index >= 0 and _is_binary(schema.field(index).type):
@@ -147,15 +153,13 @@ def _image_column(parquet: ParquetFile, file: str) -> str:
 
 
 def _is_binary(kind: Any) -> bool:
-    import pyarrow.types as kinds
-
+    kinds = _module("pyarrow.types")
     return kinds.is_binary(kind) or kinds.is_large_binary(kind)
 
 
-def _field(parquet: ParquetFile, name: str) -> Any:
+def _field(parquet: Any, name: str) -> Any:
     """A field within the column of the images; None where it has none of that name."""
-    import pyarrow.types as kinds
-
+    kinds = _module("pyarrow.types")
     schema = parquet.schema_arrow
     index = schema.get_field_index(IMAGE)
     if index < 0 or not kinds.is_struct(schema.field(index).type):
@@ -165,7 +169,7 @@ def _field(parquet: ParquetFile, name: str) -> Any:
     return kind.field(place) if place >= 0 else None
 
 
-def _lacks(parquet: ParquetFile, file: str, what: str) -> DataError:
+def _lacks(parquet: Any, file: str, what: str) -> DataError:
     columns = ", ".join(f"{field.name} ({field.type})" for field in parquet.schema_arrow)
     return DataError(f"{file} has no column of {what}. It has: {columns}.")
 

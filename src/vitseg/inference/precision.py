@@ -37,7 +37,9 @@ def has_bf16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type != "cpu":
         return False
-    try:
-        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    try:  # torch has no public names for them
+        if torch.cpu._is_avx512_bf16_supported():  # pyright: ignore[reportPrivateUsage]
+            return True
+        return bool(torch.cpu._is_amx_tile_supported())  # pyright: ignore[reportPrivateUsage]
     except AttributeError:  # of another version of torch
         return False

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from vitseg import parsing
 from vitseg.errors import ConfigError, first_names
@@ -189,7 +189,7 @@ def run_hash(settings: Mapping[str, Any], target: Target) -> str:
 def _read_settings(out: Path) -> dict[str, Any] | None:
     """What the predictions of a folder were made with; None where that is not told."""
     try:
-        settings = parsing.read_json(out / PREDICT_SETTINGS)
+        settings: Any = parsing.read_json(out / PREDICT_SETTINGS)
     except parsing.UnreadableError:
         return None
-    return settings if isinstance(settings, dict) else None
+    return cast("dict[str, Any]", settings) if isinstance(settings, dict) else None

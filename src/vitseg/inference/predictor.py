@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args, overload
+from typing import TYPE_CHECKING, cast, get_args, overload
 
 import numpy as np
 import torch
@@ -98,8 +98,9 @@ class Predictor:
             VitsegError: The model's scores are NaN or infinite.
         """
         if isinstance(source, list | tuple):
+            sources = cast("Sequence[object]", source)
             with grouped():
-                return [self._of_list(source, place) for place in range(len(source))]
+                return [self._of_list(sources, place) for place in range(len(sources))]
         return self._segment(source)
 
     def _of_list(self, sources: Sequence[object], place: int) -> Segmentation:

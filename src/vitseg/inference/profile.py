@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -249,7 +249,7 @@ def _measure(
 
 
 @contextmanager
-def _clear_errors(device: torch.device, batch_size: int, size: Size) -> Iterator[None]:
+def _clear_errors(device: torch.device, batch_size: int, size: Size) -> Generator[None, None, None]:
     try:
         yield
     except TorchDynamoException as error:
@@ -302,7 +302,15 @@ class PhotoInputs(Sequence[Tensor]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Tensor]: ...
+
+    def __getitem__(self, index: int | slice) -> Tensor | list[Tensor]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(len(self))[index]]
         image = decode(self.paths[index], declared=self.preprocessing.reading).pixels
         height, width = self.size
         scale = max(height / image.shape[0], width / image.shape[1])

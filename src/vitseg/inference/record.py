@@ -60,7 +60,8 @@ def read_records(out: Path) -> dict[str, PredictionRecord]:
     Args:
         out: The folder of the predictions; it may be new.
     """
-    path, records = out / PREDICTIONS, {}
+    path = out / PREDICTIONS
+    records: dict[str, PredictionRecord] = {}
     for line in path.read_bytes().split(b"\n") if path.exists() else ():
         with contextlib.suppress(ValueError):
             record = PredictionRecord.model_validate(parsing.parse_json(line, halves=True))

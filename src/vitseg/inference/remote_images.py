@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, BinaryIO, NamedTuple
 
@@ -94,7 +95,7 @@ def read_object(target: RemoteTarget) -> bytes:
 
 
 @contextmanager
-def open_object(address: str) -> Iterator[BinaryIO]:
+def open_object(address: str) -> Generator[BinaryIO, None, None]:
     """An object, open for reading at any place of it.
 
     Raises:
@@ -111,16 +112,15 @@ def open_object(address: str) -> Iterator[BinaryIO]:
 def _system(address: str) -> tuple[Any, str]:
     if "::" in address:
         raise ConfigError(f"{address} is a chain of addresses: unpack the archive, and give that.")
-    from fsspec.core import url_to_fs
-
+    core: Any = importlib.import_module("fsspec.core")  # which states no types
     try:
-        return url_to_fs(address)
+        return core.url_to_fs(address)
     except (ImportError, ValueError) as error:  # whose words name the package, or the protocol
         raise ConfigError(f"{address} cannot be read here: {first_line(error)}.") from error
 
 
 @contextmanager
-def _told(address: str) -> Iterator[None]:
+def _told(address: str) -> Generator[None, None, None]:
     """Within it, an error of a store is one about an address; each store's client has errors of its own."""
     try:
         yield

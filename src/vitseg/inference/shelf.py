@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from io import BufferedRandom
-from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -63,7 +62,7 @@ class Shelved:
     """
 
     def __init__(self, shelf: Shelf, scores: Sequence[ScoreMap], num_bytes: int):
-        self.scores = scores
+        self.scores: Sequence[ScoreMap] = scores
         self._shelf, self._num_bytes = shelf, num_bytes
 
     def give_up(self) -> None:
@@ -106,8 +105,8 @@ class FileScores:
 
 def _in_a_file(outputs: Sequence[SegOutput]) -> list[FileScores]:
     """The outputs, written to one temporary file."""
-    file = cast(BufferedRandom, tempfile.TemporaryFile(prefix="vitseg-"))  # noqa: SIM115
-    scores = []
+    file = tempfile.TemporaryFile(prefix="vitseg-")  # noqa: SIM115
+    scores: list[FileScores] = []
     try:
         for output in outputs:
             place = file.tell()

@@ -276,6 +276,7 @@ def _finish(
     else:
         write_label_tiff(target, store, classes, nodata, pixels.georeference)
     total = max(1, counts[:num_classes].sum())
-    order = [index for index in np.argsort(-counts[:num_classes], kind="stable") if counts[index]]
+    ordered: list[int] = np.argsort(-counts[:num_classes], kind="stable").tolist()
+    order = [index for index in ordered if counts[index]]
     areas = {classes.names[index]: float(counts[index] / total) for index in order}
     return LargePrediction(target, store.size, areas, plan, num_polygons)

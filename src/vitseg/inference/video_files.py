@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -143,16 +145,15 @@ class VideoWriter:
             self._container.close()
 
 
-def pyav():
+def pyav() -> Any:
     """The module av.
 
     Raises:
         ConfigError: It is not installed.
     """
     try:
-        import av
+        return importlib.import_module("av")  # Any: its types leave much open
     except ImportError as error:
         raise ConfigError(
             "videos need PyAV, which is not installed: pip install 'vitseg[video]'"
         ) from error
-    return av

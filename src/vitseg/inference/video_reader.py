@@ -148,10 +148,11 @@ class VideoReader:
                 heapq.heappush(waiting, place)
             if packet.is_corrupt and place is not None:
                 broken.add(place)
+            frames: list[Any] = []
             try:
                 frames = packet.decode()
             except pyav().FFmpegError:
-                frames, hurt = [], _latest(hurt, before, place)
+                hurt = _latest(hurt, before, place)
                 if place is None:
                     yield None, None, True
             for frame in frames:
@@ -235,7 +236,7 @@ def _lost(
 
 def _take_before(waiting: list[Fraction], shown: Fraction) -> list[Fraction]:
     """Take all places up to one from a heap; returns those before it, in order."""
-    passed = []
+    passed: list[Fraction] = []
     while waiting and waiting[0] <= shown:
         place = heapq.heappop(waiting)
         if place < shown:

@@ -145,7 +145,7 @@ class Windows:
     def _window_row(self, row: int) -> Shelved:
         """The outputs of a row of windows, which is run if it is not held."""
         if row not in self._held:
-            outputs = []
+            outputs: list[SegOutput] = []
             for column in range(len(self._grid.lefts)):
                 output, self._first = self._first, None
                 outputs.append(self._run(row, column) if output is None else output)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer
@@ -20,10 +20,6 @@ from vitseg.images.outlines import Piece, outline, pieces
 from vitseg.inference.predictor import Predictor, load
 from vitseg.inference.scores import label_map, labels_and_confidence
 from vitseg.runtimes.extra import import_extra
-
-if TYPE_CHECKING:
-    from cvat_sdk.auto_annotation import DetectionFunctionContext, DetectionFunctionSpec
-    from cvat_sdk.models import LabeledShapeRequest
 
 BY = ("class", "piece")
 
@@ -50,8 +46,8 @@ class DetectionFunction:
         self._masks: Any = _import("cvat_sdk.masks")
 
     @cached_property
-    def spec(self) -> DetectionFunctionSpec:
-        """The labels: the classes of the model."""
+    def spec(self) -> Any:  # CVAT's package states no types
+        """The labels, as CVAT's `DetectionFunctionSpec`: the classes of the model."""
         return self._interface.DetectionFunctionSpec(
             labels=[
                 self._interface.label_spec(name, index, type="mask")
@@ -59,17 +55,15 @@ class DetectionFunction:
             ]
         )
 
-    def detect(
-        self, context: DetectionFunctionContext, image: Image.Image
-    ) -> list[LabeledShapeRequest]:
-        """The masks of an image, or polygons where CVAT asks for these.
+    def detect(self, context: Any, image: Image.Image) -> list[Any]:
+        """The masks of an image as CVAT's `LabeledShapeRequest`, or polygons where CVAT asks for these.
 
         A mask is left out where the mean probability of its pixels is below the confidence threshold. Polygons are made
         by piece, since they have one outline; it runs along the borders of pixels and is that of the outside: what a
         piece encloses lies below its polygon.
 
         Args:
-            context: What CVAT asks for.
+            context: What CVAT asks for: its `DetectionFunctionContext`.
             image: The image.
 
         Raises:
@@ -81,7 +75,7 @@ class DetectionFunction:
             labels, confidence = labels_and_confidence(scores)
         else:  # probabilities of all pixels take as long as labels, and nobody needs them
             labels = label_map(scores)
-        shapes = []
+        shapes: list[Any] = []
         by_piece = self._by == "piece" or context.conv_mask_to_poly
         for piece in pieces(labels) if by_piece else whole_classes(labels):
             if np.count_nonzero(piece.inside) < self._min_pixels:

@@ -10,6 +10,7 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.types import Receive
 
+from vitseg.errors import first_line
 from vitseg.serve.problems import BadRequestError, UnusableError, WrongFormatError
 
 MAX_FIELDS = 20
@@ -52,6 +53,7 @@ async def read_image(request: Request) -> Incoming:
 
 
 async def _of_form(request: Request) -> Incoming:
+    from python_multipart.exceptions import FormParserError
     from starlette.exceptions import HTTPException
 
     _require_utf8(request.headers["content-type"])
@@ -74,6 +76,8 @@ async def _of_form(request: Request) -> Incoming:
                     fields[name] = value
     except HTTPException as error:
         raise BadRequestError(f"the form cannot be read: {error.detail}") from error
+    except FormParserError as error:  # which starlette puts into its own words since 1.0 only
+        raise BadRequestError(f"the form cannot be read: {first_line(error)}.") from error
     if content is None:
         raise UnusableError("the form has no file named image.")
     return Incoming(content, fields)

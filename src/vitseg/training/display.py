@@ -43,7 +43,7 @@ class Display:
         self._iterations = iterations
         self._last_step = time.monotonic()
         self._bar.update(self._task, total=iterations, completed=first)
-        with self._bar:
+        with contextlib.nullcontext() if self._bar.disable else self._bar:
             yield
 
     def step(
@@ -90,7 +90,8 @@ class Display:
     @contextlib.contextmanager
     def _transient_bar(self, name: str, total: int) -> Iterator[Callable[[], None]]:
         console = self.console
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        bar = Progress(console=console, transient=True, disable=not console.is_terminal)
+        with contextlib.nullcontext() if bar.disable else bar:  # as in `vitseg.cli.frame.progress`
             task = bar.add_task(name, total=total)
             yield lambda: bar.advance(task)
 
