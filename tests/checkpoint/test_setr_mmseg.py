@@ -20,6 +20,8 @@ from vitseg.classes import ClassTable
 from vitseg.errors import CheckpointError
 from vitseg.methods.model import SegmentationModel
 
+pytestmark = pytest.mark.slow
+
 State = dict[str, Tensor]
 
 WIDTH, CROP = 192, 64

@@ -22,6 +22,8 @@ from vitseg.data.finding import Finding
 from vitseg.data.scene_painter import SCENE_CLASSES, draw_scene
 from vitseg.images.orientation import inverse, upright
 
+pytestmark = pytest.mark.slow
+
 ORIENTATION = 0x0112
 SQUARE = (160, 160)
 TURNS = range(1, 9)
@@ -134,7 +136,6 @@ PICTURES = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mask", UNRELATED)
 @pytest.mark.parametrize("image", PICTURES)
 def test_nothing_is_said_of_masks_that_have_nothing_to_do_with_their_images(image, mask):

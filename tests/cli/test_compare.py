@@ -13,6 +13,8 @@ import yaml
 from tests.tiny import content, tiny_recipe
 from vitseg.checkpoint.model_dir import load_model
 
+pytestmark = pytest.mark.slow
+
 
 def write(path, method="segvit", **decoder):
     raw = tiny_recipe(iterations=2, val_interval=2)

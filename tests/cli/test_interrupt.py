@@ -23,6 +23,8 @@ from vitseg.inference.predictor import load
 from vitseg.training.loop import train
 from vitseg.training.recipe import load_recipe
 
+pytestmark = pytest.mark.slow
+
 ITERATIONS = 60
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 
@@ -117,7 +119,6 @@ def test_a_stopped_run_resumes_to_the_weights_of_an_unstopped_one(
     assert_same_run(out, whole)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
 def test_a_process_of_its_own_is_stopped_and_resumed(folder, whole, number, code):
     out = folder / f"process-{number.name}"

@@ -206,6 +206,7 @@ LEARNING = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", LEARNING, ids=list(CONFIGS), indirect=True)
 def test_the_loss_falls(case):
     _, config, model = case

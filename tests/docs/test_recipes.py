@@ -103,6 +103,7 @@ def outline_of(path: Path) -> SegmentationModel:
     return build_without_weights(recipe.method, recipe.model.model_dump_json(), crop_size, classes)
 
 
+@pytest.mark.slow
 def test_a_recipe_builds(path):
     assert all(parameter.is_meta for parameter in outline_of(path).parameters())
     recipe_of(path).model.criterion()

@@ -30,6 +30,8 @@ from vitseg.images.tiff_tags import read_tags
 from vitseg.images.value_range import Unstated, ValueRange
 from vitseg.images.window import Window
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _closed():

@@ -15,6 +15,8 @@ from vitseg.training.recipe import Recipe, parse_recipe
 from vitseg.training.state import Progress
 from vitseg.training.task import TrainingTask, open_splits
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
