@@ -198,7 +198,10 @@ def test_masks_that_fade_out_are_compiled_once_for_every_block_that_loses_them()
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("method", "fields"),
-    [("dtop", {"pruning": {"threshold": 0.2}}), ("shrunk", {"edges": {}, "shrink": {"block": 2}})],
+    [
+        ("dtop", {"pruning": {"threshold": 0.2}}),
+        ("shrunk", {"backbone": {**BACKBONE, "taps": [3]}, "edges": {}, "shrink": {"block": 2}}),
+    ],
 )
 def test_a_method_that_breaks_graphs_is_trained_and_told_of(method, fields):
     config = METHODS[method].model_validate({"backbone": BACKBONE, **fields})
