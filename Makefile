@@ -86,7 +86,8 @@ LOWEST_SERVE := tests/serve $(addprefix --ignore tests/serve/test_,deploy.py des
 LOWEST_EXTRAS := tests/integrations tests/runtimes tests/data/shards tests/data/formats/test_huggingface.py \
 	tests/inference/test_video.py tests/cli/test_video.py tests/cli/test_bands.py tests/images/test_windows.py \
 	$(addprefix tests/export/test_,parity.py graph.py files.py) $(addprefix tests/training/test_,loggers.py lowbit.py) \
-	tests/serve/test_ray.py
+	tests/images/test_reader.py tests/serve/test_ray.py \
+	--deselect 'tests/images/test_reader.py::test_colour_spaces_are_read_alike[YCbCr]'  # Pillow 12.3 fails to read it back
 EXTRAS := serve,export,quantize,huggingface,geo,heif,video,transformers,cvat,lowbit,shards,ray,wandb,mlflow
 
 lowest: ## try the lowest versions of all dependencies, in an environment of its own

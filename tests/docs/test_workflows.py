@@ -80,3 +80,10 @@ def test_every_promised_python_is_tested():
         if "python-version" in step.get("with", {})
     )
     assert used == lowest[1]
+
+
+def test_the_lowest_versions_are_those_of_all_extras():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = re.search(r"^EXTRAS := (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert named is not None
+    assert set(named[1].split(",")) == project["optional-dependencies"].keys() - {"dev", "docs"}
