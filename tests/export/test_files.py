@@ -120,8 +120,7 @@ def test_labels_for_programs_that_know_nothing_of_us(model, tmp_path):
         images = photo.transpose(2, 0, 1)[None].astype(np.float32)
         (labels,) = session.run(None, {"images": images})
         assert labels.dtype == np.uint8
-        # Resized by another program, and an untrained model has many pixels of nearly equal scores.
-        assert (labels[0] != predictor(photo).label_map).mean() < 0.03
+        assert (labels[0] != predictor(photo).label_map).mean() < 0.02  # resized by another program
     with pytest.raises(ConfigError, match="--form masks"):
         vitseg.load(out)
 
