@@ -90,6 +90,20 @@ def told(one: str, other: str, found: Difference, measure: str) -> str:
     return f"`{one}` less `{other}`{what}: {points(found.mean)} {within(found.interval)}{seeds}"
 
 
+def _compared(check: Ahead | NotBehind, study: Study) -> tuple[Difference, str] | Finding:
+    """How far a check's one row is ahead of the other, and that in words; a finding where they were not run."""
+    rows = (check.one, check.other)
+    names = at_largest(rows, study)
+    if names is None:
+        return _not_run(rows, study)
+    found = study.difference(names[0], names[1], check.measure)
+    assert found is not None
+    text = told(names[0], names[1], found, check.measure)
+    if check.published is not None:
+        text += f"; published {check.published:+.1f}"
+    return found, text + at_smaller(rows, names, study, check.measure)
+
+
 @dataclass(frozen=True)
 class Ahead:
     """One row is ahead of another.
@@ -112,15 +126,10 @@ class Ahead:
         )
 
     def judge(self, study: Study) -> Finding:
-        names = at_largest((self.one, self.other), study)
-        if names is None:
-            return _not_run((self.one, self.other), study)
-        found = study.difference(names[0], names[1], self.measure)
-        assert found is not None
-        text = told(names[0], names[1], found, self.measure)
-        if self.published is not None:
-            text += f"; published {self.published:+.1f}"
-        text += at_smaller((self.one, self.other), names, study, self.measure)
+        compared = _compared(self, study)
+        if isinstance(compared, Finding):
+            return compared
+        found, text = compared
         if not found.can_be_told:
             return Finding("cannot be told", f"{text} ({found.unlike})")
         return Finding("holds" if found.mean > 0 else "does not hold", text)
@@ -149,15 +158,10 @@ class NotBehind:
         return f"`{self.one}` is at most {self.margin:g} points behind `{self.other}`{what}"
 
     def judge(self, study: Study) -> Finding:
-        names = at_largest((self.one, self.other), study)
-        if names is None:
-            return _not_run((self.one, self.other), study)
-        found = study.difference(names[0], names[1], self.measure)
-        assert found is not None
-        text = told(names[0], names[1], found, self.measure)
-        if self.published is not None:
-            text += f"; published {self.published:+.1f}"
-        text += at_smaller((self.one, self.other), names, study, self.measure)
+        compared = _compared(self, study)
+        if isinstance(compared, Finding):
+            return compared
+        found, text = compared
         least = -self.margin / 100
         if found.interval.low >= least and min(found.by_seed) >= least:
             if len(found.by_seed) == 1 and self.margin / 100 < ONE_SEED:

@@ -52,14 +52,20 @@ def weights(out: Path) -> dict[str, list[float]]:
     return {name: tensor.flatten().tolist() for name, tensor in found.items()}
 
 
+def wait_for_state(out: Path, *processes: subprocess.Popen[str]) -> None:
+    """Return once a training has saved a state; none of what runs it may have ended before."""
+    until = time.monotonic() + 600
+    while not (out / "state.ckpt").is_file():
+        for process in processes:
+            assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
 def killed_after_a_save(arguments: list[str], out: Path) -> None:
     """End all processes of a training at once, as soon as there is a state."""
     process = start(arguments)
-    until = time.monotonic() + 600
-    while not (out / "state.ckpt").is_file():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    wait_for_state(out, process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
 
@@ -119,9 +125,7 @@ def test_a_killed_process_ends_the_run_with_one_line_and_a_state(scenes, tmp_pat
     out = tmp_path / "run"
     long = {"training__iterations": 100_000, "training__save_interval": 3}
     process = start(command(scenes, out, training__devices=2, **long))
-    while not (out / "state.ckpt").is_file():
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
+    wait_for_state(out, process)
     (other,) = [pid for pid in children_of(process.pid) if "train" in command_line(pid)]
     os.kill(other, signal.SIGKILL)
     _, said = process.communicate(timeout=60)
@@ -160,9 +164,7 @@ def test_torchrun_goes_on_by_itself_after_a_kill(scenes, tmp_path):
     before = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "2")
     torchrun = (*before, "--master-port", "0", "--standalone")
     process = start(command(scenes, out, **options), torchrun)
-    while not (out / "state.ckpt").is_file():
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
+    wait_for_state(out, process)
     os.kill(children_of(process.pid)[-1], signal.SIGKILL)
     _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
@@ -186,9 +188,7 @@ def test_on_two_machines_too_at_the_cost_of_one_restart(scenes, tmp_path, on):
         start(command(scenes, out, **options), (*before, *meeting, "--max-restarts", "1"))
         for _ in range(2)
     ]
-    while not (out / "state.ckpt").is_file():
-        assert all(machine.poll() is None for machine in machines)
-        time.sleep(0.01)
+    wait_for_state(out, *machines)
     os.kill(children_of(machines[on].pid)[-1], signal.SIGKILL)
     said = [machine.communicate(timeout=300)[1] for machine in machines]
     assert [machine.returncode for machine in machines] == [0, 0], said
@@ -207,11 +207,7 @@ def test_a_state_that_cannot_be_written_ends_all_processes(scenes, tmp_path):
     out = tmp_path / "run"
     options = {"training__devices": 2, "training__iterations": 100_000}
     process = start(command(scenes, out, training__save_interval=3, **options))
-    until = time.monotonic() + 600
-    while not (out / "state.ckpt").is_file():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    wait_for_state(out, process)
     in_the_way = out / ".state.ckpt.writing"
     while not in_the_way.is_dir():
         with contextlib.suppress(FileExistsError):
