@@ -8,6 +8,8 @@ Shrunk with its up-sampling layers, edge-aware Shrunk, and DToP's heads.
 
 from __future__ import annotations
 
+from functools import partial
+
 from row import Row, Table, with_budget
 
 SEEDS = (0, 1, 2)
@@ -303,36 +305,26 @@ EXTRA = tuple(
     )
 )
 
+setr_dtop = partial(dtop, recipe="dtop-vit_tiny-fcn", group="dtop-extra", extra=True, seeds=(0,))
+
 DTOP_EXTRA = (
-    dtop(
+    setr_dtop(
         "dtop-fcn-base",
         "SETR's heads, nobody leaves",
-        recipe="dtop-vit_tiny-fcn",
-        group="dtop-extra",
-        extra=True,
-        seeds=(0,),
     ),
     *(
-        dtop(
+        setr_dtop(
             f"dtop-fcn-{at}",
             f"SETR's heads, finetuned at {at}",
             f"pruning.threshold={at}",
-            recipe="dtop-vit_tiny-fcn",
-            group="dtop-extra",
-            extra=True,
-            seeds=(0,),
             start="dtop-fcn-base",
             iterations=250,
         )
         for at in (1.0, 0.9, 0.98)
     ),
-    dtop(
+    setr_dtop(
         "dtop-fcn-direct",
         "SETR's heads, direct at 0.98",
-        recipe="dtop-vit_tiny-fcn",
-        group="dtop-extra",
-        extra=True,
-        seeds=(0,),
         start="dtop-fcn-base",
         threshold=0.98,
         kind="look",
