@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,15 @@ from vitseg.data.catalog import open_dataset
 from vitseg.errors import CheckpointError
 from vitseg.runs import STATE
 from vitseg.training.data_stamp import stamp_of
-from vitseg.training.state import Progress, RunIdentity, SavedState, snapshot, write_state
+from vitseg.training.sharded_state import ShardedSave
+from vitseg.training.state import (
+    Progress,
+    RunIdentity,
+    SavedState,
+    facts_of,
+    snapshot,
+    write_state,
+)
 
 RECIPE = {
     "method": "segvit",
@@ -225,6 +234,80 @@ def restore_all(out: Path, root: Path) -> None:
     model, saved = nn.Linear(3, 2), SavedState(out, identity(root))
     saved.restore_model(model)
     saved.restore(torch.optim.AdamW(model.parameters()))
+
+
+@pytest.fixture
+def in_parts(root, tmp_path):
+    """A folder with a state whose tensors are in parts, by one process."""
+    folder = tmp_path / "run in parts"
+    folder.mkdir()
+    model = nn.Linear(300, 20)
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.ones(1, 300)).sum().backward()
+    optimizer.step()
+    saved = ShardedSave(folder, 7)
+    saved.begin(None)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is")
+        saved.write(0, model, optimizer)
+    write_state(folder, {**facts_of(Progress(7), identity(root)), **saved.finish()})
+    return folder
+
+
+def files_of(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != STATE)
+
+
+def test_a_state_in_parts_goes_on(root, in_parts):
+    saved = SavedState(in_parts, identity(root))
+    saved.require_sound()
+    model = nn.Linear(300, 20)
+    saved.restore_model(model)
+    assert model.weight.abs().sum() > 0
+    assert saved.restore(torch.optim.AdamW(model.parameters())).iteration == 7
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.4, 0.6, 0.8, 0.97])
+@pytest.mark.parametrize("number", [0, 1])
+def test_bytes_that_changed_within_a_part(root, in_parts, number, share):
+    """The contents, and what a process wrote, at any place and of the full length."""
+    changes_within(files_of(in_parts)[number], share)
+    with pytest.raises(CheckpointError, match="damaged or no training state"):
+        SavedState(in_parts, identity(root)).require_sound()
+
+
+def changes_within(path: Path, share: float) -> None:
+    content = bytearray(path.read_bytes())
+    at = int(share * len(content))
+    content[at : at + 9] = bytes(value ^ 0x5A for value in content[at : at + 9])
+    path.write_bytes(content)
+
+
+def test_processes_share_the_reading_of_parts(root, in_parts):
+    """Each piece is looked at by one of them."""
+    contents, part = files_of(in_parts)
+    assert contents.name == ".metadata"
+    changes_within(part, 0.5)
+    found = 0
+    for rank in range(3):
+        try:
+            SavedState(in_parts, identity(root)).require_sound(rank, 3)
+        except CheckpointError:
+            found += 1
+    assert found == 1
+
+
+def test_weights_that_changed_within_a_state(root, tmp_path):
+    """Such bytes are weights, too, for all that torch says."""
+    model = nn.Linear(3000, 20)
+    optimizer = torch.optim.AdamW(model.parameters())
+    write_state(tmp_path, snapshot(model, optimizer, Progress(7), identity(root)))
+    SavedState(tmp_path, identity(root)).require_sound()
+    changes_within(tmp_path / STATE, 0.5)
+    saved = SavedState(tmp_path, identity(root))
+    saved.require_sound(rank=1, world_size=2)  # the first one reads it
+    with pytest.raises(CheckpointError, match="damaged or no training state"):
+        saved.require_sound(rank=0, world_size=2)
 
 
 def test_a_state_of_another_model(root, out):

@@ -115,6 +115,7 @@ def build_parts(
         nn.SyncBatchNorm.convert_sync_batchnorm(model)  # in place
     if saved is not None:
         with together(fabric):
+            saved.require_sound(fabric.global_rank, fabric.world_size)
             saved.restore_model(model)
     cache = None
     if cache_features is not None:

@@ -37,8 +37,7 @@ def save_parts(out: Path, parts: RunParts, identity: RunIdentity) -> None:
             saved.write(fabric.global_rank, parts.model, parts.optimizer.optimizer)
         with together(fabric):
             if is_first:
-                saved.finish()
-                write_state(out, {**facts_of(progress, identity), "shards": saved.name})
+                write_state(out, {**facts_of(progress, identity), **saved.finish()})
                 saved.clean()
     except Exception:
         if is_first:

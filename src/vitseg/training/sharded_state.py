@@ -8,6 +8,8 @@ the file names a whole one. Any number of processes reads it, each its own part,
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import pickle
 import shutil
@@ -28,6 +30,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from vitseg.errors import SaidElsewhereError
 from vitseg.files import WatchedFile
 from vitseg.runs import SHARDS
+from vitseg.training.sums import require_sound
 
 _MODEL, _OPTIMIZER = "model.", "optimizer."
 
@@ -91,11 +94,12 @@ class ShardedSave:
                 raise SaidElsewhereError("another process could not save its part.") from error
             raise own[0] from error
 
-    def finish(self) -> None:
-        """Give the folder its name; `state.ckpt` may name it from now on."""
+    def finish(self) -> dict[str, str]:
+        """Give the folder its name; returns what `state.ckpt` may say of it from now on."""
         sync_folder(self._fresh)
         os.replace(self._fresh, self._folder / self.name)
         sync_folder(self._folder)
+        return {"shards": self.name, "contents": _sum_of_contents(self._folder / self.name)}
 
     def clean(self) -> None:
         """Remove the folders of before, once `state.ckpt` names this one."""
@@ -116,11 +120,34 @@ class ShardedTensors:
 
     Args:
         folder: The folder.
+        contents: Sum of its table of contents, as `ShardedSave.finish` gave it.
+
+    Raises:
+        ValueError: The table is another.
     """
 
-    def __init__(self, folder: Path):
-        self._reader = _Reader(folder)
-        self._sizes = self._reader.read_metadata().state_dict_metadata
+    def __init__(self, folder: Path, contents: str):
+        if _sum_of_contents(folder) != contents:
+            raise ValueError(f"{_CONTENTS} is not what was written")
+        self._folder, self._reader = folder, _Reader(folder)
+        metadata = self._reader.read_metadata()
+        self._sizes, self._places = metadata.state_dict_metadata, metadata.storage_data
+
+    def require_sound(self, rank: int = 0, world_size: int = 1) -> None:
+        """Compare what the processes wrote with its sums: each process its share of all.
+
+        Args:
+            rank: Number of this process.
+            world_size: How many there are.
+
+        Raises:
+            zipfile.BadZipFile: A part is another than was written.
+        """
+        places = {(each.relative_path, each.offset, each.length) for each in self._places.values()}
+        for name, offset, length in sorted(places)[rank::world_size]:
+            with (self._folder / name).open("rb") as file:
+                file.seek(offset)
+                require_sound(io.BytesIO(file.read(length)))
 
     def restore_model(self, model: nn.Module) -> None:
         """Give a model, which is not sharded yet, its weights."""
@@ -185,6 +212,10 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _sum_of_contents(folder: Path) -> str:
+    return hashlib.sha256((folder / _CONTENTS).read_bytes()).hexdigest()
 
 
 def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:

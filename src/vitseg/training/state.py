@@ -22,9 +22,10 @@ from vitseg.runs import DIVERGED, RECIPE, SHARDS, STATE, changed_fields, require
 from vitseg.training.average import WeightAverage
 from vitseg.training.data_stamp import changes
 from vitseg.training.sharded_state import ShardedTensors, sharded_as_parameters, sync_folder
+from vitseg.training.sums import require_sound
 
 _KEYS = {"model", "optimizer", "progress", "recipe", "data"}
-_SHARDED_KEYS = {"shards", "progress", "recipe", "data"}
+_SHARDED_KEYS = {"shards", "contents", "progress", "recipe", "data"}
 
 _TOLD_BY_DATA = "data.source"
 """The field that the stamp of the data stands for: a data set may have moved."""
@@ -254,7 +255,24 @@ class SavedState:
                 f"{out / STATE} names {self._path}, which is not there: restore it, or train into another --out."
             )
         with self._damage_named():
-            return ShardedTensors(self._path)
+            return ShardedTensors(self._path, self._state["contents"])
+
+    def require_sound(self, rank: int = 0, world_size: int = 1) -> None:
+        """See that all bytes are those that were written; the processes share what there is to read.
+
+        Args:
+            rank: Number of this process.
+            world_size: How many there are.
+
+        Raises:
+            CheckpointError: Some are others.
+        """
+        with self._damage_named():
+            if self._parts is not None:
+                self._parts.require_sound(rank, world_size)
+            elif rank == 0:
+                with self._path.open("rb") as file:
+                    require_sound(file)
 
     def restore_model(self, model: nn.Module) -> None:
         """Give a model, which is not sharded yet, the weights that it had."""
