@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from vitseg.classes import IGNORE_INDEX
 from vitseg.inference.scores import OutputScores, full_scores
 from vitseg.losses import mask as mask_module
-from vitseg.losses.atm import AtmLoss, present_classes
+from vitseg.losses.atm import AtmLoss, every, present_classes
 from vitseg.losses.mask import dice_loss, focal_and_dice, focal_terms
 from vitseg.losses.tasks import TasksLoss
 from vitseg.outputs import ClassLogits, Joined, MixedMasks, PresenceMasks, QueryMasks
@@ -390,6 +390,23 @@ def test_pixel_step_compares_every_nth_pixel_of_masks_and_labels():
             torch.testing.assert_close(terms[name], term)
             torch.testing.assert_close(terms[name + "_early"], term)
     assert len(places) == 4
+
+
+@pytest.mark.parametrize(("step", "length"), [(4, 12), (3, 10), (3, 11), (8, 3), (1, 5), (7, 7)])
+def test_of_every_nth_line_each_is_as_likely_and_there_are_always_as_many(
+    step, length, monkeypatch
+):
+    count = math.ceil(length / step)
+    drawn = []
+    for first in range(length if length % step else step):
+        monkeypatch.setattr(torch, "randint", lambda high, size, at=first: torch.tensor(at % high))
+        lines = every(step, length)
+        assert len(lines) == count
+        assert lines.diff().numel() == 0 or step - 1 <= lines.diff().min() <= step
+        drawn.extend(lines.tolist())
+    assert torch.bincount(torch.tensor(drawn), minlength=length).unique().tolist() == [
+        count * (length if length % step else step) // length
+    ]
 
 
 def test_pixel_step_larger_than_the_image_keeps_a_pixel():

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vitseg.classes import IGNORE_INDEX
+from vitseg.losses.matching import Costs, match, targets_at
 from vitseg.losses.set_prediction import SetPredictionLoss, labels_at_cells
 from vitseg.outputs import MixedMasks
 from vitseg.supervision import MaskFormerLossConfig, SetPredictionLossConfig
@@ -208,3 +209,19 @@ def test_labels_are_taken_at_the_middle_of_a_cell():
     labels = torch.arange(6 * 10).reshape(1, 6, 10)
     cells = labels_at_cells(labels, (8, 12), (2, 3))
     assert cells.tolist() == [[[22, 26, IGNORE_INDEX], [IGNORE_INDEX, IGNORE_INDEX, IGNORE_INDEX]]]
+
+
+@pytest.mark.parametrize("num_classes", [1, 2, 3])
+def test_images_of_one_class_or_none(num_classes):
+    """They are compared as among others, with one place more for a class, which stays empty."""
+    torch.manual_seed(0)
+    labels = torch.zeros(3, 6, dtype=torch.long)
+    labels[2] = IGNORE_INDEX
+    present = torch.zeros(3, num_classes, dtype=torch.bool)
+    present[:2, 0] = True
+    targets = targets_at(labels, present)
+    assert targets.masks.shape == (3, min(2, num_classes), 6)
+    assert targets.masks.sum((1, 2)).tolist() == [6, 6, 0]
+    outputs = [(torch.randn(3, 4, 6), torch.randn(3, 4, num_classes + 1))]
+    (matched,) = match(outputs, targets, Costs(1.0, 1.0, 1.0, "cross_entropy"))
+    assert (matched >= 0).sum(1).tolist() == [1, 1, 0]

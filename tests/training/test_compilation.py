@@ -147,7 +147,7 @@ def test_micro_batches_are_one_graph_with_the_losses_and_gradients_of_the_uncomp
 
 @pytest.mark.slow
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["segvit", "segvit_joint", "eomt, points"])
+@pytest.mark.parametrize("name", ["segvit", "segvit_joint", "eomt", "eomt, points"])
 def test_code_that_is_made_of_it_computes_the_same(name):
     """But for random numbers: those that compiled code draws are others."""
     with torch._inductor.config.patch(fallback_random=True):

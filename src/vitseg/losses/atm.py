@@ -6,6 +6,7 @@ weight 0.1), focal 20, dice 1; the same for every stage. Kind "pixels" is the ro
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -214,10 +215,15 @@ def _present(
 
 
 def every(step: int, length: int) -> Int[Tensor, " n"]:
-    """Every n-th line of an axis, from a random one of the first n; an offset that is no constant of a graph."""
-    first = torch.randint(min(step, length), ())
-    count = length // step if length % step == 0 else (length - int(first) + step - 1) // step
-    return first + step * torch.arange(count)
+    """Every n-th line of an axis, from a random one of the first n: each is as likely as any other.
+
+    Where the length is no multiple of n, some lie one nearer to each other, so that there are always as many: their
+    number is a constant of a graph, the place from which they are counted is none.
+    """
+    count = math.ceil(length / step)
+    if length % step == 0:
+        return torch.randint(step, ()) + step * torch.arange(count)
+    return (torch.randint(length, ()) + length * torch.arange(count)) // count
 
 
 def present_classes(labels: Int[Tensor, "b H W"], num_classes: int) -> Bool[Tensor, "b k"]:

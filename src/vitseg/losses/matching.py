@@ -25,7 +25,7 @@ from vitseg.supervision import MaskLoss
 class ImageTargets:
     """The classes of every image as masks over places: cells of the predictions, or points.
 
-    t is the most classes that an image has.
+    t is the most classes that an image has, and two at least where the model knows more.
 
     Attributes:
         classes: Class of each mask; without meaning beyond an image's `counts`.
@@ -57,8 +57,12 @@ def targets_at(labels: Int[Tensor, "b n"], present: Bool[Tensor, "b k"]) -> Imag
         labels: Of the places.
         present: Classes that are targets; one without any place has an empty mask.
     """
-    counts = present.sum(1)
-    most = int(counts.max())
+    counts, num_classes = present.sum(1), present.shape[1]
+    most = num_classes
+    if num_classes > 2:  # two at least: compilers ask whether it is one, which they cannot know
+        most = int(counts.max().clamp(min=2))
+        torch._check(2 <= most)
+        torch._check(most <= num_classes)
     classes = present.int().argsort(dim=1, descending=True, stable=True)[:, :most]
     is_target = torch.arange(most, device=labels.device) < counts[:, None]  # (b, t)
     masks = (labels[:, None] == classes[..., None]) & is_target[..., None]
