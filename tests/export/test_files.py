@@ -120,7 +120,9 @@ def test_labels_for_programs_that_know_nothing_of_us(model, tmp_path):
         images = photo.transpose(2, 0, 1)[None].astype(np.float32)
         (labels,) = session.run(None, {"images": images})
         assert labels.dtype == np.uint8
-        assert (labels[0] != predictor(photo).label_map).mean() < 0.02  # resized by another program
+        # Another program resizes them, which rounds some pixels to the level beside. On this model of random weights a
+        # level more or less at a tenth of the pixels changes 1 to 3 % of the labels, by torch's version.
+        assert (labels[0] != predictor(photo).label_map).mean() < 0.04
     with pytest.raises(ConfigError, match="--form masks"):
         vitseg.load(out)
 
