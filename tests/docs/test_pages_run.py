@@ -182,6 +182,21 @@ def test_own_data(run, folder):
     assert (folder / "mine.onnx.parity.json").is_file()
 
 
+def test_own_data_without_splits(run, folder):
+    """The folder may have images and masks alone."""
+    pytest.importorskip("onnxruntime", reason="needs onnxruntime (extra export)")
+    for kind in ("images", "masks"):
+        for picture in sorted((folder / "ROOT" / kind).rglob("*.png")):
+            picture.rename(folder / "ROOT" / kind / f"{picture.parent.name}-{picture.name}")
+        for split in ("train", "val"):
+            (folder / "ROOT" / kind / split).rmdir()
+    for command in page_commands("own-data.md"):
+        run(command)
+    assert (folder / "runs" / "mine" / "plan" / "val.txt").is_file()
+    assert (folder / "report" / "report.html").is_file()
+    assert (folder / "mine.onnx.parity.json").is_file()
+
+
 def test_adding_classes(run, folder):
     story = page_commands("extend.md")
     assert story[3].startswith("vitseg train")
