@@ -41,8 +41,8 @@ HeldOutSplit = Annotated[
     str | None,
     typer.Option(
         "--split",
-        help="Split of the data set, or a text file of names; else val, or the images that the model's training held out "
-        "of data that have none.",
+        help="Split of the data set, or a text file of names; else val or, of data without one, the images that the "
+        "model's training held out.",
     ),
 ]
 OptionalData = Annotated[

@@ -243,8 +243,8 @@ def choose_split(split: str, known: Sequence[str], where: object) -> str:
     message = f"{split!r} is not a split of {where}. Valid: {', '.join(sorted(known))}."
     if split in ("train", "val"):
         message += (
-            " A text file of names (.txt) is one, too: `vitseg train NAME:ROOT --out RUN` makes both where there are none, "
-            "RUN/plan/train.txt and RUN/plan/val.txt."
+            " A text file of names (.txt) is one, too: `vitseg train NAME:ROOT --out RUN` makes both where there are "
+            "none, RUN/plan/train.txt and RUN/plan/val.txt."
         )
     if isinstance(where, Path) and (where / f"{split}.txt").is_file():
         message += f" {where / f'{split}.txt'} is none, since most of its lines name no image."
