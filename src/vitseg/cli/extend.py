@@ -94,11 +94,13 @@ def extend(
     from vitseg.checkpoint.model_dir import read_record
     from vitseg.extend.extend import extend_model
     from vitseg.extend.new_classes import announcement, chosen_classes, only
+    from vitseg.extend.tasks import require_method
     from vitseg.inference.predictor import choose_device
     from vitseg.training.display import Display
 
     chosen = choose_device(device)
     record = read_record(find_model_dir(model))
+    require_method(record.method)
     wanted = [name.strip() for name in classes.split(",") if name.strip()]
     names = chosen_classes(train_set, record.classes, wanted)
     typer.echo(announcement(train_set, record.classes, names, data))
