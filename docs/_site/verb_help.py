@@ -1,8 +1,4 @@
-"""The directive `verb`: what a command takes, as its `--help` prints it.
-
-    ```{verb} data check
-    ```
-"""
+"""The directive `verb`, with the words of a command (`data check`): what it takes, as its `--help` prints it."""
 
 from __future__ import annotations
 

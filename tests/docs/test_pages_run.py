@@ -49,6 +49,7 @@ SHORTER = {
 LEFT_OUT = {
     "vitseg export runs/mine --out mine --fastest --data folder:photos --max-miou-loss 0.5": "tries every format and "
     "precision of the machine: tests/export",
+    "vitseg serve runs/mine --port 9090 --label-studio localhost:8080 --label-studio-private": "tests/serve",
     "vitseg serve small=runs/small large=exports/large.onnx --port 9000 --docs": "one server is enough: tests/serve",
 }
 FINISHED_BEFORE = (

@@ -33,9 +33,9 @@ def require_method(name: str) -> None:
     """Raise ConfigError for a method whose models have no classes that can be added or taken away."""
     if not issubclass(METHODS[name], (SegVitConfig, SegVitClConfig)):
         raise ConfigError(
-            f"this model is of method {name}, but classes can be added to and taken from models of segvit and segvit_cl "
-            "alone: their classes have masks of their own. Train one: `vitseg train NAME:ROOT --method segvit`, or a "
-            "recipe of segvit."
+            f"this model is of method {name}, but classes can be added to and taken from models of segvit and "
+            "segvit_cl alone: their classes have masks of their own. Train one: `vitseg train NAME:ROOT --method "
+            "segvit`, or a recipe of segvit."
         )
 
 
