@@ -28,6 +28,7 @@ extensions = [
     "drawings",
     "repository_links",
     "settings_tables",
+    "verb_help",
 ]
 exclude_patterns = ["_site"]
 nitpicky = False

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from vitseg.classes import ClassTable
+    from vitseg.data.catalog import open_dataset
     from vitseg.errors import CheckpointError, ConfigError, DataError, VitsegError
     from vitseg.evaluation.evaluate import evaluate
     from vitseg.inference.predictor import Predictor, load
@@ -28,6 +29,7 @@ _HOMES = {
     "evaluate": "vitseg.evaluation.evaluate",
     "load": "vitseg.inference.predictor",
     "load_recipe": "vitseg.training.recipe",
+    "open_dataset": "vitseg.data.catalog",
     "predict_large": "vitseg.inference.tiles",
     "train": "vitseg.training.loop",
 }
@@ -43,6 +45,7 @@ __all__ = [
     "evaluate",
     "load",
     "load_recipe",
+    "open_dataset",
     "predict_large",
     "train",
 ]

@@ -46,6 +46,7 @@ class ClassTable(BaseModel):
 
     @property
     def num_classes(self) -> int:
+        """How many classes there are."""
         return len(self.names)
 
 

@@ -81,6 +81,9 @@ _LATER = ("step.", "joint.")
 PLAN = "plan"
 """Folder of what was found and chosen for a run that began without a recipe: `plan.json`, and lists of its split."""
 
+TRAIN_LIST, VAL_LIST = "train.txt", "val.txt"
+"""In that folder: the images of a split that was made, or of a part of one."""
+
 FAILED_START = frozenset({RECIPE, LAUNCH, BOARD, WANDB, MLFLOW, PLAN})
 """What a run leaves that failed before its first iteration; the next one may go over it."""
 
@@ -231,6 +234,26 @@ def read_own(path: Path) -> Any:
         raise ConfigError(
             f"{path} cannot be read: {error}. Restore it, or begin the run anew in another folder."
         ) from error
+
+
+def validated_on(model: Path) -> Path | None:
+    """The list of images that the run of a model was validated on, where that is no split of the data set.
+
+    Args:
+        model: A model directory, or the folder of a run.
+    """
+    run = model.parent if model.name in (BEST, LAST) else model
+    if (run / PLAN / VAL_LIST).is_file():
+        return run / PLAN / VAL_LIST
+    try:
+        recipe = parsing.read_yaml(run / RECIPE)
+    except parsing.UnreadableError:
+        return None
+    data = recipe.get("data") if isinstance(recipe, dict) else None
+    named = data.get("val_split") if isinstance(data, dict) else None
+    if isinstance(named, str) and named.endswith(".txt") and Path(named).is_file():
+        return Path(named)
+    return None
 
 
 def write_recipe(run: Path, recipe: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from tests.tiny import content, make_model, make_record, photo, write_dataset
 from vitseg.checkpoint.model_dir import load_model, read_record, save_model
 from vitseg.explain.tasks import read_tasks
 from vitseg.inference.predictor import load
+from vitseg.methods import METHODS
 
 SHORT = ["training.iterations=2", "training.batch_size=2"]
 
@@ -231,6 +232,23 @@ def test_bad_input_of_classes(refused, extended, tmp_path, options, words):
     out = tmp_path / "out"
     line = refused("classes", extended, *(option.format(out=out) for option in options))
     assert words in line
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("method", ["segvit_joint", "linear"])
+def test_other_methods_cannot_be_extended(refused, tmp_path, method):
+    backbone = {**make_record().architecture["backbone"], "taps": [3], "tap_norm": True}
+    fields = {"backbone": backbone}
+    if method == "segvit_joint":
+        fields |= {"decoder": {"num_blocks": 1}}
+    config = METHODS[method].model_validate(fields)
+    record = make_record(method=method, architecture=config.model_dump(mode="json"))
+    save_model(tmp_path / "model", config.build(3, (64, 64)), record)
+    root = write_dataset(tmp_path / "data")
+    out = tmp_path / "out"
+    line = refused("extend", tmp_path / "model", "--data", f"folder:{root}", "--out", out)
+    assert f"of method {method}" in line
+    assert "--method segvit" in line
     assert not out.exists()
 
 

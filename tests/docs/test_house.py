@@ -68,6 +68,14 @@ def test_the_page_of_commands_shows_every_verb():
     assert {words[1] for words in shown if words[0] == "data"} == DATA_VERBS
 
 
+def test_the_page_of_options_has_every_verb():
+    text = (ROOT / "docs" / "verbs.md").read_text()
+    named = re.findall(r"^## `(.*)`\n\n```\{verb\} (.*)$", text, re.MULTILINE)
+    shown = {f"data {verb}" for verb in DATA_VERBS} | {"recipes show"} | VERBS - {"data"}
+    assert all(heading == verb for heading, verb in named)
+    assert {verb for _, verb in named} == shown
+
+
 def test_the_readme_is_read_in_a_minute():
     assert len((ROOT / "README.md").read_text().splitlines()) < 150
     assert ("docs/commands.md", "") in links(ROOT / "README.md")

@@ -49,6 +49,7 @@ SHORTER = {
 LEFT_OUT = {
     "vitseg export runs/mine --out mine --fastest --data folder:photos --max-miou-loss 0.5": "tries every format and "
     "precision of the machine: tests/export",
+    "vitseg serve runs/mine --port 9090 --label-studio localhost:8080 --label-studio-private": "tests/serve",
     "vitseg serve small=runs/small large=exports/large.onnx --port 9000 --docs": "one server is enough: tests/serve",
 }
 FINISHED_BEFORE = (
@@ -179,6 +180,21 @@ def test_own_data(run, folder):
         run(command)
     assert (folder / "report" / "report.html").is_file()
     assert predicted(folder)
+    assert (folder / "mine.onnx.parity.json").is_file()
+
+
+def test_own_data_without_splits(run, folder):
+    """The folder may have images and masks alone."""
+    pytest.importorskip("onnxruntime", reason="needs onnxruntime (extra export)")
+    for kind in ("images", "masks"):
+        for picture in sorted((folder / "ROOT" / kind).rglob("*.png")):
+            picture.rename(folder / "ROOT" / kind / f"{picture.parent.name}-{picture.name}")
+        for split in ("train", "val"):
+            (folder / "ROOT" / kind / split).rmdir()
+    for command in page_commands("own-data.md"):
+        run(command)
+    assert (folder / "runs" / "mine" / "plan" / "val.txt").is_file()
+    assert (folder / "report" / "report.html").is_file()
     assert (folder / "mine.onnx.parity.json").is_file()
 
 

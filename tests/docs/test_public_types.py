@@ -44,7 +44,6 @@ import numpy as np
 from PIL import Image
 
 import vitseg
-from vitseg.data.catalog import open_dataset
 from vitseg.evaluation.evaluate import Evaluation
 from vitseg.inference.tiles import LargePrediction
 from vitseg.integrations.cvat import DetectionFunction, create
@@ -66,7 +65,8 @@ assert_type(large, LargePrediction)
 recipe = vitseg.load_recipe("folder/small-vit_tiny", ["optimizer.lr=1e-4"], "folder:mine")
 assert_type(recipe, Recipe)
 assert_type(vitseg.train(recipe, Path("runs/mine")), Path)
-result = vitseg.evaluate(predictor, open_dataset("folder:mine", "val"))
+assert_type(vitseg.train(recipe, "runs/mine"), Path)
+result = vitseg.evaluate(predictor, vitseg.open_dataset("folder:mine", "val"))
 assert_type(result, Evaluation)
 assert_type(result.scores.mean_iou, float)
 assert_type(create("runs/mine"), DetectionFunction)

@@ -134,6 +134,13 @@ def test_api_and_options_come_from_the_code(site):
 
 
 @pytest.mark.slow
+def test_options_of_the_verbs_come_from_the_command_line(site):
+    shown = re.sub(r"<[^>]*>", "", (site / "verbs.html").read_text())
+    for option in ("--minutes", "--val-split", "--opacity", "--no-page", "--shard-size"):
+        assert f"  {option} " in shown or f" / {option} " in shown, option
+
+
+@pytest.mark.slow
 def test_drawings_are_in_the_pages(site):
     assert (
         '<svg xmlns="http://www.w3.org/2000/svg"' in (site / "methods" / "segvit.html").read_text()

@@ -42,6 +42,7 @@ def preview(
 
     from PIL import Image
 
+    from vitseg.cli.default_split import training_split
     from vitseg.data.catalog import open_dataset
     from vitseg.render.contact_sheet import contact_sheet
     from vitseg.render.overlay import append_legend, draw_overlay, legend_entries
@@ -51,9 +52,9 @@ def preview(
 
     loaded = load_recipe(recipe, overrides or [], data)
     joint = options.parse_merge(merge) or loaded.data.merge
-    dataset = open_dataset(
-        data, split or loaded.data.train_split, joint, ignore or loaded.data.ignore
-    )
+    of_recipe = loaded.data.train_split
+    split = split or (training_split(data) if of_recipe == "train" else of_recipe)
+    dataset = open_dataset(data, split, joint, ignore or loaded.data.ignore)
     rows, seen = [], []
     for shown in preview_samples(loaded, dataset, num):
         sample, classes = shown.sample, dataset.classes

@@ -53,7 +53,7 @@ def demo(
     pictures = _predict(predictor, dataset, out / "predictions")
     page = out / "index.html"
     _write_page(page, result, pictures, out / "run")
-    typer.echo(f"mIoU {result.scores.mean_iou:.3f}")
+    typer.echo(f"mIoU {frame.percent(result.scores.mean_iou, 1)} %")
     typer.echo(f"summary: {page.resolve()}")
 
 

@@ -27,7 +27,7 @@ def evaluate(
     model: options.PredictingModel,
     *,
     data: options.Data,
-    split: Annotated[str, typer.Option(help="Split of the data set.")] = "val",
+    split: options.HeldOutSplit = None,
     json_file: options.JsonFile = None,
     report: Annotated[
         Path | None,
@@ -60,6 +60,7 @@ def evaluate(
     dtype: options.Dtype = "fp32",
 ) -> None:
     """Score a model on a data set: mIoU, mAcc, aAcc and every class."""
+    from vitseg.cli.default_split import held_out_split
     from vitseg.data.catalog import open_dataset
     from vitseg.files import write_json
     from vitseg.runs import claim_folder
@@ -69,7 +70,7 @@ def evaluate(
     if report is not None:
         claim_folder(report, may_hold=None, option="--report")
     wanted = parse_measures(("none" if report is None else "all") if measures is None else measures)
-    dataset = open_dataset(data, split)
+    dataset = open_dataset(data, held_out_split(data, model, split))
 
     from vitseg.evaluation.evaluate import joined_as_trained
     from vitseg.inference.predictor import load

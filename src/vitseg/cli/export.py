@@ -93,7 +93,7 @@ def export(
         ),
     ] = 0.5,
     data: options.OptionalData = None,
-    split: Annotated[str, typer.Option(help="Split of --data.")] = "val",
+    split: options.HeldOutSplit = None,
     count: Annotated[
         int, typer.Option(help="Images of --data to compare on; 0: all.", min=0)
     ] = PHOTOS,
@@ -104,6 +104,7 @@ def export(
     command fails and leaves no file. Needs: pip install 'vitseg[export]'.
     """
     from vitseg.checkpoint.places import find_model_dir
+    from vitseg.cli.default_split import held_out_split
     from vitseg.export.export import ExportOptions, export_model, parity_place
 
     only = None if size is None else options.parse_size(size)
@@ -121,7 +122,9 @@ def export(
     if deepness:
         chosen = for_deepness(chosen)
     found = find_model_dir(model)
-    photos = () if data is None else DatasetPhotos(found, data, split, count)
+    photos = ()
+    if data is not None:
+        photos = DatasetPhotos(found, data, held_out_split(data, found, split), count)
     if fastest:
         write_fastest(found, out, chosen, photos)
         return

@@ -32,7 +32,10 @@ def extend(
             help="New classes; where not given, all that the model does not know, but for a background.",
         ),
     ] = "",
-    split: Annotated[str, typer.Option(help="Split to learn from.")] = "train",
+    split: Annotated[
+        str | None,
+        typer.Option(help="Split to learn from; else train, or all images of data without splits."),
+    ] = None,
     val_split: Annotated[
         str | None,
         typer.Option(help="Split to measure the new classes on; val where the data set has one."),
@@ -73,25 +76,31 @@ def extend(
     model stays as it is. Ctrl-C saves; --resume continues.
     """
     from vitseg.checkpoint.places import find_model_dir
+    from vitseg.cli.default_split import training_split
     from vitseg.data.catalog import list_splits, open_dataset
+    from vitseg.data.splits import usual_split
     from vitseg.runs import claim_folder
 
     claim_folder(out, may_hold=None)
     if cache_features is not None:
         claim_folder(cache_features, may_hold=None, option="--cache-features")
+    split = split or training_split(data)
     train_set = open_dataset(data, split)
-    if val_split is None and "val" in list_splits(data) and split != "val":
-        val_split = "val"
+    own = usual_split("val", list_splits(data))
+    if val_split is None and own != train_set.split:
+        val_split = own
     held_out = None if val_split is None else open_dataset(data, val_split)
 
     from vitseg.checkpoint.model_dir import read_record
     from vitseg.extend.extend import extend_model
     from vitseg.extend.new_classes import announcement, chosen_classes, only
+    from vitseg.extend.tasks import require_method
     from vitseg.inference.predictor import choose_device
     from vitseg.training.display import Display
 
     chosen = choose_device(device)
     record = read_record(find_model_dir(model))
+    require_method(record.method)
     wanted = [name.strip() for name in classes.split(",") if name.strip()]
     names = chosen_classes(train_set, record.classes, wanted)
     typer.echo(announcement(train_set, record.classes, names, data))

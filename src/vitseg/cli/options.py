@@ -37,6 +37,14 @@ Data = Annotated[
     typer.Option(help="The data set, as NAME:ROOT (camvid:..., folder:...)."),
     Before(places.require_data),
 ]
+HeldOutSplit = Annotated[
+    str | None,
+    typer.Option(
+        "--split",
+        help="Split of the data set, or a text file of names; else val or, of data without one, the images that the "
+        "model's training held out.",
+    ),
+]
 OptionalData = Annotated[
     str | None,
     typer.Option("--data", help="The data set, as NAME:ROOT (camvid:..., folder:...)."),

@@ -57,7 +57,7 @@ def suggest(
         ),
         Before(places.require_data),
     ] = None,
-    split: Annotated[str, typer.Option(help="Split of --calibrate.")] = "val",
+    split: options.HeldOutSplit = None,
     protocol: options.Protocol = None,
     value_range: options.ValueRange = None,
     device: options.Device = "auto",
@@ -82,9 +82,10 @@ def suggest(
     found = find_model(model)
     known_data = None
     if calibrate is not None:
+        from vitseg.cli.default_split import held_out_split
         from vitseg.data.catalog import open_dataset
 
-        known_data = open_dataset(calibrate, split)
+        known_data = open_dataset(calibrate, held_out_split(calibrate, model, split))
 
     from vitseg.annotations.table import WRITERS
     from vitseg.images.notices import grouped

@@ -29,7 +29,7 @@ def tune(
     *,
     data: options.Data,
     out: Annotated[Path, typer.Option(help="Folder for the report and the tuned model.")],
-    split: Annotated[str, typer.Option(help="Split of the data set.")] = "val",
+    split: options.HeldOutSplit = None,
     max_loss: Annotated[
         float, typer.Option(help="Points of mIoU (percent) that may be lost.", metavar="POINTS")
     ] = 0.5,
@@ -49,6 +49,7 @@ def tune(
     clearly faster than the model as it is: the fastest, and of those about as fast the one of highest mIoU.
     """
     from vitseg.checkpoint.places import weights_hash
+    from vitseg.cli.default_split import held_out_split
     from vitseg.data.catalog import open_dataset
     from vitseg.files import write_json, write_whole
     from vitseg.runs import claim_folder
@@ -56,7 +57,7 @@ def tune(
     wanted = parse_thresholds(thresholds)
     require_loss(max_loss)
     claim_folder(out, instead="give another folder, or empty it")
-    dataset = open_dataset(data, split)
+    dataset = open_dataset(data, held_out_split(data, model, split))
 
     from vitseg.checkpoint.model_dir import save_model
     from vitseg.data.picked import picked, spread_indices

@@ -241,9 +241,22 @@ def choose_split(split: str, known: Sequence[str], where: object) -> str:
     if len(alike) == 1:
         return alike[0]
     message = f"{split!r} is not a split of {where}. Valid: {', '.join(sorted(known))}."
+    if split in ("train", "val"):
+        message += (
+            " A text file of names (.txt) is one, too: `vitseg train NAME:ROOT --out RUN` makes both where there are "
+            "none, RUN/plan/train.txt and RUN/plan/val.txt."
+        )
     if isinstance(where, Path) and (where / f"{split}.txt").is_file():
         message += f" {where / f'{split}.txt'} is none, since most of its lines name no image."
     raise DataError(message)
+
+
+def usual_split(split: str, known: Sequence[str]) -> str | None:
+    """The data set's split of a usual name (`train`, `val`, `test`), or an alias of it; None: it has none."""
+    try:
+        return choose_split(split, known, "the data")
+    except DataError:
+        return None
 
 
 _ALIASES = {"train": r"train(ing)?\d*", "val": r"val(id(ation)?)?\d*", "test": r"test(ing)?\d*"}

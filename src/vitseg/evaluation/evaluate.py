@@ -111,7 +111,7 @@ def evaluate(
 
     Args:
         predictor: The model and its inference protocol.
-        dataset: One split.
+        dataset: One split, from `vitseg.open_dataset`; its classes are those of the model.
         on_image: Called after each image, for a progress bar.
         measures: What to measure beyond the confusion matrix: "boundary", "size", "calibration".
         without_classes: Classes of the model that are neither predicted nor scored (see `ClassSubset`); the data set

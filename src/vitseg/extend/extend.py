@@ -25,7 +25,7 @@ from vitseg.extend.calibration import HeldOut, held_out_scores
 from vitseg.extend.guarantee import require_same_scores
 from vitseg.extend.new_classes import require_no_rest, require_pixels
 from vitseg.extend.new_stages import NewStages, start_part
-from vitseg.extend.tasks import as_tasks, require_new_names, with_bias, with_task
+from vitseg.extend.tasks import as_tasks, require_method, require_new_names, with_bias, with_task
 from vitseg.files import write_json, write_whole
 from vitseg.images.preprocess import Preprocessing
 from vitseg.inference.predictor import Predictor
@@ -54,7 +54,12 @@ class Extension(NamedTuple):
 
 
 def part_config(record: ModelRecord) -> SegVitConfig:
-    """The SegViT that learns new classes on a model's backbone: decoders like the first one, two-way classes."""
+    """The SegViT that learns new classes on a model's backbone: decoders like the first one, two-way classes.
+
+    Raises:
+        ConfigError: The model is of another method.
+    """
+    require_method(record.method)
     config = METHODS[record.method].model_validate(record.architecture)
     assert isinstance(config, (SegVitConfig, SegVitClConfig))
     decoder = config.decoder if isinstance(config, SegVitConfig) else config.tasks[0].decoder

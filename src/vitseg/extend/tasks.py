@@ -29,6 +29,16 @@ def config_of(record: ModelRecord) -> SegVitClConfig:
     return parse(SegVitClConfig, record.architecture, "architecture")
 
 
+def require_method(name: str) -> None:
+    """Raise ConfigError for a method whose models have no classes that can be added or taken away."""
+    if not issubclass(METHODS[name], (SegVitConfig, SegVitClConfig)):
+        raise ConfigError(
+            f"this model is of method {name}, but classes can be added to and taken from models of segvit and "
+            "segvit_cl alone: their classes have masks of their own. Train one: `vitseg train NAME:ROOT --method "
+            "segvit`, or a recipe of segvit."
+        )
+
+
 def as_tasks(
     model: SegmentationModel, record: ModelRecord
 ) -> tuple[SegmentationModel, ModelRecord]:
@@ -40,11 +50,8 @@ def as_tasks(
     method = METHODS[record.method]
     if issubclass(method, SegVitClConfig):
         return model, record
-    if not issubclass(method, SegVitConfig):
-        raise ConfigError(
-            f"this model is of method {record.method}, but classes can be added to, taken from and renamed in models "
-            "of segvit and segvit_cl alone: their classes have masks of their own. Train one of these."
-        )
+    require_method(record.method)
+    assert issubclass(method, SegVitConfig)
     config = parse(method, record.architecture, "architecture")
     names = record.classes.names
     task = TaskConfig(num_classes=len(names), decoder=config.decoder)

@@ -27,7 +27,7 @@ class Segmentation:
     """The segmentation of one image at the image's own size.
 
     Attributes:
-        label_map: Class index of every pixel, (H, W).
+        label_map: Class index of every pixel, (H, W); uint8, or uint16 of more than 256 classes.
         classes: Names and colours of the classes.
         image: The image itself, (H, W, 3) uint8 RGB, upright (EXIF orientation applied).
         path: Where the image came from, if it came from a file.
@@ -40,6 +40,7 @@ class Segmentation:
 
     @property
     def size(self) -> Size:
+        """(height, width) in pixels."""
         height, width = self.label_map.shape
         return height, width
 

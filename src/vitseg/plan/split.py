@@ -16,9 +16,10 @@ from vitseg.data.catalog import list_splits, open_unchecked
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.listed_split import is_list, write_list
 from vitseg.data.picked import picked, spread_indices
-from vitseg.data.splits import choose_split
+from vitseg.data.splits import usual_split
 from vitseg.errors import DataError
 from vitseg.plan.scenes import Scenes, find_scenes
+from vitseg.runs import TRAIN_LIST, VAL_LIST
 
 VAL_SHARE = 0.2
 MOST_VAL = 500
@@ -90,8 +91,8 @@ class SplitMaker:
             DataError: There are no pairs, or only one; or no such split.
         """
         names = list_splits(self.spec)
-        train = train or _usual("train", names)
-        val = val or _usual("val", names)
+        train = train or usual_split("train", names)
+        val = val or usual_split("val", names)
         if train is not None and val is not None:
             return self._own(train, val)
         base = train or _all_of(names, val, self.spec)
@@ -107,7 +108,7 @@ class SplitMaker:
             return split
         some = picked(split.val_set, spread_indices(len(split.val_set), most))
         words = f"{split.words}; validated on {most} of {len(split.val_set):,} images, evenly spread, to save time"
-        path = self.folder / "val.txt"
+        path = self.folder / VAL_LIST
         base = _base_of(split.val_name, split.val_set)
         write_list(path, base, some.ids)
         named = replace(some, split=path.stem)
@@ -167,7 +168,7 @@ class SplitMaker:
         warnings: tuple[str, ...],
     ) -> Split:
         """The split by lists of ids in the run's folder."""
-        paths = self.folder / "train.txt", self.folder / "val.txt"
+        paths = self.folder / TRAIN_LIST, self.folder / VAL_LIST
         sets = train_set, val_set
         for path, dataset in zip(paths, sets, strict=True):
             write_list(path, dataset.split, dataset.ids)
@@ -255,14 +256,6 @@ def _lone_classes(
                 f"not {verb} on, for want of scenes that show {'it' if len(lone) == 1 else 'them'}: {', '.join(lone)}."
             )
     return lines
-
-
-def _usual(split: str, names: Sequence[str]) -> str | None:
-    """The data set's split of a usual name, or an alias of it; None: it has none."""
-    try:
-        return choose_split(split, names, "the data")
-    except DataError:
-        return None
 
 
 def _all_of(names: Sequence[str], val: str | None, spec: str) -> str:

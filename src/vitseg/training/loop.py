@@ -45,10 +45,10 @@ LOG_INTERVAL = 10
 
 def train(
     recipe: Recipe,
-    out: Path,
+    out: str | Path,
     resume: bool = False,
     display: Display | None = None,
-    cache_features: Path | None = None,
+    cache_features: str | Path | None = None,
     task: TrainingTask | None = None,
 ) -> Path:
     """Train a model.
@@ -74,6 +74,8 @@ def train(
         InterruptedRunError: Ctrl-C or SIGTERM; the state is saved.
         OSError: The state, a model or a log cannot be written; the state that was saved before stays.
     """
+    out = Path(out)
+    cache_features = None if cache_features is None else Path(cache_features)
     resume = resume or goes_on(out)
     claim_run(out, resume)
     require_loggers(recipe.training.loggers)
