@@ -50,7 +50,7 @@ def write_photos(folder: Path, count: int, side: int) -> None:
 
 
 def seconds_of(model: Path, photos: Path, out: Path, options: list[str]) -> float:
-    command = [sys.executable, "-m", "vitseg.cli", "predict", model, photos, "--out", out]
+    command = [sys.executable, "-m", "vitseg", "predict", model, photos, "--out", out]
     environment = {**os.environ}
     environment.pop("RAY_ADDRESS", None)
     start = time.perf_counter()

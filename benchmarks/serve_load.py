@@ -126,7 +126,7 @@ def in_a_loop(predictor: Predictor, content: bytes, seconds: float) -> Load:
 @contextmanager
 def served(model: str, options: list[str]) -> Iterator[str]:
     """A server; gives its address."""
-    command = [sys.executable, "-m", "vitseg.cli", "serve", model, "--port", "0", *options]
+    command = [sys.executable, "-m", "vitseg", "serve", model, "--port", "0", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:

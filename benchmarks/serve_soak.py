@@ -88,7 +88,7 @@ def main() -> None:
         model = write_octants(Path(folder) / "octants")
         command = [
             "-m",
-            "vitseg.cli",
+            "vitseg",
             "serve",
             str(model),
             "--port",

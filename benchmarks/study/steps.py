@@ -137,7 +137,7 @@ class Plan:
             options += ["--first-of", str(places.run(self._row(row.first_of), seed))]
         if goes_on:
             options.append("--resume")
-        return [sys.executable, "-m", "vitseg.cli", verb, row.recipe, *overrides, *options]
+        return [sys.executable, "-m", "vitseg", verb, row.recipe, *overrides, *options]
 
     def refuse_other_runs(self) -> None:
         """See that no folder that would be gone on with or scored holds a run of another study, and weights are there.

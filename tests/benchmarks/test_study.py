@@ -264,7 +264,7 @@ def trainings(runs: Path) -> list[int]:
             command = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
-        if "vitseg.cli" in command and str(runs) in command:
+        if "-m vitseg " in command and str(runs) in command:
             found.append(int(path.name))
     return found
 

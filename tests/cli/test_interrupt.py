@@ -122,7 +122,7 @@ def test_a_stopped_run_resumes_to_the_weights_of_an_unstopped_one(
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
 def test_a_process_of_its_own_is_stopped_and_resumed(folder, whole, number, code):
     out = folder / f"process-{number.name}"
-    command = [sys.executable, "-m", "vitseg.cli", *arguments(folder, out)]
+    command = [sys.executable, "-m", "vitseg", *arguments(folder, out)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, env=environment, **pipes) as process:

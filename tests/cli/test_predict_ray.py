@@ -47,7 +47,7 @@ class Command:
 
     def __init__(self, out: Path, environment: dict[str, str], *words: object, faults: bool = True):
         self.out = out
-        module = "tests.cli.predict_faults" if faults else "vitseg.cli"
+        module = "tests.cli.predict_faults" if faults else "vitseg"
         command = [sys.executable, "-m", module, "predict", *map(str, words), "--out", str(out)]
         self._log = out.with_name(f"{out.name}.log").open("w+")
         self.process = subprocess.Popen(

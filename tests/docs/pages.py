@@ -30,8 +30,8 @@ def commands(document: Path) -> list[str]:
 def vitseg_words(command: str) -> list[str] | None:
     """What a shell would give `vitseg`: its arguments, without what goes to a file; None for other programs."""
     words = shlex.split(command)
-    if words[0] == "torchrun" and "vitseg.cli" in words:
-        words = words[words.index("vitseg.cli") :]
+    if words[0] == "torchrun" and "vitseg" in words:
+        words = words[words.index("vitseg") :]
     elif words[0] != "vitseg":
         return None
     return words[1 : words.index(">")] if ">" in words else words[1:]

@@ -249,7 +249,7 @@ def test_serving(folder):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = [sys.executable, "-m", "vitseg.cli", *(vitseg_words(serve) or ()), "--port", str(port)]
+    words = [sys.executable, "-m", "vitseg", *(vitseg_words(serve) or ()), "--port", str(port)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with (folder / "server.log").open("wb") as log:
         server = subprocess.Popen(words, stdout=log, stderr=log, env=environment)

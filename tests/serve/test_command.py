@@ -128,7 +128,7 @@ def test_a_damaged_model(model, tmp_path):
     broken = shutil.copytree(model, tmp_path / "broken")
     weights = broken / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    command = [sys.executable, "-m", "vitseg.cli", "serve", str(broken), "--port", "0"]
+    command = [sys.executable, "-m", "vitseg", "serve", str(broken), "--port", "0"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=ENVIRONMENT)
     require_line(done.returncode, done.stdout, done.stderr, "CheckpointError.*model.safetensors")
 
@@ -136,7 +136,7 @@ def test_a_damaged_model(model, tmp_path):
 @pytest.mark.slow
 def test_the_command_serves_and_ends(model, tmp_path):
     (tmp_path / "keys").write_text("# one\nkey-of-the-test\n")
-    command = ["-m", "vitseg.cli", "serve", f"first={model}", model, "--port", "0"]
+    command = ["-m", "vitseg", "serve", f"first={model}", model, "--port", "0"]
     command += ["--no-page", "--threads", "1", "--api-keys", str(tmp_path / "keys")]
     with started(command, tmp_path / "log.txt") as process:
         line = process.wait_for("serving")

@@ -33,7 +33,7 @@ class Server:
         environment.pop("RAY_ADDRESS", None)
         with self._output.open("w") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "vitseg.cli", *own, *options],
+                [sys.executable, "-m", "vitseg", *own, *options],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=environment,

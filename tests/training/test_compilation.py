@@ -313,7 +313,7 @@ def test_the_command_says_so_before_it_trains(root, tmp_path):
     path.write_text(yaml.safe_dump(tiny_recipe(compile=True)))
     found = subprocess.run(
         [
-            *(sys.executable, "-m", "vitseg.cli", "train", str(path)),
+            *(sys.executable, "-m", "vitseg", "train", str(path)),
             *("--data", f"folder:{root}", "--out", str(tmp_path / "run")),
         ],
         env={**os.environ, "PATH": str(tmp_path), "CXX": "no-such-compiler"},

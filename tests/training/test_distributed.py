@@ -26,7 +26,7 @@ STILL = {"decoder__dropout": 0, "backbone__drop_path": 0}
 
 def command(scenes: Path, out: Path, *options: str, **overrides: object) -> list[str]:
     given = {**SMALL, **{key.replace("__", "."): value for key, value in overrides.items()}}
-    return ["-m", "vitseg.cli", *arguments(scenes, out, *options, **given)]
+    return ["-m", "vitseg", *arguments(scenes, out, *options, **given)]
 
 
 def start(arguments: list[str], before: tuple[str, ...] = ()) -> subprocess.Popen[str]:

@@ -327,7 +327,7 @@ def test_a_training_whose_server_is_down_is_a_training(tmp_path):
     }
     found = subprocess.run(
         [
-            *(sys.executable, "-m", "vitseg.cli", "train", str(recipe)),
+            *(sys.executable, "-m", "vitseg", "train", str(recipe)),
             *("--data", f"folder:{root}", "--out", str(tmp_path / "run")),
         ],
         env=environment,
