@@ -130,7 +130,9 @@ def _require_written_numbers(raw: Any, parsed: Any, name: str) -> None:
         raise ConfigError(f"{name} is {_shown(raw)}: a number is expected.")
     if isinstance(raw, Mapping):
         for key, value in raw.items():
-            part = parsed.get(key) if isinstance(parsed, Mapping) else getattr(parsed, str(key), None)
+            part = (
+                parsed.get(key) if isinstance(parsed, Mapping) else getattr(parsed, str(key), None)
+            )
             _require_written_numbers(value, part, f"{name}.{key}" if name else str(key))
     elif isinstance(raw, list | tuple) and isinstance(parsed, list | tuple):
         for place, (value, part) in enumerate(zip(raw, parsed, strict=False)):

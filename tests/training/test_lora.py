@@ -19,6 +19,7 @@ from vitseg.methods import METHODS
 from vitseg.methods.model import SegmentationModel
 from vitseg.training.encoder import blocks_of
 from vitseg.training.loop import train
+from vitseg.training.encoder import encoder_of
 from vitseg.training.lora import LoraConfig, LowRank, add_lora, merged
 from vitseg.training.optimizer import OptimizerConfig, parameter_groups
 from vitseg.training.recipe import Recipe, parse_recipe
@@ -136,6 +137,14 @@ def test_other_backbones_are_refused():
     )
     with pytest.raises(ConfigError, match="attention of plain ViTs and of Swin"):
         add_lora(config.build(3, CROP), LoraConfig())
+
+
+def test_a_rank_that_is_not_low_is_refused():
+    model = build()
+    width = encoder_of(model).blocks[0].attn.proj.in_features  # pyright: ignore
+    with pytest.raises(ConfigError, match=rf"rank is {width + 1}, .* give {width} at most"):
+        add_lora(model, LoraConfig(rank=width + 1))
+    add_lora(build(), LoraConfig(rank=width))
 
 
 def recipe(**training) -> dict:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from vitseg.cli.inputs import files_of, prediction_names
-from vitseg.errors import ConfigError, DataError
+from vitseg.errors import ConfigError, DataError, first_names
 from vitseg.images.suffixes import is_image_name
 from vitseg.inference.targets import FileTarget, ParquetTarget, RemoteTarget, Target
 
@@ -57,6 +57,8 @@ def find_targets(inputs: Sequence[str]) -> list[Target]:
     for text in inputs:
         for each in _found(text):
             found[each.key] = each
+    if not found:
+        raise DataError(f"{first_names(inputs)}: there is no image in any row.")
     names = prediction_names([each.naming() for each in found.values()])
     return [each.named(name) for each, name in zip(found.values(), names, strict=True)]
 

@@ -61,7 +61,7 @@ def targets_at(labels: Int[Tensor, "b n"], present: Bool[Tensor, "b k"]) -> Imag
     most = num_classes
     if num_classes > 2:  # two at least: compilers ask whether it is one, which they cannot know
         most = int(counts.max().clamp(min=2))
-        torch._check(2 <= most)
+        torch._check(most >= 2)
         torch._check(most <= num_classes)
     classes = present.int().argsort(dim=1, descending=True, stable=True)[:, :most]
     is_target = torch.arange(most, device=labels.device) < counts[:, None]  # (b, t)

@@ -16,8 +16,8 @@ from vitseg.training.batches import Batch, StepResult, batches, train_step
 from vitseg.training.caching import fill_cache, require_cacheable
 from vitseg.training.children import ended
 from vitseg.training.compilation import compiled_line
-from vitseg.training.display import Display
 from vitseg.training.device_memory import memory_named
+from vitseg.training.display import Display
 from vitseg.training.diverged import diverged, has_finite_weights, not_finite
 from vitseg.training.keep import keep_last, keep_models, record_of
 from vitseg.training.log import RunLog

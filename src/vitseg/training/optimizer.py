@@ -14,7 +14,6 @@ from vitseg.methods.model import SegmentationModel
 from vitseg.training.layer_rates import layer_scales, scale_of
 from vitseg.training.lowbit import adamw_8bit
 
-
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 

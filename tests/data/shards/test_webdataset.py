@@ -299,8 +299,14 @@ def test_own_index_and_manifest_that_are_damaged(root, tmp_path):
         (whole.replace(b'"digests":["', b'"digests":["x'), "have other fields, or no digests"),
         (whole.replace(b'"mask":[[', b'"mask":[[-'), "have other fields, or no digests or places"),
         (whole.replace(b'"mask"', b'"masks"'), "have other fields"),
-        (whole.replace(b'"mask":[[', b'"mask":[[99999'), "have other fields, or no digests or places"),
-        (whole.replace(b'"num_bytes":', b'"num_bytes":-'), "have other fields, or no digests or places"),
+        (
+            whole.replace(b'"mask":[[', b'"mask":[[99999'),
+            "have other fields, or no digests or places",
+        ),
+        (
+            whole.replace(b'"num_bytes":', b'"num_bytes":-'),
+            "have other fields, or no digests or places",
+        ),
     ):
         index.write_bytes(content)
         with pytest.raises(DataError, match=message):
@@ -342,7 +348,7 @@ def test_own_manifests_that_list_nothing(root, tmp_path):
     content["splits"]["train"]["shards"] = []
     manifest.write_text(json.dumps(content))
     assert len(open_dataset(f"webdataset:{manifest.parent}", "val")) == 1
-    with pytest.raises(DataError, match="split train of .* is empty"):
+    with pytest.raises(DataError, match=r"split train of .* is empty"):
         open_dataset(f"webdataset:{manifest.parent}", "train")
     manifest.write_text(json.dumps(content | {"splits": {}}))
     with pytest.raises(DataError, match=r"shards\.json is malformed: splits"):

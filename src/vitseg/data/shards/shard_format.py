@@ -118,7 +118,9 @@ class ShardFormat(DataFormat):
         """Names of the splits; `all` where the names of shards tell of none."""
         place = ShardPlace(root.place)
         manifest = read_manifest(place, self.kind)
-        return tuple(self._shards_by_split(place, place.names()) if manifest is None else manifest.splits)
+        return tuple(
+            self._shards_by_split(place, place.names()) if manifest is None else manifest.splits
+        )
 
     def looks_like(self, root: Path) -> str | None:
         """Its `shards.json`, or that nothing but shards and texts lie there."""
