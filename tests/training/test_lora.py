@@ -17,9 +17,8 @@ from tests.training.stopping import train_until
 from vitseg.errors import CheckpointError, ConfigError
 from vitseg.methods import METHODS
 from vitseg.methods.model import SegmentationModel
-from vitseg.training.encoder import blocks_of
+from vitseg.training.encoder import blocks_of, encoder_of
 from vitseg.training.loop import train
-from vitseg.training.encoder import encoder_of
 from vitseg.training.lora import LoraConfig, LowRank, add_lora, merged
 from vitseg.training.optimizer import OptimizerConfig, parameter_groups
 from vitseg.training.recipe import Recipe, parse_recipe

@@ -132,7 +132,8 @@ def _create_vit(config: BackboneConfig, download: bool) -> tuple[nn.Module, Fami
     if 0 in (embed.grid_size or ()):
         raise ConfigError(
             f"backbone.patch_size is {config.patch_size}, but the images of {config.name} have "
-            f"{' x '.join(str(side) for side in cast(Size, embed.img_size))} pixels, less than one patch: give a smaller one."
+            f"{' x '.join(str(side) for side in cast(Size, embed.img_size))} pixels, less than one patch: give a smaller "
+            "one."
         )
     return vit, family
 
