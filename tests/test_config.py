@@ -91,6 +91,21 @@ def test_overrides_reach_the_recipe():
         ("data.augment.crop_size=64", "data.augment.crop_size is 64"),
         ("backbone.drop_path=1", "backbone.drop_path is 1"),
         ("decoder=null", "decoder is null"),
+        ("optimizer.betas=[0.9, 1]", "optimizer.betas.1 is 1: input should be less than 1"),
+        ("optimizer.betas=[-0.1, 0.9]", "optimizer.betas.0 is -0.1"),
+        ("training.seed=4294967296", "training.seed is 4294967296: input should be less than"),
+        ("training.batch_size=yes", "training.batch_size is true: a number is expected"),
+        ("optimizer.lr=on", "optimizer.lr is true: a number is expected"),
+        ("training.patience=true", "training.patience is true: a number is expected"),
+        ("optimizer.betas=[0.5, false]", "optimizer.betas.1 is false: a number is expected"),
+        ("optimizer.lr_ratios={decoder.: true}", "optimizer.lr_ratios.decoder. is true: a number"),
+        ("backbone.drop_path=false", "backbone.drop_path is false: a number is expected"),
+        ("training.lora={rank: true}", "training.lora.rank is true: a number is expected"),
+        ("data.augment.crop_size=[100000, 2000]", "a crop of 100,000 x 2,000 pixels is larger"),
+        (
+            "data.augment={views: grid, crop_size: [100000, 2000]}",
+            "a crop of 100,000 x 2,000 pixels is larger",
+        ),
     ],
 )
 def test_a_wrong_field_is_named_with_what_is_allowed(override, message):

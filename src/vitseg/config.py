@@ -109,11 +109,34 @@ def parse(model: type[Config], raw: Mapping[str, Any], where: str = "") -> Confi
         ConfigError: Names the first wrong field, what is allowed, and how many more there are.
     """
     try:
-        return model.model_validate(raw)
+        parsed = model.model_validate(raw)
     except ValidationError as error:
         problems = error.errors()
         more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
         raise ConfigError(_describe(model, raw, problems[0], where) + more) from error
+    _require_written_numbers(raw, parsed, where)
+    return parsed
+
+
+def _require_written_numbers(raw: Any, parsed: Any, name: str) -> None:
+    """Raise ConfigError if a word was taken for a number: the validator reads true (yes, on) as 1.
+
+    Args:
+        raw: What was read.
+        parsed: What the validator made of it.
+        name: Dotted name of it.
+    """
+    if isinstance(raw, bool) and isinstance(parsed, int | float) and not isinstance(parsed, bool):
+        raise ConfigError(f"{name} is {_shown(raw)}: a number is expected.")
+    if isinstance(raw, Mapping):
+        for key, value in raw.items():
+            part = (
+                parsed.get(key) if isinstance(parsed, Mapping) else getattr(parsed, str(key), None)
+            )
+            _require_written_numbers(value, part, f"{name}.{key}" if name else str(key))
+    elif isinstance(raw, list | tuple) and isinstance(parsed, list | tuple):
+        for place, (value, part) in enumerate(zip(raw, parsed, strict=False)):
+            _require_written_numbers(value, part, f"{name}.{place}")
 
 
 def require_finite(value: Any, name: str = "") -> None:

@@ -44,6 +44,12 @@ class SaidElsewhereError(VitsegError):
     """Another process of the same work has failed, and says why; the CLI exits with 2 and says nothing more."""
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is no more memory, of the machine or of a GPU, in whoever's words."""
+    words = ("out of memory", "DefaultCPUAllocator", "can't allocate")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's message that says something, else the error's name."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

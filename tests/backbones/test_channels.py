@@ -63,6 +63,12 @@ def test_every_kind_takes_four_bands(name):
     assert maps[0].isfinite().all()
 
 
+def test_patches_larger_than_the_backbones_images_are_refused():
+    config = BackboneConfig(name="test_vit", pretrained=False, taps=(0,), patch_size=1000)
+    with pytest.raises(ConfigError, match=r"patch_size is 1000, .* test_vit have 160 x 160 pixels"):
+        create_backbone(config, (64, 64))
+
+
 def test_a_backbone_without_such_a_beginning_is_refused():
     with pytest.raises(ConfigError, match="does not begin with one convolution"):
         take_channels(nn.Linear(3, 4), ["other"], "odd")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from vitseg.cli import main
 from vitseg.cli.doctor import missing_by_extra
@@ -134,6 +135,22 @@ def test_an_error_of_the_file_system_is_no_error_of_ours(refused, monkeypatch, m
     monkeypatch.setattr("vitseg.inference.predictor.load", fail)
     line = refused("evaluate", model, "--data", f"folder:{data}")
     assert line.startswith(f"{os.strerror(number)}: /data/a.png.")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate"),
+    ],
+)
+def test_too_little_memory_is_no_error_of_ours(refused, monkeypatch, model, data, error):
+    def fail(*arguments):
+        raise error
+
+    monkeypatch.setattr("vitseg.inference.predictor.load", fail)
+    assert refused("evaluate", model, "--data", f"folder:{data}").startswith("out of memory:")
 
 
 def test_the_end_of_a_file_is_not_the_end_of_answers(vitseg, monkeypatch, model, data):

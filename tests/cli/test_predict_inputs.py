@@ -47,7 +47,7 @@ def lines(out: str) -> list[dict]:
 def test_a_list_stands_for_its_lines(photos):
     absolute = os.path.abspath("photos/inner")
     Path("list.txt").write_text(f"# two\n\nphotos/a.1.png\r\n{absolute}\n../elsewhere/../x.png\n")
-    with pytest.raises(DataError, match=r"\.\./elsewhere/\.\./x\.png is no file"):
+    with pytest.raises(DataError, match=r"list\.txt: \.\./elsewhere/\.\./x\.png is no file"):
         names("list.txt")
     Path("list.txt").write_text(f"# two\n\nphotos/a.1.png\r\n{absolute}\n")
     assert names("list.txt") == ["photos/a.1", f"{absolute}/b"[1:]]
@@ -93,6 +93,14 @@ def test_rows_of_parquet_files_give_what_their_images_give(vitseg, model, photos
             assert (
                 Path("rows", row[folder]).read_bytes() == Path("files", file[folder]).read_bytes()
             )
+
+
+def test_parquet_files_without_rows_are_no_images(photos):
+    empty = pa.table({"id": pa.array([], pa.string()), "image": pa.array([], pa.binary())})
+    pq.write_table(empty, "none.parquet")
+    with pytest.raises(DataError, match=r"none\.parquet: there is no image in any row"):
+        names("none.parquet")
+    assert names("none.parquet", photos[0]) == ["a.1"]
 
 
 def test_a_row_that_holds_no_image_is_its_line(vitseg, model, photos):

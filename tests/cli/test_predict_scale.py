@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vitseg.cli.predict_scale import Scale, scale_of
+from vitseg.data.parallel import PROCESSES_PER_CORE, num_cores
 from vitseg.errors import ConfigError
 
 
@@ -36,6 +37,18 @@ def test_workers_share_what_there_is(workers, device, cpus, gpus, threads, expec
 def test_more_than_there_is_is_refused(workers, device, message):
     with pytest.raises(ConfigError, match=message):
         scale_of(workers, device, [2, 2], [0, 2], None)
+
+
+@pytest.mark.slow  # the import of Ray
+def test_no_more_workers_are_started_here_than_the_machine_holds():
+    pytest.importorskip("ray")
+    from vitseg.cli.predict_cluster import require_room
+
+    most = PROCESSES_PER_CORE * num_cores()
+    require_room(None)
+    require_room(most)
+    with pytest.raises(ConfigError, match=rf"--workers {most + 1}: this machine holds {most} at"):
+        require_room(most + 1)
 
 
 def test_no_gpu_at_all():

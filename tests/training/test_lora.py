@@ -17,7 +17,7 @@ from tests.training.stopping import train_until
 from vitseg.errors import CheckpointError, ConfigError
 from vitseg.methods import METHODS
 from vitseg.methods.model import SegmentationModel
-from vitseg.training.encoder import blocks_of
+from vitseg.training.encoder import blocks_of, encoder_of
 from vitseg.training.loop import train
 from vitseg.training.lora import LoraConfig, LowRank, add_lora, merged
 from vitseg.training.optimizer import OptimizerConfig, parameter_groups
@@ -136,6 +136,14 @@ def test_other_backbones_are_refused():
     )
     with pytest.raises(ConfigError, match="attention of plain ViTs and of Swin"):
         add_lora(config.build(3, CROP), LoraConfig())
+
+
+def test_a_rank_that_is_not_low_is_refused():
+    model = build()
+    width = encoder_of(model).blocks[0].attn.proj.in_features  # pyright: ignore
+    with pytest.raises(ConfigError, match=rf"rank is {width + 1}, .* give {width} at most"):
+        add_lora(model, LoraConfig(rank=width + 1))
+    add_lora(build(), LoraConfig(rank=width))
 
 
 def recipe(**training) -> dict:

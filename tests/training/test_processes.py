@@ -14,7 +14,7 @@ from torch import nn
 
 from vitseg.errors import ConfigError
 from vitseg.training import children
-from vitseg.training.processes import require_torchrun, together, told_of_statistics
+from vitseg.training.processes import require_processes, together, told_of_statistics
 
 LONG = [sys.executable, "-c", "import time; time.sleep(100)"]
 
@@ -47,12 +47,29 @@ def test_slurm_has_as_many_tasks_as_there_are_processes(monkeypatch, tasks, is_r
     if tasks is not None:
         monkeypatch.setenv("SLURM_NTASKS", tasks)
         monkeypatch.setenv("SLURM_JOB_NAME", "train")
-    require_torchrun(1, 1)
+    require_processes(1, 1)
+    if tasks is None:
+        with pytest.raises(ConfigError, match="nothing has started this process on several"):
+            require_processes(2, 2)
+        return
     if not is_refused:
-        require_torchrun(2, 2)
+        require_processes(2, 2)
         return
     with pytest.raises(ConfigError, match=r"SLURM has started 1 tasks, but .* make 4 processes"):
-        require_torchrun(2, 2)
+        require_processes(2, 2)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "told"), [(2, "has 2 GPUs: give training.devices=2"), (0, "a CPU, which takes")]
+)
+def test_more_devices_than_there_are(monkeypatch, gpus, told):
+    for name in ("TORCHELASTIC_RUN_ID", "SLURM_JOB_NAME", "SLURM_NTASKS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    require_processes(2, 1)
+    with pytest.raises(ConfigError, match=told):
+        require_processes(100_000, 1)
 
 
 def test_what_a_training_has_started_ends_when_it_fails(monkeypatch):

@@ -66,6 +66,28 @@ def out(root, tmp_path):
     return folder
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("iteration", -1),
+        ("iteration", 2.5),
+        ("iteration", None),
+        ("iteration", True),
+        ("without_better", "x"),
+        ("minutes", float("nan")),
+        ("best_miou", "x"),
+    ],
+)
+def test_a_progress_that_is_none_is_damage(root, out, field, value):
+    state = torch.load(out / STATE, weights_only=True)
+    state["progress"][field] = value
+    write_state(out, state)
+    model = nn.Linear(3, 2)
+    saved = SavedState(out, identity(root))
+    with pytest.raises(CheckpointError, match="damaged or no training state"):
+        saved.restore(torch.optim.AdamW(model.parameters()))
+
+
 def test_the_same_goes_on(root, out):
     model = nn.Linear(3, 2)
     saved = SavedState(out, identity(root))

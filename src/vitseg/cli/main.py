@@ -56,7 +56,7 @@ def _is_said_elsewhere(error: Exception) -> bool:
 
 def _told(error: Exception) -> tuple[str, int]:
     """What is said of an error, and the exit code."""
-    from vitseg.errors import VitsegError
+    from vitseg.errors import VitsegError, is_out_of_memory
 
     if isinstance(error, VitsegError):
         return f"{type(error).__name__}: {error}", 2
@@ -67,7 +67,7 @@ def _told(error: Exception) -> tuple[str, int]:
             again = "a training that saved its state goes on with --resume"
             return f"{error.strerror}: {place}. Make room, and run the command again; {again}.", 2
         return f"{error.strerror}: {place}. Give a place that can be read and written.", 2
-    if isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         return "out of memory: give the work more of it, or smaller inputs.", 2
     reason = " ".join(str(error).split()) or "no message"
     return (

@@ -14,7 +14,7 @@ import ray
 
 from vitseg.cli.predict_scale import Scale, scale_of
 from vitseg.cli.quiet_ray import quiet
-from vitseg.data.parallel import num_cores
+from vitseg.data.parallel import PROCESSES_PER_CORE, num_cores
 from vitseg.errors import ConfigError, VitsegError, first_line
 from vitseg.serve.ray_environment import ADDRESS, is_own_cluster
 
@@ -43,6 +43,8 @@ def cluster(workers: int | None, device: str) -> Iterator[Scale]:
         ConfigError: It has not what so many workers need, or RAY_ADDRESS is none.
     """
     is_own = is_own_cluster()
+    if is_own:
+        require_room(workers)
     with quiet():
         if is_own:
             _start(workers)
@@ -60,6 +62,15 @@ def cluster(workers: int | None, device: str) -> Iterator[Scale]:
             )
         finally:
             ray.shutdown()
+
+
+def require_room(workers: int | None) -> None:
+    """Raise ConfigError for more workers than this machine can hold: Ray would start a process for each at once."""
+    most = PROCESSES_PER_CORE * num_cores()
+    if workers is not None and workers > most:
+        raise ConfigError(
+            f"--workers {workers}: this machine holds {most} at most. Give fewer, or a cluster by {ADDRESS}."
+        )
 
 
 def _start(workers: int | None) -> None:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from vitseg.cli.inputs import files_of, prediction_names
-from vitseg.errors import ConfigError, DataError
+from vitseg.errors import ConfigError, DataError, first_names
 from vitseg.images.suffixes import is_image_name
 from vitseg.inference.targets import FileTarget, ParquetTarget, RemoteTarget, Target
 
@@ -57,6 +57,8 @@ def find_targets(inputs: Sequence[str]) -> list[Target]:
     for text in inputs:
         for each in _found(text):
             found[each.key] = each
+    if not found:
+        raise DataError(f"{first_names(inputs)}: there is no image in any row.")
     names = prediction_names([each.naming() for each in found.values()])
     return [each.named(name) for each, name in zip(found.values(), names, strict=True)]
 
@@ -77,7 +79,7 @@ def _found(text: str) -> Iterator[_Found]:
         yield from _at_address(text)
     elif text.lower().endswith(LIST) and os.path.isfile(text):
         for line in _lines(Path(text)):
-            for each in _found(line):
+            for each in _named_in(text, line):
                 yield each if each.is_row else replace(each, below=_path_in(each.image))
     else:
         for path, below in files_of(text):
@@ -86,6 +88,14 @@ def _found(text: str) -> Iterator[_Found]:
                 yield from _rows(str(path), f"{stat.st_size} {stat.st_mtime_ns}")
             else:
                 yield _Found(os.path.abspath(path), str(path), below, partial(FileTarget, path))
+
+
+def _named_in(file: str, line: str) -> Iterator[_Found]:
+    """What a line of a list stands for; an error names the list."""
+    try:
+        yield from _found(line)
+    except DataError as error:
+        raise DataError(f"{file}: {error}") from error
 
 
 def _lines(file: Path) -> list[str]:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 import torch
 from jaxtyping import Float32, Int64, UInt8
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 from torch import Tensor
 
 from vitseg.classes import IGNORE_INDEX
 from vitseg.data.balance import RareClassCrops
 from vitseg.data.photometric import brighten, distort
 from vitseg.data.sample import Sample
+from vitseg.images.decoded import MAX_PIXELS
 from vitseg.images.geometry import keep_ratio_size, resize_image, resize_labels
 from vitseg.images.preprocess import Preprocessing, to_padded_tensor
 from vitseg.images.window import Window
@@ -20,12 +31,25 @@ from vitseg.types import Size
 _CROP_RETRIES = 10
 
 
+def _no_larger_than_images(size: Size) -> Size:
+    if size[0] * size[1] > MAX_PIXELS:
+        raise ValueError(
+            f"a crop of {size[0]:,} x {size[1]:,} pixels is larger than any image that is read whole "
+            f"({MAX_PIXELS:,} pixels): give a smaller one, such as [512, 512]"
+        )
+    return size
+
+
+CropSize = Annotated[tuple[PositiveInt, PositiveInt], AfterValidator(_no_larger_than_images)]
+"""(height, width) of a training sample in pixels."""
+
+
 class AugmentConfig(BaseModel):
     """How training samples are varied. The defaults are those of the papers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    crop_size: tuple[PositiveInt, PositiveInt] = Field(
+    crop_size: CropSize = Field(
         description="(height, width) of a training sample in pixels; smaller images are padded"
     )
     base_size: tuple[PositiveInt, PositiveInt] | None = Field(

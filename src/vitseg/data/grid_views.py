@@ -15,7 +15,7 @@ from jaxtyping import Float32, Int64
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, model_validator
 from torch import Tensor
 
-from vitseg.data.augment import AugmentConfig, CropFrame
+from vitseg.data.augment import AugmentConfig, CropFrame, CropSize
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.images.decode import image_size
 from vitseg.images.geometry import keep_ratio_size, resize_image, resize_labels
@@ -32,7 +32,7 @@ class GridViewsConfig(BaseModel):
     views: Literal["grid"] = Field(
         description="the fewest windows that cover an image, evenly spread; each is a training sample"
     )
-    crop_size: tuple[PositiveInt, PositiveInt] = Field(
+    crop_size: CropSize = Field(
         description="(height, width) of a window in pixels; smaller images are padded"
     )
     base_size: tuple[PositiveInt, PositiveInt] | None = Field(

@@ -16,6 +16,9 @@ from vitseg.errors import DataError
 CHUNK = 8
 """Samples that a process is given at once."""
 
+PROCESSES_PER_CORE = 8
+"""Beyond which a number of processes that somebody asks for is a mistake: each holds a model."""
+
 _CHUNKS_AHEAD = 4  # per process: enough that none waits for the slowest
 
 

@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from vitseg.checkpoint.model_dir import ModelRecord
-from vitseg.errors import DataError, VitsegError
+from vitseg.errors import DataError, VitsegError, is_out_of_memory
 from vitseg.inference.predictor import Predictor, load
 from vitseg.inference.scores import (
     OutputScores,
@@ -223,15 +223,10 @@ def _failure(error: Exception) -> Failure:
     detail = "".join(traceback.format_exception(error))
     if isinstance(error, DataError):
         return Failure("unusable", str(error))
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         return Failure(
             "unavailable", "the model ran out of memory on this image: send a smaller one", detail
         )
     if isinstance(error, VitsegError):
         return Failure("unavailable", str(error), detail)
     return Failure("unavailable", "the model failed on this image", detail)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    words = ("out of memory", "DefaultCPUAllocator", "can't allocate")
-    return isinstance(error, MemoryError) or any(word in str(error) for word in words)

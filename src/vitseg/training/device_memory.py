@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
-from vitseg.errors import ConfigError
+from vitseg.errors import ConfigError, VitsegError, is_out_of_memory
 
 STATUS, MEMINFO = Path("/proc/self/status"), Path("/proc/meminfo")
 
@@ -77,3 +79,22 @@ def in_words(num_bytes: int) -> str:
     """Bytes for people: gigabytes, or megabytes below one."""
     gigabytes = num_bytes / 1e9
     return f"{gigabytes:.1f} GB" if gigabytes >= 1 else f"{num_bytes / 1e6:.0f} MB"
+
+
+@contextmanager
+def memory_named() -> Iterator[None]:
+    """Within it, that a training needs more memory than there is becomes one sentence.
+
+    Raises:
+        VitsegError: There is no more.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, VitsegError) or not is_out_of_memory(error):
+            raise
+        raise VitsegError(
+            "the training ran out of memory: --fit finds what makes its steps smaller; or give a larger "
+            "training.accumulate, backbone.gradient_checkpointing=true, a smaller data.augment.crop_size or fewer "
+            "data.num_workers. A state that was saved before stays."
+        ) from error

@@ -16,6 +16,7 @@ from vitseg.training.batches import Batch, StepResult, batches, train_step
 from vitseg.training.caching import fill_cache, require_cacheable
 from vitseg.training.children import ended
 from vitseg.training.compilation import compiled_line
+from vitseg.training.device_memory import memory_named
 from vitseg.training.display import Display
 from vitseg.training.diverged import diverged, has_finite_weights, not_finite
 from vitseg.training.keep import keep_last, keep_models, record_of
@@ -90,7 +91,7 @@ def train(
     data = read_data(recipe, task, display)
     identity = identity_of(recipe, task)
     saved = SavedState(out, identity) if resume else None
-    with ended():
+    with ended(), memory_named():
         parts = build_parts(recipe, task, data, saved, cache_features)
         with lost_processes(parts.fabric):
             return _Loop(recipe, out, data, parts, display, identity).run()

@@ -83,7 +83,8 @@ def add_lora(model: SegmentationModel, config: LoraConfig) -> None:
     `fresh_parts`, so that they learn at the decoder's rate.
 
     Raises:
-        ConfigError: The backbone is neither a plain ViT nor a Swin.
+        ConfigError: The backbone is neither a plain ViT nor a Swin, or a pair would have a higher rank than the weight
+            that it is added to.
     """
     blocks = blocks_of(model)
     if blocks is None:
@@ -97,10 +98,20 @@ def add_lora(model: SegmentationModel, config: LoraConfig) -> None:
     for start, block in blocks.blocks.items():
         for name, layer in cast(nn.Module, block.attn).named_children():
             if name in wanted and isinstance(layer, nn.Linear):
+                _require_low_rank(config.rank, layer)
                 pair = LowRank(layer.weight, config)
                 parametrize.register_parametrization(layer, "weight", pair)
                 pairs.append(f"{start}attn.{name}.parametrizations.weight.0.")
     model.fresh_parts = (*model.fresh_parts, *pairs)
+
+
+def _require_low_rank(rank: int, layer: nn.Linear) -> None:
+    most = min(layer.in_features, layer.out_features)
+    if rank > most:
+        raise ConfigError(
+            f"training.lora.rank is {rank}, but the backbone has attention weights of {layer.out_features} x "
+            f"{layer.in_features}: give {most} at most; 8 is usual."
+        )
 
 
 def freeze_pretrained(model: SegmentationModel) -> None:

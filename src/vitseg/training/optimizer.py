@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from torch import nn
@@ -13,6 +13,8 @@ from vitseg.errors import ConfigError
 from vitseg.methods.model import SegmentationModel
 from vitseg.training.layer_rates import layer_scales, scale_of
 from vitseg.training.lowbit import adamw_8bit
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class OptimizerConfig(BaseModel):
@@ -56,7 +58,9 @@ class OptimizerConfig(BaseModel):
         description="parameters whose names contain one of these do not decay, either "
         "([relative_position_bias_table] in the Swin recipes)",
     )
-    betas: tuple[float, float] = Field(default=(0.9, 0.999), description="AdamW's betas")
+    betas: tuple[Beta, Beta] = Field(
+        default=(0.9, 0.999), description="AdamW's betas, each in [0, 1)"
+    )
     momentum: float = Field(default=0.9, ge=0, lt=1, description="SGD's momentum")
     clip_grad_norm: float | None = Field(
         default=35.0, gt=0, description="largest norm of the gradient; null: any"

@@ -15,6 +15,7 @@ from lightning.fabric.plugins.environments import SLURMEnvironment
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from vitseg.data.parallel import PROCESSES_PER_CORE, num_cores
 from vitseg.errors import ConfigError, SaidElsewhereError, VitsegError, first_names
 from vitseg.evaluation.share import Share
 from vitseg.runs import is_of_torchrun
@@ -24,11 +25,19 @@ _TASKS = "SLURM_NTASKS"
 _LOST = ("gloo", "nccl", "connection", "socket", "timed out", "peer")
 
 
-def require_torchrun(devices: int, num_nodes: int) -> None:
-    """Raise ConfigError where torchrun has started other numbers of processes than the recipe has."""
+def require_processes(devices: int, num_nodes: int) -> None:
+    """See that the processes of a recipe are those that were started, or can be started here.
+
+    Raises:
+        ConfigError: torchrun or SLURM has started other numbers of processes, nobody starts those of other machines, or
+            this machine has not so many devices.
+    """
     local, world = os.environ.get("LOCAL_WORLD_SIZE"), os.environ.get("WORLD_SIZE")
     if local is None or world is None or not is_of_torchrun():
         _require_tasks(devices * num_nodes)
+        if not SLURMEnvironment.detect():
+            _require_one_machine(num_nodes)
+        _require_devices(devices)
         return
     if int(local) != devices or int(world) != devices * num_nodes:
         nodes = int(world) // max(1, int(local))
@@ -47,6 +56,29 @@ def _require_tasks(num_processes: int) -> None:
             f"SLURM has started {tasks} tasks, but training.devices and training.num_nodes of the recipe make "
             f"{num_processes} processes: start one task on each machine, and in it torchrun (docs/cluster.md has the "
             "script), or one task for each device."
+        )
+
+
+def _require_one_machine(num_nodes: int) -> None:
+    """Raise ConfigError for several machines: the others would be waited for in vain."""
+    if num_nodes > 1:
+        raise ConfigError(
+            f"training.num_nodes is {num_nodes}, but nothing has started this process on several machines: start it "
+            "with torchrun on each (docs/cluster.md has the command), or give training.num_nodes=1."
+        )
+
+
+def _require_devices(devices: int) -> None:
+    """Raise ConfigError where this machine has fewer devices; a CPU takes some processes beyond its cores."""
+    if torch.cuda.is_available():
+        most = torch.cuda.device_count()
+        there = f"{most} GPU{'' if most == 1 else 's'}"
+    else:
+        most = PROCESSES_PER_CORE * num_cores()
+        there = f"a CPU, which takes {most} processes at most"
+    if devices > most:
+        raise ConfigError(
+            f"training.devices is {devices}, but this machine has {there}: give training.devices={most} or less."
         )
 
 

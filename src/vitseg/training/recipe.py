@@ -108,7 +108,10 @@ class TrainingConfig(BaseModel):
         default=500, ge=1, description="steps between saves of the training state"
     )
     seed: int = Field(
-        default=0, ge=0, description="seed of weights, data order, augmentation and dropout"
+        default=0,
+        ge=0,
+        lt=2**32,
+        description="seed of weights, data order, augmentation and dropout",
     )
     precision: Precision = Field(
         default="auto",

@@ -19,7 +19,7 @@ from vitseg.training.compilation import compile_step
 from vitseg.training.feature_cache import FeatureCache
 from vitseg.training.lora import add_lora
 from vitseg.training.optimizer import build_optimizer
-from vitseg.training.processes import as_in_the_first, require_torchrun, together
+from vitseg.training.processes import as_in_the_first, require_processes, together
 from vitseg.training.randomness import seed_everything
 from vitseg.training.recipe import Precision, Recipe, TrainingConfig
 from vitseg.training.rendezvous import join_processes
@@ -91,7 +91,7 @@ def build_parts(
     config, classes = recipe.training, data.train_set.classes
     precision = _precision(config.precision)
     require_shardable(config.strategy, precision, cache_features)
-    require_torchrun(config.devices, config.num_nodes)
+    require_processes(config.devices, config.num_nodes)
     fabric = lightning.Fabric(
         devices=config.devices,
         num_nodes=config.num_nodes,

@@ -81,6 +81,18 @@ class Progress:
         """Whether the run ends here: as many validations as that were no better than an earlier one."""
         return patience is not None and self.without_better >= patience
 
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Progress:
+        """What a state says; a ValueError or TypeError where it is no progress."""
+        found = cls(**values)
+        counts = (found.iteration, found.without_better)
+        times = (found.minutes, found.step_minutes, found.waiting_minutes)
+        if any(type(count) is not int or count < 0 for count in counts):
+            raise ValueError(f"{counts} are no counts")
+        if any(not time >= 0 for time in times) or not isinstance(found.best_miou, float | None):
+            raise ValueError(f"{found} has values of another kind")
+        return found
+
     @property
     def waiting_share(self) -> float | None:
         """Share of the iterations that waited for data; None: not known yet."""
@@ -216,7 +228,7 @@ class SavedState:
         self._state = self._read(look_only)
         self._parts = None if look_only else self._open_parts(out)
         with self._damage_named():
-            changed = changed_fields(self._state["recipe"], dict(identity.recipe))
+            changed = changed_fields(dict(self._state["recipe"]), dict(identity.recipe))
             told = changes(
                 self._state["data"], identity.train_set, identity.val_set, identity.stamp
             )
@@ -290,7 +302,7 @@ class SavedState:
             else:
                 state = sharded_as_parameters(self._state["optimizer"], optimizer)
             optimizer.load_state_dict(state)
-            return Progress(**self._state["progress"])
+            return Progress.read(self._state["progress"])
 
     def restore_average(self, average: WeightAverage) -> None:
         """Give the moving average of the weights what it was."""

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from vitseg.data.balance import Balance
-from vitseg.errors import VitsegError
+from vitseg.errors import VitsegError, is_out_of_memory
 from vitseg.training.batches import batches, train_step
 from vitseg.training.device_memory import held_bytes, peak_bytes
 from vitseg.training.recipe import Recipe
@@ -87,13 +87,8 @@ def _run(pipe: Connection, recipe: Recipe, most: int) -> None:
         told: object = _measured(recipe)
     except VitsegError as error:
         told = error
-    except (torch.OutOfMemoryError, MemoryError):
-        told = StepMemory(None)
-    except RuntimeError as error:
-        no_more = "DefaultCPUAllocator" in str(error)  # torch's words where the CPU has no more
-        told = StepMemory(None) if no_more else f"{type(error).__name__}: {error}"
     except Exception as error:
-        told = f"{type(error).__name__}: {error}"
+        told = StepMemory(None) if is_out_of_memory(error) else f"{type(error).__name__}: {error}"
     pipe.send(told)
 
 

@@ -211,6 +211,43 @@ def test_two_samples_of_one_id(root):
         open_dataset(f"webdataset:{root}", "train")
 
 
+@pytest.mark.parametrize("which", ["png", "seg.png"])
+def test_a_picture_that_comes_twice_in_one_shard(root, which):
+    with tarfile.open(root / "train-001.tar", "a") as tar:
+        info = tarfile.TarInfo(f"deep/c.{which}")
+        info.size = 3
+        tar.addfile(info, io.BytesIO(b"new"))
+    with pytest.raises(DataError, match=r"1 row has the id of another: train-001\.tar: deep/c\."):
+        open_dataset(f"webdataset:{root}", "train")
+
+
+def test_other_members_may_come_twice(root):
+    with tarfile.open(root / "train-001.tar", "a") as tar:
+        tar.addfile(tarfile.TarInfo("deep/c.json"))
+        tar.addfile(tarfile.TarInfo("deep/c.json"))
+    assert len(open_dataset(f"webdataset:{root}", "train")) == 3
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
+def test_links_in_place_of_pictures_are_told(root, kind):
+    with tarfile.open(root / "train-001.tar", "a") as tar:
+        for name in ("e.png", "e.seg.png"):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = kind, f"deep/c{name[1:]}"
+            tar.addfile(link)
+    with pytest.raises(DataError, match=r"train-001\.tar has a link in place of a file, e\.png"):
+        open_dataset(f"webdataset:{root}", "train")
+
+
+def test_compressed_shards_beside_others_are_told(root):
+    packed = root / "train-002.tar.gz"
+    packed.write_bytes(b"x")
+    (root / "train-000.tar.idx").write_bytes(b"x")
+    assert len(open_dataset(f"webdataset:{root}", "val")) == 1
+    with pytest.raises(DataError, match=r"1 shard of .* is compressed, .*: train-002\.tar\.gz\."):
+        open_dataset(f"webdataset:{root}", "train")
+
+
 def test_a_mask_of_another_size_names_shard_and_sample(root):
     write_tar(root / "val/0000.tar", {"d.png": png(PIXELS), "d.seg.png": png(IDS[:1])})
     with pytest.raises(DataError) as caught:
@@ -262,6 +299,14 @@ def test_own_index_and_manifest_that_are_damaged(root, tmp_path):
         (whole.replace(b'"digests":["', b'"digests":["x'), "have other fields, or no digests"),
         (whole.replace(b'"mask":[[', b'"mask":[[-'), "have other fields, or no digests or places"),
         (whole.replace(b'"mask"', b'"masks"'), "have other fields"),
+        (
+            whole.replace(b'"mask":[[', b'"mask":[[99999'),
+            "have other fields, or no digests or places",
+        ),
+        (
+            whole.replace(b'"num_bytes":', b'"num_bytes":-'),
+            "have other fields, or no digests or places",
+        ),
     ):
         index.write_bytes(content)
         with pytest.raises(DataError, match=message):
@@ -276,6 +321,38 @@ def test_own_index_and_manifest_that_are_damaged(root, tmp_path):
     manifest.write_text("{")
     with pytest.raises(DataError, match=r"shards\.json cannot be read: it is no JSON"):
         open_dataset(f"webdataset:{folder}", "train")
+
+
+@pytest.mark.parametrize(
+    ("section", "value", "message"),
+    [
+        ("classes", [], "at least 1 item"),
+        ("classes", ["sky", "sky"], "names must be unique"),
+        ("palette", [], "palette has 0"),
+        ("mapping", {"0": 2}, "mapping has 0: 2, but values are 0-65535 and classes 0-1"),
+        ("mapping", {"70000": 0}, "mapping has 70000: 0"),
+    ],
+)
+def test_own_labels_that_fit_no_class(root, tmp_path, section, value, message):
+    manifest = own(tmp_path, root) / "shards.json"
+    content = json.loads(manifest.read_text())
+    content["splits"]["train"]["about"]["labels"][section] = value
+    manifest.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=rf"shards\.json is malformed: .*{message}"):
+        open_dataset(f"webdataset:{manifest.parent}", "train")
+
+
+def test_own_manifests_that_list_nothing(root, tmp_path):
+    manifest = own(tmp_path, root) / "shards.json"
+    content = json.loads(manifest.read_text())
+    content["splits"]["train"]["shards"] = []
+    manifest.write_text(json.dumps(content))
+    assert len(open_dataset(f"webdataset:{manifest.parent}", "val")) == 1
+    with pytest.raises(DataError, match=r"split train of .* is empty"):
+        open_dataset(f"webdataset:{manifest.parent}", "train")
+    manifest.write_text(json.dumps(content | {"splits": {}}))
+    with pytest.raises(DataError, match=r"shards\.json is malformed: splits"):
+        open_dataset(f"webdataset:{manifest.parent}", "train")
 
 
 def test_own_shards_are_of_one_kind_and_have_no_options(root, tmp_path):

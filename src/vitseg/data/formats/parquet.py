@@ -194,7 +194,7 @@ def _ids(shard: ParquetShard, place: ShardPlace, name: str, root: ShardRoot) -> 
             return None
         row = next(n for n, value in enumerate(values) if not isinstance(value, str | int))
         raise DataError(
-            f"{place.named(name)} row {row} has {values[row]!r} as its id ({column}), but ids are texts or numbers."
+            f"{place.named(name)} row {row} has {values[row]!r:.60} as its id ({column}), but ids are texts or numbers."
         )
     return [str(value) for value in values]
 

@@ -47,6 +47,11 @@ class WebDataset(ShardFormat):
             for number, (found, _) in enumerate(scanned)
             for key, members in _samples(found).items()
         ]
+        again = [
+            (f"{name}: {member.key}", member.kind)
+            for name, (found, _) in zip(shards, scanned, strict=True)
+            for member in _twice(found)
+        ]
         kinds = Counter(kind for _, _, members in samples for kind in members)
         if not samples:
             raise DataError(
@@ -71,7 +76,10 @@ class WebDataset(ShardFormat):
         ids = [key for _, key, _, _ in whole]
         twice = set(twice_in(ids))
         findings += lacking("image", without_image) + lacking("mask", without_mask)
-        findings += same_ids([f"{shards[whole[row][0]]}: {ids[row]}" for row in sorted(twice)])
+        within = {name for name, kind in again if kind == mask or kind in images}
+        findings += same_ids(
+            [*sorted(within), *(f"{shards[whole[row][0]]}: {ids[row]}" for row in sorted(twice))]
+        )
         parts = {
             column: np.array([each[place][2:] for each in whole], np.int64).reshape(-1, 2)
             for column, place in ((IMAGE, 2), (MASK, 3))
@@ -91,11 +99,23 @@ def _members(place: ShardPlace, name: str) -> tuple[list[Member], str]:
 
 
 def _samples(members: Sequence[Member]) -> dict[str, dict[str, Member]]:
-    """Members by sample and kind; of two of one name, the last is it, as for every reader of tar files."""
+    """Members by sample and kind; of two of one name, the last is it, as for whoever unpacks the file."""
     found: dict[str, dict[str, Member]] = {}
     for member in members:
         found.setdefault(member.key, {})[member.kind] = member
     return found
+
+
+def _twice(members: Sequence[Member]) -> list[Member]:
+    """Members of whose name and kind there was one before."""
+    seen: set[tuple[str, str]] = set()
+    again = []
+    for member in members:
+        name = (member.key, member.kind)
+        if name in seen:
+            again.append(member)
+        seen.add(name)
+    return again
 
 
 def choose_mask(kinds: Counter[str], root: ShardRoot) -> str:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vitseg import parsing
-from vitseg.classes import ClassTable, Color
+from vitseg.classes import IGNORE_INDEX, ClassTable, Color
 from vitseg.data.dataset import SegmentationDataset
-from vitseg.data.labels import LabelTable
+from vitseg.data.labels import MAX_COLOR, MAX_ID, LabelTable
 from vitseg.data.mask_pose import MaskPose
 from vitseg.data.shards.place import ShardPlace
 from vitseg.errors import DataError
@@ -43,6 +43,20 @@ class Labels(_Part):
     colors: bool = Field(description="whether the values of masks are colours, 0xRRGGBB")
     hint: str = Field(description="advice for the error about a value that has no class")
     rest: str | None = Field(description="class of pixels without annotation, if there is one")
+
+    @model_validator(mode="after")
+    def _of_these_classes(self) -> Labels:
+        try:
+            count = ClassTable(names=self.classes, palette=self.palette).num_classes
+        except ValidationError as error:
+            raise ValueError(error.errors()[0]["msg"]) from error
+        most = MAX_COLOR if self.colors else MAX_ID
+        for value, label in self.mapping.items():
+            if not (0 <= value <= most and IGNORE_INDEX <= label < count):
+                raise ValueError(
+                    f"mapping has {value}: {label}, but values are 0-{most} and classes 0-{count - 1}"
+                )
+        return self
 
     @classmethod
     def of(cls, table: LabelTable) -> Labels:
@@ -116,7 +130,7 @@ class Manifest(_Part):
 
     version: Literal[1] = VERSION
     kind: ShardKind = Field(description="what the shards are")
-    splits: dict[str, SplitShards] = Field(description="the splits by name")
+    splits: dict[str, SplitShards] = Field(min_length=1, description="the splits by name")
 
 
 def read_manifest(place: ShardPlace, kind: ShardKind) -> Manifest | None:

@@ -120,7 +120,7 @@ def _joined(indices: Sequence[ShardIndex]) -> SplitIndex:
     """The index of a split; ValueError, TypeError, KeyError or OverflowError where a value is none of its kind."""
     counts = [len(index.ids) for index in indices]
     parts = {
-        column: np.concatenate([_places(index.parts[column]) for index in indices])
+        column: np.concatenate([_places(index.parts[column], index) for index in indices])
         for column in {IMAGE, MASK, *indices[0].parts}
     }
     return SplitIndex(
@@ -131,8 +131,10 @@ def _joined(indices: Sequence[ShardIndex]) -> SplitIndex:
     )
 
 
-def _places(parts: Sequence[tuple[int, int]]) -> Int64[np.ndarray, "n 2"]:
+def _places(parts: Sequence[tuple[int, int]], index: ShardIndex) -> Int64[np.ndarray, "n 2"]:
     places = np.array(parts, np.int64).reshape(-1, 2)
     if len(places) != len(parts) or (places < 0).any():
         raise ValueError
+    if (places > index.num_bytes).any() or (places.sum(1) > index.num_bytes).any():
+        raise ValueError  # it would be read before the file tells that it is shorter
     return places

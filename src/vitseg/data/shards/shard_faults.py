@@ -27,6 +27,23 @@ def damaged_shards(place: ShardPlace, faults: Sequence[str]) -> Finding:
     )
 
 
+def compressed(place: ShardPlace, names: Sequence[str]) -> list[Finding]:
+    """The finding about shards that are compressed beside others that are not; none where there are none."""
+    if not names:
+        return []
+    one = len(names) == 1
+    return [
+        Finding.of(
+            "damaged-shard",
+            "error",
+            f"{len(names)} shard{'' if one else 's'} of {place.shown} {'is' if one else 'are'} compressed, of which no "
+            f"parts can be read: {first_names(names)}.",
+            "Unpack them, or move them away.",
+            names,
+        )
+    ]
+
+
 def lacking(what: str, rows: Sequence[str]) -> list[Finding]:
     """The finding about rows that have no image, or no mask; none where there are no such rows.
 

@@ -32,12 +32,13 @@ from vitseg.data.shards.index import read_split
 from vitseg.data.shards.part_rows import PartRows
 from vitseg.data.shards.place import ShardPlace
 from vitseg.data.shards.rows import ShardImages, ShardMasks, ShardRows, in_colors
-from vitseg.data.shards.shard_faults import damaged_shards
+from vitseg.data.shards.shard_faults import compressed, damaged_shards
 from vitseg.data.shards.shard_root import ShardRoot, parse_shard_root
 from vitseg.data.splits import choose_split
 from vitseg.errors import ConfigError, DataError
 
 _NUMBER = re.compile(r"[-_.]?\d+([-_.]?of[-_.]?\d+)?$")
+_PACKED = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".zip")
 _TEXTS = (".md", ".txt", ".json", ".yaml", ".yml", ".csv", ".index")
 
 
@@ -100,7 +101,8 @@ class ShardFormat(DataFormat):
         manifest = read_manifest(place, self.kind)
         if manifest is not None:
             return self._open_own(place, manifest, root, split)
-        shards = self._shards_by_split(place)
+        names = place.names()
+        shards = self._shards_by_split(place, names)
         split = choose_split(split, tuple(shards), place.shown)
         found = self.found(place, shards[split], root)
         if found.about is not None:
@@ -109,13 +111,16 @@ class ShardFormat(DataFormat):
             dataset = self._described(place, root, split, found)
         source = f"{len(shards[split])} {self.suffix} shards in {place.shown}, {found.words}"
         told = None if found.about is None else found.about.masks
-        return replace(dataset, source=source, findings=found.findings), told
+        findings = (*found.findings, *self._packed(place, names, split))
+        return replace(dataset, source=source, findings=findings), told
 
     def splits(self, root: ShardRoot) -> tuple[str, ...]:
         """Names of the splits; `all` where the names of shards tell of none."""
         place = ShardPlace(root.place)
         manifest = read_manifest(place, self.kind)
-        return tuple(self._shards_by_split(place) if manifest is None else manifest.splits)
+        return tuple(
+            self._shards_by_split(place, place.names()) if manifest is None else manifest.splits
+        )
 
     def looks_like(self, root: Path) -> str | None:
         """Its `shards.json`, or that nothing but shards and texts lie there."""
@@ -148,6 +153,10 @@ class ShardFormat(DataFormat):
             )
         split = choose_split(split, tuple(manifest.splits), place.shown)
         shards = manifest.splits[split]
+        if not shards.shards:
+            raise DataError(
+                f"split {split} of {self.name}:{place.shown} is empty: {MANIFEST} lists no shards of it."
+            )
         index = read_split(place, shards.shards)
         names = [shard.name for shard in shards.shards]
         rows = PartRows(place, names, index.shard_of, index.parts, index.ids, index.stamps)
@@ -156,9 +165,8 @@ class ShardFormat(DataFormat):
         findings = _of_sizes(place, shards.shards)
         return replace(dataset, source=source, findings=findings), shards.about.masks
 
-    def _shards_by_split(self, place: ShardPlace) -> dict[str, list[str]]:
+    def _shards_by_split(self, place: ShardPlace, names: Sequence[str]) -> dict[str, list[str]]:
         """The names of the shards of each split, by the names of these files or of the folders that they lie in."""
-        names = place.names()
         shards = [name for name in names if name.lower().endswith(self.suffix)]
         if not shards:
             packed = [name for name in names if self.suffix + "." in name.lower()]
@@ -172,6 +180,12 @@ class ShardFormat(DataFormat):
         for name in shards:
             found.setdefault(_split_of(name), []).append(name)
         return dict(sorted(found.items()))
+
+    def _packed(self, place: ShardPlace, names: Sequence[str], split: str) -> list[Finding]:
+        """The finding about compressed files among the shards of a split: their samples would be left out."""
+        ends = tuple(self.suffix + suffix for suffix in _PACKED)
+        packed = [n for n in names if n.lower().endswith(ends) and _split_of(n) == split]
+        return compressed(place, packed)
 
     def _described(
         self, place: ShardPlace, root: ShardRoot, split: str, found: FoundRows

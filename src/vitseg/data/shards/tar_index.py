@@ -7,6 +7,7 @@ import tarfile
 from typing import BinaryIO, NamedTuple
 
 from vitseg.errors import first_line
+from vitseg.images.suffixes import is_image_name
 
 BLOCK = tarfile.BLOCKSIZE
 
@@ -44,6 +45,12 @@ def members_of(file: BinaryIO) -> tuple[list[Member], str]:
         with tarfile.open(fileobj=file, mode="r:") as tar:
             for info in tar:
                 match = _MEMBER.fullmatch(info.name)
+                if (
+                    match is not None
+                    and (info.issym() or info.islnk())
+                    and is_image_name(info.name)
+                ):
+                    return found, f"has a link in place of a file, {info.name}"
                 if not info.isreg() or match is None:
                     continue
                 if info.offset_data + info.size > end:
