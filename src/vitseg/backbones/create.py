@@ -132,8 +132,8 @@ def _create_vit(config: BackboneConfig, download: bool) -> tuple[nn.Module, Fami
     if 0 in (embed.grid_size or ()):
         size = " x ".join(str(side) for side in cast(Size, embed.img_size))
         raise ConfigError(
-            f"backbone.patch_size is {config.patch_size}, but the images of {config.name} have {size} pixels, less than "
-            "one patch: give a smaller one."
+            f"backbone.patch_size is {config.patch_size}, but the images of {config.name} have {size} pixels, less "
+            "than one patch: give a smaller one."
         )
     return vit, family
 

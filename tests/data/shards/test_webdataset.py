@@ -288,6 +288,21 @@ def test_own_shards_that_are_cut_or_gone_are_told_before_training(root, tmp_path
         open_dataset(f"webdataset:{folder}", "train")
 
 
+@pytest.mark.parametrize("column", ["image", "mask"])
+def test_own_samples_whose_bytes_changed_are_told(root, tmp_path, column):
+    """Of the same length, and still a picture: another shard, or a damaged disk."""
+    folder = own(tmp_path, root)
+    index = json.loads((folder / "train-00000.index").read_text())
+    start, size = index["parts"][column][0]
+    path = folder / "train-00000.tar"
+    content = bytearray(path.read_bytes())
+    content[start + size - 1] ^= 1
+    path.write_bytes(content)
+    dataset = open_dataset(f"webdataset:{folder}", "train")
+    with pytest.raises(DataError, match=rf"the {column} of .*: {index['ids'][0]} is not what was"):
+        dataset[0]
+
+
 def test_own_index_and_manifest_that_are_damaged(root, tmp_path):
     folder = own(tmp_path, root)
     index = folder / "train-00000.index"
@@ -296,7 +311,7 @@ def test_own_index_and_manifest_that_are_damaged(root, tmp_path):
         (whole[:40], "cannot be read: it is no JSON"),
         (b"[]", "cannot be read: it is no index of a shard"),
         (whole.replace(b'"ids":["a"', b'"ids":["a","b"'), "its lists have different lengths"),
-        (whole.replace(b'"digests":["', b'"digests":["x'), "have other fields, or no digests"),
+        (whole.replace(b'"digests":{"image":["', b'"digests":{"image":["x'), "or no digests"),
         (whole.replace(b'"mask":[[', b'"mask":[[-'), "have other fields, or no digests or places"),
         (whole.replace(b'"mask"', b'"masks"'), "have other fields"),
         (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -56,14 +55,6 @@ class EncodedSample:
     @property
     def num_bytes(self) -> int:
         return sum(len(part.content) for part in self.parts.values())
-
-    def digest(self) -> bytes:
-        """A digest of all parts."""
-        digest = hashlib.blake2b(digest_size=8)
-        for column, part in sorted(self.parts.items()):
-            digest.update(f"{column} {len(part.content)} ".encode())
-            digest.update(part.content)
-        return digest.digest()
 
 
 class Encoder:

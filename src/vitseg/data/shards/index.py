@@ -28,13 +28,13 @@ class ShardIndex(NamedTuple):
     Attributes:
         num_bytes: Bytes of the shard.
         ids: The ids of the samples.
-        digests: Digest of image and mask of each, in hexadecimal.
+        digests: Column -> digest of each sample's part, in hexadecimal; of no digits where it has none.
         parts: Column -> start and size of each sample's part of the file; (0, 0) where it has none.
     """
 
     num_bytes: int
     ids: list[str]
-    digests: list[str]
+    digests: dict[str, list[str]]
     parts: dict[str, list[tuple[int, int]]]
 
 
@@ -43,13 +43,13 @@ class SplitIndex(NamedTuple):
 
     Attributes:
         ids: The ids.
-        stamps: Digests of image and mask.
+        digests: Column -> digest of each sample's part.
         shard_of: The shard of each sample.
         parts: Column -> start and size in the shard.
     """
 
     ids: Sequence[str]
-    stamps: Sequence[bytes]
+    digests: Mapping[str, Sequence[bytes]]
     shard_of: Int64[np.ndarray, " n"]
     parts: Mapping[str, Int64[np.ndarray, "n 2"]]
 
@@ -84,7 +84,7 @@ def _index_of(content: Any) -> ShardIndex:
         ValueError: It is malformed; or TypeError, KeyError, AttributeError.
     """
     index = ShardIndex(**content)
-    lists = (index.ids, index.digests, *index.parts.values())
+    lists = (index.ids, *index.digests.values(), *index.parts.values())
     if any(len(each) != len(index.ids) for each in lists):
         raise ValueError("its lists have different lengths")
     if not all(isinstance(each, str) for each in index.ids):
@@ -119,13 +119,18 @@ def read_split(place: ShardPlace, shards: Sequence[ShardFile]) -> SplitIndex:
 def _joined(indices: Sequence[ShardIndex]) -> SplitIndex:
     """The index of a split; ValueError, TypeError, KeyError or OverflowError where a value is none of its kind."""
     counts = [len(index.ids) for index in indices]
+    columns = {IMAGE, MASK, *indices[0].parts}
     parts = {
         column: np.concatenate([_places(index.parts[column], index) for index in indices])
-        for column in {IMAGE, MASK, *indices[0].parts}
+        for column in columns
+    }
+    digests = {
+        column: [bytes.fromhex(each) for index in indices for each in index.digests[column]]
+        for column in columns
     }
     return SplitIndex(
         [each for index in indices for each in index.ids],
-        [bytes.fromhex(each) for index in indices for each in index.digests],
+        digests,
         np.repeat(np.arange(len(counts)), counts),
         parts,
     )

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Int64
 
 from vitseg.data.shards.place import ShardPlace
-from vitseg.data.shards.rows import IMAGE, MASK, ShardRows
+from vitseg.data.shards.rows import IMAGE, MASK, ShardRows, digest_of
+from vitseg.errors import DataError
 
 _WHOLE, _PIECE = 1 << 16, 1 << 14
 """Bytes up to which an image is hashed whole, and of each of the three pieces of a larger one."""
@@ -26,7 +27,7 @@ class PartRows(ShardRows):
         shard_of: The shard of each row.
         parts: Column -> start and size of each row's cell; of size 0 where it is empty.
         ids: The ids, for messages.
-        stamps: Digests of the content, where they are known.
+        digests: Column -> digest of each row's cell, where they were noted: cells are compared with them.
     """
 
     def __init__(
@@ -36,10 +37,10 @@ class PartRows(ShardRows):
         shard_of: Int64[np.ndarray, " n"],
         parts: Mapping[str, Int64[np.ndarray, "n 2"]],
         ids: Sequence[str],
-        stamps: Sequence[bytes] | None = None,
+        digests: Mapping[str, Sequence[bytes]] | None = None,
     ) -> None:
         self._place, self._shards, self._shard_of = place, shards, shard_of
-        self._parts, self._ids, self._stamps = parts, ids, stamps
+        self._parts, self._ids, self._digests = parts, ids, digests
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -51,16 +52,24 @@ class PartRows(ShardRows):
         start, size = self._parts[column][row].tolist()
         if size == 0:
             return None
-        return self._place.read_part(self._shard(row), start, size)
+        content = self._place.read_part(self._shard(row), start, size)
+        if self._digests is not None and digest_of(content) != self._digests[column][row]:
+            raise DataError(
+                f"the {column} of {self.name(row)} is not what was written: copy the shard and its index again, or "
+                "write the shards anew."
+            )
+        return content
 
     def name(self, row: int) -> str:
         return f"{self._place.named(self._shard(row))}: {self._ids[row]}"
 
     def stamp(self, row: int) -> bytes:
-        """The digest that was noted; else one of the mask and of pieces of the image, elsewhere of places and sizes."""
-        if self._stamps is not None:
-            return self._stamps[row]
+        """Of the noted digests; else of the mask and of pieces of the image, elsewhere of places and sizes."""
         digest = hashlib.blake2b(digest_size=_BYTES)
+        if self._digests is not None:
+            for _, noted in sorted(self._digests.items()):
+                digest.update(noted[row] or bytes(_BYTES))
+            return digest.digest()
         digest.update(b"".join(part[row].tobytes() for part in self._parts.values()))
         if self._place.is_local:
             start, size = self._parts[IMAGE][row].tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +23,11 @@ IMAGE, MASK = "image", "mask"
 def extra_column(folder: str) -> str:
     """The column of a further picture of each image, by the name of its folder."""
     return f"extra_{folder}"
+
+
+def digest_of(content: bytes) -> bytes:
+    """What is noted of a cell when it is written."""
+    return hashlib.blake2b(content, digest_size=8).digest()
 
 
 class ShardRows(ABC):

@@ -159,7 +159,7 @@ class ShardFormat(DataFormat):
             )
         index = read_split(place, shards.shards)
         names = [shard.name for shard in shards.shards]
-        rows = PartRows(place, names, index.shard_of, index.parts, index.ids, index.stamps)
+        rows = PartRows(place, names, index.shard_of, index.parts, index.ids, index.digests)
         dataset = _told_by(shards.about, self.name, split, rows, index.ids)
         source = f"{len(shards.shards)} {self.kind} shards in {place.shown}"
         findings = _of_sizes(place, shards.shards)

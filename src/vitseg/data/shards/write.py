@@ -25,6 +25,7 @@ from vitseg.data.shards.about import (
 from vitseg.data.shards.encode import EncodedSample, Encoder
 from vitseg.data.shards.index import ShardIndex, index_name, read_index, write_index
 from vitseg.data.shards.place import ShardPlace
+from vitseg.data.shards.rows import digest_of
 from vitseg.data.shards.shard_writers import SUFFIXES, WRITERS
 from vitseg.errors import ConfigError, DataError
 from vitseg.files import remove_leftovers, whole_file, write_json, write_whole
@@ -197,17 +198,21 @@ class _SplitWriter:
     ) -> tuple[ShardFile, EncodedSample | None]:
         """Write a shard; returns it, and the sample that had no room in it."""
         path = self._out / self._name(number)
-        written: list[tuple[str, bytes]] = []
+        ids: list[str] = []
+        digests: list[dict[str, str]] = []
         held: EncodedSample | None = first
         num_bytes = 0
         with whole_file(path) as partial:
             writer = WRITERS[self._kind](partial, self._about)
             try:
                 while held is not None and (
-                    not written or num_bytes + held.num_bytes <= self._shard_bytes
+                    not ids or num_bytes + held.num_bytes <= self._shard_bytes
                 ):
                     writer.add(held)
-                    written.append((held.id, held.digest()))
+                    ids.append(held.id)
+                    digests.append(
+                        {name: digest_of(p.content).hex() for name, p in held.parts.items()}
+                    )
                     num_bytes += held.num_bytes
                     on_samples(1)
                     held = next(samples, None)
@@ -217,10 +222,10 @@ class _SplitWriter:
                 raise
             index = ShardIndex(
                 num_bytes=partial.stat().st_size,
-                ids=[each for each, _ in written],
-                digests=[digest.hex() for _, digest in written],
+                ids=ids,
+                digests={name: [each.get(name, "") for each in digests] for name in writer.parts},
                 parts=writer.parts,
             )
         write_index(self._out / index_name(path.name), index)
-        shard = ShardFile(name=path.name, num_samples=len(written), num_bytes=index.num_bytes)
+        shard = ShardFile(name=path.name, num_samples=len(ids), num_bytes=index.num_bytes)
         return shard, held
