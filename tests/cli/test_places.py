@@ -89,6 +89,7 @@ REFUSED = {
     f"train tiny.yaml {DATA} backbone.pretrained=true backbone.weights=a.pth --out o": "weight file a.pth does",
     f"train tiny.yaml {DATA} optimizer.lr --out o": "'optimizer.lr' is no override",
     f"train tiny.yaml {DATA} --out o --fit --max-memory much": "memory 'much' is not a number of bytes",
+    f"train tiny.yaml {DATA} --out o --fit --max-memory 0GB": "memory '0GB' is none",
     f"train tiny.yaml {DATA} --out o --max-memory 8GB": "--max-memory 8GB says what --fit may use",
     "profile none --size 64x64": "ConfigError: no such file, and 'none' is not a known shipped",
     "profile data --size 64x64": "CheckpointError: data holds no model",

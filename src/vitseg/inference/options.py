@@ -20,7 +20,7 @@ def parse_memory(text: str) -> int:
     """Bytes of a text such as 500MB, 4GB (powers of 1000) or 2GiB (powers of 1024).
 
     Raises:
-        ConfigError: It is not written so.
+        ConfigError: It is not written so, or none.
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", text)
     unit = match and UNITS.get(match[2].lower())
@@ -28,4 +28,7 @@ def parse_memory(text: str) -> int:
         raise ConfigError(
             f"memory {text!r} is not a number of bytes: write it as 500MB, 4GB or 2GiB."
         )
-    return int(float(match[1]) * unit)
+    found = int(float(match[1]) * unit)
+    if found == 0:
+        raise ConfigError(f"memory {text!r} is none: give what may be used, such as 4GB.")
+    return found
