@@ -24,8 +24,11 @@ class GivenQueries(nn.Module):
 
     def __init__(self, queries: Tensor):
         super().__init__()
-        self.query_embed = nn.Embedding.from_pretrained(queries)
+        self.given = queries
         self.allowed: Reader = lambda number, tokens: None
+
+    def queries(self) -> Tensor:
+        return self.given
 
     def read(self, number: int, tokens: JointTokens) -> tuple[None, Tensor | None]:
         return None, self.allowed(number, tokens)
@@ -44,7 +47,7 @@ class Joint:
     def __call__(
         self, images: Tensor, queries: Tensor | None = None, read: Reader | None = None
     ) -> JointTokens:
-        self.head.query_embed.weight.data = self.queries if queries is None else queries
+        self.head.given = self.queries if queries is None else queries
         self.vit.training = read is not None  # of the backbone alone
         if read is not None:
             self.head.allowed = read

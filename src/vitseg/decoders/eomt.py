@@ -99,6 +99,9 @@ class JointDecoder(nn.Module):
         class_logits = self.class_embed(tokens.queries)
         return self.reading(masks, tokens.input_size, tokens.padded_size, class_logits=class_logits)
 
+    def queries(self) -> Float[Tensor, "q c"]:
+        return self.query_embed.weight
+
     def read(
         self, number: int, tokens: JointTokens
     ) -> tuple[QueryMasks, Bool[Tensor, "b q n"] | None]:

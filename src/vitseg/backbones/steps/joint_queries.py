@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from vitseg.backbones.positions import TokenPositions, with_unrotated_prefix
 from vitseg.backbones.stream import TokenStream
@@ -44,8 +44,7 @@ class JointTokens:
 class JointHead(Protocol):
     """What reads queries and patches in front of the joint blocks, in training."""
 
-    @property
-    def query_embed(self) -> nn.Embedding:
+    def queries(self) -> Float[Tensor, "q c"]:
         """The queries, the same for every image."""
         ...
 
@@ -67,7 +66,7 @@ class JoinQueries:
 
     def __call__(self, stream: TokenStream) -> TokenStream:
         """The joint sequence."""
-        queries = self.head.query_embed.weight
+        queries = self.head.queries()
         x = torch.cat(
             [queries.to(stream.x.dtype).expand(stream.x.shape[0], -1, -1), stream.x], dim=1
         )
