@@ -248,6 +248,18 @@ def test_compressed_shards_beside_others_are_told(root):
         open_dataset(f"webdataset:{root}", "train")
 
 
+def test_an_empty_shard_is_told(root, tmp_path):
+    """A copy that broke off at once: its samples would be left out."""
+    with tarfile.open(root / "train-002.tar", "w"):
+        pass
+    with pytest.raises(DataError, match=r"1 shard of .* damaged: train-002\.tar has no files\."):
+        open_dataset(f"webdataset:{root}", "train")
+    with tarfile.open(tmp_path / "alone.tar", "w"):
+        pass
+    with pytest.raises(DataError, match=r"has no samples: .*alone\.tar has no files\."):
+        open_dataset(f"webdataset:{tmp_path}?classes={root / 'classes.json'}", "all")
+
+
 def test_a_mask_of_another_size_names_shard_and_sample(root):
     write_tar(root / "val/0000.tar", {"d.png": png(PIXELS), "d.seg.png": png(IDS[:1])})
     with pytest.raises(DataError) as caught:

@@ -40,7 +40,11 @@ class WebDataset(ShardFormat):
     def found(self, place: ShardPlace, shards: Sequence[str], root: ShardRoot) -> FoundRows:
         with ThreadPoolExecutor(_THREADS) as pool:
             scanned = list(pool.map(lambda name: _members(place, name), shards))
-        faults = [f"{name} {what}" for name, (_, what) in zip(shards, scanned, strict=True) if what]
+        faults = [
+            f"{name} {what or 'has no files'}"
+            for name, (found, what) in zip(shards, scanned, strict=True)
+            if what or not found
+        ]
         findings: list[Finding] = [damaged_shards(place, faults)] if faults else []
         samples = [
             (number, key, members)
@@ -54,9 +58,7 @@ class WebDataset(ShardFormat):
         ]
         kinds = Counter(kind for _, _, members in samples for kind in members)
         if not samples:
-            raise DataError(
-                f"{place.shown} has no samples: {findings[0].message if findings else 'its tar files are empty.'}"
-            )
+            raise DataError(f"{place.shown} has no samples: {findings[0].message}")
         mask = choose_mask(kinds, root)
         images = _image_kinds(kinds, root, mask)
         whole, without_image, without_mask = [], [], []
