@@ -38,7 +38,7 @@ CASES = [
     (["architecture", "decoder", "num_layers"], 10**9, "far more layers than the weights have"),
     (["architecture", "decoder", "embed_dim"], 10**9 * 64, "does not fit its config.json"),
     (["architecture", "backbone", "name"], "vit_large_patch16_384", "does not fit its config.json"),
-    (["architecture", "backbone", "patch_size"], 10**7, "does not fit its config.json"),
+    (["architecture", "backbone", "patch_size"], 10**7, "less than one patch"),
 ]
 
 

@@ -258,6 +258,8 @@ class _Reader(dcp.FileSystemReader):
 
 class _Contents(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
+        if module == "pathlib._local":  # Python 3.13's name of it, which the others do not know
+            module = "pathlib"
         is_dtype = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
         if not is_dtype and (module, name) not in _HARMLESS:
             raise pickle.UnpicklingError(f"{module}.{name} does not belong there")
