@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import io
 import pickle
 from pathlib import Path
 
@@ -13,7 +15,12 @@ from torch import nn
 from vitseg.errors import ConfigError
 from vitseg.runs import SHARDS
 from vitseg.training.recipe import TrainingConfig
-from vitseg.training.sharded_state import ShardedSave, ShardedTensors, sharded_as_parameters
+from vitseg.training.sharded_state import (
+    ShardedSave,
+    ShardedTensors,
+    _Contents,
+    sharded_as_parameters,
+)
 from vitseg.training.sharding import require_shardable
 from vitseg.training.state import shards_named, write_state
 
@@ -31,10 +38,14 @@ def save(out: Path, iteration: int, model: nn.Module, optimizer: torch.optim.Opt
     saved = ShardedSave(out, iteration)
     saved.begin(shards_named(out))
     saved.write(0, model, optimizer)
-    saved.finish()
-    write_state(out, {"shards": saved.name})
+    write_state(out, saved.finish())
     saved.clean()
     return out / SHARDS / saved.name
+
+
+def opened(folder: Path) -> ShardedTensors:
+    """With its contents as they are now."""
+    return ShardedTensors(folder, hashlib.sha256((folder / ".metadata").read_bytes()).hexdigest())
 
 
 @pytest.fixture
@@ -46,7 +57,7 @@ def saved(tmp_path):
 def test_what_is_saved_is_restored(saved):
     model, optimizer, folder = saved
     other, of_other = trained(1)
-    tensors = ShardedTensors(folder)
+    tensors = opened(folder)
     tensors.restore_model(other)
     of_other.load_state_dict(tensors.optimizer_state(of_other))
     for name, value in model.state_dict().items():
@@ -86,7 +97,7 @@ def test_a_save_that_is_cut_short_leaves_the_last_one(saved, tmp_path, steps):
     )[:steps]:
         step()
     assert shards_named(tmp_path) == folder.name
-    ShardedTensors(folder).restore_model(trained(1)[0])
+    opened(folder).restore_model(trained(1)[0])
     later = save(tmp_path, 8, model, optimizer)
     assert [path.name for path in (tmp_path / SHARDS).iterdir()] == [later.name]
 
@@ -112,14 +123,21 @@ def test_another_model_is_refused(saved):
     _, _, folder = saved
     for other in (nn.Sequential(nn.Linear(3, 5)), nn.Linear(3, 4)):
         with pytest.raises((KeyError, ValueError, RuntimeError)):
-            ShardedTensors(folder).restore_model(other)
+            opened(folder).restore_model(other)
 
 
 def test_a_table_of_contents_that_would_run_something_is_refused(saved):
     _, _, folder = saved
     (folder / ".metadata").write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
     with pytest.raises(pickle.UnpicklingError, match=r"(posix|os)\.system does not belong there"):
-        ShardedTensors(folder)
+        opened(folder)
+
+
+@pytest.mark.parametrize("module", ["pathlib", "pathlib._local"])
+def test_contents_of_any_python_are_read(module):
+    """The library keeps paths in them, whose class has another name from Python 3.13 on."""
+    content = f"c{module}\nPosixPath\np0\n(V/a\np1\ntp2\nRp3\n.".encode()
+    assert _Contents(io.BytesIO(content)).load() == Path("/a")
 
 
 # what a sharded training is not for

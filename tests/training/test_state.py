@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 import warnings
@@ -26,7 +25,6 @@ from tests.checks.trees import (
 from vitseg.data.catalog import open_dataset
 from vitseg.errors import CheckpointError
 from vitseg.runs import STATE
-from vitseg.training import sharded_state
 from vitseg.training.data_stamp import stamp_of
 from vitseg.training.sharded_state import ShardedSave
 from vitseg.training.state import (
@@ -289,13 +287,6 @@ def test_a_state_in_parts_goes_on(root, in_parts):
     saved.restore_model(model)
     assert model.weight.abs().sum() > 0
     assert saved.restore(torch.optim.AdamW(model.parameters())).iteration == 7
-
-
-@pytest.mark.parametrize("module", ["pathlib", "pathlib._local"])
-def test_contents_of_any_python_are_read(module):
-    """The library keeps paths in them, whose class has another name from Python 3.13 on."""
-    content = f"c{module}\nPosixPath\np0\n(V/a\np1\ntp2\nRp3\n.".encode()
-    assert sharded_state._Contents(io.BytesIO(content)).load() == Path("/a")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.4, 0.6, 0.8, 0.97])
