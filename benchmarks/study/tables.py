@@ -101,14 +101,15 @@ def section(study: Study, wanted: Table) -> list[str]:
         "minutes",
     ]
     text += table(head, lines)
-    text += [
+    notes = [
         f"{_row(study.rows, name).label}: {note}"
         for name in there
         if (note := _row(study.rows, name).note)
     ]
+    text += [*notes, ""] if notes else []
     missing = study.missing(*wanted.rows)
     if missing:
-        text += ["", f"Not run: {', '.join(f'`{name}`' for name in missing)}.", ""]
+        text += [f"Not run: {', '.join(f'`{name}`' for name in missing)}.", ""]
     return [*text, *pairs(study, there)]
 
 
@@ -271,9 +272,9 @@ def verdicts(study: Study) -> list[str]:
         for title, claims in CLAIMS.items()
     }
     every = [outcome for claims in judged.values() for _, outcome, _ in claims]
-    counted = ", ".join(f"{every.count(outcome)} {outcome}" for outcome in reversed(ORDER))
+    counted = ", ".join(f"{outcome} {every.count(outcome)}" for outcome in reversed(ORDER))
     text += [
-        f"Of {len(every)} claims: {counted}. `{{}}` is a budget; where there are several, the largest decides.",
+        f"{len(every)} claims: {counted}. `{{}}` is a budget; where there are several, the largest decides.",
         "",
     ]
     for title, claims in judged.items():
