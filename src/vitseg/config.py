@@ -135,6 +135,7 @@ def _require_written_numbers(raw: Any, parsed: Any, name: str) -> None:
             )
             _require_written_numbers(value, part, f"{name}.{key}" if name else str(key))
     elif isinstance(raw, list | tuple) and isinstance(parsed, list | tuple):
+        # a validator may give more or fewer parts than were written
         for place, (value, part) in enumerate(zip(raw, parsed, strict=False)):
             _require_written_numbers(value, part, f"{name}.{place}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vitseg.cli.predict_scale import Scale, scale_of
-from vitseg.data.parallel import PROCESSES_PER_CORE, num_cores
+from vitseg.data.parallel import most_processes
 from vitseg.errors import ConfigError
 
 
@@ -44,7 +44,7 @@ def test_no_more_workers_are_started_here_than_the_machine_holds():
     pytest.importorskip("ray")
     from vitseg.cli.predict_cluster import require_room
 
-    most = PROCESSES_PER_CORE * num_cores()
+    most = most_processes()
     require_room(None)
     require_room(most)
     with pytest.raises(ConfigError, match=rf"--workers {most + 1}: this machine holds {most} at"):

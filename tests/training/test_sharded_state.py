@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import io
 import pickle
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from vitseg.checkpoint.places import sha256_of
 from vitseg.errors import ConfigError
 from vitseg.runs import SHARDS
 from vitseg.training.recipe import TrainingConfig
@@ -45,7 +45,7 @@ def save(out: Path, iteration: int, model: nn.Module, optimizer: torch.optim.Opt
 
 def opened(folder: Path) -> ShardedTensors:
     """With its contents as they are now."""
-    return ShardedTensors(folder, hashlib.sha256((folder / ".metadata").read_bytes()).hexdigest())
+    return ShardedTensors(folder, sha256_of(folder / ".metadata"))
 
 
 @pytest.fixture

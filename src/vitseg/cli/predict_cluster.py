@@ -14,7 +14,7 @@ import ray
 
 from vitseg.cli.predict_scale import Scale, scale_of
 from vitseg.cli.quiet_ray import quiet
-from vitseg.data.parallel import PROCESSES_PER_CORE, num_cores
+from vitseg.data.parallel import most_processes, num_cores
 from vitseg.errors import ConfigError, VitsegError, first_line
 from vitseg.serve.ray_environment import ADDRESS, is_own_cluster
 
@@ -66,7 +66,7 @@ def cluster(workers: int | None, device: str) -> Iterator[Scale]:
 
 def require_room(workers: int | None) -> None:
     """Raise ConfigError for more workers than this machine can hold: Ray would start a process for each at once."""
-    most = PROCESSES_PER_CORE * num_cores()
+    most = most_processes()
     if workers is not None and workers > most:
         raise ConfigError(
             f"--workers {workers}: this machine holds {most} at most. Give fewer, or a cluster by {ADDRESS}."

@@ -16,8 +16,7 @@ from vitseg.errors import DataError
 CHUNK = 8
 """Samples that a process is given at once."""
 
-PROCESSES_PER_CORE = 8
-"""Beyond which a number of processes that somebody asks for is a mistake: each holds a model."""
+_PROCESSES_PER_CORE = 8
 
 _CHUNKS_AHEAD = 4  # per process: enough that none waits for the slowest
 
@@ -31,6 +30,11 @@ def num_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def most_processes() -> int:
+    """Beyond which a number of processes that somebody asks for here is a mistake: each holds a model."""
+    return _PROCESSES_PER_CORE * num_cores()
 
 
 def map_in_order(

@@ -15,7 +15,7 @@ from lightning.fabric.plugins.environments import SLURMEnvironment
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from vitseg.data.parallel import PROCESSES_PER_CORE, num_cores
+from vitseg.data.parallel import most_processes
 from vitseg.errors import ConfigError, SaidElsewhereError, VitsegError, first_names
 from vitseg.evaluation.share import Share
 from vitseg.runs import is_of_torchrun
@@ -74,7 +74,7 @@ def _require_devices(devices: int) -> None:
         most = torch.cuda.device_count()
         there = f"{most} GPU{'' if most == 1 else 's'}"
     else:
-        most = PROCESSES_PER_CORE * num_cores()
+        most = most_processes()
         there = f"a CPU, which takes {most} processes at most"
     if devices > most:
         raise ConfigError(

@@ -8,7 +8,6 @@ the file names a whole one. Any number of processes reads it, each its own part,
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import pickle
@@ -27,6 +26,7 @@ from torch.distributed.checkpoint.filesystem import FileSystem
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from vitseg.checkpoint.places import sha256_of
 from vitseg.errors import SaidElsewhereError
 from vitseg.files import WatchedFile
 from vitseg.runs import SHARDS
@@ -99,7 +99,7 @@ class ShardedSave:
         sync_folder(self._fresh)
         os.replace(self._fresh, self._folder / self.name)
         sync_folder(self._folder)
-        return {"shards": self.name, "contents": _sum_of_contents(self._folder / self.name)}
+        return {"shards": self.name, "contents": sha256_of(self._folder / self.name / _CONTENTS)}
 
     def clean(self) -> None:
         """Remove the folders of before, once `state.ckpt` names this one."""
@@ -127,7 +127,7 @@ class ShardedTensors:
     """
 
     def __init__(self, folder: Path, contents: str):
-        if _sum_of_contents(folder) != contents:
+        if sha256_of(folder / _CONTENTS) != contents:
             raise ValueError(f"{_CONTENTS} is not what was written")
         self._folder, self._reader = folder, _Reader(folder)
         metadata = self._reader.read_metadata()
@@ -212,10 +212,6 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _sum_of_contents(folder: Path) -> str:
-    return hashlib.sha256((folder / _CONTENTS).read_bytes()).hexdigest()
 
 
 def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:

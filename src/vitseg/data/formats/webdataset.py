@@ -52,9 +52,9 @@ class WebDataset(ShardFormat):
             for key, members in _samples(found).items()
         ]
         again = [
-            (f"{name}: {member.key}", member.kind)
+            (f"{name}: {found[place].key}", found[place].kind)
             for name, (found, _) in zip(shards, scanned, strict=True)
-            for member in _twice(found)
+            for place in twice_in([(member.key, member.kind) for member in found])
         ]
         kinds = Counter(kind for _, _, members in samples for kind in members)
         if not samples:
@@ -106,18 +106,6 @@ def _samples(members: Sequence[Member]) -> dict[str, dict[str, Member]]:
     for member in members:
         found.setdefault(member.key, {})[member.kind] = member
     return found
-
-
-def _twice(members: Sequence[Member]) -> list[Member]:
-    """Members of whose name and kind there was one before."""
-    seen: set[tuple[str, str]] = set()
-    again = []
-    for member in members:
-        name = (member.key, member.kind)
-        if name in seen:
-            again.append(member)
-        seen.add(name)
-    return again
 
 
 def choose_mask(kinds: Counter[str], root: ShardRoot) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -135,9 +135,9 @@ def numbered_ids(count: int) -> list[str]:
     return [f"row-{index:06d}" for index in range(count)]
 
 
-def twice_in(ids: Sequence[str]) -> list[int]:
+def twice_in(ids: Sequence[Hashable]) -> list[int]:
     """The rows whose id another row before has."""
-    seen: set[str] = set()
+    seen: set[Hashable] = set()
     found = []
     for row, each in enumerate(ids):
         if each in seen:
