@@ -108,7 +108,9 @@ def test_a_damaged_image_is_named_and_left_out(refused, vitseg, tmp_path, model,
 def test_a_model_without_stages_is_refused(refused, tmp_path, model, image, monkeypatch):
     monkeypatch.setattr(SegVitConfig, "explainer", None)
     line = refused("explain", model, image, "--out", tmp_path / "out")
-    assert "explain shows the attention masks of SegViT models, Shrunk too" in line
+    assert (
+        "explain shows the masks of class queries (segvit, shrunk, semaskvit, segvit_joint)" in line
+    )
     assert not (tmp_path / "out").exists()
 
 

@@ -134,6 +134,29 @@ def test_layers_that_are_not_summed_stand_alone():
     assert torch.allclose(found.stages[1].mask_logits, output.mask_logits[0], atol=1e-5)
 
 
+@pytest.mark.parametrize("classifier", ["classes", "presence"])
+def test_queries_in_the_backbone_are_read_in_front_of_every_block_and_behind_the_last(classifier):
+    backbone = {"name": "test_vit", "pretrained": False, "taps": [5], "tap_norm": True}
+    raw = {"backbone": backbone, "decoder": {"num_blocks": 2, "classifier": classifier}}
+    config = METHODS["segvit_joint"].model_validate(raw)
+    torch.manual_seed(0)
+    model = config.build(len(NAMES), CROP).eval()
+    record = make_record(method="segvit_joint", architecture=config.model_dump(mode="json"))
+    predictor, image = Predictor(model, record, "cpu"), photo(64, 96)
+    images = to_tensor(image, predictor.preprocessing)[None]
+    with torch.no_grad():
+        before = model(images)
+        found = read_stages(predictor, image)
+        after = model(images)
+    assert [stage.name for stage in found.columns] == ["reading 1", "reading 2", "reading 3"]
+    assert found.summed is None
+    assert before.stages == after.stages == (), "only what is explained is read on the way"
+    assert torch.equal(found.columns[-1].mask_logits, before.mask_logits[0])
+    assert not torch.allclose(found.stages[0].mask_logits, found.stages[1].mask_logits, atol=1e-3)
+    assert np.array_equal(found.segmentation.label_map, predictor(image).label_map)
+    assert "beside the patches" in found.how_to_read
+
+
 def test_a_single_stage_has_no_sum():
     found = read_stages(predictor_with({}, [3]), photo(64, 64))
     assert [stage.name for stage in found.columns] == ["stage 1"]

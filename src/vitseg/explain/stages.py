@@ -1,13 +1,15 @@
-"""How an attention-to-mask model comes to its labels: the masks of every stage of its cascade.
+"""How a model with a query for every class comes to its labels: the masks of every stage.
 
 Source: SegViT (NeurIPS 2022), section 3: the attention scores of a class query over the image's patches are its mask;
-the scores of the stages are summed.
+the scores of the stages are summed. Where class queries go through the backbone's last blocks (`segvit_joint`, ours),
+a stage is what they say in front of such a block or behind the last one, and nothing is summed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +17,9 @@ from jaxtyping import Float, Float32
 from PIL import Image
 from torch import Tensor, nn
 
+from vitseg.backbones.steps.joint_queries import all_shown
 from vitseg.decoders.atm import AtmDecoder
+from vitseg.decoders.eomt import JointDecoder
 from vitseg.errors import ConfigError
 from vitseg.explain.sheet import Sheet
 from vitseg.explain.table import require
@@ -34,6 +38,15 @@ HOW_TO_READ = (
     "they speak against it. The scores of the stages are summed; layers of a single stage are not, and the last one's "
     "mask counts. This mask, times the probability that the class is present, is the score of the class (where a model "
     "mixes its queries, the others add a little to it); a pixel is labelled with the class that scores best."
+)
+
+HOW_TO_READ_JOINT = (
+    "Every class has a query, which goes through the last blocks of the backbone beside the patches of the image. It "
+    "is read in front of each of these blocks, and behind the last one: its mask is how well it agrees with the "
+    "patches, bright where it speaks for the class, dark where it speaks against it. At the first reading it has seen "
+    "nothing of the image yet. The last one counts: its mask, times the probability that the class is present, is the "
+    "score of the class (where a model mixes its queries, the others add a little to it); a pixel is labelled with the "
+    "class that scores best."
 )
 
 DEFAULT_TOP = 5
@@ -63,14 +76,16 @@ class StageExplanation:
         segmentation: The labels, at the image's own size.
         stages: In the order of the cascade: deepest features first.
         summed: The sum over the stages, which is the model's mask; None where the last stage's mask is it: a single
-            stage, or layers that are not summed.
+            stage, or layers or blocks that are not summed.
         output: What the model gave.
+        how_to_read: What a sheet of it shows, in plain words.
     """
 
     segmentation: Segmentation
     stages: tuple[Stage, ...]
     summed: Stage | None
     output: QueryMasks
+    how_to_read: str
 
     @property
     def input_size(self) -> Size:
@@ -116,52 +131,72 @@ def explain(
     classes: Sequence[int] | None = None,
     top: int = DEFAULT_TOP,
 ) -> Sheet:
-    """Run an attention-to-mask model on one image and draw the masks of some classes; see `read_stages`.
+    """Run a model with class queries on one image and draw the masks of some classes; see `read_stages`.
 
     Args:
-        predictor: An attention-to-mask model.
+        predictor: A model of a method whose explainer is "stages".
         image: See `Predictor`.
         classes: Indices of the classes to draw; None: the strongest.
         top: How many of them.
     """
     found = read_stages(predictor, image)
     shown = found.strongest(top) if classes is None else classes
-    return Sheet(draw_stages(found, shown), HOW_TO_READ)
+    return Sheet(draw_stages(found, shown), found.how_to_read)
 
 
 @torch.inference_mode()
 def read_stages(predictor: Predictor, image: ImageSource) -> StageExplanation:
-    """Run an attention-to-mask model on one image, whole and in one view, and keep what every stage of it says.
+    """Run a model with class queries on one image, whole and in one view, and keep what every stage of it says.
 
     Args:
-        predictor: An attention-to-mask model.
+        predictor: A model of a method whose explainer is "stages".
         image: See `Predictor`.
 
     Raises:
-        ConfigError: The model has no attention-to-mask decoder, or its class queries have no probabilities.
+        ConfigError: The method has no stages, or its class queries have no probabilities.
         DataError: The image cannot be read, or would be run far beyond its own size.
         VitsegError: The model's scores are NaN or infinite.
     """
     require(predictor, "stages")
     view = View.of(predictor, image)
     predictor.network.eval()
-    output = predictor.run(view.images)
+    with all_shown(predictor.network):
+        output = predictor.run(view.images)
     if not isinstance(output, QueryMasks):
         raise ConfigError(
             f"explain shows the probability of every class, but this model ({predictor.record.method}) has only masks. "
             "Study it with evaluate or predict."
         )
-    stages, summed = _stages(output, _sums_stages(predictor.network))
-    return StageExplanation(view.segmentation(view.labels(output)), stages, summed, output)
+    form = _form(predictor.network)
+    stages, summed = _stages(output, form)
+    labels = view.labels(output)
+    return StageExplanation(view.segmentation(labels), stages, summed, output, form.how_to_read)
 
 
-def _sums_stages(model: nn.Module) -> bool:
-    """Whether the masks of a stage hold those of the stages before it."""
-    (decoder,) = (module for module in model.modules() if isinstance(module, AtmDecoder))
-    return decoder.config.supervise == "stages"
+class _Form(NamedTuple):
+    """Of a model's stages.
+
+    Attributes:
+        word: What a stage is called.
+        is_summed: Whether the masks of a stage hold those of the stages before it.
+        how_to_read: See `StageExplanation`.
+    """
+
+    word: str
+    is_summed: bool
+    how_to_read: str
 
 
-def _stages(output: QueryMasks, is_summed: bool) -> tuple[tuple[Stage, ...], Stage | None]:
+def _form(model: nn.Module) -> _Form:
+    for module in model.modules():
+        if isinstance(module, JointDecoder):
+            return _Form("reading", False, HOW_TO_READ_JOINT)
+        if isinstance(module, AtmDecoder) and module.config.supervise != "stages":
+            return _Form("layer", False, HOW_TO_READ)
+    return _Form("stage", True, HOW_TO_READ)
+
+
+def _stages(output: QueryMasks, form: _Form) -> tuple[tuple[Stage, ...], Stage | None]:
     """Every stage alone, and their sum; the outputs of a cascade hold the sum so far."""
     outputs = [*output.stages, output]
     stages = []
@@ -169,11 +204,10 @@ def _stages(output: QueryMasks, is_summed: bool) -> tuple[tuple[Stage, ...], Sta
     for number, entry in enumerate(outputs, start=1):
         assert isinstance(entry, QueryMasks)
         masks = entry.mask_logits[0].float()
-        name = f"stage {number}" if is_summed else f"layer {number}"
-        stages.append(Stage(name, masks - before, entry.presence()[0]))
-        if is_summed:
+        stages.append(Stage(f"{form.word} {number}", masks - before, entry.presence()[0]))
+        if form.is_summed:
             before = masks
-    if not is_summed or len(stages) == 1:
+    if not form.is_summed or len(stages) == 1:
         return tuple(stages), None
     summed = Stage("sum = the mask", output.mask_logits[0].float(), output.presence()[0])
     return tuple(stages), summed

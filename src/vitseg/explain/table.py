@@ -55,8 +55,8 @@ def kind_of(predictor: Predictor) -> Kind:
     explainer = METHODS[method].explainer
     if explainer is None:
         raise ConfigError(
-            "explain shows the attention masks of SegViT models, Shrunk too, stage by stage, the exits of pruned ones "
-            f"(dtop) and the cells of nrd, but this model ({method}) decodes with "
+            "explain shows the masks of class queries (segvit, shrunk, semaskvit, segvit_joint) stage by stage, the "
+            f"exits of pruned models (dtop) and the cells of nrd, but this model ({method}) decodes with "
             f"{type(predictor.network.decoder).__name__}, which has none of them. Study it with evaluate or predict."
         )
     return KINDS[explainer]

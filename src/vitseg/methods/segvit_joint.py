@@ -17,6 +17,8 @@ from vitseg.types import Size
 class SegVitJointConfig(AtmMethod):
     """The sections of a recipe."""
 
+    explainer = "stages"
+
     backbone: BackboneConfig = Field(
         description="the plain ViT; one tap, its last block, behind the final norm (tap_norm: true)"
     )

@@ -8,12 +8,14 @@ treats them as class tokens.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitseg.backbones.positions import TokenPositions, with_unrotated_prefix
 from vitseg.backbones.stream import TokenStream
@@ -42,7 +44,7 @@ class JointTokens:
 
 @runtime_checkable
 class JointHead(Protocol):
-    """What reads queries and patches in front of the joint blocks, in training."""
+    """What reads queries and patches in front of the joint blocks, in training and where it is shown."""
 
     def queries(self) -> Float[Tensor, "q c"]:
         """The queries, the same for every image."""
@@ -81,22 +83,28 @@ class ReadQueries:
         number: Number of the joint block, from 0.
         vit: The backbone; its final norm is applied wherever tokens are read.
         head: What reads.
+
+    Attributes:
+        is_shown: Whether the head predicts in evaluation, too; see `all_shown`.
     """
 
     def __init__(self, number: int, vit: PlainViT, head: JointHead):
         self.number = number
         self.vit = vit
         self.head = head
+        self.is_shown = False
 
     def __call__(self, stream: TokenStream) -> TokenStream:
         """The stream, with the prediction and what the queries may attend to in the next block."""
-        if not stream.training:
+        if not stream.training and not self.is_shown:
             return stream
         x = self.vit.norm(stream.x)
         queries, patches = x[:, : stream.num_queries], stream.as_map(x)
         tokens = JointTokens(queries, patches, stream.input_size, stream.padded_size)
         output, allowed = self.head.read(self.number, tokens)
-        mask = None if allowed is None else _joint_mask(allowed, stream.positions)
+        mask = None
+        if allowed is not None and stream.training:
+            mask = _joint_mask(allowed, stream.positions)
         stages = stream.stages if output is None else (*stream.stages, output)
         return replace(stream, mask=mask, stages=stages)
 
@@ -121,6 +129,26 @@ def add_joint_queries(vit: PlainViT, num_blocks: int, head: JointHead) -> None:
     vit.step_before(first, JoinQueries(head))
     for number in range(num_blocks):
         vit.step_before(first + number, ReadQueries(number, vit, head))
+
+
+@contextmanager
+def all_shown(model: nn.Module) -> Iterator[None]:
+    """In it, a model in evaluation predicts in front of its joint blocks, too; what it predicts behind them stays."""
+    steps = [
+        step
+        for vit in model.modules()
+        if isinstance(vit, PlainViT)
+        for steps in vit.steps
+        for step in steps
+        if isinstance(step, ReadQueries)
+    ]
+    for step in steps:
+        step.is_shown = True
+    try:
+        yield
+    finally:
+        for step in steps:
+            step.is_shown = False
 
 
 def _with_queries(positions: TokenPositions, num_queries: int) -> TokenPositions:
