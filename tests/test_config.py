@@ -153,6 +153,7 @@ def test_a_missing_field_is_named_with_its_meaning(path, message):
     [
         (("backbone.weights=w.pth",), ("weights", "pretrained")),
         (("schedule.warmup_iterations=4",), ("warmup_iterations 4", "training.iterations 4")),
+        (("schedule.min_lr=1",), ("min_lr 1 is", "optimizer.lr 0.")),
         (
             ("inference.mode=slide", "inference.crop_size=[64,64]", "inference.stride=[65,64]"),
             ("stride", "crop_size"),

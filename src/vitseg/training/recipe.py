@@ -262,6 +262,16 @@ class Recipe(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _rate_falls(self) -> Recipe:
+        end, start = self.schedule.min_lr, self.optimizer.lr
+        if end > start:
+            raise ValueError(
+                f"schedule.min_lr {end:g} is the learning rate at the end, which is no higher than that at the start "
+                f"(optimizer.lr {start:g}): give a lower min_lr, or a higher lr"
+            )
+        return self
+
     def preprocessing(self) -> Preprocessing:
         """How images are normalised: as the backbone's pretrained weights want them, or as the recipe says.
 
