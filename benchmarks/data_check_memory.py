@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import functools
 import io
 import multiprocessing
 import os
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,9 @@ COUNTS = (1_000, 10_000)
 
 
 def main() -> None:
-    counts = [int(count) for count in sys.argv[1:]] or COUNTS
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("counts", type=int, nargs="*", help="numbers of images")
+    counts = parser.parse_args().counts or COUNTS
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         drawn = Path(folder, "drawn")

@@ -6,6 +6,7 @@ JPEG whose target is much smaller is decoded at a reduced size.
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 import time
 from collections.abc import Callable
@@ -36,6 +37,7 @@ LARGE = (3000, 4000)
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)

@@ -9,6 +9,7 @@ the features come from differs. The cache is filled before; that takes as long a
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 import time
@@ -99,8 +100,11 @@ def recipe_of(sections: dict[str, Any], source: str) -> Recipe:
 
 
 def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    wanted = sys.argv[2] if len(sys.argv) > 2 else ""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("rounds", type=int, nargs="?", default=5)
+    parser.add_argument("wanted", nargs="?", default="", help="a part of the cases' titles")
+    arguments = parser.parse_args()
+    rounds, wanted = arguments.rounds, arguments.wanted
     cases = {title: case for title, case in CASES.items() if wanted in title}
     rows = []
     with tempfile.TemporaryDirectory() as name:

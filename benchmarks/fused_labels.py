@@ -5,6 +5,7 @@ Claim: the strips give the same labels, in no more time, with at most a third of
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
 from functools import partial
 
@@ -73,6 +74,7 @@ def process_peak(prepare: Callable[[], Callable[[], object]]) -> float:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     # First of all: a new process starts with the peak of the one that starts it.
     process = {
         (kind, form): process_peak(partial(prepare_labels, form, kind))

@@ -7,6 +7,7 @@ training network on ADE20K, in which every head has a classifier more that it ne
 
 from __future__ import annotations
 
+import argparse
 from typing import Any, NamedTuple
 
 import torch
@@ -68,6 +69,7 @@ def measure(row: Row) -> tuple[dict[str, int], int, int]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     table = Table(
         title=f"SETR, one {CROP} x {CROP} image, {CLASSES} classes: multiply-adds in 10^9, parameters in 10^6",
         caption=f"torch {torch.__version__}, counted on the meta device",

@@ -7,6 +7,7 @@ second summand is what fvcore does not see.
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,6 +124,7 @@ def count(row: Row) -> tuple[Operations, int]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     table = Table(
         title="Multiply-adds of one image, in 10^9, and parameters",
         caption=f"torch {torch.__version__}, counted on the meta device",

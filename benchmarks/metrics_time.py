@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+
 import numpy as np
 import timm
 import torch
@@ -34,6 +36,7 @@ def scene() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @torch.inference_mode()
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     prediction, labels, confidence = scene()
     vit = timm.create_model("vit_base_patch16_384", img_size=SIDE, num_classes=0).eval()
     images = torch.randn(1, 3, SIDE, SIDE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+
 import timm
 import torch
 from _measure import alternating_medians, print_table
@@ -14,6 +16,7 @@ NAME = "vit_base_patch16_384"
 
 @torch.inference_mode()
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     method = METHODS["segvit"]
     backbone = {
         "name": NAME,

@@ -8,7 +8,7 @@ when it was alone, so that its scores keep every bit; its few queries read the m
 
 from __future__ import annotations
 
-import sys
+import argparse
 from functools import partial
 
 import torch
@@ -49,7 +49,9 @@ def model_of(sizes: list[int]) -> SegmentationModel:
 
 @torch.no_grad()
 def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 10
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("rounds", type=int, nargs="?", default=10)
+    rounds = parser.parse_args().rounds
     images = torch.randn(1, 3, SIDE, SIDE)
     models = {name: model_of(sizes) for name, sizes in SPLITS.items()}
     runs = {name: partial(label_batch, model, images) for name, model in models.items()}
