@@ -81,7 +81,8 @@ class WatchedFile:
             raise
 
     def flush(self) -> None:
-        self._file.flush()
+        if not self._file.closed:  # a library may let go of its own wrapper after that
+            self._file.flush()
 
 
 @contextmanager
