@@ -5,7 +5,7 @@ beforehand. Names of rows with `{}` stand for several budgets:
 the check is made at the largest of which there are results.
 
 Outcomes: it holds; it does not; it cannot be told at this size, where the interval over images or the seeds leave both
-open; not run, where results are missing. Of several checks, one that does not hold decides; then one that is not run;
+open, or where a claim needs what the study has not; not run, where results are missing. Of several checks, one that does not hold decides; then one that is not run;
 then one that cannot be told.
 """
 
@@ -333,7 +333,7 @@ class Claim:
     Attributes:
         source: Document, with table, section or equation.
         text: What it says, with its numbers.
-        checks: What it rests on here; none: nothing here can tell.
+        checks: What it rests on here; none: it cannot be told.
         lacks: What would be needed, where there is no check.
         note: What differs from the source.
     """
@@ -350,7 +350,7 @@ class Claim:
     def judge(self, study: Study) -> tuple[Outcome, list[Finding]]:
         """The verdict, and what it rests on."""
         if not self.checks:
-            return "not run", [Finding("not run", f"needs {self.lacks}")]
+            return "cannot be told", [Finding("cannot be told", f"needs {self.lacks}")]
         findings = [check.judge(study) for check in self.checks]
         outcomes = {finding.outcome for finding in findings}
         return next(outcome for outcome in ORDER if outcome in outcomes), findings
