@@ -33,8 +33,8 @@ after the last iteration, over all images of the validation split, single scale.
 seeds. Brackets hold {100 * LEVEL:g} % of {RESAMPLES:,} draws of the images with replacement, the same draws for both
 models of a pair; seeds are paired and averaged. A difference can be told where the interval leaves 0 out and all seeds
 agree in its sign; of one seed it has to be two points, too. That is said of these models: signs of three seeds agree by
-chance one time in four, so that a small difference of two methods wants more of them. Neighbouring images of a drive are
-alike, so that intervals are narrower than those of as many independent images.
+chance one time in four, so that a small difference of two methods wants more of them. Neighbouring images of a drive
+are alike, so that intervals are narrower than those of as many independent images.
 
 Minutes are of trainings of one thread each, two at a time, on a machine that others may use, too.
 """

@@ -5,8 +5,8 @@ beforehand. Names of rows with `{}` stand for several budgets:
 the check is made at the largest of which there are results.
 
 Outcomes: it holds; it does not; it cannot be told at this size, where the interval over images or the seeds leave both
-open, or where a claim needs what the study has not; not run, where results are missing. Of several checks, one that does not hold decides; then one that is not run;
-then one that cannot be told.
+open, or where a claim needs what the study has not; not run, where results are missing. Of several checks, one that
+does not hold decides; then one that is not run; then one that cannot be told.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 
+from vitseg import machine
 from vitseg.cli import main
 from vitseg.cli.doctor import missing_by_extra
 from vitseg.errors import ConfigError
@@ -83,6 +84,20 @@ def test_missing_and_unknown_options_are_named(vitseg, arguments, named):
     result = vitseg(*arguments)
     assert result.code == 2
     assert named.lower() in result.err.lower()
+
+
+@pytest.mark.parametrize(
+    ("cores", "given", "threads"), [(2, None, "2"), (2, "3", "3"), (None, None, None)]
+)
+def test_threads_keep_to_what_a_container_gives(cores, given, threads, monkeypatch):
+    monkeypatch.setattr(machine, "has_fewer_cores", lambda: cores is not None)
+    monkeypatch.setattr(machine, "num_cores", lambda: cores or 8)
+    monkeypatch.setenv("OMP_NUM_THREADS", "")  # put back as it was after the test
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    if given is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+    main._keep_to_share()
+    assert os.environ.get("OMP_NUM_THREADS") == threads
 
 
 def test_doctor_prints_versions_devices_and_extras(vitseg):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
 from vitseg.data.parallel import CHUNK, map_in_order
 from vitseg.errors import DataError
+from vitseg.machine import num_cores
 
 
 def check_dataset(
@@ -101,7 +101,7 @@ def _scan(
 ) -> Tally:
     groups = list(image_groups(datasets))
     total = len(groups)
-    workers = (os.cpu_count() or 1) if num_workers is None else num_workers
+    workers = num_cores() if num_workers is None else num_workers
     if total <= CHUNK * workers:
         workers = 0  # starting processes would take longer
     on_start(total)

@@ -62,9 +62,9 @@ def shard(
     Image files are copied as they are, and read back with the same labels. An interrupted run continues where it was.
     """
     from vitseg.data.catalog import list_splits, open_dataset, require_one_table
-    from vitseg.data.parallel import num_cores
     from vitseg.data.shards.parquet_file import require_pyarrow
     from vitseg.data.shards.write import require_free, write_shards
+    from vitseg.machine import num_cores
 
     require_free(out)
     if kind == "parquet":

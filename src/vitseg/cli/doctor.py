@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from importlib import metadata, util
 
 from vitseg.cli import frame
+from vitseg.machine import memory_at_hand, memory_total, num_cores
 
 
 def doctor() -> None:
@@ -18,7 +18,7 @@ def doctor() -> None:
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, version in package_versions().items():
         table.add_row(name, version)
-    table.add_row("cpu", f"{os.cpu_count()} cores, {torch.get_num_threads()} torch threads")
+    table.add_row("cpu", f"{num_cores()} cores, {torch.get_num_threads()} torch threads")
     table.add_row("memory", _memory())
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
@@ -66,9 +66,8 @@ def _installed(package: str) -> bool:
 
 
 def _memory() -> str:
-    try:
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-    except (ValueError, OSError):
+    total, at_hand = memory_total(), memory_at_hand()
+    if total is None:
         return "unknown on this system"
-    return f"{total / 2**30:.1f} GiB, {free / 2**30:.1f} GiB free"
+    free = "" if at_hand is None else f", {at_hand / 2**30:.1f} GiB at hand"
+    return f"{total / 2**30:.1f} GiB{free}"

@@ -7,6 +7,7 @@ import io
 import os
 import sys
 
+from vitseg import machine
 from vitseg.cli import interrupts
 
 _LONGEST_PLACE = 300  # characters of a file's name in it
@@ -17,6 +18,7 @@ def run() -> None:
     """Entry point: errors of the user and of his machine exit with 2, ours with 1, each with one clear line."""
     with interrupts.Handled():
         _print_anything()
+        _keep_to_share()
         _run()
 
 
@@ -25,6 +27,12 @@ def _print_anything() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _keep_to_share() -> None:
+    """Let torch take no more threads than its container gives cores: more would wait for each other."""
+    if machine.has_fewer_cores():
+        os.environ.setdefault("OMP_NUM_THREADS", str(machine.num_cores()))
 
 
 def _run() -> None:

@@ -14,8 +14,9 @@ import ray
 
 from vitseg.cli.predict_scale import Scale, scale_of
 from vitseg.cli.quiet_ray import quiet
-from vitseg.data.parallel import most_processes, num_cores
+from vitseg.data.parallel import most_processes
 from vitseg.errors import ConfigError, VitsegError, first_line
+from vitseg.machine import num_cores
 from vitseg.serve.ray_environment import ADDRESS, is_own_cluster
 
 STORE_BYTES = 500_000_000

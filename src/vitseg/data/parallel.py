@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -12,6 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from vitseg.errors import DataError
+from vitseg.machine import num_cores
 
 CHUNK = 8
 """Samples that a process is given at once."""
@@ -23,13 +23,6 @@ _CHUNKS_AHEAD = 4  # per process: enough that none waits for the slowest
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-
-
-def num_cores() -> int:
-    """Cores of the processor that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def most_processes() -> int:

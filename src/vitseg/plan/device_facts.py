@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
-from vitseg.data.parallel import num_cores
 from vitseg.inference.precision import has_bf16
+from vitseg.machine import memory_total, num_cores
+
+_USUAL_MEMORY = 8 * 2**30
+"""Bytes, where the system does not tell."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class DeviceFacts:
     Attributes:
         kind: Its type.
         name: Its name for people.
-        memory: Bytes of its memory; of a CPU, of the machine.
+        memory: Bytes of its memory; of a CPU, of the machine, or as much of it as the container may have.
         cores: Cores of the CPU that this process may use.
         has_bf16: Whether it has instructions for bf16.
     """
@@ -44,14 +46,14 @@ class DeviceFacts:
 
 def device_facts() -> DeviceFacts:
     """Look at the machine: the device that training takes by itself."""
-    cores = num_cores()
+    cores, memory = num_cores(), memory_total() or _USUAL_MEMORY
     if torch.cuda.is_available():
         found = torch.cuda.get_device_properties(0)
         bf16 = has_bf16(torch.device("cuda"))
         return DeviceFacts("cuda", found.name, found.total_memory, cores, bf16)
     if torch.backends.mps.is_available():
-        return DeviceFacts("mps", "an Apple GPU", _memory(), cores, False)
-    return DeviceFacts("cpu", "CPU", _memory(), cores, has_bf16(torch.device("cpu")))
+        return DeviceFacts("mps", "an Apple GPU", memory, cores, False)
+    return DeviceFacts("cpu", "CPU", memory, cores, has_bf16(torch.device("cpu")))
 
 
 def num_workers(facts: DeviceFacts) -> int:
@@ -59,10 +61,3 @@ def num_workers(facts: DeviceFacts) -> int:
     if facts.kind == "cpu":
         return 0 if facts.cores <= 2 else min(2, facts.cores // 4)
     return max(0, min(8, facts.cores - 1))
-
-
-def _memory() -> int:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 8 * 2**30

@@ -13,10 +13,11 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from vitseg.data.parallel import map_in_order, num_cores
+from vitseg.data.parallel import map_in_order
 from vitseg.errors import DataError
 from vitseg.files import whole_file
 from vitseg.images.decode import decode_mask
+from vitseg.machine import num_cores
 from vitseg.render.palette import save_whole
 
 OnProgress = Callable[[str, int, int], None]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ import ray
 from ray import serve
 
 from vitseg.errors import ConfigError, VitsegError
+from vitseg.machine import num_cores
 from vitseg.serve import ray_app
 from vitseg.serve.places import ModelPlaces
 from vitseg.serve.ray_app import ENTRANCE, MODELS, Scale, Switch
@@ -86,7 +86,7 @@ def _start(settings: ServeSettings, scale: Scale, places: ModelPlaces, is_own: b
         The scale, with what a replica has of a machine.
     """
     quiet: dict[str, Any] = {"logging_level": logging.WARNING, "namespace": "vitseg"}
-    cores = os.cpu_count() or 1
+    cores = num_cores()
     if is_own:
         cpus = places.threads or max(1, cores // scale.largest)
         ray.init(

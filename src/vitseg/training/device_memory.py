@@ -11,18 +11,10 @@ from pathlib import Path
 
 import torch
 
+from vitseg import machine
 from vitseg.errors import ConfigError, VitsegError, is_out_of_memory
 
-STATUS, MEMINFO = Path("/proc/self/status"), Path("/proc/meminfo")
-
-LIMITS = (
-    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
-    (
-        Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-        Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-    ),
-)
-"""Files of a container's limit and of what it has taken, of both generations of cgroups."""
+STATUS = Path("/proc/self/status")
 
 
 def memory_at_hand(device: str) -> int:
@@ -34,23 +26,12 @@ def memory_at_hand(device: str) -> int:
     Raises:
         ConfigError: The system does not tell.
     """
-    if device == "cuda":
-        return torch.cuda.mem_get_info()[0]
-    if not MEMINFO.is_file():
+    found = torch.cuda.mem_get_info()[0] if device == "cuda" else machine.memory_at_hand()
+    if found is None:
         raise ConfigError(
             "this system does not tell how much memory is at hand: say how much a step may take (--max-memory 8GB)."
         )
-    found = re.search(r"^MemAvailable:\s+(\d+) kB$", MEMINFO.read_text(), re.MULTILINE)
-    assert found is not None
-    return min([int(found[1]) * 1024, *_left_in_container()])
-
-
-def _left_in_container() -> list[int]:
-    left = []
-    for limit, taken in LIMITS:
-        if limit.is_file() and taken.is_file() and (most := limit.read_text().strip()).isdigit():
-            left.append(int(most) - int(taken.read_text()))
-    return left
+    return found
 
 
 def held_bytes() -> int:
