@@ -276,8 +276,8 @@ def verdicts(study: Study) -> list[str]:
     counted = ", ".join(f"{outcome} {every.count(outcome)}" for outcome in reversed(ORDER))
     text += [
         f"{len(every)} claims: {counted}. `{{}}` is a budget; where there are several, the largest decides. "
-        "A verdict is of this size: a ViT-Ti, some hundred photos and 1,000 to 5,000 iterations, where the papers trained "
-        "large models to the end.",
+        "A verdict is of this size: a ViT-Ti, some hundred photos and 1,000 to 5,000 iterations, where the papers "
+        "trained large models to the end.",
         "",
     ]
     for title, claims in judged.items():
