@@ -71,6 +71,7 @@ def test_every_promised_python_is_tested():
     tests = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text())["jobs"]
     tried = set(tests["newest"]["strategy"]["matrix"]["python"])
     assert promised <= tried
+    assert "3.14" in tried
     lowest = re.search(r">=(3\.\d+)", project["requires-python"])
     assert lowest is not None
     (used,) = (

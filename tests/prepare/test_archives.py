@@ -5,6 +5,7 @@ import io
 import os
 import stat
 import struct
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -237,8 +238,9 @@ def test_a_tar_header_that_asks_for_much_memory(tmp_path):
     member.type, member.size = tarfile.GNUTYPE_LONGNAME, 1 << 34
     header = member.tobuf(tarfile.GNU_FORMAT)
     (tmp_path / "a.tgz").write_bytes(gzip.compress(header + bytes(1 << 20)))
-    # Python 3.14 asks for it in parts, of which the first is refused.
-    refuse(tmp_path / "a.tgz", r"a header of (17,179,869,\d+|1,048,576) bytes; at most 65,536")
+    # Python 3.14 reads it in parts, of which the first is refused.
+    asked = r"17,179,869,\d+" if sys.version_info < (3, 14) else "1,048,576"
+    refuse(tmp_path / "a.tgz", rf"a header of {asked} bytes; at most 65,536")
 
 
 @pytest.mark.parametrize(

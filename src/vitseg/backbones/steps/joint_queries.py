@@ -133,7 +133,10 @@ def add_joint_queries(vit: PlainViT, num_blocks: int, head: JointHead) -> None:
 
 @contextmanager
 def all_shown(model: nn.Module) -> Iterator[None]:
-    """In it, a model in evaluation predicts in front of its joint blocks, too; what it predicts behind them stays."""
+    """In it, a model in evaluation predicts in front of its joint blocks, too; what it predicts behind them stays.
+
+    The model itself is changed meanwhile: one thread at a time.
+    """
     steps = [
         step
         for vit in model.modules()
