@@ -11,14 +11,16 @@ Choose on val; score test once, at the end. What is there is not made again; a f
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bootstrap import ious, mean_iou
 from identity import versions_that_count
 from places import OUT
-from results import packed, read_file
+from results import hits_in, packed, read_file, result_files
 from score import ImageCounts, write_result
 
 from vitseg.checkpoint.versions import package_versions
@@ -40,24 +42,61 @@ def folder_of(out: Path) -> Path:
     return out / "best"
 
 
+SAME = ("method", "backbone", "iterations", "weights_sha256")
+"""What all files of a model have to agree in."""
+
+
 def read_best(path: Path) -> Any:
     """What a file of a scored model says.
 
     Raises:
-        ConfigError: It is damaged, or of another format.
+        ConfigError: It is damaged, of another format, or has the name of another file.
     """
     content = read_file(path)
     try:
-        if (
-            content["format"] == 1
-            and {"model", "split", "protocol", "images", "versions"} <= content.keys()
-        ):
-            return content
-    except (KeyError, TypeError, AttributeError):
-        pass
-    raise ConfigError(
-        f"{path} is no result of best.py: restore it, or delete it to have it made anew."
-    )
+        if content["format"] != 1:
+            raise ValueError(f"format {content['format']}")
+        for name in (*SAME, "content_hash", "inference", "versions"):
+            content[name]
+        name = f"{content['model']}-{content['split']}-{content['protocol']}.json"
+        if name != path.name:
+            raise ValueError(f"it says that it is {name}")
+        hits = hits_in(content["images"]["last"])
+        if content["images"]["last"]["kind"] != "confusions":
+            raise ValueError("it has no confusions")
+        if len(content["per_class"]) != hits.shape[1]:
+            raise ValueError(
+                f"per_class and counts have {len(content['per_class'])} and {hits.shape[1]} classes"
+            )
+        of_counts = float(mean_iou(ious(hits)))
+        if not math.isclose(of_counts, content["miou"], abs_tol=1e-6):
+            raise ValueError(f"miou is {content['miou']}, but {of_counts} by its counts")
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"{path} is no result of best.py ({type(error).__name__}: {error}): restore it, or delete it to have it "
+            "made anew."
+        ) from error
+    return content
+
+
+def read_all(folder: Path) -> list[Any]:
+    """What all files of scored models say.
+
+    Raises:
+        ConfigError: One is damaged, or two of a model are of other weights, or two of a split of other images.
+    """
+    found = {path: read_best(path) for path in result_files(folder)}
+    first: dict[tuple[str, ...], tuple[Path, Any]] = {}
+    for path, content in found.items():
+        facts = {("weights", content["model"]): [content[name] for name in SAME]}
+        facts["images", content["split"]] = content["content_hash"]
+        for key, value in facts.items():
+            other, known = first.setdefault(key, (path, value))
+            if known != value:
+                raise ConfigError(
+                    f"{other} and {path.name} are of other {key[0]} ({key[1]}): results are not mixed."
+                )
+    return list(found.values())
 
 
 def score(model: Path, name: str, source: str, split: str, protocol: str) -> dict[str, Any]:
@@ -100,18 +139,21 @@ def main() -> None:
     parser.add_argument("--protocols", nargs="+", choices=PROTOCOLS, default=list(PROTOCOLS))
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
+    wanted = {
+        folder_of(args.out) / f"{args.name}-{split}-{protocol}.json": (split, protocol)
+        for split in args.splits
+        for protocol in args.protocols
+    }
     try:
-        for split in args.splits:
-            for protocol in args.protocols:
-                path = folder_of(args.out) / f"{args.name}-{split}-{protocol}.json"
-                if path.is_file():
-                    _require_same(path, args.model)
-                    print(f"{path} is there")
-                    continue
-                source = f"{args.format}:{args.data}"
-                content = score(args.model, args.name, source, split, protocol)
-                write_result(path, content)
-                print(f"{path}: mIoU {100 * (content['miou'] or 0):.2f}", flush=True)
+        for path in filter(Path.is_file, wanted):
+            _require_same(path, args.model)
+        for path, (split, protocol) in wanted.items():
+            if path.is_file():
+                print(f"{path} is there")
+                continue
+            content = score(args.model, args.name, f"{args.format}:{args.data}", split, protocol)
+            write_result(path, content)
+            print(f"{path}: mIoU {100 * (content['miou'] or 0):.2f}", flush=True)
     except (VitsegError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(2)

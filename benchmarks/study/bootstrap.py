@@ -5,12 +5,14 @@ sum of the pixel counts of its images. Of two models the same draws are compared
 for both does not count; of several seeds the draws' mIoUs are averaged before. The interval holds 95 % of the draws.
 
 Of CamVid's validation split, one drive, neighbouring images show the same street: they are fewer independent ones than
-their number, and intervals are too narrow by that. They say nothing of what another training seed would give either,
-which the seeds' own differences do.
+their number, and intervals are too narrow by that. They say nothing of what another training seed would give either:
+that is what `least_told` is for. From seed to seed the difference of two of the seven heads after 1,000 iterations
+strays by 1.2 points from its mean (standard deviation over all pairs), and by 2.3 at most.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -22,7 +24,12 @@ SEED = 0
 LEVEL = 0.95
 
 ONE_SEED = 0.02
-"""Below this difference one seed says nothing."""
+"""Below this difference of two trainings one seed says nothing."""
+
+
+def least_told(seeds: int) -> float:
+    """The smallest difference that so many seeds tell: that of one, less by the root of their number."""
+    return ONE_SEED / math.sqrt(seeds)
 
 
 @lru_cache(maxsize=4)
@@ -92,30 +99,45 @@ class Difference(NamedTuple):
         mean: Over the seeds that both have.
         interval: Over images.
         by_seed: Of each seed.
+        is_within: Whether both are of the same training, so that no seed stands between them: one model run in two
+            ways, or at two times.
     """
 
     mean: float
     interval: Interval
     by_seed: tuple[float, ...]
+    is_within: bool = False
+
+    def beside(self, bound: float) -> Difference:
+        """How far it is above a bound."""
+        low, high = (end - bound for end in self.interval)
+        by_seed = tuple(value - bound for value in self.by_seed)
+        return self._replace(mean=self.mean - bound, interval=Interval(low, high), by_seed=by_seed)
 
     @property
     def unlike(self) -> str:
         """Why it cannot be told which is ahead; empty: it can."""
         if not self.interval.excludes(0):
             return "the interval has 0 in it"
-        if len(self.by_seed) == 1:
-            return "" if abs(self.mean) >= ONE_SEED else "one seed, below two points"
-        signs = {np.sign(value) for value in self.by_seed}
-        return "" if len(signs) == 1 else "seeds disagree"
+        if len({np.sign(value) for value in self.by_seed}) > 1:
+            return "seeds disagree"
+        seeds = len(self.by_seed)
+        if self.is_within or abs(self.mean) >= least_told(seeds):
+            return ""
+        if seeds == 1:
+            return "one seed, below two points"
+        return f"{seeds} seeds, below {100 * least_told(seeds):.1f} points"
 
     @property
     def can_be_told(self) -> bool:
         return not self.unlike
 
 
-def difference(one: Sequence[Measured], other: Sequence[Measured]) -> Difference:
-    """Of two rows, seed by seed in the same order."""
+def difference(
+    one: Sequence[Measured], other: Sequence[Measured], is_within: bool = False
+) -> Difference:
+    """Of two rows, seed by seed in the same order; `is_within` as in `Difference`."""
     assert len(one) == len(other) > 0
     by_seed = tuple(a.value - b.value for a, b in zip(one, other, strict=True))
     drawn = np.mean([a.drawn - b.drawn for a, b in zip(one, other, strict=True)], axis=0)
-    return Difference(float(np.mean(by_seed)), interval(drawn), by_seed)
+    return Difference(float(np.mean(by_seed)), interval(drawn), by_seed, is_within)

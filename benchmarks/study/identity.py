@@ -247,9 +247,9 @@ class Identities:
         row = self.rows.row(found["row"])
         if row is None:
             return f"is of a row {found['row']!r}, which the study does not have"
-        seed = int(found["seed"])
-        if seed not in row.seeds:
-            return f"is of seed {seed}, but the row {row.name} has {list(row.seeds)}"
+        seed = found["seed"]
+        if type(seed) is not int or seed not in row.seeds:
+            return f"is of seed {seed!r}, but the row {row.name} has {list(row.seeds)}"
         theirs, ours = (versions_that_count(each) for each in (found["versions"], self.versions))
         for name, version in ours.items():
             if theirs[name] != version:
@@ -274,4 +274,8 @@ class Identities:
         for name in ("data", "weights"):
             if now[name] is not None and found[name] != now[name]:
                 return f"was made with other {name}"
+        if not isinstance(found["data"]["name"], str):
+            return "does not say of which data it is"
+        if found["weights"] is not None and not isinstance(found["weights"]["name"], str):
+            return "does not say of which weights it is"
         return None

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import base64
 import lzma
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from bootstrap import ious, mean_iou
 from identity import Identities
 from row import Row
 
@@ -58,6 +60,24 @@ def hits_of(counts: np.ndarray) -> np.ndarray:
     return np.stack([np.diagonal(counts, axis1=1, axis2=2), counts.sum(2), counts.sum(1)], axis=-1)
 
 
+def hits_in(content: Mapping[str, Any]) -> np.ndarray:
+    """What `packed` was given, as `hits_of` gives it.
+
+    Raises:
+        ValueError: It is damaged.
+    """
+    counts = unpacked(content)
+    if (
+        content.get("kind") == "confusions"
+        and counts.ndim == 3
+        and counts.shape[1] == counts.shape[2]
+    ):
+        return hits_of(counts)
+    if content.get("kind") == "hits" and counts.ndim == 3 and counts.shape[2] == 3:
+        return counts
+    raise ValueError(f"counts of kind {content.get('kind')!r} have the shape {counts.shape}")
+
+
 @dataclass(frozen=True)
 class Result:
     """A result file that belongs to the study.
@@ -87,10 +107,7 @@ class Result:
     def counts(self, name: str) -> np.ndarray | None:
         """Counts of every image, (n, k, 3): "last", and where there are any "trimap" or "learnt"."""
         packed_counts = self.content["images"].get(name)
-        if packed_counts is None:
-            return None
-        counts = unpacked(packed_counts)
-        return hits_of(counts) if packed_counts["kind"] == "confusions" else counts
+        return None if packed_counts is None else hits_in(packed_counts)
 
 
 def result_files(folder: Path) -> Iterator[Path]:
@@ -133,32 +150,92 @@ def read_results(folder: Path, identities: Identities) -> list[Result]:
             raise ConfigError(
                 f"{path} says that it is of {row.name}, seed {content['seed']}: give it its name back."
             )
-        _require_whole(path, content)
+        _require_whole(path, row, content)
         found.append(Result(row, content["seed"], content))
     _require_same_images(folder, found)
     return found
 
 
-def _require_whole(path: Path, content: Mapping[str, Any]) -> None:
+def _require_whole(path: Path, row: Row, content: Mapping[str, Any]) -> None:
+    """See that a file says all that tables and claims read, and that its score is that of its counts.
+
+    Raises:
+        ConfigError: It does not.
+    """
     try:
-        for name in ("miou", "minutes", "gmacs", "device", "validations", "per_class"):
-            content[name]
-        for counts in content["images"].values():
-            unpacked(counts)
+        content["commit"]
+        for name in ("minutes", "gmacs"):
+            _require(_is_number(content[name]) or content[name] is None, f"{name} is no number")
+        _require(_is_number(content["miou"]), "miou is no number")
+        _require(isinstance(content["device"], str), "device is no text")
+        _require(isinstance(content["validations"], list), "validations are no list")
+        classes = content["per_class"]
+        _require(
+            all(_is_number(iou) or iou is None for iou in classes.values()),
+            "per_class has no numbers",
+        )
+        parts = ["last", *(["trimap"] if row.trimap else [])]
+        if row.kind == "steps":
+            tasks = [name for task in content["tasks"] for name in task]
+            _require(sorted(tasks) == sorted(classes), "tasks and per_class have other classes")
+            parts += ["learnt"] if "learnt" in content["images"] else []
+        hits = {name: hits_in(content["images"][name]) for name in parts}
+        for name, counts in hits.items():
+            shape = (len(hits["last"]), len(classes), 3)
+            _require(
+                counts.shape == shape, f"images.{name} has counts of {counts.shape}, not {shape}"
+            )
+        of_counts = float(mean_iou(ious(hits["last"])))
+        same = math.isclose(of_counts, content["miou"], abs_tol=1e-6)
+        _require(same, f"miou is {content['miou']:.6f}, but {of_counts:.6f} by its counts")
     except (KeyError, ValueError, AttributeError, TypeError) as error:
         raise ConfigError(
             f"{path} is damaged ({type(error).__name__}: {error}). Restore it, or delete it to have it made anew."
         ) from error
 
 
+def _require(holds: bool, what: str) -> None:
+    if not holds:
+        raise ValueError(what)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _require_same_images(folder: Path, results: list[Result]) -> None:
-    """Also without the data at hand: all results of a data set have to be of the same images."""
-    first: dict[str, Result] = {}
+    """Also without the data at hand: results of a data set have to be of the same images, masks, weights and devices.
+
+    Raises:
+        ConfigError: Two are not; they are named.
+    """
+    first: dict[tuple[str, ...], tuple[Result, Any]] = {}
     for result in results:
-        data = result.content["data"]
-        other = first.setdefault(data["name"], result)
-        if other.content["data"] != data:
-            names = " and ".join(
-                f"{each.row.name}-seed{each.seed}.json" for each in (other, result)
-            )
-            raise ConfigError(f"{folder}: {names} are of other data: results are not mixed.")
+        content, data, weights = result.content, result.content["data"], result.content["weights"]
+        labelled = dict(zip(content["per_class"], _labelled(result).T.tolist(), strict=True))
+        facts: dict[tuple[str, ...], Any] = {("data", data["name"]): data}
+        if weights is not None:
+            facts["weights", weights["name"]] = weights
+        facts |= {("masks", data["name"], name): counts for name, counts in labelled.items()}
+        if not result.row.on_gpu:
+            facts["devices", "of the rows that any machine runs"] = device_kind(content)
+        for key, value in facts.items():
+            other, known = first.setdefault(key, (result, value))
+            if known != value:
+                names = " and ".join(
+                    f"{each.row.name}-seed{each.seed}.json" for each in (other, result)
+                )
+                raise ConfigError(
+                    f"{folder}: {names} are of other {key[0]} ({', '.join(key[1:])}): results are not mixed."
+                )
+
+
+def device_kind(content: Mapping[str, Any]) -> str:
+    return "cpu" if content["device"] == "cpu" else "a GPU"
+
+
+def _labelled(result: Result) -> np.ndarray:
+    """Labelled pixels of every image and class, (n, k)."""
+    counts = result.counts("last")
+    assert counts is not None
+    return counts[..., 1]

@@ -27,9 +27,9 @@ from typing import IO
 
 from identity import Identities, Places
 from places import add_places, places_of
-from results import Result, read_results
+from results import Result, device_kind, read_results
 from row import Row, read_list
-from steps import Plan, Step, choose, device_kind, in_order
+from steps import Plan, Step, choose, in_order
 
 from vitseg.errors import ConfigError, DataError, VitsegError
 from vitseg.files import remove_leftovers
@@ -220,19 +220,20 @@ class Driver:
 
 
 def refuse_other_devices(results: Sequence[Result], missing: Sequence[Row], has_gpu: bool) -> None:
-    """See that the rows of a group are of one kind of device.
+    """See that all rows that any machine runs are of one kind of device: tables and claims pair them across groups.
 
     Raises:
-        ConfigError: A result is of another kind than what would be added to its group.
+        ConfigError: A result is of another kind than what would be added.
     """
     here = "a GPU" if has_gpu else "cpu"
-    groups = {row.group for row in missing}
+    if all(row.on_gpu for row in missing):
+        return
     for result in results:
         kind = device_kind(result.content)
-        if result.row.group in groups and kind != here:
+        if not result.row.on_gpu and kind != here:
             raise ConfigError(
-                f"{result.row.name}-seed{result.seed}.json is of {kind}, but this machine would add results of {here} "
-                f"to its group {result.row.group}: give another --out. Nothing was changed."
+                f"{result.row.name}-seed{result.seed}.json is of {kind}, but this machine would add results of {here}: "
+                "give another --out. Nothing was changed."
             )
 
 
@@ -299,6 +300,9 @@ def study(args: argparse.Namespace) -> int:
     identities = Identities(rows, places)
     lock = None if args.plan else Lock(places.runs)
     results = read_results(places.out, identities)
+    unknown = set(args.seeds or ()) - {seed for row in chosen for seed in row.seeds}
+    if unknown:
+        raise ConfigError(f"--seeds: none of the rows has seed {min(unknown)}; --plan lists rows.")
     plan = Plan(identities, places, chosen, args.seeds, args.list)
     if lock is None:
         show_plan(plan, chosen, args.seeds)

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from identity import Identities, Places
 from places import as_arguments
@@ -156,7 +155,10 @@ class Plan:
                     f"{run} holds a run that the study did not begin ({begun.name} beside it is missing): give another "
                     "--runs, or delete it. Nothing was changed."
                 )
-            difference = self.identities.difference(read_file(begun))
+            record = read_file(begun)
+            difference = self.identities.difference(record)
+            if difference is None and (record["row"], record["seed"]) != (row.name, seed):
+                difference = f"is of {record['row']}, seed {record['seed']}, by {begun.name}"
             if difference is not None:
                 raise ConfigError(
                     f"the run {run} {difference}. Runs are not mixed: give another --runs, or delete it and "
@@ -229,7 +231,3 @@ def forget_state(run: Path) -> None:
     """Of a finished training, delete the state to go on from, which is most of its folder."""
     for path in run.rglob(STATE):
         path.unlink(missing_ok=True)
-
-
-def device_kind(content: dict[str, Any]) -> str:
-    return "cpu" if content["device"] == "cpu" else "a GPU"

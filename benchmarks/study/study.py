@@ -21,6 +21,13 @@ MEASURES = {
 }
 
 
+FOUND = 0.01
+"""IoU below which a class is nowhere found."""
+
+UNLEARNT = 0.75
+"""Share of classes that are nowhere found, above which a training has failed."""
+
+
 class Summary(NamedTuple):
     """A row's scores.
 
@@ -86,7 +93,25 @@ class Study:
         if not seeds:
             return None
         both = ([self.measured(name, seed, measure) for seed in seeds] for name in (one, other))
-        return difference(*both)
+        return difference(*both, is_within=self._training_of(one) == self._training_of(other))
+
+    def _training_of(self, name: str) -> str | None:
+        """The row whose training made the model of a row."""
+        row = self.rows.row(name)
+        return row.start if row is not None and row.kind == "look" else name
+
+    def unlearnt(self, name: str) -> str:
+        """That a row's trainings failed, in words: nearly all classes are nowhere found. Empty: they did not.
+
+        A row in steps may have forgotten them, which is what is asked of it.
+        """
+        row = self.rows.row(name)
+        for seed, result in self.results.get(name, {}).items():
+            known = [iou for iou in result.content["per_class"].values() if iou is not None]
+            lost = sum(iou < FOUND for iou in known)
+            if row is not None and row.kind != "steps" and lost > UNLEARNT * len(known):
+                return f"{name} has not learnt: {lost} of {len(known)} classes of seed {seed} are below 1 %"
+        return ""
 
     def gmacs(self, name: str) -> float | None:
         """Multiply-adds of an image in 10⁹, over the seeds; None where they were not counted."""

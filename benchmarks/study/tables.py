@@ -13,28 +13,43 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from best import PROTOCOLS, folder_of, read_best
-from bootstrap import LEVEL, RESAMPLES, Measured, difference, draws, interval, ious, mean_iou
+from best import PROTOCOLS, folder_of, read_all
+from bootstrap import (
+    LEVEL,
+    RESAMPLES,
+    Measured,
+    difference,
+    draws,
+    interval,
+    ious,
+    least_told,
+    mean_iou,
+)
 from claims import CLAIMS
 from identity import Identities
 from places import OUT
-from results import hits_of, read_results, result_files, unpacked
+from results import hits_in, hits_of, read_results, result_files, unpacked
 from row import Row, RowList, Table, read_list
 from study import MEASURES, Study
 from verdict import ORDER, Claim, points, within
 
+from vitseg import parsing
 from vitseg.errors import ConfigError, VitsegError
 from vitseg.files import write_whole
 
-HEAD = f"""# The study
+TITLE = "# The study"
+
+ONE, TWO, THREE = (f"{100 * least_told(seeds):.1f}" for seeds in (1, 2, 3))
+
+HEAD = f"""{TITLE}
 
 Made by `benchmarks/study/tables.py` of the files in [study](study), and by nothing else. mIoU in percent of the model
 after the last iteration, over all images of the validation split, single scale. "sd" is the standard deviation over the
 seeds. Brackets hold {100 * LEVEL:g} % of {RESAMPLES:,} draws of the images with replacement, the same draws for both
-models of a pair; seeds are paired and averaged. A difference can be told where the interval leaves 0 out and all seeds
-agree in its sign; of one seed it has to be two points, too. That is said of these models: signs of three seeds agree by
-chance one time in four, so that a small difference of two methods wants more of them. Neighbouring images of a drive
-are alike, so that intervals are narrower than those of as many independent images.
+models of a pair; seeds are paired and averaged. A difference can be told where the interval leaves 0 out, all seeds
+agree in its sign, and it is no smaller than trainings stray: {ONE} points of one seed, {TWO} of two, {THREE} of three.
+Where one model is run in two ways, no training lies between them, and only the interval and the signs count.
+Neighbouring images of a drive are alike, so that intervals are narrower than those of as many independent images.
 
 Minutes are of trainings of one thread each, two at a time, on a machine that others may use, too.
 """
@@ -165,7 +180,7 @@ def pairs(study: Study, names: Sequence[str]) -> list[str]:
 
 def best_models(out: Path) -> list[str]:
     """What `best.py` has scored."""
-    scored = [read_best(path) for path in result_files(folder_of(out))]
+    scored = read_all(folder_of(out))
     text = ["## The best model", ""]
     if not scored:
         return [*text, "Not run.", ""]
@@ -214,7 +229,7 @@ def _key(content: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def _measured(content: dict[str, Any]) -> Measured:
-    hits = hits_of(unpacked(content["images"]["last"]))
+    hits = hits_in(content["images"]["last"])
     weights = draws(len(hits))
     return Measured(float(mean_iou(ious(hits))), mean_iou(ious(hits, weights)))
 
@@ -275,7 +290,8 @@ def verdicts(study: Study) -> list[str]:
     every = [outcome for claims in judged.values() for _, outcome, _ in claims]
     counted = ", ".join(f"{outcome} {every.count(outcome)}" for outcome in reversed(ORDER))
     text += [
-        f"{len(every)} claims: {counted}. `{{}}` is a budget; where there are several, the largest decides. "
+        f"{len(every)} claims: {counted}. `{{}}` is a budget: the largest at which all rows of the claim have "
+        "all their seeds, else the largest at which they have one in common. "
         "A verdict is of this size: a ViT-Ti, some hundred photos and 1,000 to 5,000 iterations, where the papers "
         "trained large models to the end.",
         "",
@@ -317,11 +333,35 @@ def made_with(study: Study) -> list[str]:
     contents = [each.content for seeds in study.results.values() for each in seeds.values()]
     if not contents:
         return []
-    versions = contents[0]["versions"]
-    named = ", ".join(f"{name} {versions[name]}" for name in ("vitseg", "torch", "timm"))
-    devices = sorted({str(each["device"]) for each in contents})
-    commits = sorted({str(each["commit"]) for each in contents})
-    return ["## Made with", "", f"{named}; {', '.join(devices)}; commits {', '.join(commits)}.", ""]
+
+    def every(values: Iterable[object]) -> str:
+        return ", ".join(sorted({str(value) for value in values}))
+
+    versions = (
+        f"{name} {every(each['versions'][name] for each in contents)}"
+        for name in ("vitseg", "torch", "timm")
+    )
+    devices = every(each["device"] for each in contents)
+    commits = every(each["commit"] for each in contents)
+    return ["## Made with", "", f"{', '.join(versions)}; {devices}; commits {commits}.", ""]
+
+
+def require_page(path: Path) -> None:
+    """See that only an earlier page is replaced.
+
+    Raises:
+        ConfigError: The path holds something else.
+    """
+    if not path.exists():
+        return
+    try:
+        begins = parsing.read_text(path).startswith(f"{TITLE}\n") if path.is_file() else False
+    except parsing.UnreadableError:
+        begins = False
+    if not begins:
+        raise ConfigError(
+            f"{path} is no page of the study: give another --to. Nothing was changed."
+        )
 
 
 def main() -> None:
@@ -331,14 +371,16 @@ def main() -> None:
     parser.add_argument("--list", type=Path, help="another list of rows")
     args = parser.parse_args()
     rows = read_list(args.list)
+    path = args.to or args.out.with_suffix(".md")
     try:
+        if not any(result_files(args.out)):
+            raise ConfigError(f"--out {args.out} has no result files. Nothing was changed.")
+        require_page(path)
         study = Study(rows, read_results(args.out, Identities(rows, None)))
-        text = page(study, args.out)
-    except (VitsegError, ConfigError) as error:
+        write_whole(path, page(study, args.out))
+    except (VitsegError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(2)
-    path = args.to or args.out.with_suffix(".md")
-    write_whole(path, text)
     print(path)
 
 

@@ -1,12 +1,13 @@
 """What a claim rests on, and whether it holds by the results that there are.
 
 A check compares rows, or figures that a file of docs/results states; how it ends is nowhere written down
-beforehand. Names of rows with `{}` stand for several budgets:
-the check is made at the largest of which there are results.
+beforehand. Names of rows with `{}` stand for several budgets. All checks of a claim are made at one of them: the
+largest at which all rows have all their seeds, else the largest at which they have a seed in common.
 
 Outcomes: it holds; it does not; it cannot be told at this size, where the interval over images or the seeds leave both
-open, or where a claim needs what the study has not; not run, where results are missing. Of several checks, one that
-does not hold decides; then one that is not run; then one that cannot be told.
+open (`Difference.unlike`; beside a margin the same rule as beside nothing), where a row has not learnt, or where a
+claim needs what the study has not; not run, where results are missing. Of several checks, one that does not hold
+decides; then one that is not run; then one that cannot be told.
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
-from bootstrap import ONE_SEED, Difference, Interval
+from bootstrap import Difference, Interval
 from study import MEASURES, Study
+
+from vitseg import parsing
+from vitseg.errors import ConfigError
 
 Outcome = Literal["holds", "does not hold", "cannot be told", "not run"]
 ORDER: tuple[Outcome, ...] = ("does not hold", "not run", "cannot be told", "holds")
@@ -39,40 +43,61 @@ class Finding(NamedTuple):
 class Check(Protocol):
     """What a claim rests on, in part or as a whole."""
 
+    def rows(self) -> tuple[str, ...]:
+        """Names of the rows that it compares, with `{}` for a budget."""
+        ...
+
     def criterion(self) -> str:
         """What would count as holding."""
         ...
 
-    def judge(self, study: Study) -> Finding: ...
+    def judge(self, study: Study, budget: str = "") -> Finding:
+        """What comes of it at a budget."""
+        ...
 
 
-def at_largest(names: Sequence[str], study: Study) -> list[str] | None:
-    """The names at the largest budget of which all have results of a common seed; None: there is none."""
-    budgets = BUDGETS if any("{}" in name for name in names) else ("",)
-    for budget in budgets:
-        found = [name.format(budget) for name in names]
-        if study.seeds(*found):
-            return found
-    return None
+def best_budget(names: Sequence[str], study: Study) -> str:
+    """The budget at which rows are compared; empty: their names have none."""
+    open_ = [name for name in names if "{}" in name]
+    if not open_:
+        return ""
+
+    def seeds(budget: str) -> list[int]:
+        return study.seeds(*(name.format(budget) for name in open_))
+
+    whole = [
+        budget
+        for budget in BUDGETS
+        if seeds(budget) and len(seeds(budget)) == _most(open_, budget, study)
+    ]
+    begun = [budget for budget in BUDGETS if seeds(budget)]
+    return next(iter(whole or begun), BUDGETS[-1])
 
 
-def at_smaller(names: Sequence[str], found: Sequence[str], study: Study, measure: str) -> str:
-    """The same difference at smaller budgets, in words."""
-    text, is_smaller = "", False
-    if not any("{}" in name for name in names):
+def _most(names: Sequence[str], budget: str, study: Study) -> int:
+    """Seeds that rows are to have in common."""
+    rows = [study.rows.row(name.format(budget)) for name in names]
+    return len(set.intersection(*(set(row.seeds) for row in rows if row is not None)))
+
+
+def at_others(check: Ahead | NotBehind, budget: str, study: Study) -> str:
+    """The same difference at other budgets, in words."""
+    text = ""
+    if "{}" not in check.one + check.other:
         return text
-    for budget in BUDGETS:
-        smaller = [name.format(budget) for name in names]
-        other = study.difference(smaller[0], smaller[1], measure) if is_smaller else None
-        if other is not None:
-            text += f"; at {budget}: {points(other.mean)} {within(other.interval)}"
-        is_smaller = is_smaller or smaller == list(found)
+    for other in BUDGETS:
+        one, two = (name.format(other) for name in check.rows())
+        found = None if other == budget else study.difference(one, two, check.measure)
+        if found is not None:
+            seeds = "" if len(found.by_seed) > 1 else ", one seed"
+            text += f"; at {other}: {points(found.mean)} {within(found.interval)}{seeds}"
     return text
 
 
-def _not_run(names: Sequence[str], study: Study) -> Finding:
-    shown = ", ".join(dict.fromkeys(name.replace("{}", BUDGETS[-1]) for name in names))
-    return Finding("not run", f"there are no results of {shown} with a common seed")
+def _not_run(names: Sequence[str]) -> Finding:
+    return Finding(
+        "not run", f"there are no results of {', '.join(dict.fromkeys(names))} with a common seed"
+    )
 
 
 def points(value: float) -> str:
@@ -90,18 +115,22 @@ def told(one: str, other: str, found: Difference, measure: str) -> str:
     return f"`{one}` less `{other}`{what}: {points(found.mean)} {within(found.interval)}{seeds}"
 
 
-def _compared(check: Ahead | NotBehind, study: Study) -> tuple[Difference, str] | Finding:
-    """How far a check's one row is ahead of the other, and that in words; a finding where they were not run."""
-    rows = (check.one, check.other)
-    names = at_largest(rows, study)
-    if names is None:
-        return _not_run(rows, study)
-    found = study.difference(names[0], names[1], check.measure)
-    assert found is not None
-    text = told(names[0], names[1], found, check.measure)
+def _compared(
+    check: Ahead | NotBehind, study: Study, budget: str
+) -> tuple[Difference, str] | Finding:
+    """How far a check's one row is ahead of the other, and that in words; a finding where that says nothing."""
+    one, other = (name.format(budget) for name in check.rows())
+    found = study.difference(one, other, check.measure)
+    if found is None:
+        return _not_run((one, other))
+    text = told(one, other, found, check.measure)
     if check.published is not None:
         text += f"; published {check.published:+.1f}"
-    return found, text + at_smaller(rows, names, study, check.measure)
+    text += at_others(check, budget, study)
+    unlearnt = [said for said in map(study.unlearnt, (one, other)) if said]
+    if unlearnt:
+        return Finding("cannot be told", f"{text} ({'; '.join(unlearnt)})")
+    return found, text
 
 
 @dataclass(frozen=True)
@@ -120,13 +149,16 @@ class Ahead:
     published: float | None = None
     measure: str = "miou"
 
+    def rows(self) -> tuple[str, ...]:
+        return self.one, self.other
+
     def criterion(self) -> str:
         return f"`{self.one}` is ahead of `{self.other}`" + (
             "" if self.measure == "miou" else f" in {MEASURES[self.measure]}"
         )
 
-    def judge(self, study: Study) -> Finding:
-        compared = _compared(self, study)
+    def judge(self, study: Study, budget: str = "") -> Finding:
+        compared = _compared(self, study, budget)
         if isinstance(compared, Finding):
             return compared
         found, text = compared
@@ -153,34 +185,35 @@ class NotBehind:
     published: float | None = None
     measure: str = "miou"
 
+    def rows(self) -> tuple[str, ...]:
+        return self.one, self.other
+
     def criterion(self) -> str:
         what = "" if self.measure == "miou" else f" in {MEASURES[self.measure]}"
         return f"`{self.one}` is at most {self.margin:g} points behind `{self.other}`{what}"
 
-    def judge(self, study: Study) -> Finding:
-        compared = _compared(self, study)
+    def judge(self, study: Study, budget: str = "") -> Finding:
+        compared = _compared(self, study, budget)
         if isinstance(compared, Finding):
             return compared
         found, text = compared
-        least = -self.margin / 100
-        if found.interval.low >= least and min(found.by_seed) >= least:
-            if len(found.by_seed) == 1 and self.margin / 100 < ONE_SEED:
-                return Finding("cannot be told", f"{text} (one seed, a margin below two points)")
-            return Finding("holds", text)
-        if found.interval.high < least and max(found.by_seed) < least:
-            if len(found.by_seed) == 1 and found.mean > -ONE_SEED:
-                return Finding("cannot be told", f"{text} (one seed, below two points)")
-            return Finding("does not hold", text)
-        return Finding("cannot be told", f"{text} (the margin lies within what is possible)")
+        return _beside_bound(found.beside(-self.margin / 100), text)
+
+
+def _beside_bound(found: Difference, text: str) -> Finding:
+    """What a score above a bound, or below it, says."""
+    if not found.can_be_told:
+        return Finding("cannot be told", f"{text} (beside the bound: {found.unlike})")
+    return Finding("holds" if found.mean > 0 else "does not hold", text)
 
 
 @dataclass(frozen=True)
 class AtLeast:
-    """A score of one row is not below a bound.
+    """What a training has lost since an earlier step of its own is not below a bound.
 
     Attributes:
         row: Its name.
-        measure: One of `MEASURES`.
+        measure: One of `MEASURES` that compare a training with itself.
         bound: In points.
         published: The score in the source.
     """
@@ -190,25 +223,22 @@ class AtLeast:
     bound: float
     published: float | None = None
 
+    def rows(self) -> tuple[str, ...]:
+        return (self.row,)
+
     def criterion(self) -> str:
         return f"`{self.row}`: {MEASURES[self.measure]} is at least {self.bound:g} points"
 
-    def judge(self, study: Study) -> Finding:
-        names = at_largest((self.row,), study)
-        if names is None:
-            return _not_run((self.row,), study)
-        found = study.summary(names[0], self.measure)
-        text = (
-            f"`{names[0]}`, {MEASURES[self.measure]}: {points(found.mean)} {within(found.interval)}"
-        )
+    def judge(self, study: Study, budget: str = "") -> Finding:
+        name = self.row.format(budget)
+        if not study.seeds(name):
+            return _not_run((name,))
+        found = study.summary(name, self.measure)
+        text = f"`{name}`, {MEASURES[self.measure]}: {points(found.mean)} {within(found.interval)}"
         if self.published is not None:
             text += f"; published {self.published:+.2f}"
-        bound = self.bound / 100
-        if found.interval.low >= bound and min(found.by_seed) >= bound:
-            return Finding("holds", text)
-        if found.interval.high < bound and max(found.by_seed) < bound:
-            return Finding("does not hold", text)
-        return Finding("cannot be told", f"{text} (the bound lies within what is possible)")
+        change = Difference(found.mean, found.interval, found.by_seed, is_within=True)
+        return _beside_bound(change.beside(self.bound / 100), text)
 
 
 @dataclass(frozen=True)
@@ -227,13 +257,16 @@ class Cheaper:
     share: float
     published: float | None = None
 
+    def rows(self) -> tuple[str, ...]:
+        return self.one, self.other
+
     def criterion(self) -> str:
         return f"`{self.one}` takes at most {self.share:g} of the multiply-adds of `{self.other}`"
 
-    def judge(self, study: Study) -> Finding:
-        names = at_largest((self.one, self.other), study)
-        if names is None:
-            return _not_run((self.one, self.other), study)
+    def judge(self, study: Study, budget: str = "") -> Finding:
+        names = [name.format(budget) for name in self.rows()]
+        if not study.seeds(*names):
+            return _not_run(names)
         one, other = (study.gmacs(name) for name in names)
         if one is None or other is None:
             return Finding("not run", f"multiply-adds of {names[0]} or {names[1]} were not counted")
@@ -249,11 +282,18 @@ def stated(file: str, pattern: str) -> float | None:
     Args:
         file: Its name.
         pattern: A regular expression whose only group is the number.
+
+    Raises:
+        ConfigError: The file cannot be read.
     """
     path = RESULTS / file
     if not path.is_file():
         return None
-    match = re.search(pattern, path.read_text(encoding="utf-8"), re.MULTILINE)
+    try:
+        text = parsing.read_text(path)
+    except parsing.UnreadableError as error:
+        raise ConfigError(f"{path} cannot be read: {error}.") from error
+    match = re.search(pattern, text, re.MULTILINE)
     return None if match is None else float(match[1])
 
 
@@ -275,11 +315,14 @@ class Stated:
     what: str
     tolerance: float = 0.01
 
+    def rows(self) -> tuple[str, ...]:
+        return ()
+
     def criterion(self) -> str:
         return f"{self.what} are {self.published:g} within {100 * self.tolerance:g} %"
 
-    def judge(self, study: Study) -> Finding:
-        del study
+    def judge(self, study: Study, budget: str = "") -> Finding:
+        del study, budget
         found = stated(self.file, self.pattern)
         if found is None:
             return Finding("not run", f"{self.file} does not state it")
@@ -310,11 +353,14 @@ class StatedShare:
     at_least: bool = False
     published: float | None = None
 
+    def rows(self) -> tuple[str, ...]:
+        return ()
+
     def criterion(self) -> str:
         return f"{self.what}: at {'least' if self.at_least else 'most'} {self.share:g}"
 
-    def judge(self, study: Study) -> Finding:
-        del study
+    def judge(self, study: Study, budget: str = "") -> Finding:
+        del study, budget
         one, other = (stated(self.file, pattern) for pattern in (self.one, self.other))
         if one is None or other is None:
             return Finding("not run", f"{self.file} does not state it")
@@ -351,6 +397,7 @@ class Claim:
         """The verdict, and what it rests on."""
         if not self.checks:
             return "cannot be told", [Finding("cannot be told", f"needs {self.lacks}")]
-        findings = [check.judge(study) for check in self.checks]
+        budget = best_budget([name for check in self.checks for name in check.rows()], study)
+        findings = [check.judge(study, budget) for check in self.checks]
         outcomes = {finding.outcome for finding in findings}
         return next(outcome for outcome in ORDER if outcome in outcomes), findings

@@ -66,12 +66,34 @@ def test_pairs_are_compared_on_the_same_draws():
     assert found.interval.high - found.interval.low < (alone.high - alone.low) / 20
 
 
-def test_of_one_seed_two_points_are_needed():
-    a, b = Measured(0.50, np.array([0.50, 0.50])), Measured(0.49, np.array([0.49, 0.49]))
-    assert difference([a], [b]).unlike == "one seed, below two points"
-    assert difference([a, a], [b, b]).can_be_told
-    c = Measured(0.47, np.array([0.47, 0.47]))
-    assert difference([a], [c]).can_be_told
+def test_of_one_seed_two_points_are_needed_and_of_more_seeds_less():
+    def told(points: float, seeds: int) -> str:
+        high, low = Measured(0.5, np.full(2, 0.5)), Measured(0.5 - points, np.full(2, 0.5 - points))
+        return difference([high] * seeds, [low] * seeds).unlike
+
+    assert told(0.019, 1) == "one seed, below two points"
+    assert told(0.021, 1) == ""
+    assert told(0.014, 2) == "2 seeds, below 1.4 points"
+    assert told(0.015, 2) == ""
+    assert told(0.011, 3) == "3 seeds, below 1.2 points"
+    assert told(0.012, 3) == ""
+
+
+def test_within_one_training_no_seed_stands_between():
+    a, b = Measured(0.5, np.full(2, 0.5)), Measured(0.499, np.full(2, 0.499))
+    assert not difference([a], [b]).can_be_told
+    assert difference([a], [b], is_within=True).can_be_told
+    assert not difference([a, b], [b, a], is_within=True).can_be_told
+
+
+def test_beside_a_bound_the_same_is_asked_as_beside_nothing():
+    a, b = Measured(0.5, np.array([0.49, 0.51])), Measured(0.49, np.array([0.48, 0.5]))
+    found = difference([b] * 5, [a] * 5).beside(-0.02)
+    assert found.mean == pytest.approx(0.01)
+    assert found.by_seed == pytest.approx((0.01,) * 5)
+    assert found.interval == pytest.approx((0.01, 0.01))
+    assert found.can_be_told
+    assert difference([b], [a]).beside(-0.02).unlike == "one seed, below two points"
 
 
 def test_seeds_that_disagree_tell_nothing():

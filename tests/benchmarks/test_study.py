@@ -60,17 +60,19 @@ def run(folder: Path, scenes: Path, rows: Path, *more: str) -> tuple[int, str, s
     return process.returncode, out, err
 
 
-def made_up(folder: Path, scenes: Path, rows: Path, name: str = "one") -> Path:
-    """A result file of a row, as its scoring would write it; the pixel counts are no model's."""
+def made_up(folder: Path, scenes: Path, rows: Path, name: str = "one", drawn: int = 0) -> Path:
+    """A result file of a row, as its scoring would write it; the pixel counts are drawn."""
     import numpy as np
-    from results import packed
+    from bootstrap import ious
+    from results import hits_of, packed
     from score import write_result
 
     listed = read_list(rows)
     row = listed.row(name)
     assert row is not None
     places = places_in(folder, scenes)
-    counts = np.random.default_rng(0).integers(0, 99, (3, 6, 6))
+    counts = np.random.default_rng(drawn).integers(1, 99, (3, 6, 6))
+    found = ious(hits_of(counts))
     content = {
         **Identities(listed, places).of(row, 0),
         "device": "cpu",
@@ -78,8 +80,8 @@ def made_up(folder: Path, scenes: Path, rows: Path, name: str = "one") -> Path:
         "commit": None,
         "minutes": 1.0,
         "validations": [[2, 0.1]],
-        "miou": 0.1,
-        "per_class": {},
+        "miou": float(found.mean()),
+        "per_class": {f"class {place}": float(iou) for place, iou in enumerate(found)},
         "gmacs": 0.1,
         "images": {"last": packed(counts, "confusions")},
     }
@@ -121,6 +123,21 @@ def test_a_result_of_the_study_is_read(tmp_path, scenes, fake_list):
         (lambda c: c.pop("recipe"), "no result of the study"),
         (lambda c: c.pop("miou"), "damaged"),
         (lambda c: c["images"]["last"].update(data="AAAA"), "damaged"),
+        (lambda c: c["images"]["last"].update(kind="hits"), "damaged"),
+        (lambda c: c["images"]["last"].pop("kind"), "damaged"),
+        (lambda c: c["images"]["last"].update(shape=[18, 6]), "damaged"),
+        (lambda c: c["images"]["last"].update(shape=[6, 6, 3], kind="hits"), "damaged"),
+        (lambda c: c["images"].pop("last"), "damaged"),
+        (lambda c: c["per_class"].popitem(), "damaged"),
+        (lambda c: c["per_class"].update({"class 0": "0.5"}), "damaged"),
+        (lambda c: c.update(miou=0.99), "miou is 0.99"),
+        (lambda c: c.update(miou=None), "miou is no number"),
+        (lambda c: c.update(gmacs="6"), "gmacs is no number"),
+        (lambda c: c.update(minutes=[1]), "minutes is no number"),
+        (lambda c: c.update(device=None), "device is no text"),
+        (lambda c: c.pop("commit"), "damaged"),
+        (lambda c: c.update(seed="0"), "seed '0'"),
+        (lambda c: c.update(data=None), "made with other data"),
     ],
     ids=lambda value: value.replace(" ", "-") if isinstance(value, str) else "",
 )
@@ -136,6 +153,30 @@ def test_what_may_not_be_mixed_is_named(tmp_path, scenes, fake_list, change, sai
     assert str(path) in message
     assert "\n" not in message
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda c: c.update(weights={"name": "vit.safetensors", "sha256": "1"}), "other weights"),
+        (lambda c: c.update(device="cuda"), "other devices"),
+        (lambda c: c["data"].update(val="1"), "other data"),
+        (lambda c: None, "other masks (ccp, class 0)"),
+    ],
+)
+def test_results_that_would_be_paired_are_of_the_same(tmp_path, scenes, fake_list, change, said):
+    """Also without data and weights at hand, as the tables are made."""
+    rows = fake_list()
+    for name, seed in (("one", 0), ("other", 0 if "masks" not in said else 1)):
+        path = made_up(tmp_path, scenes, rows, name, seed)
+        content = json.loads(path.read_text())
+        content["weights"] = {"name": "vit.safetensors", "sha256": "0"}
+        if name == "other":
+            change(content)
+        path.write_text(json.dumps(content))
+    with pytest.raises(ConfigError) as error:
+        read_results(tmp_path / "out", Identities(read_list(rows)))
+    assert f"one-seed0.json and other-seed0.json are of {said}" in str(error.value)
 
 
 def test_patches_of_torch_and_the_commit_may_differ(tmp_path, scenes, fake_list):
@@ -191,6 +232,10 @@ def test_a_refusal_ends_with_2_and_changes_nothing(tmp_path, scenes, fake_list):
     assert len(err.splitlines()) == 1
     assert path.read_bytes() == before
     assert not list((tmp_path / "runs").glob("one*"))
+    path.unlink()
+    code, out, err = run(tmp_path, scenes, rows, "--seeds", "0", "7")
+    assert (code, out) == (2, "")
+    assert err == "ConfigError: --seeds: none of the rows has seed 7; --plan lists rows.\n"
 
 
 def test_other_options_that_do_not_fit(tmp_path, scenes, fake_list):
@@ -244,6 +289,9 @@ def test_a_run_of_another_study_is_not_gone_on_with(tmp_path, scenes, fake_list)
     begun = {**identities.of(row, 0), "versions": {**identities.versions, "torch": "2.3.1"}}
     places.begun(row, 0).write_text(json.dumps(begun))
     with pytest.raises(ConfigError, match=r"is of torch 2\.3, but this is torch"):
+        Plan(identities, places, [row]).refuse_other_runs()
+    places.begun(row, 0).write_text(json.dumps(identities.of(listed.rows[1], 0)))
+    with pytest.raises(ConfigError, match=r"is of other, seed 0, by one-seed0\.json"):
         Plan(identities, places, [row]).refuse_other_runs()
     places.begun(row, 0).write_text(json.dumps(identities.of(row, 0)))
     Plan(identities, places, [row]).refuse_other_runs()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
-from best import read_best
-from results import Result, packed
+from best import read_all, read_best
+from bootstrap import ious, mean_iou
+from results import Result, hits_of, packed
 from row import Row, RowList, Table
 from study import Study
-from tables import best_models, classes, page
+from tables import best_models, classes, main, page
 
 from vitseg.errors import ConfigError
 
@@ -58,15 +60,21 @@ def best_file(name: str, protocol: str, right: int) -> dict:
     return {
         "format": 1, "model": name, "method": "segvit", "iterations": 9, "split": "val", "protocol": protocol,
         "versions": {}, "per_class": {"a": 0.5, "b": 0.25}, "images": {"last": packed(matrices, "confusions")},
+        "backbone": "vit", "weights_sha256": "aa", "content_hash": "bb", "inference": {},
+        "miou": float(mean_iou(ious(hits_of(matrices)))),
     }  # fmt: skip
 
 
+def written(folder: Path, content: dict) -> Path:
+    path = folder / f"{content['model']}-{content['split']}-{content['protocol']}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(content))
+    return path
+
+
 def test_the_best_model_with_what_several_scales_gain(tmp_path):
-    folder = tmp_path / "best"
-    folder.mkdir()
     for protocol, right in (("single", 80), ("multi", 84)):
-        content = best_file("joint", protocol, right)
-        (folder / f"joint-val-{protocol}.json").write_text(json.dumps(content))
+        written(tmp_path / "best", best_file("joint", protocol, right))
     text = "\n".join(best_models(tmp_path))
     assert "| joint | segvit | 9 | val | single | 68.1 | [" in text
     line = next(line for line in text.splitlines() if "| multi |" in line)
@@ -83,11 +91,58 @@ def test_classes_say_what_they_are_taken_for():
     )
 
 
-def test_a_damaged_file_of_the_best_model_is_named(tmp_path):
-    path = tmp_path / "joint.json"
-    path.write_text('{"format": 3}')
-    with pytest.raises(ConfigError, match=r"no result of best\.py"):
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c.update(format=3),
+        lambda c: c.update(miou=0.9),
+        lambda c: c.update(split="test"),
+        lambda c: c.pop("method"),
+        lambda c: c.pop("content_hash"),
+        lambda c: c["images"].clear(),
+        lambda c: c["images"]["last"].update(data="AAAA"),
+        lambda c: c["per_class"].popitem(),
+    ],
+)
+def test_a_damaged_file_of_the_best_model_is_named(tmp_path, change):
+    path = written(tmp_path, best_file("joint", "single", 80))
+    assert read_best(path)["method"] == "segvit"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match=r"joint-val-single\.json is no result of best\.py"):
         read_best(path)
     path.write_text("{")
     with pytest.raises(ConfigError, match="cannot be read"):
         read_best(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"weights_sha256": "cc"}, r"of other weights \(joint\)"),
+        ({"content_hash": "cc"}, r"of other images \(val\)"),
+    ],
+)
+def test_files_of_two_models_or_other_images_are_not_mixed(tmp_path, change, said):
+    written(tmp_path, best_file("joint", "single", 80))
+    written(tmp_path, {**best_file("joint", "multi", 84), **change})
+    with pytest.raises(ConfigError, match=said):
+        read_all(tmp_path)
+
+
+def test_no_other_file_is_replaced_by_the_page(tmp_path, monkeypatch, capsys):
+    def made(*options: object) -> str:
+        monkeypatch.setattr("sys.argv", ["tables.py", *map(str, options)])
+        with pytest.raises(SystemExit, match="2"):
+            main()
+        return capsys.readouterr().err
+
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes.md").write_text("mine")
+    assert "notes has no result files" in made("--out", tmp_path / "notes")
+    assert "typo has no result files" in made("--out", tmp_path / "typo", "--to", tmp_path / "x.md")
+    assert "is no page of the study" in made("--to", tmp_path / "notes.md")
+    assert "is no page of the study" in made("--to", tmp_path / "notes")
+    assert (tmp_path / "notes.md").read_text() == "mine"
+    assert not (tmp_path / "x.md").exists()

@@ -12,6 +12,8 @@ from row import Row, RowList, read_list
 from study import Study
 from verdict import Ahead, AtLeast, Cheaper, Claim, NotBehind, Stated, StatedShare
 
+from vitseg.errors import ConfigError
+
 RNG = np.random.default_rng(0)
 
 
@@ -27,6 +29,7 @@ def study_of(
                 "gmacs": (gmacs or {}).get(row.name),
                 "minutes": 1.0,
                 "miou": scores[row.name][seed][0],
+                "per_class": {"a": scores[row.name][seed][0], "b": None},
             }
             results.append(Result(row, seed, content))
     study = Study(rows, results)
@@ -70,9 +73,37 @@ def test_not_behind():
 
 
 def test_one_seed_cannot_tell_a_margin_below_two_points():
-    study = study_of({"base": [(0.50, 0.0)], "same": [(0.50, 0.001)], "worse": [(0.48, 0.001)]})
-    assert NotBehind("same", "base", 1.0).judge(study).outcome == "cannot be told"
+    study = study_of({"base": [(0.50, 0.0)], "same": [(0.51, 0.001)], "worse": [(0.48, 0.001)]})
+    assert NotBehind("same", "base", 0.9).judge(study).outcome == "cannot be told"
     assert NotBehind("same", "base", 2.0).judge(study).outcome == "holds"
+
+
+def test_one_seed_tells_nothing_within_two_points_of_a_margin():
+    study = study_of(
+        {"base": [(0.50, 0.0)], "a": [(0.4815, 0.0)], "b": [(0.4785, 0.0)], "c": [(0.45, 0.0)]}
+    )
+    assert NotBehind("a", "base", 2.0).judge(study).outcome == "cannot be told"
+    assert NotBehind("b", "base", 2.0).judge(study).outcome == "cannot be told"
+    assert NotBehind("c", "base", 2.0).judge(study).outcome == "does not hold"
+
+
+def test_a_model_that_is_run_in_two_ways_is_compared_by_its_images_alone():
+    study = study_of({"base": [(0.50, 0.0)], "other": [(0.495, 0.0)], "look": [(0.495, 0.0)]})
+    rows = [row for row in study.rows.rows if row.name != "look"]
+    rows.append(Row("look", "g", "look", "r", kind="look", start="base", threshold=0.9))
+    study.rows = RowList(tuple(rows), ())
+    assert Ahead("base", "other").judge(study).outcome == "cannot be told"
+    assert Ahead("base", "look").judge(study).outcome == "holds"
+
+
+def test_a_row_that_has_not_learnt_tells_nothing():
+    study = study_of({"a": [(0.6, 0.0)], "b": [(0.1, 0.0)]})
+    study.results["b"][0].content["per_class"] = {"a": 0.4, **dict.fromkeys("bcde", 0.0)}
+    found = Ahead("a", "b").judge(study)
+    assert found.outcome == "cannot be told"
+    assert "b has not learnt: 4 of 5 classes of seed 0 are below 1 %" in found.text
+    study.results["b"][0].content["per_class"] = {"a": 0.4, "b": 0.1, "c": 0.0, "d": 0.0, "e": 0.0}
+    assert Ahead("a", "b").judge(study).outcome == "holds"
 
 
 def test_at_least():
@@ -99,10 +130,40 @@ def test_the_largest_budget_decides():
             "b-3000": [(0.7, 0.0)],
         }
     )
-    found = Ahead("a-{}", "b-{}").judge(study)
-    assert found.outcome == "does not hold"
+    outcome, (found,) = Claim("s", "t", (Ahead("a-{}", "b-{}"),)).judge(study)
+    assert outcome == "does not hold"
     assert "`a-3000` less `b-3000`: -10.0" in found.text
     assert "at 1000: +10.0" in found.text
+
+
+def test_a_budget_of_all_seeds_comes_before_a_larger_one():
+    by_seed = [(0.6, 0.0)] * 3
+    study = study_of(
+        {
+            "a-1000": by_seed,
+            "b-1000": [(0.5, 0.0)] * 3,
+            "a-3000": by_seed,
+            "b-3000": [(0.7, 0.0)],
+        }
+    )
+    outcome, (found,) = Claim("s", "t", (Ahead("a-{}", "b-{}"),)).judge(study)
+    assert outcome == "holds"
+    assert "at 3000: -10.0 [-10.0, -10.0], one seed" in found.text
+
+
+def test_all_checks_of_a_claim_are_at_one_budget():
+    study = study_of(
+        {
+            "a-1000": [(0.6, 0.0)] * 3,
+            "b-1000": [(0.5, 0.0)] * 3,
+            "c-1000": [(0.5, 0.0)] * 3,
+            "a-3000": [(0.6, 0.0)] * 3,
+            "b-3000": [(0.7, 0.0)] * 3,
+        }
+    )
+    claim = Claim("s", "t", (Ahead("a-{}", "b-{}"), Ahead("a-{}", "c-{}")))
+    assert claim.judge(study)[0] == "holds"
+    assert Claim("s", "t", claim.checks[:1]).judge(study)[0] == "does not hold"
 
 
 def test_figures_are_read_from_the_file(tmp_path, monkeypatch):
@@ -115,6 +176,9 @@ def test_figures_are_read_from_the_file(tmp_path, monkeypatch):
     )
     assert Stated("table.txt", r"none \| ([\d.]+)", 150, "it").judge(study).outcome == "not run"
     assert Stated("none.txt", r"ours \| ([\d.]+)", 150, "it").judge(study).outcome == "not run"
+    (tmp_path / "latin.txt").write_bytes(b"ours | \xe4")
+    with pytest.raises(ConfigError, match=r"latin\.txt cannot be read"):
+        Stated("latin.txt", r"ours \| ([\d.]+)", 150, "it").judge(study)
     share = StatedShare("table.txt", r"theirs \| ([\d.]+)", r"ours \| ([\d.]+)", "it", 0.5)
     assert share.judge(study).outcome == "holds"
 
