@@ -42,10 +42,11 @@ types: $(READY) ## check the types
 imports: $(READY) ## check which package imports which
 	$(BIN)/lint-imports
 
-# Tables and pictures are of trained models, which have to be named.
-BENCHMARKS := $(filter-out %_tables.py %_pictures.py %models_time.py,$(wildcard benchmarks/[a-z]*.py))
+# Tables and pictures are of trained models, which have to be named; others need a model, data or a folder.
+NEED_ARGUMENTS := %_tables.py %_pictures.py %models_time.py %serve_load.py %sparse_labels.py %suggest_study.py
+BENCHMARKS := $(filter-out $(NEED_ARGUMENTS),$(wildcard benchmarks/[a-z]*.py))
 
-bench: $(READY) ## run the benchmarks, one after another
+bench: $(READY) ## run the benchmarks that need no arguments, one after another
 	@set -e; for script in $(BENCHMARKS); do \
 		echo "== $$script"; $(BIN)/python "$$script"; \
 	done

@@ -262,7 +262,9 @@ def test_without_pyarrow(refused, model, photos, monkeypatch):
     write_rows("x.parquet", id=["a"], image=[b"x"])
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     line = refused("predict", model, "x.parquet", "--out", "out")
-    assert "x.parquet is read by pyarrow, which is not installed: pip install 'vitseg[ray]'" in line
+    assert (
+        "x.parquet is read by pyarrow, which is not installed: pip install 'vitseg[shards]'" in line
+    )
 
 
 @pytest.mark.parametrize(

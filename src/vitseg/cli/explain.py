@@ -33,9 +33,9 @@ def explain(
 ) -> None:
     """Show how a model comes to its labels.
 
-    Of SegViT, Shrunk and segvit_joint, per class its probability and every stage's mask; of a pruned model, where its
-    tokens left; of NRD, its cells and what their networks read; of a model that was extended, which task claims which
-    pixel.
+    Of SegViT, Shrunk, semaskvit and segvit_joint, per class its probability and every stage's mask; of a pruned model,
+    where its tokens left; of NRD, its cells and what their networks read; of a model that was extended, which task
+    claims which pixel.
     Images are run whole, in one view. An image that cannot be shown is reported and left out; the exit code is then 2.
     """
     from vitseg.cli.explain_page import SheetFolder

@@ -109,7 +109,7 @@ def _opened(file: str) -> Generator[Any, None, None]:
         arrow, library = _module("pyarrow"), _module("pyarrow.parquet")
     except ImportError as error:
         raise ConfigError(
-            f"{file} is read by pyarrow, which is not installed: pip install 'vitseg[ray]'."
+            f"{file} is read by pyarrow, which is not installed: pip install 'vitseg[shards]'."
         ) from error
     try:
         if is_address(file):
