@@ -31,7 +31,7 @@ from places import OUT
 from results import hits_in, hits_of, read_results, result_files, unpacked
 from row import Row, RowList, Table, read_list
 from study import MEASURES, Study
-from verdict import ORDER, Claim, points, within
+from verdict import Claim, Finding, Outcome, points, within
 
 from vitseg import parsing
 from vitseg.errors import ConfigError, VitsegError
@@ -280,20 +280,43 @@ def classes(content: dict[str, Any]) -> list[str]:
     ]
 
 
-def verdicts(study: Study) -> list[str]:
-    """All claims with their verdicts, and how many there are of each."""
-    text = ["## Claims", ""]
-    judged = {
+Judged = dict[str, list[tuple[Claim, Outcome, list[Finding]]]]
+"""Claims by document, each with its verdict and what it rests on."""
+
+
+def judge(study: Study) -> Judged:
+    return {
         title: [(claim, *claim.judge(study)) for claim in claims]
         for title, claims in CLAIMS.items()
     }
-    every = [outcome for claims in judged.values() for _, outcome, _ in claims]
-    counted = ", ".join(f"{outcome} {every.count(outcome)}" for outcome in reversed(ORDER))
-    text += [
-        f"{len(every)} claims: {counted}. `{{}}` is a budget: the largest at which all rows of the claim have "
-        "all their seeds, else the largest at which they have one in common. "
-        "A verdict is of this size: a ViT-Ti, some hundred photos and 1,000 to 5,000 iterations, where the papers "
-        "trained large models to the end.",
+
+
+def overview(judged: Judged) -> list[str]:
+    """How many verdicts of each kind there are."""
+    outcomes: tuple[Outcome, ...] = ("holds", "does not hold", "cannot be told", "not run")
+    lines = []
+    every = []
+    for title, claims in judged.items():
+        found = [outcome for _, outcome, _ in claims]
+        every += found
+        anchor = title.lower().replace(" ", "-")
+        lines.append([f"[{title}](#{anchor})", *(found.count(outcome) for outcome in outcomes)])
+    lines.append(["all", *(every.count(outcome) for outcome in outcomes)])
+    return [
+        "Rows and their pairs come first, then [the best model](#the-best-model) and [all claims](#claims).",
+        "",
+        *table(["claims", *outcomes], lines),
+    ]
+
+
+def verdicts(judged: Judged) -> list[str]:
+    """All claims with their verdicts."""
+    text = [
+        "## Claims",
+        "",
+        "`{}` is a budget: the largest at which all rows of the claim have all their seeds, else the largest at which "
+        "they have one in common. A verdict is of this size: a ViT-Ti, some hundred photos and 1,000 to 5,000 "
+        "iterations, where the papers trained large models to the end.",
         "",
     ]
     for title, claims in judged.items():
@@ -320,11 +343,12 @@ def _criteria(claim: Claim) -> str:
 
 
 def page(study: Study, out: Path) -> str:
-    text = [HEAD]
+    judged = judge(study)
+    text = [HEAD, *overview(judged)]
     for wanted in study.rows.tables:
         text += section(study, wanted)
     text += best_models(out)
-    text += verdicts(study)
+    text += verdicts(judged)
     text += made_with(study)
     return "\n".join(text).rstrip() + "\n"
 
