@@ -37,7 +37,7 @@ from vitseg import parsing
 from vitseg.errors import ConfigError, VitsegError
 from vitseg.files import write_whole
 
-TITLE = "# The study"
+TITLE = "# What the study found"
 
 ONE, TWO, THREE = (f"{100 * least_told(seeds):.1f}" for seeds in (1, 2, 3))
 
