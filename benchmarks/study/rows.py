@@ -283,6 +283,7 @@ EXTRA = tuple(
             "shrunk-vit_tiny",
             FAST,
             "upsample=null",
+            "decoder.projection=linear_layernorm",
             "optimizer.lr_ratios={}",
         ),
         camvid(

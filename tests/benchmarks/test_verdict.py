@@ -228,6 +228,20 @@ def test_without_results_nothing_is_said_of_rows():
             assert outcome == ("not run" if claim.checks else "cannot be told"), claim
 
 
+def _of_different_models() -> list[Row]:
+    """One row for each recipe and its overrides, but for those of budgets, thresholds and orders."""
+    found = {}
+    for row in read_list(None).rows:
+        changes = [
+            each
+            for each in row.overrides
+            if each.startswith(("backbone", "decoder", "shrink", "upsample"))
+        ]
+        changes += [each for each in row.overrides if each.startswith(("pruning", "loss"))]
+        found.setdefault((row.recipe, *changes), row)
+    return list(found.values())
+
+
 @pytest.mark.parametrize("row", read_list(None).rows, ids=lambda row: row.name)
 def test_recipes_of_the_rows_are_whole(row):
     from identity import recipe_of, weights_name
@@ -236,3 +250,15 @@ def test_recipes_of_the_rows_are_whole(row):
     assert recipe["training"]["iterations"] == row.iterations
     assert recipe["training"]["precision"] == "bf16-mixed"
     assert weights_name(recipe) in (None, "vit_tiny_patch16_224.safetensors")
+
+
+@pytest.mark.parametrize("row", _of_different_models(), ids=lambda row: row.name)
+def test_models_of_the_rows_can_be_built(row):
+    from vitseg.studies.continual.recipe import load_continual
+    from vitseg.training.recipe import load_recipe
+
+    if row.kind == "steps":
+        recipe = load_continual(row.recipe, list(row.overrides), "folder:-").first
+    else:
+        recipe = load_recipe(row.recipe, list(row.overrides), "camvid:-")
+    recipe.model.build(11, recipe.data.augment.crop_size, load_pretrained=False)
