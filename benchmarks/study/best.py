@@ -29,6 +29,7 @@ from vitseg.errors import ConfigError, VitsegError
 from vitseg.evaluation.evaluate import evaluate
 from vitseg.evaluation.measures import plain
 from vitseg.inference.predictor import load
+from vitseg.runs import BEST, LAST, RESULT, read_result
 from vitseg.runtimes.places import weights_hash
 
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
@@ -56,7 +57,7 @@ def read_best(path: Path) -> Any:
     try:
         if content["format"] != 1:
             raise ValueError(f"format {content['format']}")
-        for name in (*SAME, "content_hash", "inference", "versions"):
+        for name in (*SAME, "recipe", "training_minutes", "content_hash", "inference", "versions"):
             content[name]
         name = f"{content['model']}-{content['split']}-{content['protocol']}.json"
         if name != path.name:
@@ -99,6 +100,12 @@ def read_all(folder: Path) -> list[Any]:
     return list(found.values())
 
 
+def training_minutes(model: Path) -> float | None:
+    """Minutes that a run was trained; None: it is a model directory, which does not say."""
+    run = model.parent if model.name in (BEST, LAST) else model
+    return read_result(run)["training_minutes"] if (run / RESULT).is_file() else None
+
+
 def score(model: Path, name: str, source: str, split: str, protocol: str) -> dict[str, Any]:
     predictor = load(model, protocol=PROTOCOLS[protocol])
     dataset = open_dataset(source, split)
@@ -111,6 +118,8 @@ def score(model: Path, name: str, source: str, split: str, protocol: str) -> dic
         "method": predictor.record.method,
         "backbone": recipe.get("backbone", {}).get("name"),
         "iterations": predictor.record.metrics.get("iteration"),
+        "recipe": recipe,
+        "training_minutes": training_minutes(model),
         "weights_sha256": weights_hash(model),
         "split": split,
         "protocol": protocol,

@@ -39,6 +39,8 @@ from vitseg.files import write_whole
 
 TITLE = "# What the study found"
 
+SINGLE = next(iter(PROTOCOLS))
+
 ONE, TWO, THREE = (f"{100 * least_told(seeds):.1f}" for seeds in (1, 2, 3))
 
 HEAD = f"""{TITLE}
@@ -178,53 +180,87 @@ def pairs(study: Study, names: Sequence[str]) -> list[str]:
     return table(["pair", "points", "over images", "by seed", "can be told"], lines)
 
 
+Scored = tuple[str, str, str]
+"""Name of a model, split and scales."""
+
+
 def best_models(out: Path) -> list[str]:
-    """What `best.py` has scored."""
+    """What `best.py` has scored, the best model first, and how far it is ahead of the others."""
     scored = read_all(folder_of(out))
     text = ["## The best model", ""]
     if not scored:
         return [*text, "Not run.", ""]
     measured = {_key(each): _measured(each) for each in scored}
-    lines = []
-    for each in scored:
-        name, split, protocol = _key(each)
-        found = measured[name, split, protocol]
-        gain = ""
-        if protocol == "multi" and (name, split, "single") in measured:
-            change = difference([found], [measured[name, split, "single"]])
-            gain = f"{points(change.mean)} {within(change.interval)}"
-        lines.append(
-            [
-                name,
-                each["method"],
-                each["iterations"],
-                split,
-                protocol,
-                percent(found.value),
-                within_percent(interval(found.drawn)),
-                gain,
-            ]
-        )
-    text += table(
-        [
-            "model",
-            "method",
-            "iterations",
-            "split",
-            "scales",
-            "mIoU",
-            "over images",
-            "gained by several scales",
-        ],
-        lines,
+    ranked = sorted(
+        {each["model"]: each for each in scored}.values(),
+        key=lambda each: -_on_val(measured, each["model"]),
     )
+    text += table(
+        ["model", "method", "iterations", "seed", "crops", "images are brought to", "minutes"],
+        [_trained(each) for each in ranked],
+    )
+    lines = []
+    for name, split, protocol in _in_order(ranked, measured):
+        found = measured[name, split, protocol]
+        single = measured.get((name, split, SINGLE))
+        gain = "" if protocol == SINGLE or single is None else _ahead(found, single)
+        interval_ = within_percent(interval(found.drawn))
+        lines.append([name, split, protocol, percent(found.value), interval_, gain])
+    text += table(
+        ["model", "split", "scales", "mIoU", "over images", "gained by several scales"], lines
+    )
+    best = ranked[0]["model"]
+    lines = [
+        [
+            f"{best} less {name}",
+            split,
+            protocol,
+            _ahead(measured[best, split, protocol], measured[name, split, protocol]),
+        ]
+        for name, split, protocol in _in_order(ranked, measured)
+        if name != best and (best, split, protocol) in measured
+    ]
+    if lines:
+        text += table(["pair", "split", "scales", "points over images"], lines)
     for each in scored:
-        if each["protocol"] == next(iter(PROTOCOLS)):
+        if each["model"] == best and each["protocol"] == SINGLE:
             text += classes(each)
     return text
 
 
-def _key(content: dict[str, Any]) -> tuple[str, str, str]:
+def _on_val(measured: dict[Scored, Measured], name: str) -> float:
+    """By what models are chosen."""
+    found = measured.get((name, "val", SINGLE))
+    return 0.0 if found is None else found.value
+
+
+def _in_order(ranked: Sequence[dict[str, Any]], keys: Iterable[Scored]) -> list[Scored]:
+    """Names, splits and scales: model by model, val before test."""
+    place = {each["model"]: number for number, each in enumerate(ranked)}
+    return sorted(keys, key=lambda key: (place[key[0]], key[1] != "val", key[1], key[2] != SINGLE))
+
+
+def _ahead(one: Measured, other: Measured) -> str:
+    found = difference([one], [other])
+    return f"{points(found.mean)} {within(found.interval)}"
+
+
+def _trained(content: dict[str, Any]) -> list[object]:
+    recipe, size = content["recipe"], content["inference"]["resize"]
+    crop = " x ".join(map(str, recipe["data"]["augment"]["crop_size"]))
+    minutes = content["training_minutes"]
+    return [
+        content["model"],
+        content["method"],
+        content["iterations"],
+        recipe["training"]["seed"],
+        crop,
+        "their own size" if size is None else f"fit into {size[0]} x {size[1]}",
+        "" if minutes is None else f"{minutes:.0f}",
+    ]
+
+
+def _key(content: dict[str, Any]) -> Scored:
     return content["model"], content["split"], content["protocol"]
 
 

@@ -60,7 +60,8 @@ def best_file(name: str, protocol: str, right: int) -> dict:
     return {
         "format": 1, "model": name, "method": "segvit", "iterations": 9, "split": "val", "protocol": protocol,
         "versions": {}, "per_class": {"a": 0.5, "b": 0.25}, "images": {"last": packed(matrices, "confusions")},
-        "backbone": "vit", "weights_sha256": "aa", "content_hash": "bb", "inference": {},
+        "backbone": "vit", "weights_sha256": "aa", "content_hash": "bb", "inference": {"resize": [960, 360]},
+        "recipe": {"data": {"augment": {"crop_size": [64, 96]}}, "training": {"seed": 3}}, "training_minutes": None,
         "miou": float(mean_iou(ious(hits_of(matrices)))),
     }  # fmt: skip
 
@@ -76,11 +77,26 @@ def test_the_best_model_with_what_several_scales_gain(tmp_path):
     for protocol, right in (("single", 80), ("multi", 84)):
         written(tmp_path / "best", best_file("joint", protocol, right))
     text = "\n".join(best_models(tmp_path))
-    assert "| joint | segvit | 9 | val | single | 68.1 | [" in text
+    assert "| joint | segvit | 9 | 3 | 64 x 96 | fit into 960 x 360 |  |" in text
+    assert "| joint | val | single | 68.1 | [" in text
     line = next(line for line in text.splitlines() if "| multi |" in line)
     assert "| 73.9 | [" in line  # 85 / 115
     assert "| +5.8 [" in line
     assert "| a | 50.0 | [" in text
+    assert " less " not in text
+
+
+def test_the_best_model_on_val_comes_first_with_its_lead(tmp_path):
+    for name, right, on_test in (("one", 80, 70), ("other", 84, 60)):
+        written(tmp_path / "best", best_file(name, "single", right))
+        written(tmp_path / "best", {**best_file(name, "single", on_test), "split": "test"})
+    lines = best_models(tmp_path)
+    models = [line.split()[1] for line in lines if line.startswith(("| one | s", "| other | s"))]
+    assert models == ["other", "one"]
+    pairs = [line for line in lines if "other less one" in line]
+    assert pairs[0].startswith("| other less one | val | single | +5.8 [")
+    assert pairs[1].startswith("| other less one | test | single | -11.")
+    assert sum(line.endswith("single scale:") for line in lines) == 2
 
 
 def test_classes_say_what_they_are_taken_for():
