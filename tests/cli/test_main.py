@@ -96,8 +96,27 @@ def test_threads_keep_to_what_a_container_gives(cores, given, threads, monkeypat
     monkeypatch.delenv("OMP_NUM_THREADS")
     if given is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", given)
-    main._keep_to_share()
+    main._share_cores()
     assert os.environ.get("OMP_NUM_THREADS") == threads
+
+
+@pytest.mark.parametrize(
+    ("given", "turns"),
+    [({}, main.SPINS), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
+)
+def test_waiting_threads_give_their_core_up_soon(given, turns, monkeypatch):
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(name, "")  # put back as it was after the test
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    main._share_cores()
+    assert os.environ.get("GOMP_SPINCOUNT") == turns
+
+
+def test_turns_are_settled_before_torch_is_loaded():
+    script = "import sys; from vitseg.cli import main; main._share_cores(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
 def test_doctor_prints_versions_devices_and_extras(vitseg):

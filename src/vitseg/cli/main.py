@@ -10,6 +10,9 @@ import sys
 from vitseg import machine
 from vitseg.cli import interrupts
 
+SPINS = "1000"
+"""Turns of a waiting thread of GNU's OpenMP, which makes 300,000 by itself."""
+
 _LONGEST_PLACE = 300  # characters of a file's name in it
 _LONGEST = 10_000  # characters of an error's line; a hostile file's values may have millions
 
@@ -18,7 +21,7 @@ def run() -> None:
     """Entry point: errors of the user and of his machine exit with 2, ours with 1, each with one clear line."""
     with interrupts.Handled():
         _print_anything()
-        _keep_to_share()
+        _share_cores()
         _run()
 
 
@@ -29,10 +32,18 @@ def _print_anything() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _keep_to_share() -> None:
-    """Let torch take no more threads than its container gives cores: more would wait for each other."""
+def _share_cores() -> None:
+    """Let torch take no more threads than its container gives cores, and give cores up to others soon.
+
+    GNU's threads turn round at a barrier for milliseconds before they sleep. Where another process has one of the
+    cores, the thread that is waited for would need just that time: a training step of two threads on two cores took 38
+    times as long beside a busy process, and takes 1.8 times as long with few turns, which cost nothing alone
+    (docs/results/neighbour_time.txt). What the user's environment says goes first.
+    """
     if machine.has_fewer_cores():
         os.environ.setdefault("OMP_NUM_THREADS", str(machine.num_cores()))
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
 
 
 def _run() -> None:
