@@ -11,16 +11,15 @@ Choose on val; score test once, at the end. What is there is not made again; a f
 from __future__ import annotations
 
 import argparse
-import math
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bootstrap import ious, mean_iou
 from identity import versions_that_count
 from places import OUT
-from results import hits_in, packed, read_file, result_files
+from results import hits_in, packed, read_file, refuse_mixed, require_score, result_files
 from score import ImageCounts, write_result
 
 from vitseg.checkpoint.versions import package_versions
@@ -29,7 +28,7 @@ from vitseg.errors import ConfigError, VitsegError
 from vitseg.evaluation.evaluate import evaluate
 from vitseg.evaluation.measures import plain
 from vitseg.inference.predictor import load
-from vitseg.runs import BEST, LAST, RESULT, read_result
+from vitseg.runs import RESULT, read_result, run_of
 from vitseg.runtimes.places import weights_hash
 
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
@@ -39,12 +38,12 @@ PROTOCOLS: dict[str, tuple[str, ...]] = {
 }
 
 
-def folder_of(out: Path) -> Path:
-    return out / "best"
-
-
 SAME = ("method", "backbone", "iterations", "weights_sha256")
 """What all files of a model have to agree in."""
+
+
+def folder_of(out: Path) -> Path:
+    return out / "best"
 
 
 def read_best(path: Path) -> Any:
@@ -69,9 +68,7 @@ def read_best(path: Path) -> Any:
             raise ValueError(
                 f"per_class and counts have {len(content['per_class'])} and {hits.shape[1]} classes"
             )
-        of_counts = float(mean_iou(ious(hits)))
-        if not math.isclose(of_counts, content["miou"], abs_tol=1e-6):
-            raise ValueError(f"miou is {content['miou']}, but {of_counts} by its counts")
+        require_score(content["miou"], hits)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ConfigError(
             f"{path} is no result of best.py ({type(error).__name__}: {error}): restore it, or delete it to have it "
@@ -86,23 +83,21 @@ def read_all(folder: Path) -> list[Any]:
     Raises:
         ConfigError: One is damaged, or two of a model are of other weights, or two of a split of other images.
     """
-    found = {path: read_best(path) for path in result_files(folder)}
-    first: dict[tuple[str, ...], tuple[Path, Any]] = {}
-    for path, content in found.items():
-        facts = {("weights", content["model"]): [content[name] for name in SAME]}
-        facts["images", content["split"]] = content["content_hash"]
-        for key, value in facts.items():
-            other, known = first.setdefault(key, (path, value))
-            if known != value:
-                raise ConfigError(
-                    f"{other} and {path.name} are of other {key[0]} ({key[1]}): results are not mixed."
-                )
+    found = {path.name: read_best(path) for path in result_files(folder)}
+    refuse_mixed(folder, ((name, _facts(content)) for name, content in found.items()))
     return list(found.values())
+
+
+def _facts(content: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:
+    return {
+        ("weights", content["model"]): [content[name] for name in SAME],
+        ("images", content["split"]): content["content_hash"],
+    }
 
 
 def training_minutes(model: Path) -> float | None:
     """Minutes that a run was trained; None: it is a model directory, which does not say."""
-    run = model.parent if model.name in (BEST, LAST) else model
+    run = run_of(model)
     return read_result(run)["training_minutes"] if (run / RESULT).is_file() else None
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import lzma
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -185,13 +185,43 @@ def _require_whole(path: Path, row: Row, content: Mapping[str, Any]) -> None:
             _require(
                 counts.shape == shape, f"images.{name} has counts of {counts.shape}, not {shape}"
             )
-        of_counts = float(mean_iou(ious(hits["last"])))
-        same = math.isclose(of_counts, content["miou"], abs_tol=1e-6)
-        _require(same, f"miou is {content['miou']:.6f}, but {of_counts:.6f} by its counts")
+        require_score(content["miou"], hits["last"])
     except (KeyError, ValueError, AttributeError, TypeError) as error:
         raise ConfigError(
             f"{path} is damaged ({type(error).__name__}: {error}). Restore it, or delete it to have it made anew."
         ) from error
+
+
+def require_score(miou: float, hits: np.ndarray) -> None:
+    """See that a mIoU is that of the counts of all images.
+
+    Raises:
+        ValueError: It is another.
+    """
+    of_counts = float(mean_iou(ious(hits)))
+    same = math.isclose(of_counts, miou, abs_tol=1e-6)
+    _require(same, f"miou is {miou:.6f}, but {of_counts:.6f} by its counts")
+
+
+def refuse_mixed(folder: Path, facts: Iterable[tuple[str, Mapping[tuple[str, ...], Any]]]) -> None:
+    """See that files agree in what they say of the same things.
+
+    Args:
+        folder: Where they lie.
+        facts: Name of each file, and what it says, by what it says it of.
+
+    Raises:
+        ConfigError: Two do not; they are named.
+    """
+    first: dict[tuple[str, ...], tuple[str, Any]] = {}
+    for name, said in facts:
+        for key, value in said.items():
+            other, known = first.setdefault(key, (name, value))
+            if known != value:
+                raise ConfigError(
+                    f"{folder}: {other} and {name} are of other {key[0]} ({', '.join(key[1:])}): "
+                    "results are not mixed."
+                )
 
 
 def _require(holds: bool, what: str) -> None:
@@ -209,25 +239,21 @@ def _require_same_images(folder: Path, results: list[Result]) -> None:
     Raises:
         ConfigError: Two are not; they are named.
     """
-    first: dict[tuple[str, ...], tuple[Result, Any]] = {}
-    for result in results:
-        content, data, weights = result.content, result.content["data"], result.content["weights"]
-        labelled = dict(zip(content["per_class"], _labelled(result).T.tolist(), strict=True))
-        facts: dict[tuple[str, ...], Any] = {("data", data["name"]): data}
-        if weights is not None:
-            facts["weights", weights["name"]] = weights
-        facts |= {("masks", data["name"], name): counts for name, counts in labelled.items()}
-        if not result.row.on_gpu:
-            facts["devices", "of the rows that any machine runs"] = device_kind(content)
-        for key, value in facts.items():
-            other, known = first.setdefault(key, (result, value))
-            if known != value:
-                names = " and ".join(
-                    f"{each.row.name}-seed{each.seed}.json" for each in (other, result)
-                )
-                raise ConfigError(
-                    f"{folder}: {names} are of other {key[0]} ({', '.join(key[1:])}): results are not mixed."
-                )
+    refuse_mixed(
+        folder, ((f"{each.row.name}-seed{each.seed}.json", _facts(each)) for each in results)
+    )
+
+
+def _facts(result: Result) -> dict[tuple[str, ...], Any]:
+    content, data, weights = result.content, result.content["data"], result.content["weights"]
+    labelled = zip(content["per_class"], _labelled(result).T.tolist(), strict=True)
+    facts: dict[tuple[str, ...], Any] = {("data", data["name"]): data}
+    if weights is not None:
+        facts["weights", weights["name"]] = weights
+    facts |= {("masks", data["name"], name): counts for name, counts in labelled}
+    if not result.row.on_gpu:
+        facts["devices", "of the rows that any machine runs"] = device_kind(content)
+    return facts
 
 
 def device_kind(content: Mapping[str, Any]) -> str:

@@ -204,8 +204,8 @@ def best_models(out: Path) -> list[str]:
         found = measured[name, split, protocol]
         single = measured.get((name, split, SINGLE))
         gain = "" if protocol == SINGLE or single is None else _ahead(found, single)
-        interval_ = within_percent(interval(found.drawn))
-        lines.append([name, split, protocol, percent(found.value), interval_, gain])
+        drawn = within_percent(interval(found.drawn))
+        lines.append([name, split, protocol, percent(found.value), drawn, gain])
     text += table(
         ["model", "split", "scales", "mIoU", "over images", "gained by several scales"], lines
     )

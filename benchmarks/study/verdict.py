@@ -62,15 +62,9 @@ def best_budget(names: Sequence[str], study: Study) -> str:
     if not open_:
         return ""
 
-    def seeds(budget: str) -> list[int]:
-        return study.seeds(*(name.format(budget) for name in open_))
-
-    whole = [
-        budget
-        for budget in BUDGETS
-        if seeds(budget) and len(seeds(budget)) == _most(open_, budget, study)
-    ]
-    begun = [budget for budget in BUDGETS if seeds(budget)]
+    seeds = {each: study.seeds(*(name.format(each) for name in open_)) for each in BUDGETS}
+    begun = [each for each in BUDGETS if seeds[each]]
+    whole = [each for each in begun if len(seeds[each]) == _most(open_, each, study)]
     return next(iter(whole or begun), BUDGETS[-1])
 
 

@@ -236,13 +236,18 @@ def read_own(path: Path) -> Any:
         ) from error
 
 
+def run_of(model: Path) -> Path:
+    """The folder of the run that a model directory lies in; any other folder as it is."""
+    return model.parent if model.name in (BEST, LAST) else model
+
+
 def validated_on(model: Path) -> Path | None:
     """The list of images that the run of a model was validated on, where that is no split of the data set.
 
     Args:
         model: A model directory, or the folder of a run.
     """
-    run = model.parent if model.name in (BEST, LAST) else model
+    run = run_of(model)
     if (run / PLAN / VAL_LIST).is_file():
         return run / PLAN / VAL_LIST
     try:

@@ -73,8 +73,8 @@ def test_not_behind():
 
 
 def test_one_seed_cannot_tell_a_margin_below_two_points():
-    study = study_of({"base": [(0.50, 0.0)], "same": [(0.51, 0.001)], "worse": [(0.48, 0.001)]})
-    assert NotBehind("same", "base", 0.9).judge(study).outcome == "cannot be told"
+    study = study_of({"base": [(0.50, 0.0)], "same": [(0.50, 0.001)], "worse": [(0.48, 0.001)]})
+    assert NotBehind("same", "base", 1.0).judge(study).outcome == "cannot be told"
     assert NotBehind("same", "base", 2.0).judge(study).outcome == "holds"
 
 
@@ -232,12 +232,8 @@ def _of_different_models() -> list[Row]:
     """One row for each recipe and its overrides, but for those of budgets, thresholds and orders."""
     found = {}
     for row in read_list(None).rows:
-        changes = [
-            each
-            for each in row.overrides
-            if each.startswith(("backbone", "decoder", "shrink", "upsample"))
-        ]
-        changes += [each for each in row.overrides if each.startswith(("pruning", "loss"))]
+        parts = ("backbone", "decoder", "shrink", "upsample", "pruning", "loss")
+        changes = [each for each in row.overrides if each.startswith(parts)]
         found.setdefault((row.recipe, *changes), row)
     return list(found.values())
 
