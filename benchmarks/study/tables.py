@@ -41,6 +41,9 @@ TITLE = "# What the study found"
 
 SINGLE = next(iter(PROTOCOLS))
 
+FOLDED = 10
+"""Tables of more pairs are folded."""
+
 ONE, TWO, THREE = (f"{100 * least_told(seeds):.1f}" for seeds in (1, 2, 3))
 
 HEAD = f"""{TITLE}
@@ -177,7 +180,13 @@ def pairs(study: Study, names: Sequence[str]) -> list[str]:
             )
     if not lines:
         return []
-    return table(["pair", "points", "over images", "by seed", "can be told"], lines)
+    text = table(["pair", "points", "over images", "by seed", "can be told"], lines)
+    return text if len(lines) <= FOLDED else folded(f"All {len(lines)} pairs", text)
+
+
+def folded(title: str, text: Sequence[str]) -> list[str]:
+    """Shown where its title is clicked, by GitHub as well as on the site."""
+    return ["<details>", f"<summary>{title}</summary>", "", *text, "</details>", ""]
 
 
 Scored = tuple[str, str, str]

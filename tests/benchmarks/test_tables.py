@@ -55,6 +55,23 @@ def test_rows_stand_from_the_best_on_and_pairs_say_whether_they_can_be_told(tmp_
     assert "not run" in text[text.index("## Claims") :]
 
 
+def test_tables_of_many_pairs_are_folded(tmp_path):
+    rows = tuple(Row(f"row{each}", "g", "Row", "r") for each in range(6))
+    few, many = (
+        Table(title, tuple(row.name for row in of))
+        for title, of in (("Few", rows[:5]), ("Many", rows))
+    )
+    results = [result(row, 0, 60 + 4 * place) for place, row in enumerate(rows)]
+    text = page(Study(RowList(rows, (few, many)), results), tmp_path)
+    ten, fifteen = (
+        text[: text.index("## Many")],
+        text[text.index("## Many") : text.index("## The best")],
+    )
+    assert "<details>" not in ten
+    assert "<details>\n<summary>All 15 pairs</summary>\n\n| pair |" in fifteen
+    assert fifteen.index(" less ") < fifteen.index("|\n\n</details>\n\n")
+
+
 def best_file(name: str, protocol: str, right: int) -> dict:
     matrices = counts(right)
     return {
