@@ -16,8 +16,8 @@ MEASURES = {
     "trimap": "mIoU within 4 pixels of a boundary",
     "old": "mIoU of the first step's classes",
     "new": "mIoU of later steps' classes",
-    "kept": "mIoU of the first step's classes at the end, less that right after the step",
-    "later_kept": "the same of later steps, their mean",
+    "kept": "change of the first step's mIoU by all steps after it",
+    "later_kept": "mean change of later steps' mIoU by the steps after them",
 }
 
 
