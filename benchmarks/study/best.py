@@ -5,28 +5,44 @@
 Several scales are the papers': 0.5, 0.75, 1, 1.25, 1.5 and 1.75, each with its mirror image. `tables.py` makes of the
 files mIoU and IoU of each class with their intervals over images, what each class is taken for, and what several scales
 gain.
-Choose on val; score test once, at the end. What is there is not made again; a file of another model is refused.
+Choose on val; score test once, at the end. What is there is not made again; a file of another model is refused. It can
+be stopped at any image, and the same command goes on: what is begun lies beside the result, in a .part file.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bootstrap import ious, mean_iou
 from identity import versions_that_count
 from places import OUT
-from results import hits_in, packed, read_file, refuse_mixed, require_score, result_files
-from score import ImageCounts, write_result
+from results import (
+    hits_in,
+    hits_of,
+    packed,
+    read_file,
+    refuse_mixed,
+    require_score,
+    result_files,
+    unpacked,
+)
+from score import write_result
 
 from vitseg.checkpoint.versions import package_versions
 from vitseg.data.catalog import open_dataset
+from vitseg.data.picked import picked
 from vitseg.errors import ConfigError, VitsegError
-from vitseg.evaluation.evaluate import evaluate
+from vitseg.evaluation.evaluate import SampleResult, evaluate
 from vitseg.evaluation.measures import plain
+from vitseg.evaluation.provenance import content_hash
+from vitseg.files import write_whole
 from vitseg.inference.predictor import load
 from vitseg.runs import RESULT, read_result, run_of
 from vitseg.runtimes.places import weights_hash
@@ -101,13 +117,86 @@ def training_minutes(model: Path) -> float | None:
     return read_result(run)["training_minutes"] if (run / RESULT).is_file() else None
 
 
-def score(model: Path, name: str, source: str, split: str, protocol: str) -> dict[str, Any]:
+class Begun:
+    """What is found on the images of a split, in their order, kept in a file after each of them.
+
+    Args:
+        path: The file; removed once the result is written.
+        identity: What the counts are of.
+        num_images: Of the split.
+        num_classes: Of each image's confusion matrix.
+
+    Raises:
+        ConfigError: The file is damaged, or of something else.
+    """
+
+    def __init__(self, path: Path, identity: Mapping[str, Any], num_images: int, num_classes: int):
+        self.path, self.identity = path, dict(identity)
+        self.shape = num_images, num_classes, num_classes
+        self.counts: list[np.ndarray] = []
+        self.minutes = 0.0
+        if path.is_file():
+            self._read()
+        self._started = time.monotonic()
+
+    def add(self, sample: SampleResult) -> None:
+        self.counts.append(sample.counts)
+        content = {
+            "identity": self.identity,
+            "minutes": self.minutes_so_far,
+            "images": packed(np.stack(self.counts), "confusions"),
+        }
+        write_whole(self.path, json.dumps(content))
+
+    @property
+    def minutes_so_far(self) -> float:
+        return round(self.minutes + (time.monotonic() - self._started) / 60, 2)
+
+    def _read(self) -> None:
+        content = read_file(self.path)
+        try:
+            if content["identity"] != json.loads(json.dumps(self.identity)):
+                raise ConfigError(
+                    f"{self.path} was begun with another model, other data or versions: give another --name, or "
+                    "delete it to begin anew. Nothing was changed."
+                )
+            counts = unpacked(content["images"])
+            if counts.shape[1:] != self.shape[1:] or len(counts) > self.shape[0]:
+                raise ValueError(f"counts of {counts.shape}, but the split has {self.shape}")
+            self.minutes = float(content["minutes"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigError(
+                f"{self.path} is damaged ({type(error).__name__}: {error}): delete it to begin anew."
+            ) from error
+        self.counts = list(counts)
+
+
+def score(model: Path, name: str, source: str, split: str, protocol: str, to: Path) -> None:
+    """Write the result of a model on one split with one protocol; goes on with what is begun.
+
+    Raises:
+        ConfigError: What is begun is damaged or of something else.
+    """
     predictor = load(model, protocol=PROTOCOLS[protocol])
     dataset = open_dataset(source, split)
-    counts = ImageCounts(dataset.classes.num_classes)
-    found = evaluate(predictor, dataset, on_sample=counts.add)
+    weights, images = weights_hash(model), content_hash(dataset)
+    begun = Begun(
+        to.with_name(f"{to.name}.part"),
+        {
+            "weights": weights,
+            "images": images,
+            "inference": predictor.inference.model_dump(mode="json"),
+            "versions": versions_that_count(package_versions()),
+        },
+        len(dataset),
+        dataset.classes.num_classes,
+    )
+    rest = picked(dataset, range(len(begun.counts), len(dataset)))
+    found = evaluate(predictor, rest, on_sample=begun.add)
+    counts = np.stack(begun.counts)
+    each = ious(hits_of(counts))
     recipe = predictor.record.recipe
-    return {
+    content = {
         "format": 1,
         "model": name,
         "method": predictor.record.method,
@@ -115,22 +204,22 @@ def score(model: Path, name: str, source: str, split: str, protocol: str) -> dic
         "iterations": predictor.record.metrics.get("iteration"),
         "recipe": recipe,
         "training_minutes": training_minutes(model),
-        "weights_sha256": weights_hash(model),
+        "weights_sha256": weights,
         "split": split,
         "protocol": protocol,
         "inference": found.protocol["inference"],
-        "content_hash": found.protocol["content_hash"],
+        "content_hash": images,
         "versions": found.protocol["versions"],
         "commit": found.protocol["commit"],
         "device": found.protocol["device"],
-        "minutes": found.protocol["minutes"],
-        "miou": plain(found.scores.mean_iou),
-        "per_class": {
-            each: plain(iou)
-            for each, iou in zip(found.classes.names, found.scores.iou, strict=True)
-        },
-        "images": {"last": packed(np.stack(counts.whole), "confusions")},
+        "minutes": begun.minutes_so_far,
+        "miou": plain(mean_iou(each)),
+        "per_class": dict(zip(found.classes.names, map(plain, each), strict=True)),
+        "images": {"last": packed(counts, "confusions")},
     }
+    write_result(to, content)
+    begun.path.unlink(missing_ok=True)
+    print(f"{to}: mIoU {100 * (content['miou'] or 0):.2f}", flush=True)
 
 
 def main() -> None:
@@ -155,9 +244,10 @@ def main() -> None:
             if path.is_file():
                 print(f"{path} is there")
                 continue
-            content = score(args.model, args.name, f"{args.format}:{args.data}", split, protocol)
-            write_result(path, content)
-            print(f"{path}: mIoU {100 * (content['miou'] or 0):.2f}", flush=True)
+            score(args.model, args.name, f"{args.format}:{args.data}", split, protocol, path)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on.", file=sys.stderr)
+        sys.exit(130)
     except (VitsegError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(2)

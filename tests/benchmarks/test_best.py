@@ -1,0 +1,128 @@
+"""Scoring of the best model, which goes on after it was stopped."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import best
+import pytest
+
+from tests.tiny import write_dataset, write_model
+from vitseg.evaluation.evaluate import evaluate
+
+IMAGES = 3
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> tuple[Path, Path]:
+    """A model, and a data set of three images to score it on."""
+    return write_model(tmp_path / "model"), write_dataset(tmp_path / "data", num_val=IMAGES)
+
+
+def run(monkeypatch, places: tuple[Path, Path], out: Path, protocol: str = "single") -> None:
+    model, data = places
+    command = f"best.py {model} --name tiny --data {data} --format folder --protocols {protocol} --out {out}"
+    monkeypatch.setattr(sys, "argv", command.split())
+    best.main()
+
+
+def stopped_after(monkeypatch, images: int) -> None:
+    """From now on a run is interrupted behind so many images."""
+
+    def interrupted(predictor, dataset, *, on_sample):
+        def keep(sample):
+            on_sample(sample)
+            if sample.index + 1 == images:
+                raise KeyboardInterrupt
+
+        return evaluate(predictor, dataset, on_sample=keep)
+
+    monkeypatch.setattr(best, "evaluate", interrupted)
+
+
+def result(out: Path, protocol: str = "single") -> dict:
+    return json.loads((out / "best" / f"tiny-val-{protocol}.json").read_text())
+
+
+@pytest.mark.parametrize("protocol", ["single", "multi"])
+@pytest.mark.parametrize("images", [1, IMAGES])
+def test_it_goes_on_after_it_was_stopped(tmp_path, monkeypatch, capsys, places, images, protocol):
+    run(monkeypatch, places, tmp_path / "whole", protocol)
+    stopped_after(monkeypatch, images)
+    with pytest.raises(SystemExit) as stopped:
+        run(monkeypatch, places, tmp_path / "out", protocol)
+    assert stopped.value.code == 130
+    assert "the same command goes on" in capsys.readouterr().err
+    folder = tmp_path / "out" / "best"
+    assert [path.name for path in folder.iterdir()] == [f"tiny-val-{protocol}.json.part"]
+    assert not best.read_all(folder)
+    scored = []
+
+    def counted(predictor, dataset, *, on_sample):
+        scored.extend(dataset.ids)
+        return evaluate(predictor, dataset, on_sample=on_sample)
+
+    monkeypatch.setattr(best, "evaluate", counted)
+    run(monkeypatch, places, tmp_path / "out", protocol)
+    assert scored == [f"val_{number}" for number in range(images, IMAGES)]
+    assert {**result(tmp_path / "out", protocol), "minutes": 0} == {
+        **result(tmp_path / "whole", protocol),
+        "minutes": 0,
+    }
+    assert [path.name for path in folder.iterdir()] == [f"tiny-val-{protocol}.json"]
+    assert len(best.read_all(folder)) == 1
+
+
+def test_the_score_is_that_of_evaluate(tmp_path, monkeypatch, places):
+    run(monkeypatch, places, tmp_path / "out")
+    model, data = places
+    found = evaluate(best.load(model), best.open_dataset(f"folder:{data}", "val"))
+    ours = result(tmp_path / "out")
+    assert ours["miou"] == pytest.approx(found.scores.mean_iou, abs=1e-12)
+    assert list(ours["per_class"].values()) == pytest.approx(list(found.scores.iou), abs=1e-12)
+    assert ours["content_hash"] == found.protocol["content_hash"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda begun: begun["identity"].update(weights="00"), "another model"),
+        (lambda begun: begun["identity"].update(images="00"), "other data"),
+        (lambda begun: begun["images"].update(shape=[1, 1, 9]), "delete it to begin anew"),
+        (lambda begun: begun["images"].update(data="?"), "delete it to begin anew"),
+        (lambda begun: begun.update(minutes="long"), "delete it to begin anew"),
+        (lambda begun: begun.pop("images"), "delete it to begin anew"),
+        (lambda begun: begun.clear(), "delete it to begin anew"),
+    ],
+)
+def test_what_was_begun_as_something_else_is_refused(
+    tmp_path, monkeypatch, capsys, places, change, said
+):
+    stopped_after(monkeypatch, 1)
+    with pytest.raises(SystemExit):
+        run(monkeypatch, places, tmp_path / "out")
+    path = tmp_path / "out" / "best" / "tiny-val-single.json.part"
+    begun = json.loads(path.read_text())
+    change(begun)
+    path.write_text(json.dumps(begun))
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as refused:
+        run(monkeypatch, places, tmp_path / "out")
+    assert refused.value.code == 2
+    message = capsys.readouterr().err
+    assert str(path) in message
+    assert said in message
+    assert json.loads(path.read_text()) == begun
+
+
+def test_a_begun_file_that_is_cut_off_is_refused(tmp_path, monkeypatch, capsys, places):
+    path = tmp_path / "out" / "best" / "tiny-val-single.json.part"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"identity": ')
+    with pytest.raises(SystemExit) as refused:
+        run(monkeypatch, places, tmp_path / "out")
+    assert refused.value.code == 2
+    assert str(path) in capsys.readouterr().err
+    assert path.read_text() == '{"identity": '
