@@ -12,14 +12,13 @@ be stopped at any image, and the same command goes on: what is begun lies beside
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from begun import Begun
 from bootstrap import ious, mean_iou
 from identity import versions_that_count
 from places import OUT
@@ -31,7 +30,6 @@ from results import (
     refuse_mixed,
     require_score,
     result_files,
-    unpacked,
 )
 from score import write_result
 
@@ -39,10 +37,9 @@ from vitseg.checkpoint.versions import package_versions
 from vitseg.data.catalog import open_dataset
 from vitseg.data.picked import picked
 from vitseg.errors import ConfigError, VitsegError
-from vitseg.evaluation.evaluate import SampleResult, evaluate
+from vitseg.evaluation.evaluate import evaluate
 from vitseg.evaluation.measures import plain
 from vitseg.evaluation.provenance import content_hash
-from vitseg.files import write_whole
 from vitseg.inference.predictor import load
 from vitseg.runs import RESULT, read_result, run_of
 from vitseg.runtimes.places import weights_hash
@@ -117,60 +114,6 @@ def training_minutes(model: Path) -> float | None:
     return read_result(run)["training_minutes"] if (run / RESULT).is_file() else None
 
 
-class Begun:
-    """What is found on the images of a split, in their order, kept in a file after each of them.
-
-    Args:
-        path: The file; removed once the result is written.
-        identity: What the counts are of.
-        num_images: Of the split.
-        num_classes: Of each image's confusion matrix.
-
-    Raises:
-        ConfigError: The file is damaged, or of something else.
-    """
-
-    def __init__(self, path: Path, identity: Mapping[str, Any], num_images: int, num_classes: int):
-        self.path, self.identity = path, dict(identity)
-        self.shape = num_images, num_classes, num_classes
-        self.counts: list[np.ndarray] = []
-        self.minutes = 0.0
-        if path.is_file():
-            self._read()
-        self._started = time.monotonic()
-
-    def add(self, sample: SampleResult) -> None:
-        self.counts.append(sample.counts)
-        content = {
-            "identity": self.identity,
-            "minutes": self.minutes_so_far,
-            "images": packed(np.stack(self.counts), "confusions"),
-        }
-        write_whole(self.path, json.dumps(content))
-
-    @property
-    def minutes_so_far(self) -> float:
-        return round(self.minutes + (time.monotonic() - self._started) / 60, 2)
-
-    def _read(self) -> None:
-        content = read_file(self.path)
-        try:
-            if content["identity"] != json.loads(json.dumps(self.identity)):
-                raise ConfigError(
-                    f"{self.path} was begun with another model, other data or versions: give another --name, or "
-                    "delete it to begin anew. Nothing was changed."
-                )
-            counts = unpacked(content["images"])
-            if counts.shape[1:] != self.shape[1:] or len(counts) > self.shape[0]:
-                raise ValueError(f"counts of {counts.shape}, but the split has {self.shape}")
-            self.minutes = float(content["minutes"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise ConfigError(
-                f"{self.path} is damaged ({type(error).__name__}: {error}): delete it to begin anew."
-            ) from error
-        self.counts = list(counts)
-
-
 def score(model: Path, name: str, source: str, split: str, protocol: str, to: Path) -> None:
     """Write the result of a model on one split with one protocol; goes on with what is begun.
 
@@ -212,7 +155,7 @@ def score(model: Path, name: str, source: str, split: str, protocol: str, to: Pa
         "versions": found.protocol["versions"],
         "commit": found.protocol["commit"],
         "device": found.protocol["device"],
-        "minutes": begun.minutes_so_far,
+        "minutes": begun.minutes,
         "miou": plain(mean_iou(each)),
         "per_class": dict(zip(found.classes.names, map(plain, each), strict=True)),
         "images": {"last": packed(counts, "confusions")},

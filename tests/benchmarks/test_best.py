@@ -88,25 +88,56 @@ def test_the_score_is_that_of_evaluate(tmp_path, monkeypatch, places):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda begun: begun["identity"].update(weights="00"), "another model"),
-        (lambda begun: begun["identity"].update(images="00"), "other data"),
-        (lambda begun: begun["images"].update(shape=[1, 1, 9]), "delete it to begin anew"),
-        (lambda begun: begun["images"].update(data="?"), "delete it to begin anew"),
-        (lambda begun: begun.update(minutes="long"), "delete it to begin anew"),
-        (lambda begun: begun.pop("images"), "delete it to begin anew"),
-        (lambda begun: begun.clear(), "delete it to begin anew"),
+        (lambda head, one: head["identity"].update(weights="00"), "another model"),
+        (lambda head, one: head["identity"].update(images="00"), "other data"),
+        (lambda head, one: one["images"].update(shape=[1, 1, 9]), "delete it to begin anew"),
+        (lambda head, one: one["images"].update(data="?"), "delete it to begin anew"),
+        (lambda head, one: one.update(minutes="long"), "delete it to begin anew"),
+        (lambda head, one: one.pop("images"), "delete it to begin anew"),
+        (lambda head, one: one.clear(), "delete it to begin anew"),
+        (lambda head, one: head.clear(), "delete it to begin anew"),
     ],
 )
 def test_what_was_begun_as_something_else_is_refused(
     tmp_path, monkeypatch, capsys, places, change, said
 ):
+    path = begun_with_one(tmp_path, monkeypatch, places)
+    head, one = map(json.loads, path.read_text().splitlines())
+    change(head, one)
+    lines_are_refused(
+        tmp_path, monkeypatch, capsys, places, [json.dumps(head), json.dumps(one)], said
+    )
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        lambda head, one: ['{"identity": '],
+        lambda head, one: [],
+        lambda head, one: ["[]", one],
+        lambda head, one: [head, "", one],
+        lambda head, one: [head, one[:-9], one],
+        lambda head, one: [head, *[one] * (IMAGES + 1)],
+    ],
+)
+def test_a_begun_file_that_is_damaged_is_refused(tmp_path, monkeypatch, capsys, places, lines):
+    path = begun_with_one(tmp_path, monkeypatch, places)
+    damaged = lines(*path.read_text().splitlines())
+    lines_are_refused(tmp_path, monkeypatch, capsys, places, damaged, "delete it to begin anew")
+
+
+def begun_with_one(tmp_path: Path, monkeypatch, places: tuple[Path, Path]) -> Path:
+    """The file of a run that was stopped behind its first image."""
     stopped_after(monkeypatch, 1)
     with pytest.raises(SystemExit):
         run(monkeypatch, places, tmp_path / "out")
+    return tmp_path / "out" / "best" / "tiny-val-single.json.part"
+
+
+def lines_are_refused(tmp_path, monkeypatch, capsys, places, lines: list[str], said: str) -> None:
     path = tmp_path / "out" / "best" / "tiny-val-single.json.part"
-    begun = json.loads(path.read_text())
-    change(begun)
-    path.write_text(json.dumps(begun))
+    path.write_text("".join(f"{line}\n" for line in lines))
+    before = path.read_bytes()
     capsys.readouterr()
     with pytest.raises(SystemExit) as refused:
         run(monkeypatch, places, tmp_path / "out")
@@ -114,10 +145,28 @@ def test_what_was_begun_as_something_else_is_refused(
     message = capsys.readouterr().err
     assert str(path) in message
     assert said in message
-    assert json.loads(path.read_text()) == begun
+    assert path.read_bytes() == before
 
 
-def test_a_begun_file_that_is_cut_off_is_refused(tmp_path, monkeypatch, capsys, places):
+@pytest.mark.parametrize("end", ["{", '{"minutes": 1.0, "images": {"kind": "conf', "\0\0"])
+def test_a_last_line_that_was_cut_off_is_counted_again(tmp_path, monkeypatch, places, end):
+    run(monkeypatch, places, tmp_path / "whole")
+    path = begun_with_one(tmp_path, monkeypatch, places)
+    with path.open("a") as file:
+        file.write(end)
+    stopped_after(monkeypatch, 1)
+    with pytest.raises(SystemExit):
+        run(monkeypatch, places, tmp_path / "out")
+    assert len(path.read_text().splitlines()) == 3
+    monkeypatch.setattr(best, "evaluate", evaluate)
+    run(monkeypatch, places, tmp_path / "out")
+    whole, ours = result(tmp_path / "whole"), result(tmp_path / "out")
+    assert {**ours, "minutes": 0} == {**whole, "minutes": 0}
+
+
+def test_a_begun_file_whose_first_line_was_cut_off_is_refused(
+    tmp_path, monkeypatch, capsys, places
+):
     path = tmp_path / "out" / "best" / "tiny-val-single.json.part"
     path.parent.mkdir(parents=True)
     path.write_text('{"identity": ')
