@@ -11,12 +11,15 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 
 import torch
 from _measure import print_table
+from compile_time import train_step
 
 from vitseg.cli.main import SPINS
 from vitseg.training.recipe import load_recipe
+from vitseg.training.step import LossOfModel
 
 FORMS = {"libgomp's own": None, f"GOMP_SPINCOUNT={SPINS}, as vitseg sets it": SPINS}
 RECIPE = "camvid/segvit_joint-vit_tiny"
@@ -26,18 +29,15 @@ def measure(steps: int, seconds: float) -> float:
     """Seconds of a step with bf16: forward, losses, backward, optimiser."""
     recipe = load_recipe(RECIPE, ["backbone.pretrained=false"], "camvid:-")
     size = recipe.data.augment.crop_size
-    model = recipe.model.build(11, size, load_pretrained=False).train()
-    criterion = recipe.model.criterion()
-    optimizer = torch.optim.AdamW(model.parameters(), 1e-4, fused=True)
-    images, labels = torch.randn(4, 3, *size), torch.randint(0, 11, (4, *size))
-
-    def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16):
-            output = model(images)
-        optimizer.zero_grad()
-        sum(criterion(output, labels).values()).backward()
-        optimizer.step()
-
+    model = recipe.model.build(11, size, load_pretrained=False)
+    step = partial(
+        train_step,
+        torch.randn(4, 3, *size),
+        torch.randint(0, 11, (4, *size)),
+        step=LossOfModel(model, recipe.model.criterion()).train(),
+        optimizer=torch.optim.AdamW(model.parameters(), 1e-4, fused=True),
+        dtype=torch.bfloat16,
+    )
     step()
     began, done = time.perf_counter(), 0
     while done < steps and time.perf_counter() - began < seconds:
