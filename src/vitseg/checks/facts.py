@@ -33,6 +33,8 @@ TINY_SHARE = 0.0005
 LOSSY_FORMATS = ("JPEG", "WEBP")
 COLOR_MODES = ("RGB", "RGBA")
 
+_NUMBERS = ("L", "I", "I;16")  # Pillow's modes of one channel of more than one bit
+
 _MAX_UNKNOWN = (
     256  # distinct ids that are remembered of one mask; a smeared colour mask has thousands
 )
@@ -58,6 +60,13 @@ class Between(NamedTuple):
 
     file: str
     share: float
+
+
+class Inside(NamedTuple):
+    """A binary mask of one channel, and the one value beside 0 that it has."""
+
+    file: str
+    value: int
 
 
 class IdCounts(NamedTuple):
@@ -87,6 +96,7 @@ class SampleFacts:
         objects: Class index -> (number of objects, number of tiny ones among them).
         smear: How smeared the borders in the mask are.
         between: Of binary masks, the one that is farthest from binary.
+        insides: Of binary masks, those in which what is inside is 1 or 255.
         turn: How the mask lies on an image with an orientation tag; None: there is no tag, or nothing to tell by.
         mask_hash: Hash of the mask's raw ids; 0 if it is unreadable.
         image_first: Whether this is the first sample of its image, which then counts as looked at.
@@ -100,6 +110,7 @@ class SampleFacts:
     objects: dict[int, tuple[int, int]] = field(default_factory=dict)
     smear: Smear | None = None
     between: Between | None = None
+    insides: tuple[Inside, ...] = ()
     turn: MaskTurn | None = None
     mask_hash: int = 0
     image_first: bool = True
@@ -207,17 +218,25 @@ class Examiner:
         if not isinstance(dataset.masks, BinaryMasks):
             return dataset.raw_ids(index)
         soft: list[Between] = []
+        insides: list[Inside] = []
         masks = dataset.masks
 
+        def seen(path: Path, values: Integer[np.ndarray, "H W"]) -> None:
+            soft.append(Between(str(path), between_share(values)))
+            value = int(values.max())
+            if (
+                value in (1, 255)
+                and read_header(path).mode in _NUMBERS
+                and ((values == 0) | (values == value)).all()
+            ):
+                insides.append(Inside(str(path), value))
+
         def read(size: Callable[[], Size]) -> Integer[np.ndarray, "H W"]:
-            return masks.read(
-                index,
-                size,
-                lambda path, values: soft.append(Between(str(path), between_share(values))),
-            )
+            return masks.read(index, size, seen)
 
         raw_ids = dataset.placed(index, read)
         facts.between = max(soft, key=lambda between: between.share, default=None)
+        facts.insides = tuple(insides)
         return raw_ids
 
     def _mask_header(

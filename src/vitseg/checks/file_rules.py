@@ -121,6 +121,8 @@ def file_findings(tally: Tally) -> list[Finding]:
     ]
     if "smeared-mask" in tally.faults:
         found.append(_smeared(tally))
+    if {1, 255} <= tally.insides.keys():
+        found.append(_two_insides(tally))
     return found
 
 
@@ -144,3 +146,18 @@ def _smeared(tally: Tally) -> Finding:
         "and resize masks by nearest neighbour only.",
     )
     return fault_finding("smeared-mask", tally.faults["smeared-mask"], rule)
+
+
+def _two_insides(tally: Tally) -> Finding:
+    """A warning of binary masks of which some show what is inside as 1, others as 255, which may count nowhere."""
+    few, many = sorted((1, 255), key=lambda value: tally.insides[value].count)
+    rare, usual = tally.insides[few], tally.insides[many]
+    return Finding(
+        "inside-differs",
+        "warning",
+        f"What is inside is {few} in {rare.count} binary mask{'s' if rare.count > 1 else ''}, the first "
+        f"{rare.files[0]}, and {many} in {usual.count}, the first {usual.files[0]}: both are taken for inside.",
+        "If they are, they may stay. If 255 counts nowhere, list the classes of 0 and 1, and ignore_index: 255.",
+        tuple(rare.files),
+        rare.count,
+    )

@@ -110,6 +110,7 @@ class Tally:
         self.faults: dict[str, FaultTally] = {}
         self.fingerprints = Fingerprints()
         self.smear_values = 0
+        self.insides: dict[int, FaultTally] = {}  # of binary masks, by the value that is inside
         self.turns = TurnTally()
         self.storage = PixelTally(len(datasets))
         self.bands = BandTally(datasets[0].bands)
@@ -165,6 +166,8 @@ class Tally:
             if verdict in FAULTY:
                 words = TURNS_IN_WORDS.get(facts.turn.best, "")
                 self.fault(facts.place, Fault(FAULTY[verdict], mask, words))
+        for file, value in facts.insides:
+            self.insides.setdefault(value, FaultTally()).add(facts.place, Fault("", file, ""))
         if facts.between is not None and facts.between.share > 0:
             file, share = facts.between
             code = "not-binary" if share > SOFT else "soft-border"

@@ -65,14 +65,14 @@ def list_pairs(folders: Folders, image_suffix: str = "", mask_suffix: str = "") 
                 f"{folder} holds no images{_but(folder)}. Known suffixes: {', '.join(IMAGE_SUFFIXES)}."
             )
         known = sorted(images)
-        findings += _missing(known, known, masks, folders.masks, "image-without-mask", "mask")
+        findings += missing_files(known, known, masks, folders.masks, "image-without-mask", "mask")
         findings += _lonely_masks(masks, images)
     else:
         images = images | _only_inside(images, folders.inside)
         masks = masks | _only_inside(masks, folders.inside)
         listed = find_listed(folders, images, spelt, findings)
         known = list(listed)
-        findings += _missing(known, known, masks, folders.masks, "image-without-mask", "mask")
+        findings += missing_files(known, known, masks, folders.masks, "image-without-mask", "mask")
     whole = [key for key in known if key in masks]
     if known and masks and not whole:
         raise nothing_pairs(folders.images, known, folders.masks, list(masks))
@@ -138,7 +138,7 @@ def find_listed(
             f"the lines of {folders.listed}; the images are {_few(sorted(images))}. Write one id a line: the path of "
             "an image below its folder, without suffix."
         )
-    findings += _missing(lines, missing, images, folders.images, "id-without-image", "image")
+    findings += missing_files(lines, missing, images, folders.images, "id-without-image", "image")
     if twice:
         findings.append(
             Finding.of(
@@ -227,7 +227,7 @@ def _but(folder: Path) -> str:
     return f", but {_few(files)}" if files else ""
 
 
-def _missing(
+def missing_files(
     ids: Sequence[str],
     candidates: Sequence[str],
     files: Mapping[str, Path],
@@ -235,6 +235,16 @@ def _missing(
     code: str,
     kind: str,
 ) -> list[Finding]:
+    """The error that ids have no file; none if all have one.
+
+    Args:
+        ids: All ids.
+        candidates: Those that need a file.
+        files: The files by id.
+        folder: Where they lie.
+        code: Code of the finding.
+        kind: What they are, in a word.
+    """
     missing = [key for key in candidates if key not in files]
     if not missing:
         return []

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image, ImageFilter
 
 from tests.data.formats.content import save
-from vitseg.data.catalog import FOLDER, open_dataset
+from vitseg.checks.run import check_dataset
+from vitseg.data.catalog import FOLDER, open_dataset, open_unchecked
 from vitseg.data.formats.binary_files import read_inside
 from vitseg.errors import DataError
 
@@ -111,6 +112,79 @@ def test_masks_with_a_class_and_what_does_not_count_are_index_masks(tmp_path):
     assert (open_dataset(spec, "all")[0].label_map[0] == -1).all()
 
 
+@pytest.mark.parametrize("classes", [["car"], ["background", "car"]])
+@pytest.mark.parametrize("ids", [(1,), (1, 2)])
+@pytest.mark.parametrize("form", ["8 bits", "16 bits", "palette"])
+def test_a_mask_of_ids_and_white_is_no_binary_mask(tmp_path, classes, ids, form):
+    of_ids = DRAWN.astype(np.uint8)
+    of_ids[0] = 255
+    for number in ids:
+        of_ids[number, :5] = number
+    mask = Image.fromarray(of_ids)
+    if form == "16 bits":
+        mask = Image.fromarray(np.where(of_ids == 255, 65535, of_ids).astype(np.uint16))
+    if form == "palette":
+        mask.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0, *[0] * 252 * 3, 224, 224, 192])
+    masks = [FORMS["0 and 255"]] * 40
+    masks[7] = mask  # none of those by which the kind of masks is told
+    spec = write(tmp_path, masks, classes)
+    number = sorted(map(str, range(40))).index("7")
+    dataset = open_dataset(spec, "all")
+    assert FOLDER.detect(tmp_path).name == "binary"
+    with pytest.raises(DataError, match=rf"7\.png has white .* and {', '.join(map(str, ids))}, so"):
+        dataset[number]
+    errors = [
+        each for each in check_dataset(spec, num_workers=0).findings if each.severity == "error"
+    ]
+    assert [(each.code, each.files) for each in errors] == [
+        ("unreadable-mask", (str(tmp_path / "masks" / "7.png"),))
+    ]
+    assert "no binary mask" in errors[0].message
+
+
+def test_masks_of_which_some_have_ids_and_white_are_index_masks(tmp_path):
+    of_ids = DRAWN.astype(np.uint8)
+    of_ids[0] = 255
+    masks = [FORMS["0 and 255"], Image.fromarray(of_ids), FORMS["0 and 1"]]
+    write(tmp_path, masks, ["background", "car"])
+    assert FOLDER.detect(tmp_path).name == "index"
+
+
+def test_one_and_white_in_different_masks_are_warned_of(tmp_path):
+    spec = write(
+        tmp_path, [FORMS[form] for form in ("0 and 1", "0 and 1", "0 and 255")], ["none", "car"]
+    )
+    (finding,) = (
+        each
+        for each in check_dataset(spec, num_workers=0).findings
+        if each.code == "inside-differs"
+    )
+    assert (finding.severity, finding.count) == ("warning", 1)
+    assert finding.files == (str(tmp_path / "masks" / "2.png"),)
+    assert "255 in 1 binary mask," in finding.message
+    assert "1 in 2, the first" in finding.message
+
+
+@pytest.mark.parametrize("forms", [("0 and 1", "one bit", "rgb", "cut-out"), ("0 and 255", "rgb")])
+def test_masks_that_only_look_different_are_not_warned_of(tmp_path, forms):
+    spec = write(tmp_path, [FORMS[form] for form in forms], ["car"])
+    codes = [each.code for each in check_dataset(spec, num_workers=0).findings]
+    assert "inside-differs" not in codes
+
+
+@pytest.mark.parametrize("classes", [["car"], ["background", "car"]])
+@pytest.mark.parametrize("listed", [False, True])
+def test_an_image_without_its_mask_is_no_background(tmp_path, classes, listed):
+    spec = write(tmp_path, [FORMS["0 and 255"]] * 3, classes)
+    (tmp_path / "masks" / "1.png").unlink()
+    if listed:
+        (tmp_path / "train.txt").write_text("0\n1\n2\n")
+    dataset = open_unchecked(spec, "train" if listed else "all")
+    assert dataset.ids == ("0", "2")
+    (finding,) = (each for each in dataset.findings if each.severity == "error")
+    assert (finding.code, finding.files) == ("image-without-mask", ("1",))
+
+
 def test_one_class_beside_void_is_warned_of(tmp_path):
     spec = write(tmp_path, [FORMS["0 and 255"]], ["car"], ignore_index=255)
     assert [each.code for each in open_dataset(spec, "all").findings] == ["one-class"]
@@ -120,8 +194,6 @@ def test_one_class_beside_void_is_warned_of(tmp_path):
 @pytest.mark.parametrize("classes", [("car",), ("car", "tree")])
 @pytest.mark.parametrize("form", ["rgb", "cut-out", "0 and 1", "0 and 255"])
 def test_one_class_and_two_pass_the_check_alike(tmp_path, classes, form):
-    from vitseg.checks.run import check_dataset
-
     for number in range(2):
         save(tmp_path / "images" / f"{number}.png", np.roll(PHOTO, 7 * number, 1) // (1 + number))
         for name in classes:

@@ -25,7 +25,7 @@ from vitseg.data.formats.faults import FaultKind, Faults
 from vitseg.data.formats.mask_kind import find_mask_kind
 from vitseg.data.labels import LabelTable
 from vitseg.data.listing import images_below, same_name, without_thumbnails
-from vitseg.data.pairs import find_listed, nothing_pairs
+from vitseg.data.pairs import find_listed, missing_files, nothing_pairs
 from vitseg.data.splits import Folders, choose_split, find_splits, unread_of
 from vitseg.errors import DataError
 from vitseg.images.decode import read_header
@@ -114,7 +114,8 @@ class Binary(DataFormat):
     Folders and splits are those of `splits.find_splits`. Class names are those of the folders (files) over all splits,
     by name, or those of the class file, in its order. Where masks overlap, the later class wins. Pixels that no mask
     covers are the class "background", which is class 0 unless a class has that name. With one mask per image
-    (`masks/STEM.png`), the class file names its class, or the two classes of outside and inside.
+    (`masks/STEM.png`), the class file names its class, or the two classes of outside and inside, and an image without a
+    mask is a fault.
     """
 
     name = "binary"
@@ -218,6 +219,9 @@ def _list(folders: Folders) -> _Listing:
     if folders.listed is not None:
         ids = find_listed(folders, images, {key: key for key in images}, findings)
     by_class = {pair: masks[key] for pair, key in layout.masks.items()}
+    if layout.pattern == ONE_PER_IMAGE:  # else an image without a mask shows none of the classes
+        findings += missing_files(ids, ids, masks, folders.masks, "image-without-mask", "mask")
+        ids = [key for key in ids if key in masks]
     return _Listing(
         tuple(ids), images, by_class, layout.pattern, folder, image_folder, tuple(findings)
     )

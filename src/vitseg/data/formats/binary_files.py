@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,8 @@ Seen = Callable[[Path, Integer[np.ndarray, "H W"]], object]
 
 _LOSSY = ("JPEG", "WEBP", "PPM")
 
+_MOST_IDS = 5  # ids up to which numbers beside white are taken for ids
+
 
 def read_inside(path: Path, seen: Seen = lambda path, values: None) -> Bool[np.ndarray, "H W"]:
     """Where a binary mask is inside.
@@ -38,7 +40,7 @@ def read_inside(path: Path, seen: Seen = lambda path, values: None) -> Bool[np.n
         seen: Called with what was compared with half of white.
 
     Raises:
-        DataError: The file is damaged, too large or no picture.
+        DataError: The file is damaged, too large or no picture, or has ids and white, which as an id counts nowhere.
     """
     header = read_header(path)
     if header.size[0] * header.size[1] > MAX_PIXELS:
@@ -47,9 +49,32 @@ def read_inside(path: Path, seen: Seen = lambda path, values: None) -> Bool[np.n
         )
     if header.mode in ("RGB", "RGBA", "LA", "PA", "P") and header.format not in _LOSSY:
         return _of_picture(path, seen)
-    values = decode_image(path).max(axis=2) if header.format in _LOSSY else decode_mask(path)
+    if header.format in _LOSSY:
+        values = decode_image(path).max(axis=2)
+    else:
+        values = decode_mask(path)
+        _require_no_ids(path, values)
     seen(path, values)
     return _bright(values)
+
+
+def ids_beside_white(values: Sequence[int]) -> list[int]:
+    """The ids of a mask that has, beside them and 0, white alone, which as an id counts nowhere; of others none.
+
+    Args:
+        values: The distinct values of the mask, ascending.
+    """
+    ids = [value for value in values[:-1] if value]
+    return ids if values[-1] in (255, 65535) and ids and ids[-1] <= _MOST_IDS else []
+
+
+def _require_no_ids(path: Path, values: Integer[np.ndarray, "H W"]) -> None:
+    if ids := ids_beside_white(np.unique(values).tolist()):
+        raise DataError(
+            f"{path} has white ({values.max()}) and {', '.join(map(str, ids))}, so it is no binary mask: as an id, "
+            "white would count nowhere; as a picture, white alone would be inside. Save it with two values; or, where "
+            "there is one mask for each image, list the classes of 0 and 1 and ignore_index: 255."
+        )
 
 
 def between_share(values: Integer[np.ndarray, "H W"]) -> float:
@@ -65,6 +90,8 @@ def between_share(values: Integer[np.ndarray, "H W"]) -> float:
 
 def _of_picture(path: Path, seen: Seen) -> Bool[np.ndarray, "H W"]:
     colors, opacity, indices = decode_layers(path)
+    if indices is not None:
+        _require_no_ids(path, indices)
     if opacity is not None and opacity.min() != opacity.max():
         seen(path, opacity)
         return opacity >= 128

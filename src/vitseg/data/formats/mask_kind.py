@@ -11,6 +11,7 @@ import numpy as np
 
 from vitseg.data.class_file_places import find_class_file
 from vitseg.data.class_files import ClassFile, read_class_file
+from vitseg.data.formats.binary_files import ids_beside_white
 from vitseg.data.formats.binary_layout import ONE_PER_IMAGE, find_binary_layout
 from vitseg.data.formats.label_studio_tasks import is_brush_label
 from vitseg.data.listing import image_names_below, remember
@@ -170,7 +171,7 @@ def _are_two_valued(masks: Sequence[Path], classes: ClassFile) -> bool:
     """Whether there is one class, and each mask shows it in its own way: as 1, as 255, as white, or as a cut-out.
 
     Two classes of the ids 0 and 1 are one outside and one inside, which masks of 0 and 1 show as ids. Where a mask has
-    both 1 and 255, these are a class and what does not count.
+    both ids and 255, the latter is what does not count.
     """
     ids = set(classes.classes)
     if classes.ignore_index is not None or classes.palette or not (len(ids) == 1 or ids == {0, 1}):
@@ -184,18 +185,18 @@ def _are_two_valued(masks: Sequence[Path], classes: ClassFile) -> bool:
                 if len(ids) == 2 and not _is_black_and_white(path):
                     return False
                 continue
-            values = set(np.unique(decode_mask(path)).tolist())
+            values = np.unique(decode_mask(path)).tolist()
         except DataError:
             continue
         if header.mode == "1":
             some_white = some_white or (len(ids) == 1 and 1 in values)
             continue
-        if len(values) > 2 and max(values) < 128:
+        if len(values) > 2 and values[-1] < 128:
             return False  # numbers, of which more than 0 and 1 occur
-        if {1, 255} <= values and len(values) == 3:
+        if ids_beside_white(values):
             return False
-        ones = len(ids) == 1 and 1 in values <= {0, 1}
-        some_white = some_white or ones or max(values) >= 128
+        ones = len(ids) == 1 and values in ([0, 1], [1])
+        some_white = some_white or ones or values[-1] >= 128
     return some_white
 
 
