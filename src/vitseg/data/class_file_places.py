@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Any, cast
 
-from vitseg.data.class_spellings import BY_SUFFIX, CLASS_FILES
+from vitseg import parsing
+from vitseg.data.class_spellings import BY_SUFFIX, CLASS_FILES, OTHER_FIELDS, read_json, read_yaml
 from vitseg.data.listing import files_of
-from vitseg.data.mask_pose import KEY, MaskPose, fields_of, is_pose_alone, pose_of
+from vitseg.data.mask_pose import KEY, MaskPose, pose_of
 from vitseg.errors import DataError
 
 
 def find_class_file(root: Path) -> Path | None:
     """The class file of a folder, if it has one: the first of `CLASS_FILES` that is there, or in a folder of a split.
 
-    One that has only the field `masks` names no classes, and is passed over, see `mask_pose`.
+    One that names no classes is passed over, see `names_no_class`.
 
     In the folders of splits, where Roboflow writes it, it is looked for under the name `_classes.csv`.
 
     Raises:
         DataError: Those of two splits differ.
     """
-    found = next((path for path in class_files_of(root) if not is_pose_alone(path)), None)
+    found = next((path for path in class_files_of(root) if not names_no_class(path)), None)
     if found is not None:
         return found
     of_splits = [path for split in _SPLITS if (path := root / split / _OF_SPLIT).is_file()]
@@ -52,11 +55,37 @@ def pose_of_folder(root: Path) -> MaskPose:
     Raises:
         DataError: The value is none of the two.
     """
-    for path in class_files_of(root) if root.is_dir() else ():
-        fields = fields_of(path)
-        if KEY in fields:
-            return pose_of(fields, path)
-    return "upright"
+    path = next(files_with(root, (KEY,)), None)
+    return "upright" if path is None else pose_of(fields_of(path), path)
+
+
+def files_with(root: Path, fields: Collection[str]) -> Iterator[Path]:
+    """The class files of a folder that have one of these fields, the one that is read first; or the file itself."""
+    for path in class_files_of(root) if root.is_dir() else [root]:
+        if not fields_of(path).keys().isdisjoint(fields):
+            yield path
+
+
+def fields_of(path: Path) -> Mapping[str, Any]:
+    """The fields of a class file if it has others than classes; else, or where it is unreadable, none.
+
+    What is wrong with it is told by whoever reads the classes.
+    """
+    reader = CLASS_FILES.get(path.name.lower()) or BY_SUFFIX.get(path.suffix.lower())
+    if reader is None or reader not in (read_json, read_yaml):
+        return {}
+    try:
+        text = parsing.read_text(path)
+        content: Any = reader(path) if any(field in text for field in OTHER_FIELDS) else {}
+    except (ValueError, DataError):
+        return {}
+    return cast("dict[str, Any]", content) if isinstance(content, dict) else {}
+
+
+def names_no_class(path: Path) -> bool:
+    """Whether a class file says something of classes that are named elsewhere, and names none itself."""
+    fields = fields_of(path).keys()
+    return bool(fields) and fields <= set(OTHER_FIELDS)
 
 
 def is_class_file(path: Path) -> bool:

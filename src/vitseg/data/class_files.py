@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from vitseg.classes import IGNORE_INDEX, ClassTable, Color, generated_palette
-from vitseg.data.class_file_places import class_files_of, find_class_file
+from vitseg.data.class_file_places import (
+    class_files_of,
+    files_with,
+    find_class_file,
+    names_no_class,
+)
 from vitseg.data.class_spellings import BY_SUFFIX, CLASS_FILES, NOTHING, as_color
 from vitseg.data.labels import MAX_ID, LabelTable
 from vitseg.data.listing import sub_folders
@@ -38,7 +43,7 @@ class ClassFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     classes: dict[int, str] = Field(
-        min_length=1,
+        default={},
         description="raw mask id -> class name; a list of names stands for the ids 0, 1, ...",
     )
     palette: dict[int, Color] | None = Field(
@@ -134,28 +139,112 @@ def read_labels(root: Path, colors: bool = False) -> LabelTable:
     if path is None:
         inside = [found[0] for name in sub_folders(root) if (found := class_files_of(root / name))]
         hint = f" There is {inside[0]}: is folder:{inside[0].parent} meant?" if inside else ""
+        alone = next(filter(names_no_class, class_files_of(root)), None)
+        missing = (
+            f"{root / 'classes.json'} does not exist"
+            if alone is None
+            else f"{alone} has no classes"
+        )
         raise DataError(
-            f"{root / 'classes.json'} does not exist. It names the classes in the order of ids: "
+            f"{missing}. It names the classes in the order of ids: "
             f'{{"classes": ["road", "sky"]}}. Also read: {", ".join(list(CLASS_FILES)[1:])}.{hint}'
         )
     return labels_of(read_class_file(path), path, colors)
 
 
-def declared_range(root: Path) -> ValueRange | None:
-    """The value range that the class file of a folder declares; None where there is none, or none that can be read."""
-    try:
-        path = find_class_file(root)
-        pair = None if path is None else read_class_file(path).value_range
-    except DataError:  # the format reads its classes elsewhere, or has told of it
-        return None
-    return None if pair is None else ValueRange(*pair)
+def declared(root: Path, *fields: str) -> ClassFile | None:
+    """The first of the class files of a folder that has one of these fields; None: there is none.
 
+    It need not name any class: annotations may do that themselves.
 
-def read_class_file(path: Path) -> ClassFile:
-    """The content of a class file of any known name.
+    Args:
+        root: The folder, or a class file itself.
+        fields: Names of fields.
 
     Raises:
-        DataError: It is missing or malformed.
+        DataError: That file is malformed.
+    """
+    path = next(files_with(root, fields), None)
+    return None if path is None else read_class_file(path, needs_classes=False)
+
+
+def declared_range(root: Path) -> ValueRange | None:
+    """The value range that a class file of a folder declares, or None; errors as for `declared`."""
+    file = declared(root, "value_range")
+    return None if file is None or file.value_range is None else ValueRange(*file.value_range)
+
+
+def chosen_by_class_files(labels: LabelTable, root: Path, named_by: Path | None) -> LabelTable:
+    """The table with what a class file says of classes that it does not name itself.
+
+    Classes are merged, ignored and coloured by name. A class file that names others says nothing of these.
+
+    Args:
+        labels: The table.
+        root: The folder of the class files, or a class file itself.
+        named_by: The class file that names the classes, of which the table has everything; None: annotations do.
+
+    Raises:
+        DataError: A class file is malformed, or merges or ignores what is no class.
+    """
+    fields = "merge", "ignore", "ignore_index", "palette"
+    files = (path for path in files_with(root, fields) if path != named_by)
+    path = next((path for path in files if named_by is None or names_no_class(path)), None)
+    if path is None:
+        return labels
+    file = read_class_file(path, needs_classes=False)
+    names = labels.classes.names
+    if file.classes and set(names).isdisjoint(file.classes.values()):
+        return labels
+    try:
+        if file.classes:
+            labels, ignored = _colored_by(labels, file), _ignored(file, names)
+        else:
+            labels, ignored = _with_ignored_id(labels, file)
+        return labels.merged(file.merge, ignored)
+    except (ValueError, ConfigError) as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _colored_by(labels: LabelTable, file: ClassFile) -> LabelTable:
+    """The table with the colours that a class file has for classes of the same names."""
+    if not file.palette:
+        return labels
+    color_of = {file.classes[raw]: color for raw, color in file.colors().items()}
+    pairs = zip(labels.classes.names, labels.classes.palette, strict=True)
+    palette = tuple(color_of.get(name, color) for name, color in pairs)
+    return replace(labels, classes=ClassTable(names=labels.classes.names, palette=palette))
+
+
+def _with_ignored_id(labels: LabelTable, file: ClassFile) -> tuple[LabelTable, tuple[str, ...]]:
+    """The table that knows the `ignore_index` of a class file without classes, and the classes that it ignores."""
+    raw = file.ignore_index
+    if file.palette or (raw is not None and labels.colors):
+        raise ValueError(
+            "palette and ignore_index are of the ids of classes: list the classes, too"
+        )
+    index = IGNORE_INDEX if raw is None else labels.mapping.get(raw, IGNORE_INDEX)
+    if raw is not None and raw not in labels.mapping:
+        labels = labels.with_ignored(raw, "ignore_index")
+    of_id = () if index == IGNORE_INDEX else (labels.classes.names[index],)
+    return labels, tuple({*file.ignore, *of_id})
+
+
+def _ignored(file: ClassFile, names: Sequence[str]) -> tuple[str, ...]:
+    """The classes that a file ignores, by their names or by `ignore_index`."""
+    at_index = [name for raw, name in file.classes.items() if raw == file.ignore_index]
+    return tuple({*file.ignore, *(name for name in at_index if name in names)})
+
+
+def read_class_file(path: Path, needs_classes: bool = True) -> ClassFile:
+    """The content of a class file of any known name.
+
+    Args:
+        path: The file.
+        needs_classes: Whether it has to name classes.
+
+    Raises:
+        DataError: It is missing or malformed, or names no classes.
     """
     reader = CLASS_FILES.get(path.name.lower()) or BY_SUFFIX.get(path.suffix.lower())
     if reader is None:
@@ -168,14 +257,14 @@ def read_class_file(path: Path) -> ClassFile:
         kind = "JSON " if path.suffix == ".json" else ""
         raise DataError(f"{path} is not a readable {kind}file: {error}.") from error
     try:
-        return ClassFile.model_validate(_checked(content))
+        return ClassFile.model_validate(_checked(content, needs_classes))
     except ValidationError as error:
         raise DataError(f"{path} is malformed: {_in_words(error)}.") from error
     except ValueError as error:
         raise DataError(f"{path} is malformed: {error}.") from error
 
 
-def _checked(content: Any) -> dict[str, Any]:
+def _checked(content: Any, needs_classes: bool) -> dict[str, Any]:
     """The content with names as text and colours as numbers.
 
     Raises:
@@ -190,7 +279,8 @@ def _checked(content: Any) -> dict[str, Any]:
     if unknown:
         raise ValueError(unknown_name("field of a class file", unknown[0], fields).rstrip("."))
     checked = dict(content)
-    checked["classes"] = _names(content.get("classes"))
+    if needs_classes or "classes" in content:
+        checked["classes"] = _names(content.get("classes"))
     palette = content.get("palette")
     if isinstance(palette, list | tuple | dict):
         numbered = palette if isinstance(palette, dict) else dict(enumerate(palette))
@@ -358,8 +448,7 @@ def read_labels_with_rest(path: Path) -> tuple[LabelTable, int]:
         if colors:
             classes = ClassTable(names=table.classes.names, palette=tuple(palette))
             table = replace(table, classes=classes)
-        ignored = {file.classes[file.ignore_index]} if file.ignore_index in file.classes else set()
-        return table.merged(file.merge, tuple({*file.ignore, *ignored})), rest
+        return table.merged(file.merge, _ignored(file, table.classes.names)), rest
     except (ValueError, DataError, ConfigError) as error:
         raise DataError(f"{path}: {error}") from error
 

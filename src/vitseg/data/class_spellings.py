@@ -32,6 +32,11 @@ _NUMBERS = re.compile(
     r"\s*(?:rgb\s*)?[(\[]?\s*(\d+)\s*[,;\s]\s*(\d+)\s*[,;\s]\s*(\d+)\s*[)\]]?\s*", re.IGNORECASE
 )
 
+OTHER_FIELDS = (
+    "palette", "ignore_index", "merge", "ignore", "masks", "value_range", "bands", "extra_images",
+)  # fmt: skip
+"""The fields of a `ClassFile` beside `classes`."""
+
 NOTHING = (None, "", "~", "null", "Null", "NULL", "None", "none")
 """Values of a field that is left empty."""
 
@@ -182,7 +187,7 @@ def as_content(value: Any) -> Any:
             del content["label2id"]
         if len(given) == 1 and given[0] != field:
             content[field] = content.pop(given[0])
-    if content and "classes" not in content:
+    if content and "classes" not in content and not content.keys() <= set(OTHER_FIELDS):
         whole = all(is_number(key) for key in content) or all(map(_is_color, content.values()))
         if whole or all(is_number(each) for each in content.values()):
             content = {"classes": content}

@@ -6,8 +6,10 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
-from vitseg.data.class_file_places import pose_of_folder
+from vitseg.data.class_file_places import find_class_file, pose_of_folder
+from vitseg.data.class_files import chosen_by_class_files
 from vitseg.data.dataset import SegmentationDataset
+from vitseg.data.labels import LabelTable
 from vitseg.data.mask_pose import MaskPose
 from vitseg.errors import ConfigError
 
@@ -39,8 +41,25 @@ class DataFormat(ABC):
         """
 
     def open_placed(self, root: Any, split: str) -> SegmentationDataset:
-        """As `open`, with masks placed on their images as `mask_pose` says; errors as for both."""
-        return self.open(root, split).with_mask_pose(self.mask_pose(root))
+        """As `open`, with what class files say of masks and classes beside those that name the classes.
+
+        Masks are placed on their images as `mask_pose` says, and classes merged, ignored and coloured.
+
+        Raises:
+            DataError: As for `open`, or a class file is malformed.
+        """
+        dataset = self.open(root, split).with_mask_pose(self.mask_pose(root))
+        if not isinstance(root, Path):
+            return dataset
+        return dataset.with_labels(self.chosen_classes(dataset.labels, root))
+
+    def chosen_classes(self, labels: LabelTable, root: Path) -> LabelTable:
+        """The table by what class files say that do not name its classes; that of the folder does, unless overridden.
+
+        Raises:
+            DataError: A class file is malformed, or the class files of two splits differ.
+        """
+        return chosen_by_class_files(labels, root, find_class_file(root))
 
     def mask_pose(self, root: Any) -> MaskPose:
         """How the masks below a root lie where an image has an orientation tag: by its class files, unless overridden.

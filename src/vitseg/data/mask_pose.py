@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-from vitseg import parsing
-from vitseg.data.class_spellings import CLASS_FILES, NOTHING, read_json, read_yaml
+from vitseg.data.class_spellings import NOTHING
 from vitseg.errors import DataError
 from vitseg.images.decode import read_header
 from vitseg.images.orientation import upright_size
@@ -62,23 +61,6 @@ def pose_of(content: Mapping[str, Any], path: Path) -> MaskPose:
         return parse_pose(content[KEY]) if KEY in content else "upright"
     except ValueError as error:
         raise DataError(f"{path} is malformed: {error}.") from error
-
-
-def fields_of(path: Path) -> Mapping[str, Any]:
-    """The fields of a class file; none where it has no such field or is unreadable, which its reader tells of."""
-    reader = CLASS_FILES.get(path.name.lower())
-    if reader is None or reader not in (read_json, read_yaml):
-        return {}
-    try:
-        content: Any = reader(path) if KEY in parsing.read_text(path) else {}
-    except (ValueError, DataError):
-        return {}
-    return cast("dict[str, Any]", content) if isinstance(content, dict) else {}
-
-
-def is_pose_alone(path: Path) -> bool:
-    """Whether a class file says how masks lie, and names no class."""
-    return set(fields_of(path)) == {KEY}
 
 
 def drawn_size(source: Source, pose: MaskPose) -> Size:

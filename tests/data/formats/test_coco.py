@@ -465,3 +465,27 @@ def test_file_names_may_differ_in_capitals_where_that_is_clear(root):
     content["images"][0]["file_name"] = "a.PNG"
     with pytest.raises(DataError, match="none of the 1 images"):
         opened(root, content)
+
+
+@pytest.mark.parametrize("missing", ["s2/a.png", "s1/a.png"])
+def test_annotations_of_a_missing_image_are_not_drawn_on_another_of_its_name(tmp_path, missing):
+    content = one_image({}, {"image_id": 8, "category_id": 2})
+    entry = content["images"][0]
+    names = {7: "s1/a.png", 8: "s2/a.png"}
+    content["images"] = [entry | {"id": number, "file_name": names[number]} for number in names]
+    for name in names.values():
+        if name != missing:
+            save(tmp_path / "images" / name, photo("train", 0))
+    dataset = opened(tmp_path, content)
+    assert len(dataset) == 1
+    assert set(np.unique(dataset[0].label_map)) == {0, 1 if missing == "s2/a.png" else 2}
+    assert codes(dataset) == {
+        "id-without-image": ("error", 1, (str(tmp_path / "images" / missing),))
+    }
+
+
+def test_names_of_folders_that_are_not_there_are_found_where_they_are_clear(tmp_path):
+    content = one_image({})
+    content["images"][0]["file_name"] = "export/a.png"
+    save(tmp_path / "images" / "a.png", photo("train", 0))
+    assert opened(tmp_path, content).findings == ()

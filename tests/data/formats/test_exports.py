@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from pathlib import Path
 
@@ -436,3 +438,121 @@ def test_labelme_lists_may_name_the_files_and_labels_are_text(tmp_path):
     dataset = open_dataset(f"folder:{tmp_path}", "train")
     assert dataset.classes.names == ("background", "car")
     assert [(each.code, each.count) for each in dataset.findings] == [("annotation-malformed", 2)]
+
+
+FRAME = {
+    "original_width": SIZE[1],
+    "original_height": SIZE[0],
+    "from_name": "l",
+    "to_name": "image",
+}
+
+
+def write_tasks(root: Path, *tasks: tuple[str, list[dict]]) -> None:
+    """An export of tasks: what each says of its image, and its regions."""
+    content = [
+        {"id": number, "data": {"image": image}, "annotations": [{"result": regions}]}
+        for number, (image, regions) in enumerate(tasks, start=1)
+    ]
+    (root / "export.json").write_text(json.dumps(content))
+
+
+def polygon_region(label: str) -> dict:
+    points = [[10, 10], [60, 10], [60, 60]]
+    return {**FRAME, "type": "polygonlabels", "value": {"points": points, "polygonlabels": [label]}}
+
+
+def bitmask_region(label: str, mask: Image.Image) -> dict:
+    stream = io.BytesIO()
+    mask.save(stream, "PNG")
+    address = f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
+    value = {"imageDataURL": address, "bitmasklabels": [label]}
+    return {**FRAME, "type": "bitmasklabels", "value": value}
+
+
+def drawn(inside: np.ndarray, form: str) -> Image.Image:
+    if form == "black and white":
+        return Image.fromarray(inside.astype(np.uint8) * 255)
+    picture = np.zeros((*inside.shape, 4), np.uint8)
+    picture[inside] = (255, 0, 0, 255) if form == "colour" else (0, 0, 0, 255)
+    return Image.fromarray(picture)
+
+
+@pytest.mark.parametrize("form", ["colour", "black", "black and white"])
+@pytest.mark.parametrize("classes", [None, ["background", "car", "tree"]])
+def test_label_studio_bitmasks(tmp_path, form, classes):
+    save(tmp_path / "a.png", photo("train", 0))
+    inside = np.random.default_rng(0).random(SIZE) < 0.4
+    write_tasks(
+        tmp_path, ("a.png", [polygon_region("tree"), bitmask_region("car", drawn(inside, form))])
+    )
+    if classes is not None:
+        (tmp_path / "classes.json").write_text(json.dumps({"classes": classes}))
+    dataset = open_dataset(f"folder:{tmp_path}", "all")
+    assert dataset.classes.names == ("background", "car", "tree")
+    assert dataset.findings == ()
+    label_map = dataset[0].label_map
+    assert set(np.unique(label_map)) == {0, 1, 2}
+    np.testing.assert_array_equal(label_map == 1, inside & (label_map != 2))
+
+
+@pytest.mark.parametrize("kind", ["cut", "of another size", "no base64", "empty"])
+def test_label_studio_bitmasks_that_cannot_be_drawn_are_told(tmp_path, kind):
+    save(tmp_path / "a.png", photo("train", 0))
+    size = (3, 3) if kind == "of another size" else SIZE
+    region = bitmask_region("car", drawn(np.full(size, kind != "empty"), "colour"))
+    address = region["value"]["imageDataURL"]
+    if kind == "cut":
+        region["value"]["imageDataURL"] = address[: len(address) // 8 * 4]
+    if kind == "no base64":
+        region["value"]["imageDataURL"] = "http://server/mask.png"
+    write_tasks(tmp_path, ("a.png", [region, polygon_region("tree")]))
+    (finding,) = open_dataset(f"folder:{tmp_path}", "all").findings
+    code = "polygon-without-area" if kind == "empty" else "annotation-malformed"
+    assert (finding.code, finding.severity, finding.count) == (code, "warning", 1)
+
+
+@pytest.mark.parametrize("kind", ["rectanglelabels", "vectorlabels"])
+def test_label_studio_tasks_of_which_nothing_can_be_drawn_are_refused(tmp_path, kind):
+    save(tmp_path / "a.png", photo("train", 0))
+    save(tmp_path / "b.png", photo("train", 1))
+    region = {**FRAME, "type": kind, "value": {"x": 1, "y": 1, kind: ["car"]}}
+    write_tasks(tmp_path, ("a.png", [region]), ("b.png", [region]))
+    with pytest.raises(DataError, match="boxes, points or vectors"):
+        open_dataset(f"folder:{tmp_path}", "all")
+    write_tasks(tmp_path, ("a.png", [region, polygon_region("car")]), ("b.png", [region]))
+    findings = open_dataset(f"folder:{tmp_path}", "all").findings
+    assert ("annotation-without-shape", "warning", 2) in [
+        (each.code, each.severity, each.count) for each in findings
+    ]
+
+
+def test_labelme_files_of_which_nothing_can_be_drawn_are_refused(tmp_path):
+    save(tmp_path / "a.png", photo("train", 0))
+    line = {"label": "car", "shape_type": "linestrip", "points": [[1, 1], [9, 9]]}
+    square = {"label": "car", "shape_type": "rectangle", "points": [[1, 1], [9, 9]]}
+
+    def write(*shapes: dict) -> None:
+        content = {"imagePath": "a.png", "imageHeight": SIZE[0], "imageWidth": SIZE[1]}
+        (tmp_path / "a.json").write_text(json.dumps(content | {"flags": {}, "shapes": shapes}))
+
+    write(line, line)
+    with pytest.raises(DataError, match="points or lines"):
+        open_dataset(f"folder:{tmp_path}", "all")
+    write(line, line, square)
+    (finding,) = open_dataset(f"folder:{tmp_path}", "all").findings
+    assert (finding.severity, finding.count) == ("warning", 2)
+
+
+def test_regions_of_a_missing_image_are_not_drawn_on_another_of_its_name(tmp_path):
+    save(tmp_path / "scene1" / "a.png", photo("train", 0))
+    write_tasks(
+        tmp_path,
+        ("/data/local-files/?d=scene2/a.png", [polygon_region("tree")]),
+        ("/data/local-files/?d=scene1/a.png", [polygon_region("car")]),
+    )
+    dataset = open_unchecked(f"folder:{tmp_path}", "all")
+    assert len(dataset) == 1
+    assert {each.code for each in dataset.findings} == {"id-without-image"}
+    shown = np.unique(dataset[0].label_map).tolist()
+    assert [dataset.classes.names[index] for index in shown] == ["background", "car"]

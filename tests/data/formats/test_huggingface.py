@@ -261,3 +261,23 @@ def test_without_the_library(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(DataError, match=r"pip install 'vitseg\[huggingface\]'"):
         open_dataset("huggingface:a/b", "train")
+
+
+@pytest.mark.parametrize("where", ["in the folder", "named", "beside one of names"])
+def test_a_class_file_says_more_than_names(tmp_path, where):
+    root = write(tmp_path / "data", {"image": PIXELS, "label": IDS}, classes=False)
+    named = {"classes": NAMES}
+    more = {"value_range": [0, 4095], "bands": [3, 1], "ignore": [NAMES[0]]}
+    option = ""
+    if where == "beside one of names":
+        (root / "classes.json").write_text(json.dumps(named))
+        (root / "classes.yaml").write_text(json.dumps(more))
+    else:
+        path = tmp_path / "my.json" if where == "named" else root / "classes.json"
+        path.write_text(json.dumps(named | more))
+        option = f"?classes={path}" if where == "named" else ""
+    dataset = open_dataset(f"huggingface:{root}{option}", "all")
+    assert dataset.value_range == (0, 4095)
+    assert dataset.bands is not None
+    assert [band.number for band in dataset.bands.chosen or ()] == [3, 1]
+    assert dataset.classes.names == tuple(NAMES[1:])

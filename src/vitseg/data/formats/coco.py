@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vitseg import parsing
-from vitseg.data.class_files import names_to_labels
+from vitseg.data.class_files import chosen_by_class_files, names_to_labels
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
 from vitseg.data.format import DataFormat
@@ -17,11 +17,13 @@ from vitseg.data.formats.coco_layout import (
     find_annotations,
     find_images,
     looks_like_coco,
+    shared_last_parts,
 )
 from vitseg.data.formats.coco_shapes import read_shape
 from vitseg.data.formats.faults import FaultKind, Faults
 from vitseg.data.formats.shapes import Shape, ShapeMasks
 from vitseg.data.id_lists import unread_lists
+from vitseg.data.labels import LabelTable
 from vitseg.data.listing import name_first, same_name, same_stem
 from vitseg.data.mask_pose import MaskPose, drawn_size
 from vitseg.data.splits import choose_split
@@ -177,6 +179,9 @@ class Coco(DataFormat):
     def splits(self, root: Path) -> tuple[str, ...]:
         return tuple(find_annotations(root))
 
+    def chosen_classes(self, labels: LabelTable, root: Path) -> LabelTable:
+        return chosen_by_class_files(labels, root, None)
+
     def looks_like(self, root: Path) -> str | None:
         try:
             paths = list(find_annotations(root).values())
@@ -209,6 +214,8 @@ def _images(
     same: dict[Any, Any] = {}
     id_by_path: dict[Path, Any] = {}
     seen: set = set()
+    names = (entry.get("file_name") for entry in entries if isinstance(entry, dict))
+    shared = shared_last_parts(name for name in names if isinstance(name, str))
     used: dict[str, Path] = {}
     twice: list[tuple[Path, Path]] = []
     for number, entry in enumerate(entries):
@@ -221,7 +228,7 @@ def _images(
             faults.add("duplicate-image-id", f"image {image_id} ({name})")
             continue
         seen.add(image_id)
-        path = folder.find(name)
+        path = folder.find(name, shared)
         if path is None:
             faults.add("id-without-image", str(folder.path / name))
             continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -39,9 +39,16 @@ class ImageFolder(NamedTuple):
     spelt: Mapping[str, str]
     lower: Mapping[str, str]
 
-    def find(self, file_name: str) -> Path | None:
-        """The file that a `file_name` means: that path below the folder, else the file that alone has its last part."""
+    def find(self, file_name: str, shared: Container[str] = ()) -> Path | None:
+        """The file that a `file_name` means: that path below the folder, else the file that alone has its last part.
+
+        Args:
+            file_name: The name.
+            shared: Last parts, see `shared_last_parts`, that do not do alone.
+        """
         for key in _keys(file_name):
+            if key in shared and key != _whole(file_name):
+                continue
             if key in self.files:
                 return self.path / key
             spelling = same_name(key)
@@ -130,9 +137,20 @@ def find_images(
     return _listing(*best)
 
 
+def shared_last_parts(file_names: Iterable[str]) -> frozenset[str]:
+    """The last parts that several names have: by one of these alone, the file of another image would be found."""
+    names = {_whole(name) for name in file_names}
+    times = Counter(name.rpartition("/")[2] for name in names)
+    return frozenset(part for part, count in times.items() if count > 1)
+
+
+def _whole(file_name: str) -> str:
+    return str(PurePosixPath(file_name.replace("\\", "/")))
+
+
 def _keys(file_name: str) -> tuple[str, ...]:
     """Where below the folder of images a file may be; never outside it."""
-    name = PurePosixPath(file_name.replace("\\", "/"))
+    name = PurePosixPath(_whole(file_name))
     if name.is_absolute() or ".." in name.parts:
         return (name.name,)
     return (str(name), name.name)

@@ -17,7 +17,7 @@ class FaultKind(NamedTuple):
         severity: How bad it is, see `finding.Severity`.
         what: What is wrong, a sentence without full stop, before the places: "Annotations have no segmentation".
         fix: What to do about it, a whole sentence.
-        grave_if_many: Whether it is an error where half of all that was read has it.
+        grave_if_many: Whether it is an error where much of all that was read has it, and is left out for it.
     """
 
     severity: Severity
@@ -60,17 +60,20 @@ class Faults:
         """Number of annotations that cannot be used."""
         return sum(count for code, count in self._counts.items() if self._kinds[code].grave_if_many)
 
-    def findings(self, total: int | None = None) -> tuple[Finding, ...]:
+    def findings(self, total: int | None = None, most: float = 0.5) -> tuple[Finding, ...]:
         """One finding per kind that occurred, in the order of the kinds.
 
         Args:
-            total: How many annotations were read; a few that are left out are a warning, half of them an error.
+            total: How many annotations were read; a few that are left out are a warning, many of them, and all of all
+                kinds together, an error.
+            most: The share of them that is many.
         """
-        return tuple(self._finding(code, total) for code in self._kinds if code in self._counts)
+        least = None if total is None else most * total if self.left_out < total else 0
+        return tuple(self._finding(code, least) for code in self._kinds if code in self._counts)
 
-    def _finding(self, code: str, total: int | None) -> Finding:
+    def _finding(self, code: str, least: float | None) -> Finding:
         kind, count, places = self._kinds[code], self._counts[code], self._places[code]
-        many = kind.grave_if_many and total is not None and 2 * count >= total
+        many = kind.grave_if_many and least is not None and count >= least
         severity = "error" if many else kind.severity
         named = ", ".join(places[:_NAMED_IN_MESSAGE])
         more = f", ... ({count} in all)" if count > _NAMED_IN_MESSAGE else ""

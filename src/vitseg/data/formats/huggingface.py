@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 from jaxtyping import Integer
 
+from vitseg.data.band_choice import described_by_class_files
 from vitseg.data.class_file_places import find_class_file, pose_of_folder
 from vitseg.data.class_files import read_class_file, read_labels
 from vitseg.data.dataset import SegmentationDataset
@@ -157,10 +158,13 @@ class HuggingFace(DataFormat):
         source = (
             f"Hugging Face data set {root.path}, images in column {image}, masks in column {label}"
         )
-        labels = read_labels(_class_file(root), colors)
+        class_file = _class_file(root)
+        labels = read_labels(class_file, colors)
         ids = tuple(f"row-{index:06d}" for index in range(len(rows)))
         masks = ColumnMasks(cells, label, colors)
-        return SegmentationDataset(self.name, split, labels, ids, images, masks, source)
+        dataset = SegmentationDataset(self.name, split, labels, ids, images, masks, source)
+        folder = Path(root.path)
+        return described_by_class_files(dataset, class_file, folder if folder.is_dir() else None)
 
     def splits(self, root: HubRoot) -> tuple[str, ...]:
         """Names of the splits; `all` for a single table without splits."""

@@ -1,4 +1,4 @@
-"""Label Studio: brush strokes and polygons, as its json exports and its PNG export of brush labels hold them."""
+"""Label Studio: brush strokes, bitmasks and polygons, as its json and PNG exports hold them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from vitseg.data.formats.faults import FaultKind, Faults
 from vitseg.data.formats.label_studio_tasks import (
     Task,
     find_exports,
+    is_region,
     mask_files,
     read_regions,
     read_tasks,
+    shared_last_parts,
     task_image,
 )
 from vitseg.data.formats.shapes import ShapeMasks
@@ -40,16 +42,20 @@ FAULTS: dict[str, FaultKind] = {
         "Labels are not in the class file",
         "Add the names to the class file: what has these labels is left out.",
     ),
-    "annotation-malformed": FaultKind("warning", "Regions cannot be read", _LEFT_OUT),
+    "annotation-malformed": FaultKind("warning", "Regions cannot be read", _LEFT_OUT, True),
     "annotation-without-shape": FaultKind(
-        "warning", "Regions are neither brush strokes nor polygons, but boxes or points", _LEFT_OUT
+        "warning",
+        "Regions are neither brush strokes, bitmasks nor polygons, but boxes, points or vectors",
+        _LEFT_OUT,
+        grave_if_many=True,
     ),
-    "polygon-without-area": FaultKind("warning", "Polygons have no area", _LEFT_OUT),
-    "region-without-label": FaultKind("warning", "Regions have no label", _LEFT_OUT),
+    "polygon-without-area": FaultKind("warning", "Polygons have no area", _LEFT_OUT, True),
+    "region-without-label": FaultKind("warning", "Regions have no label", _LEFT_OUT, True),
     "region-of-another-image": FaultKind(
         "warning",
         "Regions are drawn on a further image of their task",
         "One image of each task is used, and the regions on it: export one image a task.",
+        grave_if_many=True,
     ),
     "region-of-several-labels": FaultKind(
         "warning",
@@ -110,6 +116,7 @@ class LabelStudio(DataFormat):
             masks = _json_masks(own, raw_of, rest, images, faults)
             what = f"Label Studio export {name_first('file', sorted({t.source for t in own.values()}))}"
         paths = tuple(images[key] for key in keys)
+        total = sum(is_region(region) for task in own.values() for region in task.regions)
         return SegmentationDataset(
             self.name,
             split,
@@ -118,7 +125,11 @@ class LabelStudio(DataFormat):
             paths,
             masks,
             what,
-            (*findings, *unread_lists(root, [root], list(lists)), *faults.findings()),
+            (
+                *findings,
+                *unread_lists(root, [root], list(lists)),
+                *faults.findings(total, most=1.0),
+            ),
         )
 
     def splits(self, root: Path) -> tuple[str, ...]:
@@ -151,10 +162,11 @@ def _tasks(
     tasks = read_tasks(find_exports(root), pngs)
     if not tasks:
         raise DataError(f"{root} holds no annotated task of Label Studio. {_LAYOUT}")
+    shared = shared_last_parts(tasks)
     found: dict[str, Task] = {}
     missing: list[str] = []
     for task in tasks:
-        key = task_image(task, ids)
+        key = task_image(task, ids, shared)
         if key is None:
             missing.append(task.image or f"task-{task.number}")
             faults.add("id-without-image", missing[-1])

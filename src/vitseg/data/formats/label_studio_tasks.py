@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -12,6 +13,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import numpy as np
 
 from vitseg import parsing
+from vitseg.data.formats.bitmaps import read_bitmap, runs_of_bitmap
 from vitseg.data.formats.faults import Faults
 from vitseg.data.formats.polygons import has_area, is_within_reach
 from vitseg.data.formats.shapes import Brush, Shape
@@ -24,19 +26,21 @@ from vitseg.types import Size
 
 _SNIFFED = 65536  # bytes of a json file from either end
 _MARKS = (
-    b'"brushlabels"', b'"polygonlabels"', b'"original_width"', b'"from_name"', b'"format": "rle"', b'"format":"rle"',
+    b'"brushlabels"', b'"polygonlabels"', b'"bitmasklabels"',
+    b'"original_width"', b'"from_name"', b'"format": "rle"', b'"format":"rle"',
 )  # fmt: skip
 _PNG = re.compile(
     r"task-(\d+)-annotation-(\d+)-by-([^@]*@(?:[\w-]+\.)*\w+|[^-@]*)-([^-]+)-(.+)-(\d+)"
 )  # who annotated is a number, or an address that may have dashes
 _LABELS = (
-    "brushlabels",
-    "polygonlabels",
-    "labels",
-    "rectanglelabels",
-    "ellipselabels",
-    "keypointlabels",
-)
+    "brushlabels", "polygonlabels", "bitmasklabels", "labels", "rectanglelabels", "ellipselabels", "keypointlabels",
+    "vectorlabels",
+)  # fmt: skip
+"""Keys under which regions of images have their labels."""
+
+_SHAPES = ("rle", "imageDataURL", "points", "vertices")
+"""Keys of what is drawn, where it may lack a label."""
+
 _UPLOADED = re.compile(
     r"^[0-9a-f]{8}-"
 )  # what Label Studio puts before the name of an uploaded file
@@ -203,15 +207,33 @@ def _image(data: Mapping[str, Any]) -> tuple[str, str]:
     return "", ""
 
 
-def task_image(task: Task, ids: IdIndex) -> str | None:
-    """The id of the image of a task; None if there is none."""
+def _image_path(task: Task) -> str:
+    """The path of the image of a task, as its address has it."""
+    parts = urlsplit(task.image)
+    return unquote(parse_qs(parts.query).get("d", [parts.path])[0]).lstrip("/")
+
+
+def shared_last_parts(tasks: Iterable[Task]) -> frozenset[str]:
+    """The last parts that the paths of several images have: by one of these alone, another image would be found."""
+    times = Counter(path.rpartition("/")[2] for path in {_image_path(task) for task in tasks})
+    return frozenset(part for part, count in times.items() if count > 1)
+
+
+def task_image(task: Task, ids: IdIndex, shared: Container[str] = ()) -> str | None:
+    """The id of the image of a task; None if there is none.
+
+    Args:
+        task: The task.
+        ids: The ids of all images.
+        shared: See `shared_last_parts`.
+    """
     names: list[str] = []
     if task.image:
-        parts = urlsplit(task.image)
-        path = parse_qs(parts.query).get("d", [parts.path])[0]
-        path = unquote(path)
+        path = _image_path(task)
         last = path.rpartition("/")[2]
-        names += [path, last, _UPLOADED.sub("", last), *_before_upload(last, ids)]
+        names.append(path)
+        if last not in shared:
+            names += [last, _UPLOADED.sub("", last), *_before_upload(last, ids)]
     names += [f"task-{task.number}.png", f"{task.number}.png"] if not task.image else []
     for name in names:
         found = ids.find(name)
@@ -235,6 +257,12 @@ def _labels_of(region: Mapping[str, Any]) -> list[str]:
     return [str(label) for label in found if str(label).strip()]
 
 
+def is_region(region: Mapping[str, Any]) -> bool:
+    """Whether an entry of an annotation is a region, and no choice, text or relation."""
+    value = region.get("value")
+    return isinstance(value, dict) and bool(_labels_of(region) or value.keys() & set(_SHAPES))
+
+
 def read_regions(
     task: Task, raw_of: Mapping[str, int], faults: Faults
 ) -> tuple[list[tuple[int, Shape]], Size | None]:
@@ -244,10 +272,9 @@ def read_regions(
     drawn_on = _drawn_on(task)
     for number, region in enumerate(task.regions):
         place = f"task {task.number}, region {region.get('id', number)}"
-        labels = _labels_of(region)
-        value = region.get("value")
-        if not isinstance(value, dict) or not (labels or "rle" in value or "points" in value):
-            continue  # a choice, a text or a relation: no region
+        if not is_region(region):
+            continue
+        labels, value = _labels_of(region), region["value"]
         if not labels:
             faults.add("region-without-label", place)
             continue
@@ -290,6 +317,14 @@ def _shape(value: Mapping[str, Any], size: Size, place: str, faults: Faults) -> 
             if brush_values(data) != 4 * size[0] * size[1]:
                 raise ValueError("of another size")
             return Brush(data)
+        if "imageDataURL" in value:
+            inside = read_bitmap(value["imageDataURL"], size[0] * size[1])
+            if inside.shape != size:
+                raise ValueError("of another size")
+            shape = runs_of_bitmap(inside)
+            if shape is None:
+                faults.add("polygon-without-area", place)
+            return shape
         if "points" not in value:
             faults.add("annotation-without-shape", place)
             return None
@@ -297,7 +332,7 @@ def _shape(value: Mapping[str, Any], size: Size, place: str, faults: Faults) -> 
         points = points * (size[1] / 100, size[0] / 100)  # from per cent
         if not is_within_reach(points, size):
             raise ValueError("far from the image")
-    except (ValueError, TypeError, OverflowError):
+    except (ValueError, TypeError, AttributeError, OverflowError, OSError, SyntaxError):
         faults.add("annotation-malformed", place)
         return None
     if not has_area(points):

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
-from pycocotools import mask as rle_tools
 
 from vitseg import parsing
 from vitseg.data.class_file_places import find_class_file
@@ -19,6 +15,7 @@ from vitseg.data.class_files import names_to_labels, read_class_file, read_label
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
 from vitseg.data.format import DataFormat
+from vitseg.data.formats.bitmaps import read_bitmap, runs_of_bitmap
 from vitseg.data.formats.faults import FaultKind, Faults
 from vitseg.data.formats.polygons import has_area, is_within_reach
 from vitseg.data.formats.shapes import RunLengths, Shape, ShapeMasks
@@ -59,9 +56,9 @@ FAULTS: dict[str, FaultKind] = {
         "Shapes have a label that the class file does not list",
         "Add the name to the class file, or mend the label: the shapes are left out.",
     ),
-    "annotation-malformed": FaultKind("warning", "Shapes cannot be read", _LEFT_OUT),
+    "annotation-malformed": FaultKind("warning", "Shapes cannot be read", _LEFT_OUT, True),
     "polygon-without-area": FaultKind(
-        "warning", "Shapes are points or lines, or have no area", _LEFT_OUT
+        "warning", "Shapes are points or lines, or have no area", _LEFT_OUT, grave_if_many=True
     ),
     "image-without-annotation": FaultKind(
         "info",
@@ -119,6 +116,7 @@ class LabelMe(DataFormat):
             if not shapes:
                 faults.add("image-without-annotation", str(file.image))
             masks.add_image(shapes, size)
+        total = sum(len(file.content["shapes"]) for file in own.values())
         folders = sorted({str(file.path.parent) for file in own.values()})
         return SegmentationDataset(
             self.name,
@@ -128,7 +126,11 @@ class LabelMe(DataFormat):
             tuple(file.image for file in own.values()),
             masks,
             f"labelme files in {', '.join(folders[:3])}",
-            (*findings, *unread_lists(root, [root], list(lists)), *faults.findings()),
+            (
+                *findings,
+                *unread_lists(root, [root], list(lists)),
+                *faults.findings(total, most=1.0),
+            ),
         )
 
     def splits(self, root: Path) -> tuple[str, ...]:
@@ -340,16 +342,12 @@ def _shape(entry: Mapping[str, Any], size: Size) -> Shape | None:
 
 def _mask(text: str, points: np.ndarray, size: Size) -> RunLengths | None:
     """A picture in base64, and the corner at which it lies."""
-    with Image.open(io.BytesIO(base64.b64decode(text, validate=True))) as image:
-        if image.width * image.height > size[0] * size[1]:
-            raise ValueError("a mask larger than its image")
-        inside = np.asarray(image.convert("L")) > 0
-    whole = np.zeros(size, np.uint8, order="F")
+    inside = read_bitmap(text, size[0] * size[1])
+    whole = np.zeros(size, bool)
     left, top = (round(value) for value in points.min(axis=0))
     rows = slice(max(0, top), min(size[0], top + inside.shape[0]))
     columns = slice(max(0, left), min(size[1], left + inside.shape[1]))
     whole[rows, columns] = inside[
         rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
     ]
-    counts: Any = rle_tools.encode(whole)
-    return RunLengths(counts["counts"]) if whole.any() else None
+    return runs_of_bitmap(whole)

@@ -6,7 +6,12 @@ import os
 from pathlib import Path
 
 from vitseg.data.class_file_places import is_class_file
-from vitseg.data.class_files import names_to_labels, read_class_file, read_labels_with_rest
+from vitseg.data.class_files import (
+    chosen_by_class_files,
+    names_to_labels,
+    read_class_file,
+    read_labels_with_rest,
+)
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
 from vitseg.data.format import DataFormat
@@ -125,6 +130,11 @@ class Yolo(DataFormat):
     def mask_pose(self, root: Path) -> MaskPose:
         """By the field `masks` of `data.yaml`, else by a class file."""
         return find_yolo(root).pose or super().mask_pose(root)
+
+    def chosen_classes(self, labels: LabelTable, root: Path) -> LabelTable:
+        layout = find_yolo(root)
+        named_by = layout.described if layout.names is None else None
+        return chosen_by_class_files(labels, root, named_by)
 
     def looks_like(self, root: Path) -> str | None:
         data_file = find_data_file(root)

@@ -41,6 +41,10 @@ class Published(DataFormat):
     def splits(self, root: Path) -> tuple[str, ...]:
         return tuple(self.folders(root))
 
+    def chosen_classes(self, labels: LabelTable, root: Path) -> LabelTable:
+        """Its own: a score on a published data set is of these, whatever lies beside it."""
+        return labels
+
     def find_split(self, root: Path, split: str) -> tuple[str, Folders]:
         """The split that is meant, by its own name or an alias ("val" for "validation"), and where it is.
 

@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple, get_args
 
 from vitseg import parsing
-from vitseg.data.band_choice import declared_bands, with_chosen_bands
+from vitseg.data.band_choice import described_by_class_files
 from vitseg.data.class_file_places import find_class_file, pose_of_folder
-from vitseg.data.class_files import declared_range, read_class_file, read_labels
+from vitseg.data.class_files import read_class_file, read_labels
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
 from vitseg.data.format import DataFormat
@@ -208,11 +208,7 @@ class ShardFormat(DataFormat):
             ShardMasks(found.rows, colors),
             "",
         )
-        if folder is None:
-            return dataset
-        dataset = dataset.with_value_range(declared_range(folder))
-        bands = declared_bands(folder)
-        return dataset if bands is None else with_chosen_bands(dataset, bands)
+        return described_by_class_files(dataset, path, folder)
 
 
 def _kind_in(path: Path) -> str | None:
