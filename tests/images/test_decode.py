@@ -15,6 +15,7 @@ from vitseg.errors import DataError
 from vitseg.images.decode import (
     decode_color_mask,
     decode_image,
+    decode_layers,
     decode_mask,
     image_size,
     read_header,
@@ -79,6 +80,25 @@ def test_content_counts_and_not_the_suffix(tmp_path, pixels):
     path.write_bytes(encoded(Image.fromarray(pixels), "PNG"))
     assert np.array_equal(decode_image(path), pixels)
     assert np.array_equal(decode_image(str(path)), pixels)
+
+
+@pytest.mark.parametrize("read", [decode_mask, decode_color_mask, decode_layers])
+@pytest.mark.parametrize(
+    ("kind", "options", "said"),
+    [
+        ("TIFF", {}, "has 2 pages"),
+        ("TIFF", {"compression": "tiff_lzw"}, "has 2 pages"),
+        ("GIF", {}, "is an animation"),
+        ("PNG", {}, "is an animation"),
+    ],
+)
+def test_a_mask_is_one_picture(read, kind, options, said):
+    ids = np.zeros((8, 9), np.uint8)
+    ids[2:4] = 1
+    pages = [Image.fromarray(ids), Image.fromarray(2 * ids)]
+    read(encoded(pages[0], kind, **options))
+    with pytest.raises(DataError, match=f"{said}, but a mask is one picture"):
+        read(encoded(pages[0], kind, save_all=True, append_images=pages[1:], **options))
 
 
 def test_of_an_animation_the_first_frame_is_taken():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +22,7 @@ from vitseg.data.formats.binary_files import between_share
 from vitseg.errors import DataError
 from vitseg.images.decode import Header, decode_color_mask, read_header
 from vitseg.images.orientation import on_its_side, upright_size
+from vitseg.images.palette import read_palette
 from vitseg.types import Size
 
 UNKNOWN = IGNORE_INDEX - 1
@@ -97,6 +98,7 @@ class SampleFacts:
         smear: How smeared the borders in the mask are.
         between: Of binary masks, the one that is farthest from binary.
         insides: Of binary masks, those in which what is inside is 1 or 255.
+        colors: Raw id -> the colour, 0xRRGGBB, that the palette of the mask shows it in; None: it is grey, without one.
         turn: How the mask lies on an image with an orientation tag; None: there is no tag, or nothing to tell by.
         mask_hash: Hash of the mask's raw ids; 0 if it is unreadable.
         image_first: Whether this is the first sample of its image, which then counts as looked at.
@@ -111,6 +113,7 @@ class SampleFacts:
     smear: Smear | None = None
     between: Between | None = None
     insides: tuple[Inside, ...] = ()
+    colors: Mapping[int, int] | None = field(default_factory=dict)
     turn: MaskTurn | None = None
     mask_hash: int = 0
     image_first: bool = True
@@ -200,6 +203,8 @@ class Examiner:
             own_tag = dataset.masks.own_turn(index) if header is None else header.orientation
             facts.turn = measure_turn(dataset, index, raw_ids, facts.image.orientation, own_tag)
         label_map = self._count_ids(dataset, raw_ids, facts)
+        if header is not None and facts.ids is not None and not dataset.labels.colors:
+            facts.colors = _shown_colors(header, dataset.mask_picture(index), facts.ids)
         facts.smear = measure_smear(raw_ids, dataset.labels.colors)
         if not self._quick:
             facts.mask_hash = hash_array(raw_ids)
@@ -325,3 +330,11 @@ def _is_grey(path: Path) -> bool:
     except DataError:
         return False
     return bool((colors == (colors & 255) * 0x010101).all())
+
+
+def _shown_colors(header: Header, mask: Path | None, ids: IdCounts) -> dict[int, int] | None:
+    """The colour of each id of an index mask with a palette; None: it is grey. Of other masks nothing."""
+    if header.mode in _NUMBERS:
+        return None
+    colors = read_palette(mask) if header.mode == "P" and mask is not None else None
+    return {raw: colors[raw] for raw in ids.ids.tolist() if raw < len(colors)} if colors else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
+from vitseg.checks.palettes import DIFFER, OF_GREYS
 from vitseg.checks.tally import FaultTally, Tally
 from vitseg.data.finding import Finding, Severity
 
@@ -74,6 +75,20 @@ RULES: dict[str, Rule] = {
         "{detail} of the pixels.",
         "Masks of probabilities, heat maps and photos are no binary masks: save what is inside as 255, the rest as 0.",
     ),
+    OF_GREYS: Rule(
+        "warning",
+        "1 mask has a palette whose greys are numbers of other classes, and others have none: {first}, {detail}.",
+        "{n} masks have palettes whose greys are numbers of other classes, and others have none: {first}, {detail}.",
+        "If a program that shrinks files has numbered the greys anew, save the masks as they were: in Python, "
+        'Image.open(path).convert("L").save(path) after "from PIL import Image".',
+    ),
+    DIFFER: Rule(
+        "warning",
+        "1 mask has numbers that its palette shows in another colour than others: {first}, {detail}.",
+        "{n} masks have numbers that their palettes show in another colour than others: {first}, {detail}.",
+        "Numbers are what counts. If a program that shrinks files has numbered the colours anew, name the data set "
+        "color:FOLDER, with each class's colour in the class file (palette), or save the masks with one palette.",
+    ),
     "soft-border": Rule(
         "info",
         "1 binary mask has values between inside and outside, {detail} of its pixels; it is cut at half of white.",
@@ -117,7 +132,7 @@ def file_findings(tally: Tally) -> list[Finding]:
     found = [
         fault_finding(code, fault, RULES[code])
         for code, fault in tally.faults.items()
-        if code in RULES
+        if code in RULES and (code != OF_GREYS or tally.palettes.has_grey)
     ]
     if "smeared-mask" in tally.faults:
         found.append(_smeared(tally))

@@ -15,6 +15,7 @@ from vitseg.checks.band_facts import BandTally
 from vitseg.checks.duplicates import Fingerprints
 from vitseg.checks.facts import UNKNOWN, Fault, Place, SampleFacts
 from vitseg.checks.mask_turns import FAULTY, TurnTally
+from vitseg.checks.palettes import PaletteTally
 from vitseg.checks.pixel_facts import PixelTally
 from vitseg.checks.sharing import Sharing
 from vitseg.checks.smear import SMEARED
@@ -111,6 +112,7 @@ class Tally:
         self.fingerprints = Fingerprints()
         self.smear_values = 0
         self.insides: dict[int, FaultTally] = {}  # of binary masks, by the value that is inside
+        self.palettes = PaletteTally(datasets[0].labels)
         self.turns = TurnTally()
         self.storage = PixelTally(len(datasets))
         self.bands = BandTally(datasets[0].bands)
@@ -166,6 +168,9 @@ class Tally:
             if verdict in FAULTY:
                 words = TURNS_IN_WORDS.get(facts.turn.best, "")
                 self.fault(facts.place, Fault(FAULTY[verdict], mask, words))
+        if (found := self.palettes.add(mask, facts.colors)) is not None:
+            code, detail = found
+            self.fault(facts.place, Fault(code, mask, detail))
         for file, value in facts.insides:
             self.insides.setdefault(value, FaultTally()).add(facts.place, Fault("", file, ""))
         if facts.between is not None and facts.between.share > 0:

@@ -14,7 +14,7 @@ from vitseg.images.budget import is_costly, prints_errors
 from vitseg.images.decoded import MAX_PIXELS
 from vitseg.images.header import Header, header_of
 from vitseg.images.mask_raster import raster_colors, raster_ids, several_channels
-from vitseg.images.pillow_reader import pillow_image
+from vitseg.images.pillow_reader import pages_of, pillow_image
 from vitseg.images.reader import decode, open_raster
 from vitseg.images.sources import Source, listed, name_of, open_file, start_of
 from vitseg.images.suffixes import IMAGE_SUFFIXES
@@ -85,7 +85,7 @@ def decode_mask(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         max_pixels: Largest height * width that is decoded, checked on the header.
 
     Raises:
-        DataError: As for `decode_image`; or the file has several channels, or its format changes ids.
+        DataError: As for `decode_image`; or the file has several pages, frames or channels, or its format changes ids.
     """
     return _mask("mask", source, max_pixels, raster_ids, _ids)
 
@@ -112,7 +112,8 @@ def decode_color_mask(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarra
         max_pixels: Largest height * width that is decoded, checked on the header.
 
     Raises:
-        DataError: As for `decode_image`; or the file has 16-bit channels, or its format changes colours.
+        DataError: As for `decode_image`; or the file has several pages or frames, or 16-bit channels, or its format
+            changes colours.
     """
     return _mask("colors", source, max_pixels, raster_colors, _colors)
 
@@ -136,6 +137,7 @@ def _mask(
     with open_file(source) as file:
         file_format = _exact_format(start_of(file, name), name)
         tags = read_tags(file) if file_format == "TIFF" else None
+        _require_one_page(name, tags)
         if is_costly(file, file_format, tags):
             return decode_process.mask(call, source, max_pixels)
         if tags is not None:
@@ -145,7 +147,20 @@ def _mask(
             if prints_errors(tags):
                 return decode_process.mask(call, source, max_pixels)
         with pillow_image(file, name, file_format, max_pixels) as (image, _):
+            _require_one_page(name, tags, image)
             return of_image(image, name)
+
+
+def _require_one_page(name: str, tags: TiffTags | None, image: ImageFile | None = None) -> None:
+    if tags is not None and tags.pages > 1:
+        what = f"has {tags.pages} pages"
+    elif image is not None and pages_of(image, tags):
+        what = "is an animation"
+    else:
+        return
+    raise DataError(
+        f"{name} {what}, but a mask is one picture: save each by itself, or the classes of all as one mask."
+    )
 
 
 class Layers(NamedTuple):
@@ -170,16 +185,18 @@ def decode_layers(source: Source, max_pixels: int = MAX_PIXELS) -> Layers:
         max_pixels: Largest height * width that is decoded, checked on the header.
 
     Raises:
-        DataError: As for `decode_image`.
+        DataError: As for `decode_image`, or the file has several pages or frames.
     """
     name = name_of(source)
     with open_file(source) as file:
         file_format = start_of(file, name)
         tags = read_tags(file) if file_format == "TIFF" else None
+        _require_one_page(name, tags)
         printing = file_format == "TIFF" and prints_errors(tags)
         if printing or is_costly(file, file_format, tags):
             return Layers(*decode_process.layers(source, max_pixels))
         with pillow_image(file, name, file_format, max_pixels) as (image, _):
+            _require_one_page(name, tags, image)
             opacity = None
             if image.has_transparency_data:
                 opacity = np.asarray(image.convert("RGBA").getchannel("A"))

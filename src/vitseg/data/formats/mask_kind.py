@@ -123,7 +123,7 @@ def _one_per_image(root: Path, masks: Sequence[Path]) -> MaskKind:
     if numbers:
         # Programs that shrink PNG files save a mask of few colours with a palette, and one of greys as grey.
         shown = set() if classes is not None else _colors_of(colors)
-        known = palette or (shown if any(map(_is_colorful, shown)) else set())
+        known = palette or (shown if any(map(is_colorful, shown)) else set())
         if known and _colors_of(numbers) <= known | VOC_COLORS:
             return MaskKind("color", f"{evidence}, all in the same colours")
         fault = (
@@ -162,7 +162,7 @@ def _colors_of(masks: Sequence[Path]) -> set[int]:
     return seen
 
 
-def _is_colorful(color: int) -> bool:
+def is_colorful(color: int) -> bool:
     """Whether a colour is none of the greys."""
     return color != (color & 0xFF) * 0x010101
 
@@ -251,7 +251,7 @@ def _palettes_differ(
 def _saved_as_grey(root: Path, masks: Sequence[Path], known: set[int]) -> str:
     """What is wrong with ids that were saved as R = G = B = id, greys of which the palette knows nothing; else ""."""
     seen = _colors_of(masks)
-    if not seen or any(map(_is_colorful, seen)) or seen <= known:
+    if not seen or any(map(is_colorful, seen)) or seen <= known:
         return ""
     ids = sorted(color & 0xFF for color in seen)
     shown = ", ".join(map(str, ids[:5])) + (", ..." if len(ids) > 5 else "")
