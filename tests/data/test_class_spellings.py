@@ -229,3 +229,50 @@ def test_colours_in_words(tmp_path, color):
     path = tmp_path / "classes.json"
     path.write_text(json.dumps({"road": color, "sky": "#0000c8"}))
     assert read_class_file(path).palette == {0: RED, 1: BLUE}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("classes.csv", "class,name\n1,road\n3,sky\n"),
+        ("classes.csv", "label,class\n1,road\n3,sky\n"),
+        ("classes.csv", "class_index,class_name\n1,road\n3,sky\n"),
+        ("classes.csv", "code;name;r;g;b\n1;road;1;2;3\n3;sky;4;5;6\n"),
+        ("classes.csv", "label,name,r,g,b\n1,road,1,2,3\n3,sky,4,5,6\n"),
+        ("classes.csv", "name,Mask Value,instances\nroad,1,70\nsky,3,20\n"),
+        ("classes.json", '[{"category_id": 1, "name": "road"}, {"category_id": 3, "name": "sky"}]'),
+        ("classes.json", '[{"label": 1, "name": "road"}, {"label": 3, "name": "sky"}]'),
+        ("classes.json", '[{"class": 1, "label": "road"}, {"class": 3, "label": "sky"}]'),
+    ],
+)
+def test_ids_under_any_heading_that_says_so(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    assert read_class_file(tmp_path / name).classes == {1: "road", 3: "sky"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name,place\nroad,0\nsky,1\n",
+        "name,pixels\nroad,900000\nsky,9000000\n",
+        "name,isthing\nroad,0\nsky,0\n",
+        "name,trainid\nroad,0\nsky,1\n",
+        "name,weight\nroad,0.5\nsky,1.5\n",
+    ],
+)
+def test_numbers_that_are_no_ids(tmp_path, text):
+    (tmp_path / "classes.csv").write_text(text)
+    assert read_class_file(tmp_path / "classes.csv").classes == {0: "road", 1: "sky"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("classes.csv", "name,thing\nroad,2\nsky,5\n"),
+        ("classes.json", '[{"name": "road", "thing": 2}, {"name": "sky", "thing": 5}]'),
+    ],
+)
+def test_numbers_that_may_be_ids_are_asked_about(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=r"'thing' has the numbers 2, 5, .* call it id; else leave"):
+        read_class_file(tmp_path / name)

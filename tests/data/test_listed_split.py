@@ -48,3 +48,22 @@ def test_refusals(root, tmp_path, text, said):
         path.write_text(text)
     with pytest.raises(DataError, match=said):
         open_dataset(f"folder:{root}", str(path))
+
+
+@pytest.mark.parametrize(
+    "line", ["val_1", "val_1.png", "images/val_1.jpg", "/data/x/images/val_1.png masks/val_1.png"]
+)
+def test_lines_are_spelt_as_in_other_lists(root, tmp_path, line):
+    path = tmp_path / "mine.txt"
+    path.write_text(f"# held out\n{line}\nval_1\n# val_0 was blurred\n")
+    assert list(open_dataset(f"folder:{root}", str(path)).ids) == ["val_1"]
+
+
+def test_a_refused_list_is_shown_what_the_names_look_like(root, tmp_path):
+    path = tmp_path / "mine.txt"
+    path.write_text("0001\n")
+    with pytest.raises(DataError, match=r"does not have: 0001; it has train_0, val_0 and so on\."):
+        open_dataset(f"folder:{root}", str(path))
+    path.write_text("# nothing\n")
+    with pytest.raises(DataError, match="comments alone"):
+        open_dataset(f"folder:{root}", str(path))

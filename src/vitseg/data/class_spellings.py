@@ -18,7 +18,9 @@ from vitseg.data.class_tables import (
     ID_KEYS,
     NAME_KEYS,
     by_id,
+    id_key,
     is_number,
+    name_key,
     read_table,
 )
 from vitseg.data.listing import read_text
@@ -216,14 +218,21 @@ def _of_entries(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         found = [next((entry[key] for key in keys if key in entry), None) for entry in lower]
         return None if any(value is None for value in found) else found
 
-    names, ids, colors = given(NAME_KEYS), given(ID_KEYS), given(COLOR_KEYS)
-    if names is None:
+    columns = {
+        key: [entry[key] for entry in lower] for key in lower[0] if all(key in e for e in lower)
+    }
+    key_of_names = name_key(columns)
+    names = given(NAME_KEYS) if key_of_names is None else columns[key_of_names]
+    if names is None or any(name is None for name in names):
         raise ValueError(
             f"classes: {str(entries[0])[:80]} came, but each class that is an object needs a name"
         )
     content: dict[str, Any] = {"classes": names}
+    colors = given(COLOR_KEYS)
     if colors is not None:
         content["palette"] = colors
+    key_of_ids = id_key(columns, {key_of_names or "", *COLOR_KEYS})
+    ids = given(ID_KEYS) if key_of_ids is None else columns[key_of_ids]
     return content if ids is None or not all(map(is_number, ids)) else by_id(ids, content)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from vitseg import parsing
@@ -21,6 +22,11 @@ NAME_KEYS = (
 )
 COLOR_KEYS = ("color", "colour", "rgb", "palette", "hex")
 ID_KEYS = ("id", "index", "value", "pixel value", "class_id", "label_id")
+_ID_LIKE = re.compile(
+    r"(?<![a-z])(id|idx|index|code|value|number|num|no|nr|key|class|label|category)(?![a-z])"
+)
+_MOST_ID = 65535
+
 HEX = re.compile(r"#?([0-9a-fA-F]{6}|[0-9a-fA-F]{3})|0x([0-9a-fA-F]{6})")
 
 _Rows = Sequence[Sequence[str]]
@@ -72,10 +78,13 @@ def _by_header(rows: _Rows) -> tuple[_Columns, _Rows] | None:
     if not rows:
         return None
     head = [cell.lower() for cell in rows[0]]
-    names = next((head.index(key) for key in NAME_KEYS if key in head), None)
-    if names is None or any(is_number(cell) for cell in head):
+    if any(is_number(cell) for cell in head):
         return None
-    ids = next((head.index(key) for key in ID_KEYS if key in head), None)
+    width = min(map(len, rows))
+    cells = {key: [row[place] for row in rows[1:]] for place, key in enumerate(head[:width])}
+    key_of_names = name_key(cells)
+    if key_of_names is None:
+        return None
     rgb = [
         next((place for place, cell in enumerate(head) if cell in (long, long[0])), None)
         for long in ("red", "green", "blue")
@@ -84,7 +93,56 @@ def _by_header(rows: _Rows) -> tuple[_Columns, _Rows] | None:
     colors = [place for place in rgb if place is not None]
     if len(colors) != 3:
         colors = [] if one is None else [one]
-    return _Columns(names, ids, colors), rows[1:]
+    key_of_ids = id_key(cells, {key_of_names, *(head[place] for place in colors)})
+    ids = None if key_of_ids is None else head.index(key_of_ids)
+    return _Columns(head.index(key_of_names), ids, colors), rows[1:]
+
+
+def name_key(columns: Mapping[str, Sequence[Any]]) -> str | None:
+    """The key of the names of classes: a usual one, if there are several one that has not numbers alone.
+
+    Args:
+        columns: What each class has under every key, in lower case.
+    """
+    usual = [key for key in NAME_KEYS if key in columns]
+    texts = [key for key in usual if not all(map(is_number, columns[key]))]
+    return next(iter([*texts, *usual]), None)
+
+
+def id_key(columns: Mapping[str, Sequence[Any]], others: Collection[str]) -> str | None:
+    """The key of the ids of classes: a usual one, else one that sounds so and has distinct whole numbers.
+
+    Args:
+        columns: What each class has under every key, in lower case.
+        others: Keys that have something else: names, colours.
+
+    Raises:
+        ValueError: There are numbers that may be ids, under a key that does not tell.
+    """
+    left = {key: values for key, values in columns.items() if key not in others}
+    usual = next((key for key in ID_KEYS if key in left), None)
+    if usual is not None:
+        return usual
+    counted = {key: values for key, values in left.items() if _may_be_ids(values)}
+    words = {key: key.replace("_", " ") for key in counted if "train" not in key}
+    known = next((key for key in words if _ID_LIKE.search(words[key])), None)
+    if known is not None or not counted:
+        return known
+    key, values = next(iter(counted.items()))
+    if list(map(int, values)) == list(range(len(values))):
+        return None  # the places, which are the ids anyway
+    raise ValueError(
+        f"{key!r} has the numbers {', '.join(map(str, values[:3]))}, ...: if these are the ids of the classes, call it "
+        "id; else leave it out"
+    )
+
+
+def _may_be_ids(values: Sequence[Any]) -> bool:
+    """Whether values are ascending whole numbers that masks can hold."""
+    if not values or not all(map(is_number, values)):
+        return False
+    numbers = list(map(int, values))
+    return numbers[-1] <= _MOST_ID and all(map(operator.lt, numbers, numbers[1:]))
 
 
 def _by_content(rows: _Rows) -> tuple[_Columns, _Rows] | None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vitseg.data.dataset import SegmentationDataset
+from vitseg.data.id_lists import IdIndex
 from vitseg.data.listing import read_lines
 from vitseg.data.picked import picked
 from vitseg.errors import DataError, first_names
@@ -58,22 +59,25 @@ def open_list(
         )
     lines = read_lines(path)
     stated = [match[1] for line in lines if (match := _OF_SPLIT.fullmatch(line))]
-    ids = list(dict.fromkeys(line for line in lines if not _OF_SPLIT.fullmatch(line)))
+    ids = [line for line in lines if not _OF_SPLIT.fullmatch(line)]
     if not ids:
         raise DataError(f"{path} lists no ids: write one a line.")
     missing: list[str] = []
     found: list[SegmentationDataset] = []
+    known: list[str] = []
     for name in stated[:1] or splits:
         dataset = open_split(name)
-        places = {each: index for index, each in enumerate(dataset.ids)}
-        lacking = [each for each in ids if each not in places]
-        if not lacking:
-            found.append(picked(dataset, [places[each] for each in ids]))
+        places, lacking = _places(dataset, ids)
+        if places and not lacking:
+            found.append(picked(dataset, places))
         missing = lacking if not missing or len(lacking) < len(missing) else missing
+        known += dataset.ids[:1]
+    if not found and not missing:
+        raise DataError(f"{path} lists no ids, but comments alone: write one id a line.")
     if not found:
         raise DataError(
-            f"{path} names images that the data set does not have: {first_names(missing)}. Give the data set that the "
-            "list was made for."
+            f"{path} names images that the data set does not have: {first_names(missing)}; it has {first_names(known)} "
+            "and so on. Give the data set that the list was made for, or write the names that it has."
         )
     if len(found) > 1:
         names = " and ".join(dataset.split for dataset in found)
@@ -84,3 +88,27 @@ def open_list(
     (dataset,) = found
     kept = tuple(each for each in dataset.findings if each.code not in _UNPAIRED)
     return replace(dataset, split=path.stem, findings=kept)
+
+
+def _places(dataset: SegmentationDataset, lines: Sequence[str]) -> tuple[list[int], list[str]]:
+    """Where in a split the images are that lines name, each once, and the lines that name none and are no comments."""
+    index_of = {each: index for index, each in enumerate(dataset.ids)}
+    spelt = IdIndex(dataset.ids, _folder(dataset))
+    places: dict[int, None] = {}
+    lacking: list[str] = []
+    for line in lines:
+        key = line if line in index_of else spelt.find(line)
+        if key is not None:
+            places[index_of[key]] = None
+        elif line[0] != "#":
+            lacking.append(line)
+    return list(places), lacking
+
+
+def _folder(dataset: SegmentationDataset) -> str:
+    """Name of the folder that ids are paths below; "" where images are no files."""
+    if dataset.in_memory or not len(dataset) or not isinstance(dataset.images[0], Path):
+        return ""
+    depth = dataset.ids[0].count("/")
+    folders = list(dataset.images[0].parents)
+    return folders[depth].name if depth < len(folders) else ""
