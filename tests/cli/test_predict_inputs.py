@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
 from pathlib import Path
+from typing import ClassVar
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
 from tests.tiny import photo
@@ -278,3 +282,40 @@ def test_without_pyarrow(refused, model, photos, monkeypatch):
 def test_clusters_that_are_not_there(refused, model, photos, monkeypatch, address, message):
     monkeypatch.setenv("RAY_ADDRESS", address)
     assert message in refused("predict", model, "photos", "--out", "out", "--engine", "ray")
+
+
+def test_whatever_a_store_says_while_it_is_read_is_an_error_of_its_images(photos):
+    """A client's errors are its own: aiohttp's and botocore's are none of the system's."""
+    content = photos[0].read_bytes()
+    table = pa.table({"id": ["x", "y"], "image": [content, content]})
+    fsspec.register_implementation("breaking", BreakingStore, clobber=True)
+    with fsspec.open("breaking://rows.parquet", "wb") as file:
+        pq.write_table(table, file)
+    targets = find_targets(["breaking://rows.parquet"])
+    assert [type(content) for _, content in read_all(targets)] == [bytes, bytes]
+    BreakingStore.is_broken = True
+    try:
+        found = [content for _, content in read_all(targets)]
+    finally:
+        BreakingStore.is_broken = False
+    assert [type(each) for each in found] == [DataError, DataError]
+    assert "Response payload is not completed" in str(found[0])
+
+
+class BreakingStore(MemoryFileSystem):
+    """A store in memory that may fail while an open file is read."""
+
+    protocol = "breaking"
+    store: ClassVar[dict] = {}
+    is_broken = False
+
+    def _open(self, path, mode="rb", **options):
+        file = super()._open(path, mode, **options)
+        return BreakingFile(file.read()) if mode == "rb" else file
+
+
+class BreakingFile(io.BytesIO):
+    def read(self, *arguments):
+        if BreakingStore.is_broken:
+            raise RuntimeError("Response payload is not completed")
+        return super().read(*arguments)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from tests.tiny import make_model, make_record
+from vitseg.cli.export import tell
 from vitseg.errors import VitsegError
+from vitseg.export.comparison import left_out
 from vitseg.export.parity import (
     Answer,
     Parity,
@@ -16,6 +21,8 @@ from vitseg.export.parity import (
     compare_photos,
     require_parity,
 )
+from vitseg.runtimes.layout import OutputLayout
+from vitseg.runtimes.record import ExportRecord, Form
 
 
 def answer(probs):
@@ -75,3 +82,47 @@ def test_labels_of_another_size_are_an_error():
     probs = torch.zeros(1, 2, 4, 5)
     with pytest.raises(VitsegError, match="of a it gives 1x4x4 labels, not 1x4x5"):
         compare("a", answer(probs), answer(probs[..., :4]))
+
+
+def record(form: Form, resizes: bool = True, **protocol: object) -> ExportRecord:
+    layout = OutputLayout.of(make_model()(torch.zeros(1, 3, 32, 32))) if form == "masks" else None
+    return ExportRecord(
+        format="onnx",
+        form=form,
+        normalises=True,
+        resizes=resizes,
+        layout=layout,
+        padding=(16, 16),
+        inputs=("images",),
+        outputs=(form,),
+        model=make_record(inference=protocol),
+        versions={},
+    )
+
+
+WINDOWS = {"mode": "slide", "crop_size": (32, 32), "stride": (16, 16)}
+
+
+@pytest.mark.parametrize("form", ["labels", "probs"])
+@pytest.mark.parametrize(
+    ("resizes", "protocol", "left"),
+    [
+        (True, {"resize": (200, 96)}, ()),
+        (False, {}, ()),
+        (False, {"resize": (200, 96)}, ("resize",)),
+        (False, WINDOWS, ("sliding window",)),
+        (True, {"resize": (200, 96), "flip": True}, ("mirrored image (flip)",)),
+        (False, {"flip": True, "scales": (0.5, 1)}, ("mirrored image (flip)", "scales 0.5, 1.0")),
+    ],
+)
+def test_what_a_file_leaves_out_is_said(capsys, form, resizes, protocol, left):
+    found = record(form, resizes, **protocol)
+    assert left_out(found) == left
+    tell(found, Parity("a runtime"), Path("a.onnx"))
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert ("leaves out" in said) == bool(left)
+    assert all(what in said for what in left)
+
+
+def test_masks_leave_nothing_out():
+    assert left_out(record("masks", flip=True, scales=(0.5, 1.0))) == ()

@@ -248,8 +248,10 @@ class DatasetPhotos:
 
 
 def tell(record: ExportRecord, parity: Parity, out: Path) -> None:
-    """Print the table of what was compared."""
+    """Print the table of what was compared, and what the file leaves to whoever uses it."""
     from rich.table import Table
+
+    from vitseg.export.comparison import left_out
 
     table = Table("images", "pixels", "labels differ", "their gap", "max diff.", "mean diff.")
     for one in parity.all:
@@ -271,4 +273,8 @@ def tell(record: ExportRecord, parity: Parity, out: Path) -> None:
     if parity.miou is not None and parity.miou_found is not None:
         frame.show(
             f"mIoU {frame.percent(parity.miou)} by the model, {frame.percent(parity.miou_found)} by the file"
+        )
+    if left := left_out(record):
+        frame.say(
+            f"of the model's protocol the file leaves out: {'; '.join(left)}. It was compared with the model without."
         )

@@ -66,7 +66,7 @@ def compare_file(
     elif record.form == "masks":
         theirs = Predictor(GraphModel(session, record, source), record.predicting, "cpu")
         pairs = _predicted(own, lambda pixels: label_map(theirs.scores(pixels)), each)
-    elif _follows_protocol(record):
+    elif not left_out(record):
         pairs = _predicted(own, lambda pixels: _labels(found, pixels), each)
     else:
         pairs = _answered(expected, found, each)
@@ -105,11 +105,21 @@ def _of_file(session: Session, record: ExportRecord, source: Path) -> Answering:
     return answer
 
 
-def _follows_protocol(record: ExportRecord) -> bool:
-    """Whether a graph of labels or probabilities does all that the model's protocol asks."""
+def left_out(record: ExportRecord) -> tuple[str, ...]:
+    """What the model's protocol asks and a graph of labels or probabilities does not do, in words.
+
+    Of masks nothing is left out: whoever reads the record makes labels of them, by the protocol.
+    """
+    if record.form == "masks":
+        return ()
     protocol = parse(InferenceConfig, record.model.inference, "inference")
-    is_simple = protocol.mode == "whole" and protocol.scales == (1.0,) and not protocol.flip
-    return is_simple and record.resizes == (protocol.resize is not None)
+    asked = {
+        "resize": protocol.resize is not None and not record.resizes,
+        "sliding window": protocol.mode == "slide",
+        "mirrored image (flip)": protocol.flip,
+        f"scales {', '.join(map(str, protocol.scales))}": protocol.scales != (1.0,),
+    }
+    return tuple(what for what, is_left_out in asked.items() if is_left_out)
 
 
 def _predicted(

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
 
-from vitseg.errors import ConfigError, DataError, first_line
+from vitseg.errors import ConfigError, DataError, VitsegError, first_line
 from vitseg.inference.remote_images import is_address, open_object
 from vitseg.inference.targets import Content, ParquetTarget
 
@@ -121,7 +121,11 @@ def _opened(file: str) -> Generator[Any, None, None]:
         else:
             with library.ParquetFile(file, buffer_size=_BUFFER) as parquet:
                 yield parquet
-    except (arrow.ArrowException, OSError) as error:
+    except VitsegError:
+        raise
+    except Exception as error:
+        if not (is_address(file) or isinstance(error, arrow.ArrowException | OSError)):
+            raise  # each store's client has errors of its own, while it is read, too
         raise DataError(f"{file} cannot be read as Parquet: {first_line(error)}") from error
 
 
