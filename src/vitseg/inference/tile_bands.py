@@ -18,6 +18,7 @@ from vitseg.inference.operations import peak_memory
 from vitseg.inference.predictor import Predictor
 from vitseg.inference.scores import STRIP_ELEMENTS, OutputScores, TensorScores, label_map
 from vitseg.inference.tile_plan import Block, TilePlan
+from vitseg.runtimes.graph_model import GraphModel
 from vitseg.types import Size
 
 
@@ -90,7 +91,10 @@ def _scroll(scores: Tensor, num_rows: int) -> None:
 
 
 def window_bytes(predictor: Predictor, crop_size: Size, size: Size) -> int:
-    """Memory of running one window, measured; half as much again is allowed for what kernels take in passing."""
+    """Memory of running one window, measured; half as much again is allowed for what kernels take in passing.
+
+    Of an exported graph what its runtime takes from the system is measured, at its first run of a window.
+    """
     window = min(crop_size[0], size[0]), min(crop_size[1], size[1])
     image = np.zeros((*window, predictor.preprocessing.num_channels), dtype=np.uint8)
     scores = torch.zeros(predictor.classes.num_classes, *window, device=predictor.device)
@@ -99,4 +103,6 @@ def window_bytes(predictor: Predictor, crop_size: Size, size: Size) -> int:
     def run() -> None:
         _add_windows(scores, predictor, image, (0,), window, weights)
 
-    return peak_memory(run, predictor.device) * 3 // 2
+    # that of a runtime first: it takes its memory in its first run
+    taken = predictor.model.taken_by(run, window) if isinstance(predictor.model, GraphModel) else 0
+    return max(taken, peak_memory(run, predictor.device)) * 3 // 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from vitseg.errors import ConfigError, VitsegError, first_line
 from vitseg.layers.grid import whole_cells
 from vitseg.outputs import SegOutput
+from vitseg.own_memory import forget_peak, held_bytes, peak_bytes
 from vitseg.runtimes.layout import OutputLayout
 from vitseg.runtimes.record import ExportRecord
-from vitseg.types import spatial_size
+from vitseg.types import Size, spatial_size
 
 
 class Session(Protocol):
@@ -72,6 +73,7 @@ class GraphModel(nn.Module):
         self.record = record
         self.layout: OutputLayout = record.layout
         self.source = source
+        self._taken: dict[Size, int] = {}
         self.eval()
 
     @torch.inference_mode()
@@ -90,6 +92,22 @@ class GraphModel(nn.Module):
             for length, cell in zip(size, self.record.padding, strict=True)
         ]
         return self.layout.output(tensors, size, (padded[0], padded[1]))
+
+    def taken_by(self, run: Callable[[], object], size: Size) -> int:
+        """Bytes that this process takes from the system for a run, measured once for each size.
+
+        Runtimes keep what they have taken for later runs: the second takes nothing more.
+
+        Args:
+            run: Runs the graph.
+            size: (height, width) of its images.
+        """
+        if size not in self._taken:
+            before = held_bytes()
+            forget_peak()
+            run()
+            self._taken[size] = max(0, peak_bytes() - before)
+        return self._taken[size]
 
     def _in_parts(self, images: Float[Tensor, "b channels H W"]) -> list[Tensor]:
         """All outputs, as many images at a time as the graph takes; the last is repeated where some are missing."""

@@ -1,20 +1,14 @@
-"""How much memory there is, and how much a process has taken."""
+"""How much memory of a device there is, and that it was not enough, in words."""
 
 from __future__ import annotations
 
-import re
-import resource
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 
 from vitseg import machine
 from vitseg.errors import ConfigError, VitsegError, is_out_of_memory
-
-STATUS = Path("/proc/self/status")
 
 
 def memory_at_hand(device: str) -> int:
@@ -32,28 +26,6 @@ def memory_at_hand(device: str) -> int:
             "this system does not tell how much memory is at hand: say how much a step may take (--max-memory 8GB)."
         )
     return found
-
-
-def held_bytes() -> int:
-    """What this process holds now; 0 where the system does not tell."""
-    return _status("VmRSS") or 0
-
-
-def peak_bytes() -> int:
-    """The most that this process has held, without what held the process that started it."""
-    peak = _status("VmHWM")
-    if peak is not None:
-        return peak
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
-        1 if sys.platform == "darwin" else 1024
-    )
-
-
-def _status(name: str) -> int | None:
-    if not STATUS.is_file():
-        return None
-    found = re.search(rf"^{name}:\s+(\d+) kB$", STATUS.read_text(), re.MULTILINE)
-    return None if found is None else int(found[1]) * 1024
 
 
 def in_words(num_bytes: int) -> str:

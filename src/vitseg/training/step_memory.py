@@ -16,8 +16,8 @@ from torch import nn
 
 from vitseg.data.balance import Balance
 from vitseg.errors import VitsegError, is_out_of_memory
+from vitseg.own_memory import held_bytes, peak_bytes
 from vitseg.training.batches import batches, train_step
-from vitseg.training.device_memory import held_bytes, peak_bytes
 from vitseg.training.recipe import Recipe
 from vitseg.training.run_data import RunData
 from vitseg.training.run_parts import build_parts
