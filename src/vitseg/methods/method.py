@@ -28,8 +28,9 @@ class MethodConfig(BaseModel):
 
     Attributes:
         block_fields: Fields that count blocks of a plain ViT, each by section and name; `backbone.taps` is one always.
-        fresh_parts: Beginnings of the names of parameters that start from random weights: they learn at the decoder's
-            rate.
+        fresh_parts: Beginnings of the names of parameters that learn at the decoder's rate. What a method adds within
+            the backbone (`halve`, `semantic`, `shrink`) starts from random weights, too, but learns at the backbone's,
+            as in the papers' code, where the rate of heads alone is multiplied; `optimizer.lr_ratios` may change that.
         old_names: (pattern, replacement) of parameter names in model directories of format 1.
         explainer: The file of `explain/` that shows how such a model comes to its labels; None: there is none.
     """

@@ -17,7 +17,7 @@ class SegmentationModel(nn.Module):
     Args:
         backbone: Images to `Features`.
         decoder: `Features` to an output.
-        fresh_parts: Beginnings of the names of parameters that start from random weights.
+        fresh_parts: See `MethodConfig`.
     """
 
     def __init__(
