@@ -364,7 +364,7 @@ def test_sizes_are_looked_at_before_anything_is_made_of_them(server):
 
 
 def test_lists_of_too_many_values_are_refused_unread(server, monkeypatch):
-    monkeypatch.setattr("vitseg.serve.infer_request.MAX_VALUES", 1000)
+    monkeypatch.setattr("vitseg.serve.json_body.MAX_VALUES", 1000)
     big = asked(datatype="UINT8", shape=[40, 56, 3], data=photo(40, 56).tolist())
     assert "send the tensor as binary" in error_of(post(server, big))
 

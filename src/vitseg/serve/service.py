@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, Integer, UInt8
 
 from vitseg.images.bands import to_rgb
 from vitseg.serve.admission import Admission, Place
 from vitseg.serve.engine import Answered, Engine, before
 from vitseg.serve.jobs import Result, Served, Task
-from vitseg.serve.label_studio import Segmented
 from vitseg.serve.metrics import Metrics, timed
 from vitseg.serve.problems import UnknownError
 from vitseg.serve.settings import IMAGE_FORMATS, ServeSettings
@@ -27,6 +26,20 @@ DECODERS = 2
 """Images that are decoded at a time, and answers that are encoded: more would take the models' processors away."""
 
 Value = TypeVar("Value")
+
+
+class Segmented(NamedTuple):
+    """What a model made of an image.
+
+    Attributes:
+        label_map: Class index of every pixel, of the image as it is shown.
+        class_names: Names in index order.
+        confidence: Probability of the label of every pixel, in [0, 1]; None: not known.
+    """
+
+    label_map: Integer[np.ndarray, "H W"]
+    class_names: Sequence[str]
+    confidence: Float[np.ndarray, "H W"] | None = None
 
 
 @dataclass(frozen=True)
