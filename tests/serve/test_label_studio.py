@@ -17,6 +17,14 @@ from vitseg.serve.app import _add_handlers
 from vitseg.serve.engine import Engine
 from vitseg.serve.fetching import LabelStudioSettings
 from vitseg.serve.label_studio import KEY_VARIABLE, MOST_TASKS, create_router
+from vitseg.serve.problems import (
+    BusyError,
+    LateError,
+    TooLargeError,
+    UnavailableError,
+    UnusableError,
+    WrongFormatError,
+)
 from vitseg.serve.service import Segmented, Service
 from vitseg.serve.settings import ServeSettings
 
@@ -44,7 +52,11 @@ async def segment(model, image):
 def serving(segment):
     """A service whose model is a function."""
     service = Service(cast(Engine, None), ServeSettings())
-    service.segment = segment
+
+    async def of_place(place, model, image):
+        return await segment(model, image)
+
+    service.segment = of_place
     service.admission.state = "ready"
     return service
 
@@ -131,6 +143,43 @@ def test_a_task_that_fails_is_empty_and_the_others_are_not(client, caplog, place
         (record,) = caplog.records
         assert record.getMessage().startswith("Label Studio's task 1: ")
         assert words in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("problem", "status"),
+    [
+        (BusyError("200 pixels wait already"), 429),
+        (UnavailableError("the server ends"), 503),
+        (LateError("the time is over"), 504),
+    ],
+)
+def test_a_server_that_cannot_answer_does_not_say_that_nothing_is_there(host, problem, status):
+    calls = []
+
+    async def busy(model, image):
+        calls.append(image)
+        if len(calls) == 2:
+            raise problem
+        return await segment(model, image)
+
+    settings = LabelStudioSettings(url=f"http://{host.place}", allow_private=True)
+    answer = predict(
+        client_of(create_router(serving(busy), settings)), "/a.png", "/b.png", "/c.png"
+    )
+    assert (answer.status_code, answer.json()) == (status, {"error": str(problem)})
+    assert ("retry-after" in answer.headers) == (status != 504)
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("problem", [TooLargeError, UnusableError, WrongFormatError])
+def test_an_image_that_is_not_read_is_empty_alone(host, problem):
+    async def refusing(model, image):
+        raise problem("that image")
+
+    settings = LabelStudioSettings(url=f"http://{host.place}", allow_private=True)
+    answer = predict(client_of(create_router(serving(refusing), settings)), "/a.png")
+    assert answer.status_code == 200
+    assert answer.json()["results"][0]["result"] == []
 
 
 def test_without_confidence_there_is_no_score(host):

@@ -11,7 +11,7 @@ import pytest
 from tests.serve.conftest import until
 from tests.serve.fake import running
 from tests.serve.octants import NAMES, pattern, png
-from tests.serve.raw import answer_on, connect, head, request
+from tests.serve.raw import answer_on, connect, head, request, segment
 from vitseg import parsing
 
 CONFIG = (
@@ -104,3 +104,56 @@ def test_images_within_a_request_are_unpacked_beside_the_event_loop(server, monk
     assert len(loops) == 1
     assert len(threads) == 2
     assert loops[0] not in threads
+
+
+def require_regions(answer, count):
+    """Every task has those of its image."""
+    assert answer.status == 200, answer.body
+    found = [
+        {each["value"]["brushlabels"][0] for each in one["result"]}
+        for one in answer.json["results"]
+    ]
+    assert found == [{NAMES[label] for label in pattern(seed).ravel()} for seed in range(count)]
+
+
+def test_a_request_has_one_place_for_all_of_its_tasks(one_place, callers):
+    """Also where their images have more pixels together than may be in."""
+    one_place.service.admission.max_pixels = 2 * 64 * 64
+    one_place.models.gate.clear()
+    callers.call(lambda: ask(one_place, tasks(5)))
+    until(lambda: one_place.service.admission.pixels == 64 * 64)
+    assert one_place.service.admission.requests == 1
+    one_place.models.gate.set()
+    require_regions(callers.all()[0], 5)
+    assert one_place.service.admission.pixels == 0
+    assert one_place.service.admission.requests == 0
+
+
+def test_a_busy_server_says_so(one_place, callers):
+    one_place.models.gate.clear()
+    callers.call(lambda: segment(one_place.port, png(pattern(9))))
+    until(one_place.models.began.is_set)
+    answer = ask(one_place, tasks(3))
+    assert answer.status == 429
+    assert answer.headers["retry-after"]
+    one_place.models.gate.set()
+    callers.all()
+
+
+def test_a_request_that_is_in_is_finished_when_the_server_ends(one_place, callers):
+    one_place.models.gate.clear()
+    callers.call(lambda: ask(one_place, tasks(3)))
+    until(one_place.models.began.is_set)
+    one_place.service.admission.state = "draining"
+    assert ask(one_place, tasks(1)).status == 503
+    one_place.models.gate.set()
+    require_regions(callers.all()[0], 3)
+
+
+def test_an_image_that_takes_too_long_is_late(callers):
+    with running(timeout=0.3) as server:
+        server.models.gate.clear()
+        answer = ask(server, tasks(2))
+        assert answer.status == 504
+        assert "the time of the request is over" in answer.error
+        server.models.gate.set()

@@ -21,11 +21,17 @@ from fastapi.responses import JSONResponse
 from vitseg.annotations.label_config import BrushControl, read_brush_control
 from vitseg.annotations.label_studio import brush_regions
 from vitseg.errors import ConfigError, DataError, VitsegError, first_line
+from vitseg.serve.admission import Place
 from vitseg.serve.described import JSON_BODY, errors
 from vitseg.serve.fetching import Fetcher, LabelStudioSettings
 from vitseg.serve.incoming import while_connected
 from vitseg.serve.json_body import parse_body
-from vitseg.serve.problems import BadRequestError
+from vitseg.serve.problems import (
+    BadRequestError,
+    TooLargeError,
+    UnusableError,
+    WrongFormatError,
+)
 from vitseg.serve.service import Segmented, Service
 
 KEY_VARIABLE = "LABEL_STUDIO_API_KEY"
@@ -42,6 +48,9 @@ ASKING = (400, 401, 408, 413, 415, 429, 500, 503, 504)
 
 _log = logging.getLogger("vitseg")
 
+OF_AN_IMAGE = (TooLargeError, UnusableError, WrongFormatError)
+"""What is wrong with the image of a task, and not with the server or with the moment."""
+
 Value = TypeVar("Value")
 
 
@@ -54,8 +63,9 @@ def create_router(
 ) -> APIRouter:
     """The routes `/predict`, `/setup`, `/webhook` and `/health`.
 
-    A task that fails has an empty result, and a line in the log says why: the others of the request are of use. The
-    token is read from the environment here, once.
+    A task whose image cannot be had has an empty result, and a line in the log says why: the others of the request are
+    of use. Where the server cannot run an image the request fails as a whole: an empty result would say that nothing
+    is on it. The token is read from the environment here, once.
 
     Args:
         service: What answers.
@@ -65,43 +75,25 @@ def create_router(
     """
     router = APIRouter(tags=["Label Studio"])
     fetch = Fetcher(settings, os.environ.get(KEY_VARIABLE))
-    turns = asyncio.Semaphore(AT_ONCE)
-
-    async def read(request: Request, reading: Callable[[bytes], Value]) -> Value:
-        """What a body says, which is read within a place, and parsed beside the event loop."""
-        deadline = service.deadline(None)
-        with service.admission.enter(deadline):
-            body = await request.body()
-            try:
-                return await service.off_loop(partial(reading, body), deadline)
-            except VitsegError as error:
-                raise BadRequestError(str(error)) from error
+    backend = _Backend(service, fetch, version, model)
 
     @router.post("/predict", openapi_extra=JSON_BODY, responses=errors(*ASKING))
     async def predict(request: Request) -> Response:
         """Annotations for the tasks of a Label Studio project."""
-        tasks, control = await read(request, _read_request)
-
-        async def answers() -> list[dict[str, Any]]:
-            results = []
-            for task in tasks:
-                try:
-                    async with turns:
-                        answer = await _answer(task, control, fetch, service, model)
-                except Exception as error:
-                    _log.warning("Label Studio's task %.99r: %s", task.get("id"), first_line(error))
-                    answer = {"result": [], "score": 0.0}
-                results.append({**answer, "model_version": version})
-            return results
-
-        found = {"results": await while_connected(request.receive, answers())}
-        content = await service.off_loop(partial(_encoded, found), service.deadline(None))
-        return Response(content, media_type="application/json")
+        deadline = service.deadline(None)
+        with service.admission.enter(deadline) as place:
+            tasks, control = await backend.read(request, _read_request, deadline)
+            answers = backend.answers(tasks, control, place)
+            found = {"results": await while_connected(request.receive, answers)}
+            content = await service.off_loop(partial(_encoded, found), service.deadline(None))
+            return Response(content, media_type="application/json")
 
     @router.post("/setup", openapi_extra=JSON_BODY, responses=errors(*ASKING))
     async def setup(request: Request) -> JSONResponse:
         """What Label Studio asks when a project is connected."""
-        await read(request, _look_at_project)
+        deadline = service.deadline(None)
+        with service.admission.enter(deadline):
+            await backend.read(request, _look_at_project, deadline)
         return JSONResponse({"model_version": version})
 
     @router.post("/webhook", status_code=201, responses=errors(401))
@@ -116,6 +108,68 @@ def create_router(
         return JSONResponse({"status": "UP", "model_class": version})
 
     return router
+
+
+class _Backend:
+    """What answers Label Studio's requests, once they have a place."""
+
+    def __init__(self, service: Service, fetch: Fetcher, version: str, model: str | None):
+        self._service, self._fetch = service, fetch
+        self._version, self._model = version, model
+        self._turns = asyncio.Semaphore(AT_ONCE)
+
+    async def read(
+        self, request: Request, reading: Callable[[bytes], Value], deadline: float
+    ) -> Value:
+        """What a body says, which is parsed beside the event loop."""
+        body = await request.body()
+        try:
+            return await self._service.off_loop(partial(reading, body), deadline)
+        except VitsegError as error:
+            raise BadRequestError(str(error)) from error
+
+    async def answers(
+        self, tasks: Sequence[Mapping[str, Any]], control: BrushControl, place: Place
+    ) -> list[dict[str, Any]]:
+        """A result for each task; raises a `Problem` where the server cannot run an image now."""
+        results = []
+        for task in tasks:
+            try:
+                async with self._turns:
+                    with place.one_image():
+                        answer = await self._answer(task, control, place)
+            except (VitsegError, *OF_AN_IMAGE) as error:
+                _log.warning("Label Studio's task %.99r: %s", task.get("id"), first_line(error))
+                answer = {"result": [], "score": 0.0}
+            results.append({**answer, "model_version": self._version})
+        return results
+
+    async def _answer(
+        self, task: Mapping[str, Any], control: BrushControl, place: Place
+    ) -> dict[str, Any]:
+        """The regions of a task, and how sure the model is of them."""
+        image = await self._image(task, control)
+        found = await self._service.segment(place, self._model, image)
+        names = matching_labels(found.class_names, control.labels)
+        if not names:
+            raise ConfigError(
+                f"none of the labels {', '.join(control.labels[:5])} is a class of the model, which are "
+                f"{', '.join(found.class_names[:5])}: name labels as the model's classes."
+            )
+        return await asyncio.to_thread(_regions, found, names, control)  # seconds for a large photo
+
+    async def _image(self, task: Mapping[str, Any], control: BrushControl) -> bytes:
+        """The image file of a task; raises VitsegError where it cannot be had."""
+        data = task.get("data")
+        where = data.get(control.key) if isinstance(data, dict) else None
+        if not isinstance(where, str):
+            raise DataError(
+                f"its data have no {control.key!r}, where the label config has the image."
+            )
+        try:
+            return await self._fetch(where)
+        except Exception as error:  # whoever wrote the task has chosen what answers
+            raise DataError(first_line(error)) from error
 
 
 def _encoded(found: dict[str, Any]) -> bytes:
@@ -160,28 +214,6 @@ def _read_request(body: bytes) -> tuple[list[Mapping[str, Any]], BrushControl]:
     if len(tasks) > MOST_TASKS:
         raise DataError(f"{len(tasks)} tasks came, but at most {MOST_TASKS} go into one request.")
     return tasks, read_brush_control(str(content.get("label_config") or ""))
-
-
-async def _answer(
-    task: Mapping[str, Any],
-    control: BrushControl,
-    fetch: Fetcher,
-    service: Service,
-    model: str | None,
-) -> dict[str, Any]:
-    """The regions of a task, and how sure the model is of them."""
-    data = task.get("data")
-    place = data.get(control.key) if isinstance(data, dict) else None
-    if not isinstance(place, str):
-        raise DataError(f"its data have no {control.key!r}, where the label config has the image.")
-    found = await service.segment(model, await fetch(place))
-    names = matching_labels(found.class_names, control.labels)
-    if not names:
-        raise ConfigError(
-            f"none of the labels {', '.join(control.labels[:5])} is a class of the model, which are "
-            f"{', '.join(found.class_names[:5])}: name labels as the model's classes."
-        )
-    return await asyncio.to_thread(_regions, found, names, control)  # seconds for a large photo
 
 
 def _regions(found: Segmented, names: Mapping[int, str], control: BrushControl) -> dict[str, Any]:

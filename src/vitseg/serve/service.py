@@ -187,10 +187,11 @@ class Service:
         self.admission.note(answered.result.forward / answered.result.batch)
         return Computed(model, answered.result, pixels.values, pixels.notices, answered.waited)
 
-    async def segment(self, model: str | None, image: bytes) -> Segmented:
-        """The labels of an image, with the probability of each, within a place of its own.
+    async def segment(self, place: Place, model: str | None, image: bytes) -> Segmented:
+        """The labels of an image, with the probability of each, in the time that a request has.
 
         Args:
+            place: Of the request, which may have several.
             model: Its name; None: the first.
             image: The bytes of an image file.
 
@@ -199,8 +200,7 @@ class Service:
         """
         deadline = self.deadline(None)
         served = self.model(model)
-        with self.admission.enter(deadline) as place:
-            computed = await self.compute(place, image, served, deadline, confidence=True)
+        computed = await self.compute(place, image, served, deadline, confidence=True)
         labels = computed.result.labels
         assert labels is not None
         return Segmented(labels, served.classes.names, computed.result.probability)
