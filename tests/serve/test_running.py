@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ import torch
 from tests.serve.octants import pattern, picture, write_octants
 from vitseg.serve import running
 from vitseg.serve.jobs import Failure, Result, Task
-from vitseg.serve.places import ModelPlaces
+from vitseg.serve.places import ChangedError, ModelPlaces
 from vitseg.serve.running import Runner
 
 
@@ -74,3 +76,16 @@ def test_a_batch_is_shared_by_threads_and_every_image_gets_its_own_answer(model)
         assert torch.get_num_threads() == 2  # what a lone image is run with
     finally:
         torch.set_num_threads(threads)
+
+
+def test_a_model_is_known_again_and_another_one_is_refused(model, tmp_path):
+    place = shutil.copytree(model, tmp_path / "m")
+    (served,) = runner(place).served
+    assert set(served.hashes) == {"weights", "configuration"}
+    known = {"m": served.hashes}
+    places = ModelPlaces({"m": str(place)}, "cpu")
+    assert Runner(places, known=known).served == [served]
+    shutil.rmtree(place)
+    write_octants(place, is_mirrored=True)
+    with pytest.raises(ChangedError, match="changed since the server started"):
+        Runner(places, known=known)

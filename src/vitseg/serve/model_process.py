@@ -12,14 +12,14 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any
 
 from vitseg.errors import VitsegError
 from vitseg.serve.jobs import Failure, Result, Served, Task
-from vitseg.serve.places import ModelPlaces
+from vitseg.serve.places import Hashes, ModelPlaces
 
 if TYPE_CHECKING:
     from vitseg.serve.running import Runner
@@ -55,6 +55,7 @@ class ModelProcess:
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
         self._lock = threading.Lock()
+        self._known: dict[str, Hashes] | None = None
         self.starts = 0
 
     @property
@@ -64,16 +65,17 @@ class ModelProcess:
         return None if process is None else process.pid
 
     def start(self) -> list[Served]:
-        """Start it, and wait until all models are loaded.
+        """Start it, and wait until all models are loaded: from the second time on the same ones.
 
         Raises:
             VitsegError: A model cannot be loaded; or the process ended while it loaded them.
+            ChangedError: A model is not the one that was loaded first.
         """
         with self._lock:
             self._end()
             ours, theirs = self._context.Pipe()
             self._process = self._context.Process(
-                target=_serve, args=(theirs, self._places, self._gone), daemon=True
+                target=_serve, args=(theirs, self._places, self._gone, self._known), daemon=True
             )
             self._process.start()
             theirs.close()
@@ -85,6 +87,7 @@ class ModelProcess:
             raise VitsegError(f"the process that loads the models {error}") from error
         if isinstance(answer, Exception):
             raise answer
+        self._known = self._known or {one.name: one.hashes for one in answer}
         return answer
 
     def ask(self, tasks: Sequence[Task], seconds: float) -> list[Result | Failure]:
@@ -150,7 +153,9 @@ class ModelProcess:
         process.close()
 
 
-def _serve(pipe: Connection, places: ModelPlaces, gone: Any) -> None:
+def _serve(
+    pipe: Connection, places: ModelPlaces, gone: Any, known: Mapping[str, Hashes] | None = None
+) -> None:
     """What the process does: load all, then one answer for each request, until the pipe is closed."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -158,7 +163,7 @@ def _serve(pipe: Connection, places: ModelPlaces, gone: Any) -> None:
     from vitseg.serve.running import Runner
 
     try:
-        runner = Runner(places, lambda number: number in gone)
+        runner = Runner(places, lambda number: number in gone, known)
     except VitsegError as error:
         pipe.send(error)
         return

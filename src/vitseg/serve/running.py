@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -25,9 +25,9 @@ from vitseg.inference.scores import (
 )
 from vitseg.methods.model import SegmentationModel
 from vitseg.outputs import SegOutput
-from vitseg.runtimes.places import FORMATS
+from vitseg.runtimes.places import FORMATS, find_model, hashes
 from vitseg.serve.jobs import WHOLE_PIXELS, Failure, Result, Served, Task
-from vitseg.serve.places import ModelPlaces
+from vitseg.serve.places import Hashes, ModelPlaces, require_same
 from vitseg.serve.views import compute_view, views_of
 
 MOST_WHOLE_PIXELS = 4 * WHOLE_PIXELS
@@ -57,12 +57,19 @@ class Runner:
     Args:
         places: Where they are.
         is_gone: Whether the client of a task, by its number, has left.
+        known: Hashes of the models as they were loaded first; None: this is the first time.
 
     Raises:
         VitsegError: A model is missing, damaged or cannot be run here.
+        ChangedError: A model is not the one that was loaded first.
     """
 
-    def __init__(self, places: ModelPlaces, is_gone: Callable[[int], bool] = lambda number: False):
+    def __init__(
+        self,
+        places: ModelPlaces,
+        is_gone: Callable[[int], bool] = lambda number: False,
+        known: Mapping[str, Hashes] | None = None,
+    ):
         if places.threads is not None:
             torch.set_num_threads(places.threads)
         self._is_gone = is_gone
@@ -71,11 +78,15 @@ class Runner:
         self._in_windows: dict[str, _Watched] = {}
         self.served: list[Served] = []
         for name, place in places.models.items():
-            own = load(place, places.device, places.protocol, dtype=places.dtype)
+            model = find_model(place)
+            found = hashes(model)
+            if known is not None:
+                require_same(name, place, found, known)
+            own = load(model, places.device, places.protocol, dtype=places.dtype)
             watched = _watched(own, own.record)
             self._predictors[name] = watched
             self._in_windows[name] = _watched(own, in_windows(own.record))
-            self.served.append(_served(name, place, own))
+            self.served.append(_served(name, place, own, found))
 
     def run(self, tasks: Sequence[Task]) -> list[Result | Failure]:
         """One outcome for each task; several are images of one model that are run at one size, see `batch_key`."""
@@ -193,7 +204,7 @@ def _watched(own: Predictor, record: ModelRecord) -> _Watched:
     return watched
 
 
-def _served(name: str, place: str, own: Predictor) -> Served:
+def _served(name: str, place: str, own: Predictor, found: Hashes) -> Served:
     record = own.record
     return Served(
         name,
@@ -204,6 +215,7 @@ def _served(name: str, place: str, own: Predictor) -> Served:
         own.inference.model_dump(mode="json"),
         record.image_size,
         views_of(own),
+        found,
     )
 
 
