@@ -68,18 +68,18 @@ class ModelProcess:
         """Start it, and wait until all models are loaded: from the second time on the same ones.
 
         Raises:
-            VitsegError: A model cannot be loaded; or the process ended while it loaded them.
+            VitsegError: A model cannot be loaded; or the process cannot be started, or ended while it loaded them.
             ChangedError: A model is not the one that was loaded first.
         """
         with self._lock:
             self._end()
-            ours, theirs = self._context.Pipe()
-            self._process = self._context.Process(
-                target=_serve, args=(theirs, self._places, self._gone, self._known), daemon=True
-            )
-            self._process.start()
-            theirs.close()
-            self._pipe = ours
+            try:
+                self._process, self._pipe = self._started()
+            except OSError as error:
+                raise VitsegError(
+                    f"the process of the models cannot be started: {error.strerror or error}. Are memory, processes or "
+                    "open files at their limit?"
+                ) from error
             self.starts += 1
         try:
             answer = self._received(None)
@@ -100,9 +100,11 @@ class ModelProcess:
         Raises:
             EndedError: It ended, or was ended; `start` has to be called.
         """
-        assert self._pipe is not None
+        pipe = self._pipe
+        if pipe is None:
+            raise EndedError("is not running")
         try:
-            self._pipe.send(tasks)
+            pipe.send(tasks)
         except OSError as error:
             raise EndedError(self._reason()) from error
         return self._received(seconds)
@@ -117,24 +119,42 @@ class ModelProcess:
         with self._lock:
             self._end()
 
-    def _received(self, seconds: float | None) -> Any:
-        assert self._pipe is not None and self._process is not None
-        ready = wait([self._pipe, self._process.sentinel], seconds)
-        if self._pipe in ready:
+    def _started(self) -> tuple[BaseProcess, Connection]:
+        """A new process, and the pipe to it; raises OSError where the system has no room for them."""
+        ours, theirs = self._context.Pipe()
+        with theirs:
+            process = self._context.Process(
+                target=_serve, args=(theirs, self._places, self._gone, self._known), daemon=True
+            )
             try:
-                return self._pipe.recv()
+                process.start()
+            except OSError:
+                ours.close()
+                raise
+        return process, ours
+
+    def _received(self, seconds: float | None) -> Any:
+        process, pipe = self._process, self._pipe
+        if process is None or pipe is None:  # closed by another thread
+            raise EndedError("is not running")
+        ready = wait([pipe, process.sentinel], seconds)
+        if pipe in ready:
+            try:
+                return pipe.recv()
             except (EOFError, OSError):
                 pass
         if not ready:
-            self._process.kill()
-            self._process.join()
+            process.kill()
+            process.join()
             raise EndedError(f"did not answer within {seconds:.0f} s, and was ended")
         raise EndedError(self._reason())
 
     def _reason(self) -> str:
-        assert self._process is not None
-        self._process.join(5)
-        code = self._process.exitcode
+        process = self._process
+        if process is None:
+            return "is not running"
+        process.join(5)
+        code = process.exitcode
         if code is not None and code < 0:
             return f"was ended by {signal.Signals(-code).name}"
         return f"ended with code {code}"
