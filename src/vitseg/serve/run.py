@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import math
 import signal
 import socket
 from collections.abc import Callable
@@ -19,6 +20,9 @@ from vitseg.serve.engine import Engine
 from vitseg.serve.settings import ServeSettings
 
 _log = logging.getLogger("vitseg")
+
+LEAST_END = 5
+"""Seconds that answers get which are read while the server ends, where requests have taken all of its grace."""
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -91,14 +95,17 @@ async def _serve(
         on_ready()
     await asyncio.wait({running, stop}, return_when=asyncio.FIRST_COMPLETED)
     if not running.done():
+        until = loop.time() + settings.grace
         admission = app.state.service.admission
         admission.state = "draining"
         if admission.requests:
             _log.info("%d requests are finished, then the server ends", admission.requests)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(settings.grace):
+            async with asyncio.timeout_at(until):
                 while admission.requests:
                     await asyncio.sleep(0.02)
+        left = math.ceil(until - loop.time())
+        server.config.timeout_graceful_shutdown = max(LEAST_END, left)
         server.should_exit = True
     await running
     gc.unfreeze()
@@ -117,7 +124,7 @@ def _config(app: object, settings: ServeSettings) -> uvicorn.Config:
         date_header=True,
         proxy_headers=False,
         timeout_keep_alive=10,
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=LEAST_END,
         h11_max_incomplete_event_size=65_536,
     )
 
