@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from tests.runtimes.test_graph_model import make_graph
 from tests.serve.octants import pattern, picture, write_octants
+from vitseg.inference.predictor import Predictor
 from vitseg.serve import running
 from vitseg.serve.jobs import Failure, Result, Task
 from vitseg.serve.places import ChangedError, ModelPlaces
@@ -89,3 +91,45 @@ def test_a_model_is_known_again_and_another_one_is_refused(model, tmp_path):
     write_octants(place, is_mirrored=True)
     with pytest.raises(ChangedError, match="changed since the server started"):
         Runner(places, known=known)
+
+
+def graph_runner(monkeypatch, model, graph):
+    """Models of which a graph comes instead."""
+    monkeypatch.setattr(
+        running, "load", lambda *_, **__: Predictor(graph, graph.record.predicting, "cpu")
+    )
+    return runner(model)
+
+
+def test_an_image_of_another_size_than_that_of_the_file_is_unusable(model, monkeypatch):
+    run = graph_runner(monkeypatch, model, make_graph((64, 64))).run
+    assert isinstance(run([task((64, 64))])[0], Result)
+    for tasks in ([task((80, 90))], [task((80, 90)), task((80, 90))]):
+        for found in run(tasks):
+            assert isinstance(found, Failure)
+            assert found.kind == "unusable"
+            assert "takes images of 64x64 pixels alone" in found.message
+            assert "run at 90x80" in found.message
+            assert "srv" not in found.message
+            assert "--" not in found.message
+
+
+def test_a_place_on_the_server_is_told_to_nobody(model, monkeypatch):
+    class Failing:
+        name = "ONNX Runtime"
+
+        def run(self, images):
+            raise RuntimeError("/onnxruntime_src/reshape_helper.h:47 cannot be reshaped")
+
+    (found,) = graph_runner(monkeypatch, model, make_graph(session=Failing())).run([task((64, 64))])
+    assert isinstance(found, Failure)
+    assert (found.kind, found.message) == ("unavailable", "the model failed on this image")
+    assert "/srv/models/mine.onnx" in found.detail
+    assert "reshape_helper" in found.detail
+
+
+def test_a_wish_that_a_model_cannot_follow_is_unusable(model):
+    (found,) = runner(model).run([task((64, 64), view="stages", class_index=0)])
+    assert isinstance(found, Failure)
+    assert found.kind == "unusable"
+    assert "has no view 'stages'" in found.message

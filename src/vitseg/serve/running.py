@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from vitseg.checkpoint.model_dir import ModelRecord
-from vitseg.errors import DataError, VitsegError, is_out_of_memory
+from vitseg.errors import ConfigError, DataError, VitsegError, is_out_of_memory
 from vitseg.inference.predictor import Predictor, load
 from vitseg.inference.scores import (
     OutputScores,
@@ -25,6 +25,7 @@ from vitseg.inference.scores import (
 )
 from vitseg.methods.model import SegmentationModel
 from vitseg.outputs import SegOutput
+from vitseg.runtimes.graph_model import OtherSizeError
 from vitseg.runtimes.places import FORMATS, find_model, hashes
 from vitseg.serve.jobs import WHOLE_PIXELS, Failure, Result, Served, Task
 from vitseg.serve.places import Hashes, ModelPlaces, require_same
@@ -32,6 +33,8 @@ from vitseg.serve.views import compute_view, views_of
 
 MOST_WHOLE_PIXELS = 4 * WHOLE_PIXELS
 """Beyond these an image takes minutes and much memory in one piece."""
+
+FAILED = "the model failed on this image"
 
 OVERLAP = 4
 """Windows of a large image overlap by this part of their side, as those of `vitseg predict --tiles`."""
@@ -235,10 +238,19 @@ def _failure(error: Exception) -> Failure:
     detail = "".join(traceback.format_exception(error))
     if isinstance(error, DataError):
         return Failure("unusable", str(error))
+    if isinstance(error, OtherSizeError):
+        (height, width), (own_height, own_width) = error.wanted, error.size
+        return Failure(
+            "unusable",
+            f"the model takes images of {width}x{height} pixels alone, but this one is run at {own_width}x"
+            f"{own_height}: send one of that size.",
+        )
     if is_out_of_memory(error):
         return Failure(
             "unavailable", "the model ran out of memory on this image: send a smaller one", detail
         )
-    if isinstance(error, VitsegError):
-        return Failure("unavailable", str(error), detail)
-    return Failure("unavailable", "the model failed on this image", detail)
+    is_plain = isinstance(error, VitsegError) and not set("/\\") & set(str(error))  # names no file
+    if isinstance(error, ConfigError):
+        message = str(error) if is_plain else "this model cannot do what is asked of it"
+        return Failure("unusable", message, "" if is_plain else detail)
+    return Failure("unavailable", str(error) if is_plain else FAILED, detail)
