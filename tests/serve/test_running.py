@@ -7,9 +7,12 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests.runtimes.test_graph_model import make_graph
-from tests.serve.octants import pattern, picture, write_octants
+from tests.serve.in_thread import running_models
+from tests.serve.octants import encoded, pattern, picture, write_octants
+from tests.serve.raw import segment
 from vitseg.inference.predictor import Predictor
 from vitseg.serve import running
 from vitseg.serve.jobs import Failure, Result, Task
@@ -133,3 +136,37 @@ def test_a_wish_that_a_model_cannot_follow_is_unusable(model):
     assert isinstance(found, Failure)
     assert found.kind == "unusable"
     assert "has no view 'stages'" in found.message
+
+
+def test_windows_of_large_images_have_the_views_of_the_protocol(model, small):
+    pixels = np.array(picture(pattern(3, 150, 200)))
+    views = ["scales=[0.5,1.0]", "flip=true"]
+    windows = ["mode=slide", "crop_size=[64,64]", "stride=[48,48]", "blend=cosine"]
+    asked = Task("m", pixels, confidence=True)
+    (found,) = runner(model, *views).run([asked])
+    (expected,) = runner(model, *views, *windows).run([asked])
+    (plain,) = runner(model, *windows).run([asked])
+    for one in (found, expected, plain):
+        assert isinstance(one, Result)
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    np.testing.assert_array_equal(found.confidence, expected.confidence)
+    assert np.any(found.confidence != plain.confidence), "this image cannot tell"
+
+
+def test_windows_that_the_protocol_does_not_have_are_told(model, small):
+    run = runner(model).run
+    assert run([task((200, 300))])[0].windows == (64, 64)
+    assert run([task((60, 50))])[0].windows is None
+    assert [each.windows for each in run([task((60, 50)), task((60, 50))])] == [None, None]
+    own = runner(model, "mode=slide", "crop_size=[64,64]", "stride=[48,48]").run
+    assert own([task((200, 300))])[0].windows is None
+
+
+def test_a_client_is_told_of_windows(model, small):
+    with running_models({"m": model}) as server:
+        for size, told in (((200, 300), ["64x64"]), ((60, 50), [])):
+            content = encoded(Image.fromarray(np.zeros((*size, 3), np.uint8)))
+            notices = segment(server.port, content, "?areas=true").json["notices"]
+            assert len(notices) == len(told)
+            for notice, words in zip(notices, told, strict=True):
+                assert f"run in windows of {words} pixels" in notice

@@ -107,6 +107,7 @@ class Result:
         view: What is shown instead.
         forward: Seconds that the model took, of all images that were run together.
         batch: How many these were.
+        windows: (height, width) of the windows that the image was run in because it is too large for one piece.
     """
 
     labels: Integer[np.ndarray, "H W"] | None
@@ -114,6 +115,7 @@ class Result:
     view: View | None = None
     forward: float = 0.0
     batch: int = 1
+    windows: Size | None = None
 
     @property
     def probability(self) -> Float32[np.ndarray, "H W"]:

@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -104,9 +105,7 @@ class Runner:
             return [_failure(error)]
         seconds = time.monotonic() - started
         return [
-            Result(one.labels, one.confidence, one.view, seconds, len(tasks))
-            if isinstance(one, Result)
-            else one
+            replace(one, forward=seconds, batch=len(tasks)) if isinstance(one, Result) else one
             for one in found
         ]
 
@@ -121,7 +120,10 @@ class Runner:
                 shown = compute_view(predictor, first.pixels, first.view, first.class_index)
                 return [Result(None, view=shown)]
             with torch.inference_mode():
-                return [_labelled(first, predictor.scores(first.pixels))]
+                found = _labelled(first, predictor.scores(first.pixels))
+            if predictor is self._in_windows[first.model]:
+                found = replace(found, windows=predictor.inference.crop_size)
+            return [found]
         return self._together(predictor, tasks)
 
     def _together(self, predictor: _Watched, tasks: Sequence[Task]) -> list[Result | Failure]:
@@ -190,9 +192,16 @@ def _forward(predictor: Predictor, tasks: Sequence[Task]) -> list[Result | Failu
 
 
 def in_windows(record: ModelRecord) -> ModelRecord:
-    """A model's record with windows of its training size, which run images of any size in bounded memory."""
+    """A model's record with windows of its training size, which run images of any size in bounded memory.
+
+    Its views are those of its own protocol.
+    """
     height, width = record.image_size
+    views = {
+        name: record.inference[name] for name in ("scales", "flip") if name in record.inference
+    }
     protocol = {
+        **views,
         "mode": "slide",
         "crop_size": record.image_size,
         "stride": (height - height // OVERLAP, width - width // OVERLAP),

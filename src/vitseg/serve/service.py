@@ -50,7 +50,7 @@ class Computed:
         served: The model.
         result: Labels, confidence or a view.
         pixels: What it was run on.
-        notices: What was decided about these.
+        notices: What was decided about the image, in sentences.
         waited: Seconds in the queue.
     """
 
@@ -185,7 +185,8 @@ class Service:
         self.metrics.forward.observe(answered.result.forward)
         self.metrics.batch.observe(answered.result.batch)
         self.admission.note(answered.result.forward / answered.result.batch)
-        return Computed(model, answered.result, pixels.values, pixels.notices, answered.waited)
+        notices = (*pixels.notices, *_notices(answered.result))
+        return Computed(model, answered.result, pixels.values, notices, answered.waited)
 
     async def segment(self, place: Place, model: str | None, image: bytes) -> Segmented:
         """The labels of an image, with the probability of each, in the time that a request has.
@@ -231,3 +232,13 @@ class Service:
         """End the threads."""
         self._ordinary.shutdown(wait=False, cancel_futures=True)
         self._costly.shutdown(wait=False, cancel_futures=True)
+
+
+def _notices(result: Result) -> tuple[str, ...]:
+    """What was decided about an image where it was run."""
+    if result.windows is None:
+        return ()
+    height, width = result.windows
+    return (
+        f"the image is too large to be run in one piece: it was run in windows of {width}x{height} pixels",
+    )
