@@ -30,6 +30,7 @@ class InProcess:
         self.runner = Runner(ModelPlaces({name: str(path) for name, path in models.items()}, "cpu"))
         self.served: Mapping[str, Served] = {one.name: one for one in self.runner.served}
         self.is_ready = True
+        self.fault = ""
         self.waiting = 0
         self.tasks: list[Task] = []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 
 import numpy as np
@@ -13,7 +14,7 @@ from tests.serve import faulty
 from tests.serve.conftest import require_alive, until
 from tests.serve.octants import cells_of, encoded, labels_of, pattern, picture, png
 from tests.serve.processes import launched, runs
-from tests.serve.raw import Answers, connect, head, segment
+from tests.serve.raw import Answers, connect, head, request, segment
 
 pytestmark = pytest.mark.slow  # starting models takes seconds, every time
 
@@ -180,3 +181,20 @@ def test_many_requests_leave_nothing_behind(live):
     for (old, old_files), (new, new_files) in zip(before, after, strict=True):
         assert new - old < 60_000_000  # 20 kB a request would be a leak
         assert new_files <= old_files + 5
+
+
+def test_a_model_that_was_exchanged_is_not_served(octant_models, tmp_path):
+    place = shutil.copytree(octant_models["octants"], tmp_path / "octants")
+    (tmp_path / "server").mkdir()
+    with launched({"octants": str(place)}, tmp_path / "server") as process:
+        process.wait_until_ready()
+        require_alive(process.port)
+        shutil.rmtree(place)
+        shutil.copytree(octant_models["mirror"], place)
+        os.kill(process.models, signal.SIGKILL)
+        answer = segment(process.port, png(pattern(1)))
+        assert answer.status == 503
+        assert "has to be started anew" in answer.error
+        for path in ("live", "ready"):
+            assert request(process.port, "GET", f"/v2/health/{path}").status == 503
+        assert "octants changed since the server started" in process.log

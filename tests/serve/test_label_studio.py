@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 from io import BytesIO
+from typing import cast
 
 import numpy as np
 import pytest
@@ -12,8 +13,20 @@ from tests.serve import local_host
 from tests.serve.local_host import SIZE
 from vitseg.errors import DataError
 from vitseg.images.brush_rle import decode_brush
+from vitseg.serve.app import _add_handlers
+from vitseg.serve.engine import Engine
 from vitseg.serve.fetching import LabelStudioSettings
-from vitseg.serve.label_studio import KEY_VARIABLE, MOST_TASKS, Segmented, create_router
+from vitseg.serve.label_studio import KEY_VARIABLE, MOST_TASKS, create_router
+from vitseg.serve.problems import (
+    BusyError,
+    LateError,
+    TooLargeError,
+    UnavailableError,
+    UnusableError,
+    WrongFormatError,
+)
+from vitseg.serve.service import Segmented, Service
+from vitseg.serve.settings import ServeSettings
 
 fastapi = pytest.importorskip("fastapi")
 testclient = pytest.importorskip("fastapi.testclient")
@@ -36,6 +49,18 @@ async def segment(model, image):
     return Segmented(LABELS, ("sky", "road", "tree"), CONFIDENCE)
 
 
+def serving(segment):
+    """A service whose model is a function."""
+    service = Service(cast(Engine, None), ServeSettings())
+
+    async def of_place(place, model, image):
+        return await segment(model, image)
+
+    service.segment = of_place
+    service.admission.state = "ready"
+    return service
+
+
 @pytest.fixture
 def host():
     with local_host.running() as host:
@@ -47,12 +72,13 @@ def client(host):
     settings = LabelStudioSettings(
         url=f"http://{host.place}", allow_private=True, timeout=0.5, max_bytes=200_000
     )
-    return client_of(create_router(segment, settings, version="streets"))
+    return client_of(create_router(serving(segment), settings, version="streets"))
 
 
 def client_of(router):
     app = fastapi.FastAPI()
     app.include_router(router)
+    _add_handlers(app)
     return testclient.TestClient(app)
 
 
@@ -119,13 +145,50 @@ def test_a_task_that_fails_is_empty_and_the_others_are_not(client, caplog, place
         assert words in record.getMessage()
 
 
+@pytest.mark.parametrize(
+    ("problem", "status"),
+    [
+        (BusyError("200 pixels wait already"), 429),
+        (UnavailableError("the server ends"), 503),
+        (LateError("the time is over"), 504),
+    ],
+)
+def test_a_server_that_cannot_answer_does_not_say_that_nothing_is_there(host, problem, status):
+    calls = []
+
+    async def busy(model, image):
+        calls.append(image)
+        if len(calls) == 2:
+            raise problem
+        return await segment(model, image)
+
+    settings = LabelStudioSettings(url=f"http://{host.place}", allow_private=True)
+    answer = predict(
+        client_of(create_router(serving(busy), settings)), "/a.png", "/b.png", "/c.png"
+    )
+    assert (answer.status_code, answer.json()) == (status, {"error": str(problem)})
+    assert ("retry-after" in answer.headers) == (status != 504)
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("problem", [TooLargeError, UnusableError, WrongFormatError])
+def test_an_image_that_is_not_read_is_empty_alone(host, problem):
+    async def refusing(model, image):
+        raise problem("that image")
+
+    settings = LabelStudioSettings(url=f"http://{host.place}", allow_private=True)
+    answer = predict(client_of(create_router(serving(refusing), settings)), "/a.png")
+    assert answer.status_code == 200
+    assert answer.json()["results"][0]["result"] == []
+
+
 def test_without_confidence_there_is_no_score(host):
     async def plain(model, image):
         assert model == "small"
         return Segmented(LABELS, ("sky", "road", "tree"))
 
     settings = LabelStudioSettings(url=f"http://{host.place}", allow_private=True)
-    client = client_of(create_router(plain, settings, model="small"))
+    client = client_of(create_router(serving(plain), settings, model="small"))
     (result,) = predict(client, "/a.png").json()["results"]
     assert result["score"] == 0
     assert not any("score" in region for region in result["result"])
@@ -179,5 +242,5 @@ def test_events_are_taken_and_health_is_told(client):
 def test_the_token_is_that_of_the_environment(monkeypatch, host):
     monkeypatch.setenv(KEY_VARIABLE, "from-the-environment")
     settings = LabelStudioSettings(url=f"http://{host.place}", allow_private=True)
-    predict(client_of(create_router(segment, settings)), "/data/upload/1/a.png")
+    predict(client_of(create_router(serving(segment), settings)), "/data/upload/1/a.png")
     assert host.asked[0][1]["Authorization"] == "Token from-the-environment"

@@ -140,6 +140,14 @@ def test_a_server_that_is_not_ready_says_so_and_lives(server, client):
         server.engine.is_ready = True
 
 
+def test_a_server_that_has_to_be_started_anew_does_not_live(server, client, monkeypatch):
+    monkeypatch.setattr(server.engine, "fault", "the models were exchanged")
+    assert not client.is_server_live()
+    assert not client.is_server_ready()
+    for path in ("health/live", "health/ready", "models/tiny/ready"):
+        assert error_of(httpx.get(f"{server.url}/v2/{path}"), 503) == "the models were exchanged"
+
+
 def test_triton_client_gets_the_labels_of_an_image_file(client, expected):
     found = client.infer("tiny", [files(photo(40, 56))], request_id="a-7")
     assert np.array_equal(found.as_numpy("label_map"), expected[None])
@@ -364,7 +372,7 @@ def test_sizes_are_looked_at_before_anything_is_made_of_them(server):
 
 
 def test_lists_of_too_many_values_are_refused_unread(server, monkeypatch):
-    monkeypatch.setattr("vitseg.serve.infer_request.MAX_VALUES", 1000)
+    monkeypatch.setattr("vitseg.serve.json_body.MAX_VALUES", 1000)
     big = asked(datatype="UINT8", shape=[40, 56, 3], data=photo(40, 56).tolist())
     assert "send the tensor as binary" in error_of(post(server, big))
 

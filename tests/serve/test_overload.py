@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import socket
+import time
 
 import numpy as np
 import pytest
@@ -213,9 +215,9 @@ def connections(server):
     return len(server.http.server_state.connections)
 
 
-def slow_reader(port):
+def slow_reader(port, buffer=4096):
     sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
     sock.settimeout(60)
     sock.connect(("127.0.0.1", port))
     return sock
@@ -235,6 +237,26 @@ def test_a_client_that_reads_a_byte_at_a_time(server):
             require_alive(server.port)
         rest = all_bytes(sock)
     assert len(rest) < 9_000_000
+
+
+@pytest.mark.slow
+def test_a_client_that_reads_steadily_gets_all_of_its_answer(server):
+    """For several times the second that this server waits for one that reads nothing."""
+    content = encoded(picture(NOISE))
+    target = "/v1/segment?overlay=true&confidence=true"
+    with slow_reader(server.port, 65_536) as sock:
+        sock.sendall(head("POST", target, {"Content-Length": len(content)}) + content)
+        came = bytearray()
+        while b"\r\n\r\n" not in came:
+            came += sock.recv(1000)
+        start, _, body = bytes(came).partition(b"\r\n\r\n")
+        (length,) = re.findall(rb"(?i)content-length: (\d+)", start)
+        left = int(length) - len(body)
+        while left:
+            time.sleep(0.1)
+            part = sock.recv(50_000)
+            assert part, f"{left} of {length} bytes did not come"
+            left -= len(part)
 
 
 @pytest.mark.slow

@@ -6,9 +6,14 @@ import pickle
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from tests.tiny import CROP, make_model, make_predictor, make_record, photo
+from tests.serve.in_thread import running_models
+from tests.serve.octants import encoded
+from tests.serve.raw import request
+from tests.tiny import CROP, make_model, make_predictor, make_record, photo, write_model
 from tests.tiny_dtop import make_dtop
+from vitseg.checkpoint.model_dir import save_model
 from vitseg.errors import ConfigError
 from vitseg.explain.exits import read_exits
 from vitseg.explain.stages import read_stages
@@ -178,3 +183,42 @@ def test_views_of_a_model_in_bfloat16(view):
 def test_what_cannot_be_shown(make, view, chosen, message):
     with pytest.raises(ConfigError, match=message):
         compute_view(make(), photo(*SIZE), view, chosen)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    model, config = make_dtop(pruning={"rule": "share", "share": 0.5})
+    record = make_record(method="dtop", architecture=config.model_dump(mode="json"))
+    save_model(folder / "pruned", model, record)
+    with running_models({"tiny": write_model(folder / "tiny"), "pruned": folder / "pruned"}) as one:
+        yield one
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("view=stages", "give class, a name or an index"),
+        ("view=stages&class=sea", "there is no class 'sea'"),
+        ("view=stages&class=sky,road", "class names one class"),
+        ("view=stages&class=", "there is no class ''"),
+        ("view=exits", "tiny has no view 'exits'. It has: stages."),
+        ("model=pruned&view=exits&class=sky", "a view of exits shows all classes at once"),
+        ("model=pruned&view=stages&class=sky", "pruned has no view 'stages'"),
+    ],
+)
+def test_wishes_are_looked_at_before_an_image_is_decoded(server, query, words):
+    answer = request(server.port, "POST", f"/v1/explain?{query}", b"no image")
+    assert answer.status == 422
+    assert words in answer.error
+    assert "retry-after" not in answer.headers
+    assert server.engine.tasks == []
+
+
+def test_views_are_answered(server):
+    content = encoded(Image.fromarray(photo(*SIZE)))
+    for query in ("view=stages&class=sky", "model=pruned&view=exits"):
+        answer = request(server.port, "POST", f"/v1/explain?{query}", content)
+        assert answer.status == 200
+        assert (answer.json["height"], answer.json["width"]) == SIZE
+    server.engine.tasks.clear()

@@ -57,6 +57,24 @@ def run_graph(
     return [value if isinstance(value, Tensor) else torch.from_numpy(value) for value in found]
 
 
+class OtherSizeError(ConfigError):
+    """An image is run at another size than the one that a graph was exported for.
+
+    Attributes:
+        wanted: (height, width) of the graph.
+        size: (height, width) at which the image is run.
+    """
+
+    def __init__(self, source: Path, wanted: Size, size: Size):
+        window = f"[{wanted[0]},{wanted[1]}]"  # without a blank, which a shell would split it at
+        super().__init__(
+            f"{source} takes images of {wanted[1]}x{wanted[0]} pixels alone, but this one is run at "
+            f"{size[1]}x{size[0]}: export it again without --size, or run it in windows "
+            f"(--set mode=slide --set crop_size={window} --set stride={window})."
+        )
+        self.wanted, self.size = wanted, size
+
+
 class GraphModel(nn.Module):
     """Images to an output, by a graph of form "masks". It has no parameters, and is always in evaluation.
 
@@ -81,7 +99,7 @@ class GraphModel(nn.Module):
         """Run the graph.
 
         Raises:
-            ConfigError: It was exported for another size.
+            OtherSizeError: It was exported for another size.
         """
         size = spatial_size(images)
         self._require_fit(images)
@@ -124,8 +142,4 @@ class GraphModel(nn.Module):
     def _require_fit(self, images: Tensor) -> None:
         size, wanted = spatial_size(images), self.record.size
         if wanted is not None and size != tuple(wanted):
-            raise ConfigError(
-                f"{self.source} takes images of {wanted[1]}x{wanted[0]} pixels alone, but this one is run at "
-                f"{size[1]}x{size[0]}: export it again without --size, or run it in windows "
-                f"(--set mode=slide --set crop_size={list(wanted)} --set stride={list(wanted)})."
-            )
+            raise OtherSizeError(self.source, (wanted[0], wanted[1]), size)

@@ -83,7 +83,7 @@ def create_app(engine: Engine, settings: ServeSettings) -> FastAPI:
         allow_private=settings.label_studio_private,
         max_bytes=settings.max_body,
     )
-    app.include_router(label_studio_routes(service.segment, label_studio))
+    app.include_router(label_studio_routes(service, label_studio))
     _add_page(app, settings)
     if settings.shows_docs:
         _add_docs(app)

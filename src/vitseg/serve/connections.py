@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import struct
 from typing import ClassVar
 
 import h11
@@ -13,6 +15,9 @@ from vitseg.serve.problems import error_body
 
 HEAD_SECONDS = 10.0
 """In which the head of a request has to arrive, counted from its first byte, or from the start of the connection."""
+
+LEAST_RATE = 1000.0
+"""Bytes a second that a client has to read of its answer: who reads hardly anything keeps its memory for hours."""
 
 MAX_CONNECTIONS = 500
 """More are closed at once: each holds a file descriptor, of which a process often has no more than 1,024."""
@@ -25,6 +30,7 @@ class BoundedProtocol(H11Protocol):
 
     _head: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
+    _left: int = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         super().connection_made(transport)
@@ -89,19 +95,41 @@ class BoundedProtocol(H11Protocol):
         """Start the clock anew where something is left to be read; `transport.close` waits for that without end."""
         self._unread = _cancelled(self._unread)
         if self.transport.get_write_buffer_size():
+            self._left = self._bytes_left()
             self._unread = self.loop.call_later(self.send_timeout, self._end_if_unread)
 
     def _end_if_unread(self) -> None:
+        """End the connection unless its client has read on since the last look."""
         self._unread = None
-        if self.transport.get_write_buffer_size():
+        if not self.transport.get_write_buffer_size():
+            return
+        if self._left - self._bytes_left() < LEAST_RATE * self.send_timeout:
             self.transport.abort()
+        else:
+            self._watch_unread()
+
+    def _bytes_left(self) -> int:
+        """What was sent and not read: here, and in the system's own buffer, which takes megabytes at a time."""
+        return self.transport.get_write_buffer_size() + _in_system(self.transport)
 
 
 def bounded(seconds: float) -> type[BoundedProtocol]:
-    """The protocol with a time in which what was sent has to be read."""
+    """The protocol with a time after which a client that reads nothing more, or hardly anything, is left."""
     return type("BoundedProtocol", (BoundedProtocol,), {"send_timeout": seconds})
 
 
 def _cancelled(clock: asyncio.TimerHandle | None) -> None:
     if clock is not None:
         clock.cancel()
+
+
+def _in_system(transport: asyncio.Transport) -> int:
+    """Bytes that the system holds until the other side has them; 0 where it does not say, as on others than Linux."""
+    with contextlib.suppress(ImportError, OSError, AttributeError):
+        import fcntl
+        import termios
+
+        descriptor = transport.get_extra_info("socket").fileno()
+        (held,) = struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)))
+        return held
+    return 0

@@ -162,7 +162,9 @@ class Segmented(BaseModel):
     mask: PngMask | RunLengthMask | CocoMask | OutlineMask
     classes: list[ClassFound]
     seconds: Seconds
-    notices: list[str] = Field(description="what was decided about the image's pixels")
+    notices: list[str] = Field(
+        description="what was decided about the image: how its pixels were read, and whether it was run in windows"
+    )
     confidence: str | None = Field(
         default=None, description="base64 of an 8-bit grey PNG, 255 = sure"
     )

@@ -16,6 +16,7 @@ from typing import Protocol
 from vitseg.errors import VitsegError
 from vitseg.serve.jobs import Failure, Result, Served, Task, batch_key
 from vitseg.serve.model_process import EndedError, ModelProcess
+from vitseg.serve.places import ChangedError
 from vitseg.serve.problems import LateError, Problem, UnavailableError, UnusableError
 from vitseg.types import Size
 
@@ -23,6 +24,8 @@ _log = logging.getLogger("vitseg")
 
 HUNG = 60.0
 """Seconds beyond the deadline of its tasks after which the process of the models is ended."""
+
+CHANGED = "the models were exchanged since the server started, which has to be started anew."
 
 LATE = "the time of the request is over: send a smaller image, or allow more time."
 
@@ -63,6 +66,11 @@ class Engine(Protocol):
     @property
     def is_ready(self) -> bool:
         """Whether models are loaded."""
+        ...
+
+    @property
+    def fault(self) -> str:
+        """Why nothing but a new start of the server helps, for clients; empty: it need not be started anew."""
         ...
 
     @property
@@ -109,6 +117,7 @@ class LocalEngine:
         self.process = process
         self.served: Mapping[str, Served] = {}
         self.is_ready = False
+        self.fault = ""
         self._expected = 0
         self._max_batch, self._batch_wait = max_batch, batch_wait
         self._queue: deque[_Job] = deque()
@@ -134,6 +143,8 @@ class LocalEngine:
         self._loop = asyncio.create_task(self._work())
 
     async def run(self, task: Task) -> Answered:
+        if self.fault:
+            raise UnavailableError(self.fault)
         task = replace(task, number=next(self._numbers))
         size = task.pixels.shape[0], task.pixels.shape[1]
         key = None if task.view is not None else batch_key(self.served[task.model], size)
@@ -161,7 +172,7 @@ class LocalEngine:
         loop = asyncio.get_running_loop()
         served = await loop.run_in_executor(self._thread, self.process.start)
         self.served = {one.name: one for one in served}
-        self.is_ready = True
+        self.is_ready, self.fault = True, ""
 
     async def _work(self) -> None:
         while True:
@@ -259,7 +270,9 @@ class LocalEngine:
                 return
             except VitsegError as error:
                 _log.error("the models cannot be loaded again: %s", error)
-                self._fail(list(self._queue), UnavailableError("the models cannot be loaded."))
+                self.fault = CHANGED if isinstance(error, ChangedError) else ""
+                problem = UnavailableError(self.fault or "the models cannot be loaded.")
+                self._fail(list(self._queue), problem)
                 self._queue.clear()
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, 30.0)

@@ -149,7 +149,7 @@ class Fetcher:
             OSError: There is no connection.
         """
         if place[:5].lower() == "data:":
-            return self._inline(place)
+            return await asyncio.to_thread(self._inline, place)  # tens of MB may be spelt out
         address = address_of(self._absolute(place))
         if not self.settings.allows(address):
             raise ConfigError(

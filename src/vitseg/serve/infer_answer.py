@@ -14,7 +14,8 @@ from vitseg.inference.segmentation import class_counts
 from vitseg.render.palette import MAX_INDEXED_CLASSES
 from vitseg.serve.answers import Encoded
 from vitseg.serve.infer_described import TensorTold
-from vitseg.serve.infer_request import MAX_VALUES, AskedOutput, InferRequest
+from vitseg.serve.infer_request import AskedOutput, InferRequest
+from vitseg.serve.json_body import MAX_VALUES
 from vitseg.serve.problems import BadRequestError
 from vitseg.serve.service import Computed
 from vitseg.types import Size

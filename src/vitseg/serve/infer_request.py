@@ -17,16 +17,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from vitseg.parsing import UnreadableError, parse_json
+from vitseg.parsing import UnreadableError
 from vitseg.serve.jobs import Served
+from vitseg.serve.json_body import parse_body
 from vitseg.serve.problems import BadRequestError, TooLargeError
 from vitseg.serve.settings import ServeSettings
 
 IMAGE = "image"
 OUTPUTS = ("label_map", "confidence", "class_areas")
-
-MAX_VALUES = 5_000_000
-"""Numbers and lists in JSON at most, of a request or of an answer: each takes tens of bytes while it is read."""
 
 _WORDS: dict[type, str] = {
     str: "a text", int: "a whole number", float: "a number", bool: "true or false", list: "a list", dict: "an object",
@@ -129,13 +127,8 @@ def _split(body: bytes, header_length: str | None) -> tuple[dict[str, Any], memo
                 f"Inference-Header-Content-Length is {length}, but the request has {len(body)} bytes."
             )
         behind = memoryview(body)[length:]
-    text = body[:length]
-    if sum(map(text.count, (b",", b"[", b"{"))) > MAX_VALUES:
-        raise BadRequestError(
-            f"the request has more than {MAX_VALUES:,} values in JSON: send the tensor as binary data."
-        )
     try:
-        message = parse_json(text)
+        message = parse_body(body[:length], "send the tensor as binary data")
     except UnreadableError as error:
         raise BadRequestError(f"the request cannot be read: {error}.") from error
     if not isinstance(message, dict):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -38,6 +39,7 @@ class Served:
         inference: Its protocol, as the model directory has it.
         image_size: (height, width) of its training images.
         views: What else can be shown of it, see `vitseg.serve.views`.
+        hashes: SHA-256 of its files, see `vitseg.runtimes.places.hashes`.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Served:
     inference: dict[str, Any]
     image_size: Size
     views: tuple[str, ...] = ()
+    hashes: Mapping[str, str | None] = field(default_factory=dict[str, str | None])
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,7 @@ class Result:
         view: What is shown instead.
         forward: Seconds that the model took, of all images that were run together.
         batch: How many these were.
+        windows: (height, width) of the windows that the image was run in because it is too large for one piece.
     """
 
     labels: Integer[np.ndarray, "H W"] | None
@@ -111,6 +115,7 @@ class Result:
     view: View | None = None
     forward: float = 0.0
     batch: int = 1
+    windows: Size | None = None
 
     @property
     def probability(self) -> Float32[np.ndarray, "H W"]:

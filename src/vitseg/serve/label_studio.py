@@ -7,23 +7,32 @@ from where, is in `fetching`.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
-from jaxtyping import Float, Integer
 
-from vitseg import parsing
 from vitseg.annotations.label_config import BrushControl, read_brush_control
 from vitseg.annotations.label_studio import brush_regions
 from vitseg.errors import ConfigError, DataError, VitsegError, first_line
+from vitseg.serve.admission import Place
 from vitseg.serve.described import JSON_BODY, errors
 from vitseg.serve.fetching import Fetcher, LabelStudioSettings
 from vitseg.serve.incoming import while_connected
+from vitseg.serve.json_body import parse_body
+from vitseg.serve.problems import (
+    BadRequestError,
+    TooLargeError,
+    UnusableError,
+    WrongFormatError,
+)
+from vitseg.serve.service import Segmented, Service
 
 KEY_VARIABLE = "LABEL_STUDIO_API_KEY"
 """Environment variable of the token that Label Studio wants for its uploaded files."""
@@ -34,31 +43,19 @@ MOST_TASKS = 100
 AT_ONCE = 4
 """Tasks whose images are fetched and run at a time, of all requests together."""
 
+ASKING = (400, 401, 408, 413, 415, 429, 500, 503, 504)
+"""What may come instead of a result."""
+
 _log = logging.getLogger("vitseg")
 
+OF_AN_IMAGE = (TooLargeError, UnusableError, WrongFormatError)
+"""What is wrong with the image of a task, and not with the server or with the moment."""
 
-class Segmented(NamedTuple):
-    """What a model made of an image.
-
-    Attributes:
-        label_map: Class index of every pixel, of the image as it is shown.
-        class_names: Names in index order.
-        confidence: Probability of the label of every pixel, in [0, 1]; None: not known.
-    """
-
-    label_map: Integer[np.ndarray, "H W"]
-    class_names: Sequence[str]
-    confidence: Float[np.ndarray, "H W"] | None = None
-
-
-class Segment(Protocol):
-    """Segments the content of an image file with a model of that name, or with the server's own choice."""
-
-    async def __call__(self, model: str | None, image: bytes) -> Segmented: ...
+Value = TypeVar("Value")
 
 
 def create_router(
-    segment: Segment,
+    service: Service,
     settings: LabelStudioSettings,
     *,
     version: str = "vitseg",
@@ -66,54 +63,37 @@ def create_router(
 ) -> APIRouter:
     """The routes `/predict`, `/setup`, `/webhook` and `/health`.
 
-    A task that fails has an empty result, and a line in the log says why: the others of the request are of use. The
-    token is read from the environment here, once.
+    A task whose image cannot be had has an empty result, and a line in the log says why: the others of the request are
+    of use. Where the server cannot run an image the request fails as a whole: an empty result would say that nothing
+    is on it. The token is read from the environment here, once.
 
     Args:
-        segment: The model.
+        service: What answers.
         settings: Where images may lie.
         version: What Label Studio shows as the version of the model.
         model: Name of the model; None: the server's own choice.
     """
     router = APIRouter(tags=["Label Studio"])
     fetch = Fetcher(settings, os.environ.get(KEY_VARIABLE))
-    turns = asyncio.Semaphore(AT_ONCE)
+    backend = _Backend(service, fetch, version, model)
 
-    @router.post(
-        "/predict", openapi_extra=JSON_BODY, responses=errors(400, 401, 408, 413, 415, 500)
-    )
-    async def predict(request: Request) -> JSONResponse:
+    @router.post("/predict", openapi_extra=JSON_BODY, responses=errors(*ASKING))
+    async def predict(request: Request) -> Response:
         """Annotations for the tasks of a Label Studio project."""
-        try:
-            tasks, control = _read_request(await request.body())
-        except VitsegError as error:
-            return JSONResponse({"error": str(error)}, 400)
+        deadline = service.deadline(None)
+        with service.admission.enter(deadline) as place:
+            tasks, control = await backend.read(request, _read_request, deadline)
+            answers = backend.answers(tasks, control, place)
+            found = {"results": await while_connected(request.receive, answers)}
+            content = await service.off_loop(partial(_encoded, found), service.deadline(None))
+            return Response(content, media_type="application/json")
 
-        async def answers() -> list[dict[str, Any]]:
-            results = []
-            for task in tasks:
-                try:
-                    async with turns:
-                        answer = await _answer(task, control, fetch, segment, model)
-                except Exception as error:
-                    _log.warning("Label Studio's task %s: %s", task.get("id"), first_line(error))
-                    answer = {"result": [], "score": 0.0}
-                results.append({**answer, "model_version": version})
-            return results
-
-        return JSONResponse({"results": await while_connected(request.receive, answers())})
-
-    @router.post("/setup", openapi_extra=JSON_BODY, responses=errors(400, 401, 408, 413, 415, 500))
+    @router.post("/setup", openapi_extra=JSON_BODY, responses=errors(*ASKING))
     async def setup(request: Request) -> JSONResponse:
         """What Label Studio asks when a project is connected."""
-        try:
-            content = _object(await request.body())
-            if content.get("schema"):
-                read_brush_control(str(content["schema"]))
-        except DataError as error:
-            return JSONResponse({"error": str(error)}, 400)
-        except ConfigError as error:  # a project may be connected before its labels are set up
-            _log.warning("Label Studio's project %s: %s", content.get("project"), error)
+        deadline = service.deadline(None)
+        with service.admission.enter(deadline):
+            await backend.read(request, _look_at_project, deadline)
         return JSONResponse({"model_version": version})
 
     @router.post("/webhook", status_code=201, responses=errors(401))
@@ -130,14 +110,94 @@ def create_router(
     return router
 
 
+class _Backend:
+    """What answers Label Studio's requests, once they have a place."""
+
+    def __init__(self, service: Service, fetch: Fetcher, version: str, model: str | None):
+        self._service, self._fetch = service, fetch
+        self._version, self._model = version, model
+        self._turns = asyncio.Semaphore(AT_ONCE)
+
+    async def read(
+        self, request: Request, reading: Callable[[bytes], Value], deadline: float
+    ) -> Value:
+        """What a body says, which is parsed beside the event loop."""
+        body = await request.body()
+        try:
+            return await self._service.off_loop(partial(reading, body), deadline)
+        except VitsegError as error:
+            raise BadRequestError(str(error)) from error
+
+    async def answers(
+        self, tasks: Sequence[Mapping[str, Any]], control: BrushControl, place: Place
+    ) -> list[dict[str, Any]]:
+        """A result for each task; raises a `Problem` where the server cannot run an image now."""
+        results = []
+        for task in tasks:
+            try:
+                async with self._turns:
+                    with place.one_image():
+                        answer = await self._answer(task, control, place)
+            except (VitsegError, *OF_AN_IMAGE) as error:
+                _log.warning("Label Studio's task %.99r: %s", task.get("id"), first_line(error))
+                answer = {"result": [], "score": 0.0}
+            results.append({**answer, "model_version": self._version})
+        return results
+
+    async def _answer(
+        self, task: Mapping[str, Any], control: BrushControl, place: Place
+    ) -> dict[str, Any]:
+        """The regions of a task, and how sure the model is of them."""
+        image = await self._image(task, control)
+        found = await self._service.segment(place, self._model, image)
+        names = matching_labels(found.class_names, control.labels)
+        if not names:
+            raise ConfigError(
+                f"none of the labels {', '.join(control.labels[:5])} is a class of the model, which are "
+                f"{', '.join(found.class_names[:5])}: name labels as the model's classes."
+            )
+        return await asyncio.to_thread(_regions, found, names, control)  # seconds for a large photo
+
+    async def _image(self, task: Mapping[str, Any], control: BrushControl) -> bytes:
+        """The image file of a task; raises VitsegError where it cannot be had."""
+        data = task.get("data")
+        where = data.get(control.key) if isinstance(data, dict) else None
+        if not isinstance(where, str):
+            raise DataError(
+                f"its data have no {control.key!r}, where the label config has the image."
+            )
+        try:
+            return await self._fetch(where)
+        except Exception as error:  # whoever wrote the task has chosen what answers
+            raise DataError(first_line(error)) from error
+
+
+def _encoded(found: dict[str, Any]) -> bytes:
+    return json.dumps(found).encode()
+
+
 def _object(body: bytes) -> Mapping[str, Any]:
     try:
-        content = parsing.parse_json(body)
+        content = parse_body(body, "send fewer tasks at a time")
     except ValueError as error:
         raise DataError(f"the request is no readable JSON: {error}.") from error
     if not isinstance(content, dict):
         raise DataError("the request is no JSON object, but Label Studio's requests are.")
     return content
+
+
+def _look_at_project(body: bytes) -> None:
+    """Log what is wrong with the labels of a project; it may be connected before they are set up.
+
+    Raises:
+        DataError: The body is no JSON object.
+    """
+    content = _object(body)
+    try:
+        if content.get("schema"):
+            read_brush_control(str(content["schema"]))
+    except ConfigError as error:
+        _log.warning("Label Studio's project %.99r: %s", content.get("project"), error)
 
 
 def _read_request(body: bytes) -> tuple[list[Mapping[str, Any]], BrushControl]:
@@ -154,28 +214,6 @@ def _read_request(body: bytes) -> tuple[list[Mapping[str, Any]], BrushControl]:
     if len(tasks) > MOST_TASKS:
         raise DataError(f"{len(tasks)} tasks came, but at most {MOST_TASKS} go into one request.")
     return tasks, read_brush_control(str(content.get("label_config") or ""))
-
-
-async def _answer(
-    task: Mapping[str, Any],
-    control: BrushControl,
-    fetch: Fetcher,
-    segment: Segment,
-    model: str | None,
-) -> dict[str, Any]:
-    """The regions of a task, and how sure the model is of them."""
-    data = task.get("data")
-    place = data.get(control.key) if isinstance(data, dict) else None
-    if not isinstance(place, str):
-        raise DataError(f"its data have no {control.key!r}, where the label config has the image.")
-    found = await segment(model, await fetch(place))
-    names = matching_labels(found.class_names, control.labels)
-    if not names:
-        raise ConfigError(
-            f"none of the labels {', '.join(control.labels[:5])} is a class of the model, which are "
-            f"{', '.join(found.class_names[:5])}: name labels as the model's classes."
-        )
-    return await asyncio.to_thread(_regions, found, names, control)  # seconds for a large photo
 
 
 def _regions(found: Segmented, names: Mapping[int, str], control: BrushControl) -> dict[str, Any]:

@@ -12,14 +12,14 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any
 
 from vitseg.errors import VitsegError
 from vitseg.serve.jobs import Failure, Result, Served, Task
-from vitseg.serve.places import ModelPlaces
+from vitseg.serve.places import Hashes, ModelPlaces
 
 if TYPE_CHECKING:
     from vitseg.serve.running import Runner
@@ -55,6 +55,7 @@ class ModelProcess:
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
         self._lock = threading.Lock()
+        self._known: dict[str, Hashes] | None = None
         self.starts = 0
 
     @property
@@ -64,20 +65,21 @@ class ModelProcess:
         return None if process is None else process.pid
 
     def start(self) -> list[Served]:
-        """Start it, and wait until all models are loaded.
+        """Start it, and wait until all models are loaded: from the second time on the same ones.
 
         Raises:
-            VitsegError: A model cannot be loaded; or the process ended while it loaded them.
+            VitsegError: A model cannot be loaded; or the process cannot be started, or ended while it loaded them.
+            ChangedError: A model is not the one that was loaded first.
         """
         with self._lock:
             self._end()
-            ours, theirs = self._context.Pipe()
-            self._process = self._context.Process(
-                target=_serve, args=(theirs, self._places, self._gone), daemon=True
-            )
-            self._process.start()
-            theirs.close()
-            self._pipe = ours
+            try:
+                self._process, self._pipe = self._started()
+            except OSError as error:
+                raise VitsegError(
+                    f"the process of the models cannot be started: {error.strerror or error}. Are memory, processes or "
+                    "open files at their limit?"
+                ) from error
             self.starts += 1
         try:
             answer = self._received(None)
@@ -85,6 +87,7 @@ class ModelProcess:
             raise VitsegError(f"the process that loads the models {error}") from error
         if isinstance(answer, Exception):
             raise answer
+        self._known = self._known or {one.name: one.hashes for one in answer}
         return answer
 
     def ask(self, tasks: Sequence[Task], seconds: float) -> list[Result | Failure]:
@@ -97,9 +100,11 @@ class ModelProcess:
         Raises:
             EndedError: It ended, or was ended; `start` has to be called.
         """
-        assert self._pipe is not None
+        pipe = self._pipe
+        if pipe is None:
+            raise EndedError("is not running")
         try:
-            self._pipe.send(tasks)
+            pipe.send(tasks)
         except OSError as error:
             raise EndedError(self._reason()) from error
         return self._received(seconds)
@@ -114,24 +119,42 @@ class ModelProcess:
         with self._lock:
             self._end()
 
-    def _received(self, seconds: float | None) -> Any:
-        assert self._pipe is not None and self._process is not None
-        ready = wait([self._pipe, self._process.sentinel], seconds)
-        if self._pipe in ready:
+    def _started(self) -> tuple[BaseProcess, Connection]:
+        """A new process, and the pipe to it; raises OSError where the system has no room for them."""
+        ours, theirs = self._context.Pipe()
+        with theirs:
+            process = self._context.Process(
+                target=_serve, args=(theirs, self._places, self._gone, self._known), daemon=True
+            )
             try:
-                return self._pipe.recv()
+                process.start()
+            except OSError:
+                ours.close()
+                raise
+        return process, ours
+
+    def _received(self, seconds: float | None) -> Any:
+        process, pipe = self._process, self._pipe
+        if process is None or pipe is None:  # closed by another thread
+            raise EndedError("is not running")
+        ready = wait([pipe, process.sentinel], seconds)
+        if pipe in ready:
+            try:
+                return pipe.recv()
             except (EOFError, OSError):
                 pass
         if not ready:
-            self._process.kill()
-            self._process.join()
+            process.kill()
+            process.join()
             raise EndedError(f"did not answer within {seconds:.0f} s, and was ended")
         raise EndedError(self._reason())
 
     def _reason(self) -> str:
-        assert self._process is not None
-        self._process.join(5)
-        code = self._process.exitcode
+        process = self._process
+        if process is None:
+            return "is not running"
+        process.join(5)
+        code = process.exitcode
         if code is not None and code < 0:
             return f"was ended by {signal.Signals(-code).name}"
         return f"ended with code {code}"
@@ -150,7 +173,9 @@ class ModelProcess:
         process.close()
 
 
-def _serve(pipe: Connection, places: ModelPlaces, gone: Any) -> None:
+def _serve(
+    pipe: Connection, places: ModelPlaces, gone: Any, known: Mapping[str, Hashes] | None = None
+) -> None:
     """What the process does: load all, then one answer for each request, until the pipe is closed."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -158,7 +183,7 @@ def _serve(pipe: Connection, places: ModelPlaces, gone: Any) -> None:
     from vitseg.serve.running import Runner
 
     try:
-        runner = Runner(places, lambda number: number in gone)
+        runner = Runner(places, lambda number: number in gone, known)
     except VitsegError as error:
         pipe.send(error)
         return

@@ -60,9 +60,10 @@ def routes(service: Service) -> APIRouter:
         version = package_versions()["vitseg"]
         return InferenceServer(name="vitseg", version=version, extensions=list(EXTENSIONS))
 
-    @router.get("/health/live")
+    @router.get("/health/live", responses=errors(503))
     async def live() -> Live:
-        """Whether the server runs."""
+        """Whether the server runs, and need not be started anew."""
+        _require_sound(service)
         return Live(live=True)
 
     @router.get("/health/ready", responses=errors(503))
@@ -184,8 +185,14 @@ def _version(service: Service, name: str, version: str) -> Served:
     return served
 
 
+def _require_sound(service: Service) -> None:
+    if service.engine.fault:
+        raise UnavailableError(service.engine.fault)
+
+
 def _require_ready(service: Service) -> None:
     service.admission.require_ready()
+    _require_sound(service)
     if not service.is_ready:
         raise UnavailableError("the models are being loaded again: try again in some seconds.")
 

@@ -24,7 +24,7 @@ from vitseg.serve.app import create_app
 from vitseg.serve.engine import Answered, LocalEngine
 from vitseg.serve.jobs import Served, Task
 from vitseg.serve.model_process import ModelProcess
-from vitseg.serve.places import ModelPlaces
+from vitseg.serve.places import Hashes, ModelPlaces, require_same
 from vitseg.serve.problems import Problem
 from vitseg.serve.ray_engine import RayEngine
 from vitseg.serve.settings import ServeSettings
@@ -72,7 +72,7 @@ class Models:
     Args:
         places: The models.
         settings: How many images are run together.
-        switch: A `Switch`, which is told why models cannot be loaded.
+        switch: A `Switch`, which is told why models cannot be loaded, and knows what the first replica loaded.
     """
 
     async def __init__(self, places: ModelPlaces, settings: ServeSettings, switch: Any):  # pyright: ignore[reportGeneralTypeIssues]
@@ -80,9 +80,19 @@ class Models:
         self._engine = LocalEngine(process, settings.max_batch, settings.batch_wait)
         try:
             await self._engine.start()
+            known = await switch.first.remote(
+                {one.name: one.hashes for one in self._engine.served.values()}
+            )
+            for name, one in self._engine.served.items():
+                require_same(name, places.models[name], one.hashes, known)
         except VitsegError as error:
             await switch.failed.remote(str(error))
             raise
+
+    async def check_health(self) -> None:
+        """Have Ray end this replica where its models were exchanged; Ray asks every few seconds."""
+        if self._engine.fault:
+            raise RuntimeError(self._engine.fault)
 
     async def served(self) -> list[Served]:
         """The models."""
@@ -102,12 +112,22 @@ class Models:
 
 
 class Switch:
-    """An actor that tells all entrances when the server ends, and knows which have answered all."""
+    """An actor that tells all entrances when the server ends, and knows which have answered all.
+
+    It also keeps what the first replica of the models loaded: the others are to have the same.
+    """
 
     def __init__(self):
         self._failure = ""
         self._end = asyncio.Event()
         self._there: set[str] = set()
+        self._known: dict[str, Hashes] | None = None
+
+    async def first(self, found: dict[str, Hashes]) -> dict[str, Hashes]:
+        """Hashes of the models that were loaded first: these, where none were before."""
+        if self._known is None:
+            self._known = found
+        return self._known
 
     async def failed(self, message: str) -> None:
         """Models cannot be loaded."""

@@ -36,6 +36,7 @@ class RayEngine:
     def __init__(self, application: str, switch: Any, on_end: Callable[[], int]):
         self.served: Mapping[str, Served] = {}
         self.is_ready = False
+        self.fault = ""  # replicas have theirs, and Ray starts them anew
         self.waiting = 0
         self._application, self._switch, self._on_end = application, switch, on_end
         self._models: Any = None

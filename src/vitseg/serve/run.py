@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import math
 import signal
 import socket
 from collections.abc import Callable
@@ -20,9 +21,15 @@ from vitseg.serve.settings import ServeSettings
 
 _log = logging.getLogger("vitseg")
 
+BACKLOG = 2048
+"""Connections that wait to be taken."""
+
+LEAST_END = 5
+"""Seconds that answers get which are read while the server ends, where requests have taken all of its grace."""
+
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one.
+    """A socket with an address, which is not open yet; port 0 takes a free one.
 
     Raises:
         ConfigError: The address cannot be had.
@@ -33,14 +40,26 @@ def bind(host: str, port: int) -> socket.socket:
         own = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         own.bind((host, port))
-        own.listen(2048)
     except (OSError, OverflowError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(
-            f"--host {host} --port {port} cannot be used: {reason}. Give another port, or end what listens there."
-        ) from error
+        raise _unusable(host, port, error) from error
     own.set_inheritable(False)
     return own
+
+
+def _open(listener: socket.socket) -> None:
+    """Have a socket take connections; raises ConfigError where another program has come first."""
+    try:
+        listener.listen(BACKLOG)
+    except OSError as error:
+        host, port = listener.getsockname()[:2]
+        raise _unusable(host, port, error) from error
+
+
+def _unusable(host: str, port: int, error: Exception) -> ConfigError:
+    reason = getattr(error, "strerror", None) or str(error)
+    return ConfigError(
+        f"--host {host} --port {port} cannot be used: {reason}. Give another port, or end what listens there."
+    )
 
 
 def serve(
@@ -54,11 +73,11 @@ def serve(
     Args:
         engine: Runs the models.
         settings: Limits and switches.
-        listener: From `bind`.
+        listener: From `bind`; it is opened once the models are loaded.
         on_ready: Called when requests are taken.
 
     Raises:
-        VitsegError: The models cannot be loaded.
+        VitsegError: The models cannot be loaded, or the port cannot be opened any more.
     """
     asyncio.run(_serve(engine, settings, listener, on_ready))
 
@@ -81,6 +100,11 @@ async def _serve(
         await engine.stop()
         return
     start.result()
+    try:
+        _open(listener)
+    except ConfigError:
+        await engine.stop()
+        raise
     app = create_app(engine, settings)
     server = _Server(_config(app, settings))
     running = asyncio.ensure_future(server.serve(sockets=[listener]))
@@ -91,14 +115,17 @@ async def _serve(
         on_ready()
     await asyncio.wait({running, stop}, return_when=asyncio.FIRST_COMPLETED)
     if not running.done():
+        until = loop.time() + settings.grace
         admission = app.state.service.admission
         admission.state = "draining"
         if admission.requests:
             _log.info("%d requests are finished, then the server ends", admission.requests)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(settings.grace):
+            async with asyncio.timeout_at(until):
                 while admission.requests:
                     await asyncio.sleep(0.02)
+        left = math.ceil(until - loop.time())
+        server.config.timeout_graceful_shutdown = max(LEAST_END, left)
         server.should_exit = True
     await running
     gc.unfreeze()
@@ -117,7 +144,8 @@ def _config(app: object, settings: ServeSettings) -> uvicorn.Config:
         date_header=True,
         proxy_headers=False,
         timeout_keep_alive=10,
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=LEAST_END,
+        backlog=BACKLOG,
         h11_max_incomplete_event_size=65_536,
     )
 

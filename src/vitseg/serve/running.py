@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from vitseg.checkpoint.model_dir import ModelRecord
-from vitseg.errors import DataError, VitsegError, is_out_of_memory
+from vitseg.errors import ConfigError, DataError, VitsegError, is_out_of_memory
 from vitseg.inference.predictor import Predictor, load
 from vitseg.inference.scores import (
     OutputScores,
@@ -25,13 +26,16 @@ from vitseg.inference.scores import (
 )
 from vitseg.methods.model import SegmentationModel
 from vitseg.outputs import SegOutput
-from vitseg.runtimes.places import FORMATS
+from vitseg.runtimes.graph_model import OtherSizeError
+from vitseg.runtimes.places import FORMATS, find_model, hashes
 from vitseg.serve.jobs import WHOLE_PIXELS, Failure, Result, Served, Task
-from vitseg.serve.places import ModelPlaces
+from vitseg.serve.places import Hashes, ModelPlaces, require_same
 from vitseg.serve.views import compute_view, views_of
 
 MOST_WHOLE_PIXELS = 4 * WHOLE_PIXELS
 """Beyond these an image takes minutes and much memory in one piece."""
+
+FAILED = "the model failed on this image"
 
 OVERLAP = 4
 """Windows of a large image overlap by this part of their side, as those of `vitseg predict --tiles`."""
@@ -57,12 +61,19 @@ class Runner:
     Args:
         places: Where they are.
         is_gone: Whether the client of a task, by its number, has left.
+        known: Hashes of the models as they were loaded first; None: this is the first time.
 
     Raises:
         VitsegError: A model is missing, damaged or cannot be run here.
+        ChangedError: A model is not the one that was loaded first.
     """
 
-    def __init__(self, places: ModelPlaces, is_gone: Callable[[int], bool] = lambda number: False):
+    def __init__(
+        self,
+        places: ModelPlaces,
+        is_gone: Callable[[int], bool] = lambda number: False,
+        known: Mapping[str, Hashes] | None = None,
+    ):
         if places.threads is not None:
             torch.set_num_threads(places.threads)
         self._is_gone = is_gone
@@ -71,11 +82,15 @@ class Runner:
         self._in_windows: dict[str, _Watched] = {}
         self.served: list[Served] = []
         for name, place in places.models.items():
-            own = load(place, places.device, places.protocol, dtype=places.dtype)
+            model = find_model(place)
+            found = hashes(model)
+            if known is not None:
+                require_same(name, place, found, known)
+            own = load(model, places.device, places.protocol, dtype=places.dtype)
             watched = _watched(own, own.record)
             self._predictors[name] = watched
             self._in_windows[name] = _watched(own, in_windows(own.record))
-            self.served.append(_served(name, place, own))
+            self.served.append(_served(name, place, own, found))
 
     def run(self, tasks: Sequence[Task]) -> list[Result | Failure]:
         """One outcome for each task; several are images of one model that are run at one size, see `batch_key`."""
@@ -90,9 +105,7 @@ class Runner:
             return [_failure(error)]
         seconds = time.monotonic() - started
         return [
-            Result(one.labels, one.confidence, one.view, seconds, len(tasks))
-            if isinstance(one, Result)
-            else one
+            replace(one, forward=seconds, batch=len(tasks)) if isinstance(one, Result) else one
             for one in found
         ]
 
@@ -107,7 +120,10 @@ class Runner:
                 shown = compute_view(predictor, first.pixels, first.view, first.class_index)
                 return [Result(None, view=shown)]
             with torch.inference_mode():
-                return [_labelled(first, predictor.scores(first.pixels))]
+                found = _labelled(first, predictor.scores(first.pixels))
+            if predictor is self._in_windows[first.model]:
+                found = replace(found, windows=predictor.inference.crop_size)
+            return [found]
         return self._together(predictor, tasks)
 
     def _together(self, predictor: _Watched, tasks: Sequence[Task]) -> list[Result | Failure]:
@@ -176,9 +192,16 @@ def _forward(predictor: Predictor, tasks: Sequence[Task]) -> list[Result | Failu
 
 
 def in_windows(record: ModelRecord) -> ModelRecord:
-    """A model's record with windows of its training size, which run images of any size in bounded memory."""
+    """A model's record with windows of its training size, which run images of any size in bounded memory.
+
+    Its views are those of its own protocol.
+    """
     height, width = record.image_size
+    views = {
+        name: record.inference[name] for name in ("scales", "flip") if name in record.inference
+    }
     protocol = {
+        **views,
         "mode": "slide",
         "crop_size": record.image_size,
         "stride": (height - height // OVERLAP, width - width // OVERLAP),
@@ -193,7 +216,7 @@ def _watched(own: Predictor, record: ModelRecord) -> _Watched:
     return watched
 
 
-def _served(name: str, place: str, own: Predictor) -> Served:
+def _served(name: str, place: str, own: Predictor, found: Hashes) -> Served:
     record = own.record
     return Served(
         name,
@@ -204,6 +227,7 @@ def _served(name: str, place: str, own: Predictor) -> Served:
         own.inference.model_dump(mode="json"),
         record.image_size,
         views_of(own),
+        found,
     )
 
 
@@ -223,10 +247,19 @@ def _failure(error: Exception) -> Failure:
     detail = "".join(traceback.format_exception(error))
     if isinstance(error, DataError):
         return Failure("unusable", str(error))
+    if isinstance(error, OtherSizeError):
+        (height, width), (own_height, own_width) = error.wanted, error.size
+        return Failure(
+            "unusable",
+            f"the model takes images of {width}x{height} pixels alone, but this one is run at {own_width}x"
+            f"{own_height}: send one of that size.",
+        )
     if is_out_of_memory(error):
         return Failure(
             "unavailable", "the model ran out of memory on this image: send a smaller one", detail
         )
-    if isinstance(error, VitsegError):
-        return Failure("unavailable", str(error), detail)
-    return Failure("unavailable", "the model failed on this image", detail)
+    is_plain = isinstance(error, VitsegError) and not set("/\\") & set(str(error))  # names no file
+    if isinstance(error, ConfigError):
+        message = str(error) if is_plain else "this model cannot do what is asked of it"
+        return Failure("unusable", message, "" if is_plain else detail)
+    return Failure("unavailable", str(error) if is_plain else FAILED, detail)

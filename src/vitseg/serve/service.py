@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, Integer, UInt8
 
 from vitseg.images.bands import to_rgb
 from vitseg.serve.admission import Admission, Place
 from vitseg.serve.engine import Answered, Engine, before
 from vitseg.serve.jobs import Result, Served, Task
-from vitseg.serve.label_studio import Segmented
 from vitseg.serve.metrics import Metrics, timed
 from vitseg.serve.problems import UnknownError
 from vitseg.serve.settings import IMAGE_FORMATS, ServeSettings
@@ -29,6 +28,20 @@ DECODERS = 2
 Value = TypeVar("Value")
 
 
+class Segmented(NamedTuple):
+    """What a model made of an image.
+
+    Attributes:
+        label_map: Class index of every pixel, of the image as it is shown.
+        class_names: Names in index order.
+        confidence: Probability of the label of every pixel, in [0, 1]; None: not known.
+    """
+
+    label_map: Integer[np.ndarray, "H W"]
+    class_names: Sequence[str]
+    confidence: Float[np.ndarray, "H W"] | None = None
+
+
 @dataclass(frozen=True)
 class Computed:
     """What a model said of an image.
@@ -37,7 +50,7 @@ class Computed:
         served: The model.
         result: Labels, confidence or a view.
         pixels: What it was run on.
-        notices: What was decided about these.
+        notices: What was decided about the image, in sentences.
         waited: Seconds in the queue.
     """
 
@@ -172,12 +185,14 @@ class Service:
         self.metrics.forward.observe(answered.result.forward)
         self.metrics.batch.observe(answered.result.batch)
         self.admission.note(answered.result.forward / answered.result.batch)
-        return Computed(model, answered.result, pixels.values, pixels.notices, answered.waited)
+        notices = (*pixels.notices, *_notices(answered.result))
+        return Computed(model, answered.result, pixels.values, notices, answered.waited)
 
-    async def segment(self, model: str | None, image: bytes) -> Segmented:
-        """The labels of an image, with the probability of each, within a place of its own.
+    async def segment(self, place: Place, model: str | None, image: bytes) -> Segmented:
+        """The labels of an image, with the probability of each, in the time that a request has.
 
         Args:
+            place: Of the request, which may have several.
             model: Its name; None: the first.
             image: The bytes of an image file.
 
@@ -186,8 +201,7 @@ class Service:
         """
         deadline = self.deadline(None)
         served = self.model(model)
-        with self.admission.enter(deadline) as place:
-            computed = await self.compute(place, image, served, deadline, confidence=True)
+        computed = await self.compute(place, image, served, deadline, confidence=True)
         labels = computed.result.labels
         assert labels is not None
         return Segmented(labels, served.classes.names, computed.result.probability)
@@ -218,3 +232,13 @@ class Service:
         """End the threads."""
         self._ordinary.shutdown(wait=False, cancel_futures=True)
         self._costly.shutdown(wait=False, cancel_futures=True)
+
+
+def _notices(result: Result) -> tuple[str, ...]:
+    """What was decided about an image where it was run."""
+    if result.windows is None:
+        return ()
+    height, width = result.windows
+    return (
+        f"the image is too large to be run in one piece: it was run in windows of {width}x{height} pixels",
+    )

@@ -32,7 +32,10 @@ class ServeSettings(BaseModel):
         default=20.0, gt=0, description="seconds in which a request has to arrive as a whole"
     )
     send_timeout: float = Field(
-        default=30.0, gt=0, description="seconds that a client may leave an answer unread"
+        default=30.0,
+        gt=0,
+        description="seconds after which a client loses its answer if it read none of it meanwhile, or less than "
+        "1,000 bytes a second",
     )
     grace: float = Field(
         default=30.0, gt=0, description="seconds that accepted requests get when the server ends"

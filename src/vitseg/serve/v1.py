@@ -135,15 +135,7 @@ def routes(service: Service) -> APIRouter:
             incoming = await read_image(request)
             wish = merged(ExplainAsked, asked, incoming)
             model = service.model(wish.model)
-            if wish.view not in model.views:
-                raise UnusableError(
-                    f"{model.name} has no view {wish.view!r}. It has: {', '.join(model.views) or 'none'}."
-                )
-            index = None
-            if wish.class_ is not None:
-                (index, *others) = find_classes(wish.class_, model.classes)
-                if others:
-                    raise UnusableError("class names one class: give one.")
+            index = view_class(wish, model)
             compute = service.compute(
                 place, incoming.content, model, deadline, view=wish.view, class_index=index
             )
@@ -152,6 +144,32 @@ def routes(service: Service) -> APIRouter:
             return Response(content, media_type="application/json")
 
     return router
+
+
+def view_class(wish: ExplainAsked, model: Served) -> int | None:
+    """The class that a view is wanted of; None: of all.
+
+    Raises:
+        UnusableError: The model has no such view or class, or the view needs a class, or takes none.
+    """
+    if wish.view not in model.views:
+        raise UnusableError(
+            f"{model.name} has no view {wish.view!r}. It has: {', '.join(model.views) or 'none'}."
+        )
+    if wish.view != "stages":
+        if wish.class_ is not None:
+            raise UnusableError(
+                f"a view of {wish.view} shows all classes at once: leave class out."
+            )
+        return None
+    if wish.class_ is None:
+        raise UnusableError(
+            "a view of stages shows the masks of one class: give class, a name or an index."
+        )
+    index, *others = find_classes(wish.class_, model.classes)
+    if others:
+        raise UnusableError("class names one class: give one.")
+    return index
 
 
 def merged(kind: type[Asked], asked: Asked, incoming: Incoming) -> Asked:
