@@ -31,6 +31,7 @@ from vitseg.extend.tasks import as_tasks, joined_classes, task_of_class, with_bi
 from vitseg.inference.predictor import Predictor, load
 from vitseg.inference.scores import full_scores
 from vitseg.methods.segvit import SegVitConfig
+from vitseg.methods.segvit_cl import SegVitClConfig
 
 SHORT = ["training.iterations=3", "training.batch_size=2", "optimizer.lr=1e-3"]
 
@@ -223,6 +224,56 @@ def test_a_changed_frozen_part_is_found(story, tmp_path):
     save_model(tmp_path / "changed", model, record)
     with pytest.raises(CheckpointError, match=r"differ from what was learnt.* with sky"):
         load_model(tmp_path / "changed")
+
+
+def recipe_trained(path: Path, sizes: tuple[int, ...] = (2, 1)) -> Path:
+    """A model of several tasks that were trained at once, as `vitseg train` leaves it: nothing says what was learnt."""
+    recipe = {"data": {"source": "folder"}, "training": {"iterations": 7, "seed": 1}}
+    classes = ClassTable.from_names(["sky", "road", "fence"])
+    record = make_record(3, method="segvit_cl", recipe=recipe, classes=classes)
+    decoder = record.architecture.pop("decoder")
+    record.architecture["tasks"] = [{"num_classes": n, "decoder": decoder} for n in sizes]
+    torch.manual_seed(3)
+    model = SegVitClConfig.model_validate(record.architecture).build(3, CROP)
+    with torch.no_grad():
+        for parameter in model.decoder.parameters():
+            parameter.add_(0.5 * torch.randn_like(parameter))
+    save_model(path, model, record)
+    return path
+
+
+@pytest.mark.parametrize("part", ["backbone.", "decoder.tasks.0.", "decoder.tasks.1."])
+def test_tasks_of_a_recipe_are_verified_once_extended(tmp_path, part):
+    """They were learnt at once, without an entry of their own: extending writes one for each."""
+    root = write_dataset(tmp_path / "data")
+    base = recipe_trained(tmp_path / "base")
+    out = extend(base, root, tmp_path / "out", ["tree"])
+    model, record = load_model(out)
+    learnt = [task.classes for task in record.tasks]
+    assert learnt == [("sky", "road"), ("fence",), ("tree",)]
+    assert [(task.source, task.iterations) for task in record.tasks] == [
+        ("folder", 7),
+        ("folder", 7),
+        ("folder", 3),
+    ]
+    named = [name for task in record.tasks for name in task.tensors]
+    assert sorted(named) == sorted(model.state_dict())
+    state = model.state_dict()
+    state[next(name for name in state if name.startswith(part))] += 1e-3
+    save_model(tmp_path / "changed", model, record)
+    with pytest.raises(CheckpointError, match=r"differ from what was learnt"):
+        load_model(tmp_path / "changed")
+
+
+def test_an_extension_that_left_out_entries_gets_them(tmp_path):
+    """What was extended before entries were written for every task has one of the last task alone."""
+    model, record = as_tasks(*load_model(recipe_trained(tmp_path / "base", (1, 1, 1))))
+    first, second, third = record.tasks
+    assert not [name for name in second.tensors if not name.startswith("decoder.tasks.1.")]
+    later = record.model_copy(update={"tasks": (third.model_copy(update={"source": "later"}),)})
+    told = as_tasks(model, later)[1].tasks
+    assert told[:2] == (first, second)
+    assert (told[2].source, told[2].tensors) == ("later", third.tensors)
 
 
 def test_a_hash_depends_on_type_shape_and_content():
