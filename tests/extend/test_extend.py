@@ -435,6 +435,50 @@ def test_a_model_whose_ignored_pixels_were_left_out_tells_new_classes_from_all_e
     assert on_backbone_of(record, recipe).model.loss.ignored == "negatives"
 
 
+def of_pixels(path: Path, num_classes: int = 2) -> Path:
+    """A model that was trained by the cross-entropy of its pixels."""
+    record = make_record(num_classes)
+    record.architecture["loss"] = {**record.architecture["loss"], "kind": "pixels"}
+    save_model(path, make_model(num_classes), record)
+    return path
+
+
+def test_a_model_of_pixels_learns_new_classes_with_masks(tmp_path):
+    """By the pixels' cross-entropy, which leaves out the ignore label, a new class alone has no gradient at all."""
+    base, heard = of_pixels(tmp_path / "base"), Lines()
+    root = write_dataset(tmp_path / "data")
+    folder = extend(base, root, tmp_path / "out", ["tree"], display=heard)
+    assert any("learn with loss.kind masks" in line for line in heard.lines)
+    part, record = load_model(tmp_path / "out" / "training" / "last")
+    assert record.architecture["loss"]["kind"] == "masks"
+    assert "loss_mask" in (tmp_path / "out" / "training" / "train.csv").read_text()
+    first = load_model(base)[0].decoder.stages.state_dict()
+    moved = part.decoder.stages.state_dict()
+    assert [name for name, value in first.items() if not torch.equal(value, moved[name])]
+    images = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        before, after = (load_model(path)[0](images).scores() for path in (base, folder))
+    assert torch.equal(before, after[:, :2])
+
+
+def test_new_classes_that_are_told_from_nothing_are_refused(tmp_path):
+    record = read_record(of_pixels(tmp_path / "base"))
+    given = [*SHORT, "loss.kind=pixels"]
+    recipe = recipe_of(record, f"folder:{tmp_path}", "train", False, given)
+    with pytest.raises(ConfigError, match=r"loss.kind is pixels, .* Leave loss.kind out"):
+        on_backbone_of(record, recipe)
+
+
+def test_tasks_at_once_that_are_told_from_nothing_are_refused():
+    backbone = make_record().architecture["backbone"]
+    fields = {"backbone": backbone, "loss": {"kind": "pixels"}}
+    one = SegVitClConfig.model_validate({**fields, "tasks": [{"num_classes": 3}]})
+    one.criterion()
+    two = one.model_copy(update={"tasks": one.tasks * 2})
+    with pytest.raises(ConfigError, match=r"loss.kind is pixels, but there are 2 tasks"):
+        two.criterion()
+
+
 def deep_copy(root: Path, target: Path, high: int = 4000) -> Path:
     """The data set with its images as 16-bit files that use values up to `high` of them."""
     shutil.copytree(root, target)

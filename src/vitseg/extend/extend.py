@@ -53,15 +53,25 @@ class Extension(NamedTuple):
     held_out: HeldOut | None
 
 
+def _config_of(record: ModelRecord) -> SegVitConfig | SegVitClConfig:
+    """The configuration of a model that can be extended; raises ConfigError for one of another method."""
+    require_method(record.method)
+    config = METHODS[record.method].model_validate(record.architecture)
+    assert isinstance(config, (SegVitConfig, SegVitClConfig))
+    return config
+
+
 def part_config(record: ModelRecord) -> SegVitConfig:
-    """The SegViT that learns new classes on a model's backbone: decoders like the first one, two-way classes.
+    """The SegViT that learns new classes on a model's backbone: decoders like the first one, two-way classes, masks.
+
+    A model that was trained by the cross-entropy of its pixels stays what it is, but its new classes learn with masks:
+    the pixels of no new class have the ignore label, which that cross-entropy leaves out, so nothing would tell new
+    classes from all else.
 
     Raises:
         ConfigError: The model is of another method.
     """
-    require_method(record.method)
-    config = METHODS[record.method].model_validate(record.architecture)
-    assert isinstance(config, (SegVitConfig, SegVitClConfig))
+    config = _config_of(record)
     decoder = config.decoder if isinstance(config, SegVitConfig) else config.tasks[0].decoder
     of_bands = record.preprocessing.bands is not None  # which say it for each
     backbone = config.backbone.model_copy(
@@ -75,7 +85,8 @@ def part_config(record: ModelRecord) -> SegVitConfig:
     )
     # what starts from random weights is to learn soon
     two_way: AtmConfig = decoder.model_copy(update={"classifier": "presence", "init": "xavier"})
-    return SegVitConfig(backbone=backbone, decoder=two_way, loss=config.loss)
+    of_masks = config.loss.model_copy(update={"kind": "masks"})
+    return SegVitConfig(backbone=backbone, decoder=two_way, loss=of_masks)
 
 
 def extend_model(
@@ -126,6 +137,11 @@ def extend_model(
     require_no_rest(train_set)
     require_pixels(train_set)
     display = display or Display(quiet=True)
+    if _config_of(record).loss.kind != "masks":
+        display.started(
+            "the model was trained with loss.kind pixels, by which new classes would be told from nothing: they learn "
+            "with loss.kind masks"
+        )
     train_set = train_set.with_bands(recipe.data.bands)
     val_set = None if val_set is None else val_set.with_bands(recipe.data.bands)
     task = TrainingTask(train_set, val_set)
@@ -244,6 +260,12 @@ def _on_backbone_of(record: ModelRecord, recipe: Recipe) -> Recipe:
             "training.freeze_backbone must stay true: the old classes read the same backbone."
         )
     # all that is not new has the ignore label here, and is what the new classes are told from
+    if recipe.model.loss.kind != "masks":
+        raise ConfigError(
+            f"loss.kind is {recipe.model.loss.kind}, but new classes learn with masks: all that is not new has the "
+            "ignore label, which the cross-entropy of pixels leaves out, so that nothing would tell the new classes "
+            "from the old ones. Leave loss.kind out."
+        )
     loss = recipe.model.loss.model_copy(update={"ignored": "negatives"})
     model = recipe.model.model_copy(update={"backbone": backbone, "loss": loss})
     limits, wanted = record.preprocessing.limits, recipe.data.value_range
