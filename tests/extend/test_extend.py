@@ -57,14 +57,17 @@ def base_model(path: Path, classifier: str = "presence", num_classes: int = 1, *
     return path
 
 
-def extend(model: Path, root: Path, out: Path, names: list[str], **options) -> Path:
+def extend(
+    model: Path, root: Path, out: Path, names: list[str], cached: bool = True, **options
+) -> Path:
     """`vitseg extend`, without its command line."""
     data = f"folder:{root}"
     record = read_record(model)
-    recipe = recipe_of(record, data, "train", False, SHORT)
+    recipe = recipe_of(record, data, "train", not cached, SHORT)
     train_set = only(open_dataset(data, "train"), names)
+    features = out / "features" if cached else None
     return extend_model(
-        model, train_set, out, recipe, source="folder", cache_features=out / "features", **options
+        model, train_set, out, recipe, source="folder", cache_features=features, **options
     ).folder
 
 
@@ -153,6 +156,23 @@ def test_a_model_with_mixed_queries_is_extended(tmp_path):
     images = torch.randn(3, 3, 64, 64)
     with torch.inference_mode():
         before, after = (load_model(path)[0](images).scores() for path in (base, out))
+    assert torch.equal(before, after[:, :2])
+
+
+def test_a_model_on_a_swin_is_extended(tmp_path):
+    """The norms of its levels, which a frozen backbone leaves to train, are read by the old classes."""
+    root = write_dataset(tmp_path / "data")
+    record = make_record(2)
+    swin = {"name": "swin_tiny_patch4_window7_224", "pretrained": False, "levels": [0, 1]}
+    architecture = {**record.architecture, "backbone": swin}
+    architecture["decoder"] = {**architecture["decoder"], "num_layers": 2}
+    config = SegVitConfig.model_validate(architecture)
+    record = make_record(2, architecture=config.model_dump(mode="json"))
+    save_model(tmp_path / "base", config.build(2, CROP), record)
+    out = extend(tmp_path / "base", root, tmp_path / "out", ["tree"], cached=False)
+    images = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        before, after = (load_model(path)[0](images).scores() for path in (tmp_path / "base", out))
     assert torch.equal(before, after[:, :2])
 
 
