@@ -28,6 +28,7 @@ class MethodConfig(BaseModel):
 
     Attributes:
         block_fields: Fields that count blocks of a plain ViT, each by section and name; `backbone.taps` is one always.
+        movable_fields: Fields by which predictions are made and that a training may change of the model it starts from.
         fresh_parts: Beginnings of the names of parameters that start from random weights: they learn at the decoder's
             rate.
         old_names: (pattern, replacement) of parameter names in model directories of format 1.
@@ -37,6 +38,7 @@ class MethodConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     block_fields: ClassVar[tuple[tuple[str, str], ...]] = ()
+    movable_fields: ClassVar[tuple[str, ...]] = ()
     fresh_parts: ClassVar[tuple[str, ...]] = ("decoder.",)
     old_names: ClassVar[tuple[tuple[str, str], ...]] = ()
     explainer: ClassVar[Explainer | None] = None

@@ -161,8 +161,8 @@ class TrainingConfig(BaseModel):
     )
     init_from: str | None = Field(
         default=None,
-        description="start from all weights of a trained model of the same method and classes: a model directory, a "
-        "run folder or hf://user/name",
+        description="start from all weights of a trained model of the same method, classes, normalisation and "
+        "architecture: a model directory, a run folder or hf://user/name",
     )
 
     @field_validator("loggers")
