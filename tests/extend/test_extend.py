@@ -28,6 +28,8 @@ from vitseg.extend.guarantee import require_same_scores
 from vitseg.extend.new_classes import chosen_classes, images_with_classes, only, require_pixels
 from vitseg.extend.new_stages import start_part
 from vitseg.extend.tasks import as_tasks, joined_classes, task_of_class, with_bias
+from vitseg.images.bands import Bands
+from vitseg.images.preprocess import Preprocessing
 from vitseg.inference.predictor import Predictor, load
 from vitseg.inference.scores import full_scores
 from vitseg.methods.segvit import SegVitConfig
@@ -524,12 +526,48 @@ def test_new_classes_are_learnt_by_the_models_range(story, tmp_path):
         )
 
 
-def test_a_model_without_a_range_gets_that_of_the_new_images(story, tmp_path):
+def test_a_model_without_a_range_reads_new_images_as_it_did(story, tmp_path):
+    """With a range measured on them, the old classes would see other pixels than before."""
     root = deep_copy(story["data"], tmp_path / "data")
     val_set = only(open_dataset(f"folder:{root}", "val"), ["road"])
-    once = extend(story["base"], root, tmp_path / "once", ["road"], val_set=val_set)
-    limits = read_record(once).preprocessing.value_range
-    assert limits is not None
-    assert 0 <= limits[0] < 1500  # no pixel is dark
-    assert 2000 < limits[1] <= 4095
-    assert read_record(story["base"]).preprocessing.value_range is None
+    heard = Lines()
+    once = extend(story["base"], root, tmp_path / "once", ["road"], val_set=val_set, display=heard)
+    assert any("are read as the model reads them" in line for line in heard.lines)
+    before, after = read_record(story["base"]), read_record(once)
+    assert after.preprocessing == before.preprocessing
+    part = read_record(tmp_path / "once" / "training" / "last")
+    assert part.preprocessing == before.preprocessing  # what is learnt is what is predicted
+    image = next((root / "images").iterdir())
+    old, new = load(story["base"], "cpu"), load(once, "cpu")
+    pixels = old.pixels_of(image)
+    assert np.array_equal(pixels, new.pixels_of(image))
+    assert torch.equal(full_scores(old.scores(pixels)), full_scores(new.scores(pixels))[:1])
+
+
+def test_new_images_that_need_another_reading_are_refused(story, tmp_path):
+    root = deep_copy(story["data"], tmp_path / "data")
+    table = json.loads((root / "classes.json").read_text())
+    (root / "classes.json").write_text(json.dumps({**table, "value_range": [0, 4000]}))
+    with pytest.raises(ConfigError, match=r"states the value_range \[0.0, 4000.0\], but the model"):
+        extend(story["base"], root, tmp_path / "out", ["road"])
+    assert not (tmp_path / "out").exists()
+    record = read_record(story["base"])
+    given = ["data.value_range=[0,4000]"]
+    with pytest.raises(ConfigError, match=r"else by their own values: leave it out"):
+        on_backbone_of(record, recipe_of(record, f"folder:{root}", "train", False, given))
+
+
+def test_bands_without_a_range_are_read_as_they_were(tmp_path):
+    """Bands of 8 bits; the new images have more."""
+    root = deep_copy(write_dataset(tmp_path / "shallow"), tmp_path / "data")
+    bands = Bands.model_validate({"chosen": [{"number": 1}]})
+    preprocessing = Preprocessing(mean=(0.5,), std=(0.5,), bands=bands)
+    architecture = make_record().architecture
+    architecture["backbone"] |= {"channels": ["other"], "taps": [1, 3]}
+    config = SegVitConfig.model_validate(architecture)
+    architecture = config.model_dump(mode="json")
+    record = make_record(2, architecture=architecture, preprocessing=preprocessing)
+    save_model(tmp_path / "base", config.build(2, CROP), record)
+    once = extend(tmp_path / "base", root, tmp_path / "once", ["tree"])
+    part = read_record(tmp_path / "once" / "training" / "last")
+    assert read_record(once).preprocessing == part.preprocessing == preprocessing
