@@ -198,17 +198,19 @@ def config_of(method: str, taps: list[int] | None = None):
     return METHODS[method].model_validate({"backbone": backbone, **METHOD_SECTIONS[method]})
 
 
+HALF = Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+
+
 def save_trained(path: Path, method: str, size: tuple[int, int], taps: list[int] | None = None):
     torch.manual_seed(1)
     config = config_of(method, taps)
     model = config.build(3, size)
-    half = Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     record = ModelRecord(
         method=method,
         architecture=config.model_dump(mode="json"),
         image_size=size,
         classes=CLASSES,
-        preprocessing=half,
+        preprocessing=HALF,
     )
     save_model(path, model, record)
     return model
@@ -219,8 +221,10 @@ def save_trained(path: Path, method: str, size: tuple[int, int], taps: list[int]
 def test_a_training_starts_from_another_grid(tmp_path, method, size):
     """4 x 16 cells into 8 x 8, as many, and into larger and smaller crops."""
     trained = save_trained(tmp_path / "model", method, (64, 256))
-    fresh = config_of(method).build(3, size)
-    assert start_from(tmp_path / "model", fresh, method, CLASSES) is None
+    config = config_of(method)
+    fresh = config.build(3, size)
+    told = start_from(tmp_path / "model", fresh, method, CLASSES, config=config, preprocessing=HALF)
+    assert told is None
     grid, way = (size[0] // 16, size[1] // 16), "bicubic_antialias"
     prefix = trained.backbone.pos_embed.shape[1] - 64
     theirs = trained.backbone.pos_embed.detach()[:, prefix:]

@@ -171,6 +171,41 @@ def test_classes_of_a_plain_model(vitseg, model):
     assert all(name in result.out for name in ("sky", "road", "tree"))
 
 
+@pytest.fixture
+def at_once(tmp_path):
+    """A model of two tasks that a recipe trained at once."""
+    from vitseg.methods.segvit_cl import SegVitClConfig
+
+    record = make_record(3, method="segvit_cl", recipe={"data": {"source": "folder"}})
+    decoder = record.architecture.pop("decoder")
+    record.architecture["tasks"] = [{"num_classes": n, "decoder": decoder} for n in (2, 1)]
+    model = SegVitClConfig.model_validate(record.architecture).build(3, (64, 64)).eval()
+    save_model(tmp_path / "at_once", model, record)
+    return tmp_path / "at_once"
+
+
+def test_classes_of_tasks_that_a_recipe_trained(vitseg, at_once, tmp_path):
+    out = tmp_path / "classes.json"
+    assert vitseg("classes", at_once, "--json", out).code == 0
+    rows = json.loads(out.read_text())
+    assert [(row["name"], row["task"]) for row in rows] == [("sky", 0), ("road", 0), ("tree", 1)]
+    assert [row["source"] for row in rows] == ["folder"] * 3
+
+
+@pytest.mark.parametrize("name", ["sky", "tree"])
+def test_a_task_that_a_recipe_trained_loses_a_class(vitseg, at_once, tmp_path, name):
+    out = tmp_path / "less"
+    assert vitseg("classes", at_once, "--remove", name, "--out", out).code == 0
+    whole, less = load_model(at_once)[0], load_model(out)[0]
+    kept = [index for index, other in enumerate(("sky", "road", "tree")) if other != name]
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        torch.testing.assert_close(less(images).scores(), whole(images).scores()[:, kept])
+    assert (
+        vitseg("classes", out, "--rename", "road=street", "--out", tmp_path / "renamed").code == 0
+    )
+
+
 def test_renaming_keeps_every_label(vitseg, extended, tmp_path):
     before = content(extended)
     out = tmp_path / "renamed"

@@ -28,9 +28,12 @@ from vitseg.extend.guarantee import require_same_scores
 from vitseg.extend.new_classes import chosen_classes, images_with_classes, only, require_pixels
 from vitseg.extend.new_stages import start_part
 from vitseg.extend.tasks import as_tasks, joined_classes, task_of_class, with_bias
+from vitseg.images.bands import Bands
+from vitseg.images.preprocess import Preprocessing
 from vitseg.inference.predictor import Predictor, load
 from vitseg.inference.scores import full_scores
 from vitseg.methods.segvit import SegVitConfig
+from vitseg.methods.segvit_cl import SegVitClConfig
 
 SHORT = ["training.iterations=3", "training.batch_size=2", "optimizer.lr=1e-3"]
 
@@ -56,14 +59,17 @@ def base_model(path: Path, classifier: str = "presence", num_classes: int = 1, *
     return path
 
 
-def extend(model: Path, root: Path, out: Path, names: list[str], **options) -> Path:
+def extend(
+    model: Path, root: Path, out: Path, names: list[str], cached: bool = True, **options
+) -> Path:
     """`vitseg extend`, without its command line."""
     data = f"folder:{root}"
     record = read_record(model)
-    recipe = recipe_of(record, data, "train", False, SHORT)
+    recipe = recipe_of(record, data, "train", not cached, SHORT)
     train_set = only(open_dataset(data, "train"), names)
+    features = out / "features" if cached else None
     return extend_model(
-        model, train_set, out, recipe, source="folder", cache_features=out / "features", **options
+        model, train_set, out, recipe, source="folder", cache_features=features, **options
     ).folder
 
 
@@ -155,6 +161,23 @@ def test_a_model_with_mixed_queries_is_extended(tmp_path):
     assert torch.equal(before, after[:, :2])
 
 
+def test_a_model_on_a_swin_is_extended(tmp_path):
+    """The norms of its levels, which a frozen backbone leaves to train, are read by the old classes."""
+    root = write_dataset(tmp_path / "data")
+    record = make_record(2)
+    swin = {"name": "swin_tiny_patch4_window7_224", "pretrained": False, "levels": [0, 1]}
+    architecture = {**record.architecture, "backbone": swin}
+    architecture["decoder"] = {**architecture["decoder"], "num_layers": 2}
+    config = SegVitConfig.model_validate(architecture)
+    record = make_record(2, architecture=config.model_dump(mode="json"))
+    save_model(tmp_path / "base", config.build(2, CROP), record)
+    out = extend(tmp_path / "base", root, tmp_path / "out", ["tree"], cached=False)
+    images = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        before, after = (load_model(path)[0](images).scores() for path in (tmp_path / "base", out))
+    assert torch.equal(before, after[:, :2])
+
+
 def test_what_was_learnt_is_remembered(story):
     record = read_record(story["twice"])
     assert record.classes.names == ("sky", "road", "tree")
@@ -223,6 +246,56 @@ def test_a_changed_frozen_part_is_found(story, tmp_path):
     save_model(tmp_path / "changed", model, record)
     with pytest.raises(CheckpointError, match=r"differ from what was learnt.* with sky"):
         load_model(tmp_path / "changed")
+
+
+def recipe_trained(path: Path, sizes: tuple[int, ...] = (2, 1)) -> Path:
+    """A model of several tasks that were trained at once, as `vitseg train` leaves it: nothing says what was learnt."""
+    recipe = {"data": {"source": "folder"}, "training": {"iterations": 7, "seed": 1}}
+    classes = ClassTable.from_names(["sky", "road", "fence"])
+    record = make_record(3, method="segvit_cl", recipe=recipe, classes=classes)
+    decoder = record.architecture.pop("decoder")
+    record.architecture["tasks"] = [{"num_classes": n, "decoder": decoder} for n in sizes]
+    torch.manual_seed(3)
+    model = SegVitClConfig.model_validate(record.architecture).build(3, CROP)
+    with torch.no_grad():
+        for parameter in model.decoder.parameters():
+            parameter.add_(0.5 * torch.randn_like(parameter))
+    save_model(path, model, record)
+    return path
+
+
+@pytest.mark.parametrize("part", ["backbone.", "decoder.tasks.0.", "decoder.tasks.1."])
+def test_tasks_of_a_recipe_are_verified_once_extended(tmp_path, part):
+    """They were learnt at once, without an entry of their own: extending writes one for each."""
+    root = write_dataset(tmp_path / "data")
+    base = recipe_trained(tmp_path / "base")
+    out = extend(base, root, tmp_path / "out", ["tree"])
+    model, record = load_model(out)
+    learnt = [task.classes for task in record.tasks]
+    assert learnt == [("sky", "road"), ("fence",), ("tree",)]
+    assert [(task.source, task.iterations) for task in record.tasks] == [
+        ("folder", 7),
+        ("folder", 7),
+        ("folder", 3),
+    ]
+    named = [name for task in record.tasks for name in task.tensors]
+    assert sorted(named) == sorted(model.state_dict())
+    state = model.state_dict()
+    state[next(name for name in state if name.startswith(part))] += 1e-3
+    save_model(tmp_path / "changed", model, record)
+    with pytest.raises(CheckpointError, match=r"differ from what was learnt"):
+        load_model(tmp_path / "changed")
+
+
+def test_an_extension_that_left_out_entries_gets_them(tmp_path):
+    """What was extended before entries were written for every task has one of the last task alone."""
+    model, record = as_tasks(*load_model(recipe_trained(tmp_path / "base", (1, 1, 1))))
+    first, second, third = record.tasks
+    assert not [name for name in second.tensors if not name.startswith("decoder.tasks.1.")]
+    later = record.model_copy(update={"tasks": (third.model_copy(update={"source": "later"}),)})
+    told = as_tasks(model, later)[1].tasks
+    assert told[:2] == (first, second)
+    assert (told[2].source, told[2].tensors) == ("later", third.tensors)
 
 
 def test_a_hash_depends_on_type_shape_and_content():
@@ -384,6 +457,50 @@ def test_a_model_whose_ignored_pixels_were_left_out_tells_new_classes_from_all_e
     assert on_backbone_of(record, recipe).model.loss.ignored == "negatives"
 
 
+def of_pixels(path: Path, num_classes: int = 2) -> Path:
+    """A model that was trained by the cross-entropy of its pixels."""
+    record = make_record(num_classes)
+    record.architecture["loss"] = {**record.architecture["loss"], "kind": "pixels"}
+    save_model(path, make_model(num_classes), record)
+    return path
+
+
+def test_a_model_of_pixels_learns_new_classes_with_masks(tmp_path):
+    """By the pixels' cross-entropy, which leaves out the ignore label, a new class alone has no gradient at all."""
+    base, heard = of_pixels(tmp_path / "base"), Lines()
+    root = write_dataset(tmp_path / "data")
+    folder = extend(base, root, tmp_path / "out", ["tree"], display=heard)
+    assert any("learn with loss.kind masks" in line for line in heard.lines)
+    part, record = load_model(tmp_path / "out" / "training" / "last")
+    assert record.architecture["loss"]["kind"] == "masks"
+    assert "loss_mask" in (tmp_path / "out" / "training" / "train.csv").read_text()
+    first = load_model(base)[0].decoder.stages.state_dict()
+    moved = part.decoder.stages.state_dict()
+    assert [name for name, value in first.items() if not torch.equal(value, moved[name])]
+    images = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        before, after = (load_model(path)[0](images).scores() for path in (base, folder))
+    assert torch.equal(before, after[:, :2])
+
+
+def test_new_classes_that_are_told_from_nothing_are_refused(tmp_path):
+    record = read_record(of_pixels(tmp_path / "base"))
+    given = [*SHORT, "loss.kind=pixels"]
+    recipe = recipe_of(record, f"folder:{tmp_path}", "train", False, given)
+    with pytest.raises(ConfigError, match=r"loss.kind is pixels, .* Leave loss.kind out"):
+        on_backbone_of(record, recipe)
+
+
+def test_tasks_at_once_that_are_told_from_nothing_are_refused():
+    backbone = make_record().architecture["backbone"]
+    fields = {"backbone": backbone, "loss": {"kind": "pixels"}}
+    one = SegVitClConfig.model_validate({**fields, "tasks": [{"num_classes": 3}]})
+    one.criterion()
+    two = one.model_copy(update={"tasks": one.tasks * 2})
+    with pytest.raises(ConfigError, match=r"loss.kind is pixels, but there are 2 tasks"):
+        two.criterion()
+
+
 def deep_copy(root: Path, target: Path, high: int = 4000) -> Path:
     """The data set with its images as 16-bit files that use values up to `high` of them."""
     shutil.copytree(root, target)
@@ -409,12 +526,48 @@ def test_new_classes_are_learnt_by_the_models_range(story, tmp_path):
         )
 
 
-def test_a_model_without_a_range_gets_that_of_the_new_images(story, tmp_path):
+def test_a_model_without_a_range_reads_new_images_as_it_did(story, tmp_path):
+    """With a range measured on them, the old classes would see other pixels than before."""
     root = deep_copy(story["data"], tmp_path / "data")
     val_set = only(open_dataset(f"folder:{root}", "val"), ["road"])
-    once = extend(story["base"], root, tmp_path / "once", ["road"], val_set=val_set)
-    limits = read_record(once).preprocessing.value_range
-    assert limits is not None
-    assert 0 <= limits[0] < 1500  # no pixel is dark
-    assert 2000 < limits[1] <= 4095
-    assert read_record(story["base"]).preprocessing.value_range is None
+    heard = Lines()
+    once = extend(story["base"], root, tmp_path / "once", ["road"], val_set=val_set, display=heard)
+    assert any("are read as the model reads them" in line for line in heard.lines)
+    before, after = read_record(story["base"]), read_record(once)
+    assert after.preprocessing == before.preprocessing
+    part = read_record(tmp_path / "once" / "training" / "last")
+    assert part.preprocessing == before.preprocessing  # what is learnt is what is predicted
+    image = next((root / "images").iterdir())
+    old, new = load(story["base"], "cpu"), load(once, "cpu")
+    pixels = old.pixels_of(image)
+    assert np.array_equal(pixels, new.pixels_of(image))
+    assert torch.equal(full_scores(old.scores(pixels)), full_scores(new.scores(pixels))[:1])
+
+
+def test_new_images_that_need_another_reading_are_refused(story, tmp_path):
+    root = deep_copy(story["data"], tmp_path / "data")
+    table = json.loads((root / "classes.json").read_text())
+    (root / "classes.json").write_text(json.dumps({**table, "value_range": [0, 4000]}))
+    with pytest.raises(ConfigError, match=r"states the value_range \[0.0, 4000.0\], but the model"):
+        extend(story["base"], root, tmp_path / "out", ["road"])
+    assert not (tmp_path / "out").exists()
+    record = read_record(story["base"])
+    given = ["data.value_range=[0,4000]"]
+    with pytest.raises(ConfigError, match=r"else by their own values: leave it out"):
+        on_backbone_of(record, recipe_of(record, f"folder:{root}", "train", False, given))
+
+
+def test_bands_without_a_range_are_read_as_they_were(tmp_path):
+    """Bands of 8 bits; the new images have more."""
+    root = deep_copy(write_dataset(tmp_path / "shallow"), tmp_path / "data")
+    bands = Bands.model_validate({"chosen": [{"number": 1}]})
+    preprocessing = Preprocessing(mean=(0.5,), std=(0.5,), bands=bands)
+    architecture = make_record().architecture
+    architecture["backbone"] |= {"channels": ["other"], "taps": [1, 3]}
+    config = SegVitConfig.model_validate(architecture)
+    architecture = config.model_dump(mode="json")
+    record = make_record(2, architecture=architecture, preprocessing=preprocessing)
+    save_model(tmp_path / "base", config.build(2, CROP), record)
+    once = extend(tmp_path / "base", root, tmp_path / "once", ["tree"])
+    part = read_record(tmp_path / "once" / "training" / "last")
+    assert read_record(once).preprocessing == part.preprocessing == preprocessing

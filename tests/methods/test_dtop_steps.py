@@ -6,16 +6,19 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as functional
 from torch import Tensor
 
 from tests.methods.test_dtop import BACKBONE, CLOSE, NUM_CLASSES, images_of, model_of
 from tests.shapes_alone import shapes_alone
 from tests.tiny_dtop import exit_map
 from vitseg.backbones import BackboneConfig, PlainViT, create_backbone
+from vitseg.backbones.positions import TokenPositions
 from vitseg.backbones.steps.semantic import SemanticBlocksConfig, add_semantic_layers
 from vitseg.backbones.steps.shrink import ShrinkConfig, add_shrinking
 from vitseg.config import parse
 from vitseg.errors import ConfigError
+from vitseg.features import GridCover
 from vitseg.layers.ragged import RaggedTokens
 from vitseg.methods.dtop import DtopConfig
 from vitseg.methods.model import SegmentationModel
@@ -108,6 +111,82 @@ def test_a_batch_is_its_images_one_by_one(sections, pruning, size):
     alone = torch.cat([model(image[None]).scores() for image in images])
     torch.testing.assert_close(together, alone, **CLOSE)
     torch.testing.assert_close(exits, torch.cat([exit_map(model, x[None]) for x in images]))
+
+
+SYMMETRIC = ("nearest", "average_pool", "conv")
+
+
+def halved_by_hand(rule: str, maps: Tensor, conv: torch.nn.Module | None) -> Tensor:
+    height, width = maps.shape[-2:]
+    padded = functional.pad(maps, (0, width % 2, 0, height % 2))
+    if rule == "conv":
+        assert conv is not None
+        return conv(padded)
+    corners = padded.unfold(2, 2, 2).unfold(3, 2, 2)  # (b, c, h, w, 2, 2)
+    if rule == "nearest":
+        return corners[..., 0, 0]
+    there = functional.pad(torch.ones_like(maps), (0, width % 2, 0, height % 2))
+    return corners.sum((-2, -1)) / there.unfold(2, 2, 2).unfold(3, 2, 2).sum((-2, -1))
+
+
+@pytest.mark.parametrize("shrink", SHRINKS, ids=str)
+@pytest.mark.parametrize("rule", SYMMETRIC)
+@torch.no_grad()
+def test_a_shrunk_grid_is_halved_once_more(rule, shrink):
+    """5 x 7 cells, 3 x 4 behind the block that shrinks, 2 x 2 behind the exit."""
+    sections = {"pruning": {"rule": rule}, "shrink": shrink}
+    model = model_of(backbone={**BACKBONE, "taps": [1, 5]}, **sections)
+    images = images_of(2, SIZE)
+    output = model(images)
+    assert output.mask_logits.shape[-2:] == (2, 2)
+    assert output.padded_size == (128, 128)
+    assert output.scores().shape[-2:] == SIZE
+    vit = model.backbone
+    shrunk = plain_of({"shrink": shrink}, taps=[1])
+    shrunk.load_state_dict(vit.state_dict(), strict=False)
+    stream = shrunk.start(images)
+    for steps in shrunk.steps:
+        for step in steps:
+            stream = step(stream)
+    assert stream.maps[-1].shape[-2:] == (3, 4)
+    prefix = stream.positions.num_prefix_tokens
+    halved = halved_by_hand(rule, stream.maps[-1], getattr(vit, "halve", None))
+    x = torch.cat([stream.x[:, :prefix], halved.flatten(2).transpose(1, 2)], 1)
+    anywhere = TokenPositions((2, 2), prefix)  # attention of this ViT does not ask
+    for block in vit.blocks[2:]:
+        x = block(x, anywhere, None, None, None)
+    maps = x[:, prefix:].transpose(1, 2).unflatten(-1, (2, 2))
+    torch.testing.assert_close(output.mask_logits, last_head_alone(model, maps), **CLOSE)
+
+
+@torch.no_grad()
+def test_tokens_of_a_grid_that_is_halved_twice_stand_where_they_stood():
+    model = model_of(
+        backbone={**BACKBONE, "taps": [1, 5]}, pruning={"rule": "nearest"}, shrink={"block": 1}
+    )
+    stream = model.backbone.start(images_of(1, SIZE))
+    prefix = stream.positions.num_prefix_tokens
+    for steps in model.backbone.steps[:2]:
+        for step in steps:
+            stream = step(stream)
+    assert stream.cover == GridCover((2, 2), (128, 128))
+    expected = [*range(prefix), *(prefix + 7 * row + column for row in (0, 4) for column in (0, 4))]
+    assert stream.positions.indices(stream.x.device).tolist() == expected
+
+
+@pytest.mark.parametrize("rule", SYMMETRIC)
+def test_training_on_a_grid_that_is_halved_twice_reaches_every_parameter(rule):
+    sections = {"pruning": {"rule": rule}, "shrink": {"block": 1, "method": "conv"}}
+    backbone = {**BACKBONE, "taps": [1, 5]}
+    model = model_of(backbone=backbone, **sections).train()
+    config = parse(DtopConfig, {"backbone": backbone, **sections})
+    output = model(images_of(2, SIZE))
+    assert [stage.name for stage in output.stages] == ["exit_1"]
+    assert output.stages[0].mask_logits.shape[-2:] == (3, 4)
+    terms = config.criterion()(output, torch.randint(NUM_CLASSES, (2, *SIZE)))
+    sum(terms.values()).backward()
+    missing = [name for name, value in model.named_parameters() if value.grad is None]
+    assert not missing
 
 
 @pytest.mark.parametrize("sections", CASES, ids=str)

@@ -8,9 +8,12 @@ import signal
 import pytest
 import torch
 
+from tests.tiny import tiny_recipe, write_dataset
 from vitseg.methods import METHODS
 from vitseg.training.log import RunLog
+from vitseg.training.loop import train
 from vitseg.training.optimizer import OptimizerConfig, build_optimizer, parameter_groups
+from vitseg.training.recipe import parse_recipe
 from vitseg.training.schedule import ScheduleConfig, lr_at
 from vitseg.training.stop import StopSignals
 
@@ -31,6 +34,37 @@ def test_the_decay_may_wait_for_the_warm_up(iteration):
     if iteration < 10:
         expected = 0.01 * (0.1 + 0.9 * iteration / 10)
     assert lr_at(iteration, 0.01, 100, config) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("ratio", [0.01, 0.5, 1.0, 10.0])
+def test_no_rate_rises_to_the_least_one(ratio):
+    """What learns slower than the backbone ends at as small a share of it; what learns faster, at `min_lr` itself."""
+    config = ScheduleConfig(power=0.9, warmup_iterations=0, min_lr=1e-4)
+    base = 1e-3 * ratio
+    rates = [lr_at(at, base, 100, config, 1e-3) for at in (0, 30, 60, 99, 100)]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] == pytest.approx(base)
+    assert rates[-1] == pytest.approx(1e-4 * min(1.0, ratio))
+
+
+def test_the_rate_of_the_shallowest_block_falls_in_a_training(tmp_path, monkeypatch):
+    rates: dict[float, list[float]] = {}
+
+    def told(iteration: int, base_lr: float, *others: object) -> float:
+        rates.setdefault(base_lr, []).append(lr_at(iteration, base_lr, *others))  # type: ignore[arg-type]
+        return rates[base_lr][-1]
+
+    monkeypatch.setattr("vitseg.training.batches.lr_at", told)
+    raw = tiny_recipe(val_interval=4)
+    raw["data"]["source"] = f"folder:{write_dataset(tmp_path / 'data')}"
+    raw["optimizer"] |= {"layer_decay": 0.5, "head_lr_ratio": 0.1}
+    raw["schedule"] = {"warmup_iterations": 0, "min_lr": 5e-4}
+    train(parse_recipe(raw), tmp_path / "run")
+    assert min(rates) < 1e-4
+    for base, found in rates.items():
+        assert len(found) % 4 == 0  # several groups may begin alike
+        assert found == sorted(found, reverse=True)
+        assert found[0] == pytest.approx(base)
 
 
 def test_groups_by_part_and_kind():

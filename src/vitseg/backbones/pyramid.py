@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -84,6 +84,10 @@ class Pyramid(nn.Module, ABC):
             x: The map of the stage before; of stage 0, the padded images.
             recompute: Trade time for memory in the backward pass.
         """
+
+    def pretrained_modules(self) -> Iterator[nn.Module]:
+        """Its modules but for the norms of its levels, which no pretrained weights have."""
+        return (module for name, module in self.named_children() if name != "norms")
 
     def forward(self, images: Float[Tensor, "b channels H W"]) -> Features:
         """The maps of the levels.

@@ -8,6 +8,7 @@ used).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import cast
 
@@ -190,6 +191,11 @@ class Swin(nn.Module):
                 for level, width in zip(config.levels, self.channels, strict=True)
             }
         )
+
+    def pretrained_modules(self) -> Iterator[nn.Module]:
+        """Its modules but for those that no pretrained weights have: the norms of its levels, and semantic layers."""
+        yield self.patch_embed
+        yield self.layers
 
     def forward(self, images: Float[Tensor, "b channels H W"]) -> Features:
         """Normalised outputs of the levels.

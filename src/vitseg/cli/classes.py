@@ -47,7 +47,7 @@ def classes(
 
     from vitseg.checkpoint.model_dir import load_model, save_model
     from vitseg.extend.edit import renamed, without
-    from vitseg.extend.tasks import as_tasks
+    from vitseg.extend.tasks import as_tasks, with_learnt
 
     loaded, record = load_model(model)
     if remove:
@@ -56,7 +56,7 @@ def classes(
         record = renamed(record, names)
     if out is not None:
         save_model(out, loaded, record)
-    rows = listing(record)
+    rows = listing(with_learnt(loaded, record))
     if json_file is not None:
         write_json(json_file, rows)
     table = Table(title=str(out or model))
@@ -94,7 +94,11 @@ def parse_renames(entries: list[str]) -> dict[str, str]:
 
 
 def listing(record) -> list[dict[str, Any]]:
-    """One row for each class of a model: what is known of how it was learnt."""
+    """One row for each class of a model: what is known of how it was learnt.
+
+    Args:
+        record: Of any method; one of tasks has an entry for each (`vitseg.extend.tasks.with_learnt`).
+    """
     from vitseg.extend.tasks import config_of
 
     if not record.tasks:

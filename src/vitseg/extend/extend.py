@@ -17,6 +17,7 @@ from vitseg.checkpoint.learnt import LearntTask
 from vitseg.checkpoint.model_dir import ModelRecord, load_model, save_model
 from vitseg.checkpoint.versions import package_versions
 from vitseg.data.dataset import SegmentationDataset
+from vitseg.data.value_survey import deep_images
 from vitseg.decoders.atm import AtmConfig
 from vitseg.errors import ConfigError, VitsegError
 from vitseg.evaluation.evaluate import device_name
@@ -27,7 +28,7 @@ from vitseg.extend.new_classes import require_no_rest, require_pixels
 from vitseg.extend.new_stages import NewStages, start_part
 from vitseg.extend.tasks import as_tasks, require_method, require_new_names, with_bias, with_task
 from vitseg.files import write_json, write_whole
-from vitseg.images.preprocess import Preprocessing
+from vitseg.images.bands import Bands
 from vitseg.inference.predictor import Predictor
 from vitseg.methods import METHODS
 from vitseg.methods.model import SegmentationModel
@@ -38,7 +39,6 @@ from vitseg.training.display import Display
 from vitseg.training.loop import train
 from vitseg.training.recipe import Recipe
 from vitseg.training.task import TrainingTask
-from vitseg.training.value_range import with_value_range
 
 
 class Extension(NamedTuple):
@@ -53,15 +53,25 @@ class Extension(NamedTuple):
     held_out: HeldOut | None
 
 
+def _config_of(record: ModelRecord) -> SegVitConfig | SegVitClConfig:
+    """The configuration of a model that can be extended; raises ConfigError for one of another method."""
+    require_method(record.method)
+    config = METHODS[record.method].model_validate(record.architecture)
+    assert isinstance(config, (SegVitConfig, SegVitClConfig))
+    return config
+
+
 def part_config(record: ModelRecord) -> SegVitConfig:
-    """The SegViT that learns new classes on a model's backbone: decoders like the first one, two-way classes.
+    """The SegViT that learns new classes on a model's backbone: decoders like the first one, two-way classes, masks.
+
+    A model that was trained by the cross-entropy of its pixels stays what it is, but its new classes learn with masks:
+    the pixels of no new class have the ignore label, which that cross-entropy leaves out, so nothing would tell new
+    classes from all else.
 
     Raises:
         ConfigError: The model is of another method.
     """
-    require_method(record.method)
-    config = METHODS[record.method].model_validate(record.architecture)
-    assert isinstance(config, (SegVitConfig, SegVitClConfig))
+    config = _config_of(record)
     decoder = config.decoder if isinstance(config, SegVitConfig) else config.tasks[0].decoder
     of_bands = record.preprocessing.bands is not None  # which say it for each
     backbone = config.backbone.model_copy(
@@ -75,7 +85,8 @@ def part_config(record: ModelRecord) -> SegVitConfig:
     )
     # what starts from random weights is to learn soon
     two_way: AtmConfig = decoder.model_copy(update={"classifier": "presence", "init": "xavier"})
-    return SegVitConfig(backbone=backbone, decoder=two_way, loss=config.loss)
+    of_masks = config.loss.model_copy(update={"kind": "masks"})
+    return SegVitConfig(backbone=backbone, decoder=two_way, loss=of_masks)
 
 
 def extend_model(
@@ -126,17 +137,20 @@ def extend_model(
     require_no_rest(train_set)
     require_pixels(train_set)
     display = display or Display(quiet=True)
-    train_set = train_set.with_bands(recipe.data.bands)
-    val_set = None if val_set is None else val_set.with_bands(recipe.data.bands)
-    task = TrainingTask(train_set, val_set)
-    recipe, task = with_value_range(recipe, task, display, out / TRAINING if resume else None)
-    train_set, val_set = task.train_set, task.val_set
+    if _config_of(record).loss.kind != "masks":
+        display.started(
+            "the model was trained with loss.kind pixels, by which new classes would be told from nothing: they learn "
+            "with loss.kind masks"
+        )
+    train_set = _as_read_by(record, train_set)
+    val_set = None if val_set is None else _as_read_by(record, val_set)
+    _tell_of_own_values(record, train_set, display)
 
     def start(part: SegmentationModel) -> None:
         _keep_start(out / START, stages, resume)
         start_part(part, old_model, stages)
 
-    task = TrainingTask(train_set, None, prepare=start, has_negatives=True)
+    task = TrainingTask(train_set, None, prepare=start, keeps_reading=True, has_negatives=True)
     train(recipe, out / TRAINING, resume, display, cache_features, task)
     part, part_record = load_model(out / TRAINING / LAST)
     _require_same_backbone(old_model, part)
@@ -154,7 +168,6 @@ def extend_model(
     )
     config = SegVitConfig.model_validate(part_record.architecture)
     extended, new_record = with_task(old_model, old_record, part, config, train_set.classes, learnt)
-    new_record = new_record.model_copy(update={"preprocessing": _with_range(record, part_record)})
     old, new = Predictor(trained, record, device), Predictor(extended, new_record, device)
     compared = require_same_scores(old, new, train_set)
     new_record = _with_comparison(new_record, compared)
@@ -183,9 +196,36 @@ def extend_model(
     return Extension(out / BEST, held_out)
 
 
-def _with_range(record: ModelRecord, part: ModelRecord) -> Preprocessing:
-    """The model's preprocessing, with the value range by which its new part was trained."""
-    return record.preprocessing.model_copy(update={"value_range": part.preprocessing.value_range})
+def _as_read_by(record: ModelRecord, dataset: SegmentationDataset) -> SegmentationDataset:
+    """New data as a model reads images, so that its old classes see what they saw, and the new ones no other.
+
+    Raises:
+        ConfigError: The data set states a range of values, and the model has none.
+    """
+    limits, stated = record.preprocessing.limits, dataset.value_range
+    if limits is None and stated is not None:
+        raise ConfigError(
+            f"{dataset.name} states the value_range {list(stated)}, but the model has none: it reads an "
+            "image of more than 8 bits as its file states, else by its own values, and the old classes' scores would "
+            "change with another range. Take value_range out of the class file, to read the new images likewise; save "
+            "them with 8 bits; or train a new model on them."
+        )
+    return dataset.with_bands(record.preprocessing.known_bands).with_value_range(limits)
+
+
+def _tell_of_own_values(
+    record: ModelRecord, train_set: SegmentationDataset, display: Display
+) -> None:
+    """Say how images of more than 8 bits are read by a model that has no range of values."""
+    reading = record.preprocessing.reading
+    is_open = reading is None or (
+        isinstance(reading, Bands) and not all(band.value_range for band in reading.chosen)
+    )
+    if is_open and deep_images(train_set)[1]:
+        display.started(
+            "images of more than 8 bits are read as the model reads them, which has no range of values: as each file "
+            "states, else by its own values"
+        )
 
 
 def _keep_start(path: Path, stages: NewStages, resume: bool) -> None:
@@ -244,13 +284,24 @@ def _on_backbone_of(record: ModelRecord, recipe: Recipe) -> Recipe:
             "training.freeze_backbone must stay true: the old classes read the same backbone."
         )
     # all that is not new has the ignore label here, and is what the new classes are told from
+    if recipe.model.loss.kind != "masks":
+        raise ConfigError(
+            f"loss.kind is {recipe.model.loss.kind}, but new classes learn with masks: all that is not new has the "
+            "ignore label, which the cross-entropy of pixels leaves out, so that nothing would tell the new classes "
+            "from the old ones. Leave loss.kind out."
+        )
     loss = recipe.model.loss.model_copy(update={"ignored": "negatives"})
     model = recipe.model.model_copy(update={"backbone": backbone, "loss": loss})
     limits, wanted = record.preprocessing.limits, recipe.data.value_range
-    if limits is not None and wanted not in (None, limits):
+    if wanted not in (None, limits):
+        theirs = (
+            "which are read as each file states, else by their own values"
+            if limits is None
+            else f"of which {list(limits)} is black and white"
+        )
         raise ConfigError(
-            f"data.value_range is {list(wanted or ())}, but the new classes read the same pixels as the old ones, of "
-            f"which {list(limits)} is black and white: leave it out."
+            f"data.value_range is {list(wanted)}, but the new classes read the same pixels as the old ones, {theirs}: "
+            "leave it out."
         )
     recipe = recipe if limits is None else recipe.with_value_range(limits)
     bands = record.preprocessing.known_bands

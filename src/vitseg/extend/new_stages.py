@@ -14,9 +14,10 @@ NewStages = Literal["fresh", "first_task"]
 def start_part(part: SegmentationModel, model: SegmentationModel, stages: NewStages) -> None:
     """Give the part that learns new classes what it begins with.
 
-    The backbone is the model's. The thesis says that new stages are trained and not what they start from; a copy of
-    those of the first task, which has usually learnt most, knows already how to find objects in these features, and
-    learns faster (`docs/extend.md`). Only a copy: the first task's own stay frozen.
+    The backbone is the model's, and all of it is frozen, the norms of a pyramid's levels too. The thesis says that new
+    stages are trained and not what they start from; a copy of those of the first task, which has usually learnt most,
+    knows already how to find objects in these features, and learns faster (`docs/extend.md`). Only a copy: the first
+    task's own stay frozen.
 
     Args:
         part: A SegViT of the new classes alone, with random weights; its queries keep them.
@@ -25,6 +26,7 @@ def start_part(part: SegmentationModel, model: SegmentationModel, stages: NewSta
             query whether its class is there, its classifier.
     """
     part.backbone.load_state_dict(model.backbone.state_dict())
+    part.backbone.requires_grad_(False)
     if stages == "fresh":
         return
     first = cast(AtmDecoder, cast(TaskDecoders, model.decoder).tasks[0])

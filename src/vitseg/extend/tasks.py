@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from vitseg.checkpoint.learnt import LearntTask, tensor_hashes
 from vitseg.checkpoint.model_dir import ModelRecord, fill
@@ -42,14 +42,16 @@ def require_method(name: str) -> None:
 def as_tasks(
     model: SegmentationModel, record: ModelRecord
 ) -> tuple[SegmentationModel, ModelRecord]:
-    """A SegViT as a model of one task, whose scores are the same in every bit; a model of tasks is returned as it is.
+    """A SegViT as a model of one task, whose scores are the same in every bit; a model of tasks stays as it is.
+
+    The record says of every task what is known about it, with the hashes of its parameters; see `with_learnt`.
 
     Raises:
         ConfigError: The model is of another method.
     """
     method = METHODS[record.method]
     if issubclass(method, SegVitClConfig):
-        return model, record
+        return model, with_learnt(model, record)
     require_method(record.method)
     assert issubclass(method, SegVitConfig)
     config = parse(method, record.architecture, "architecture")
@@ -57,14 +59,7 @@ def as_tasks(
     task = TaskConfig(num_classes=len(names), decoder=config.decoder)
     whole = SegVitClConfig(backbone=_untrained(config), tasks=(task,), loss=config.loss)
     state = {_of_task(name, 0): value for name, value in model.state_dict().items()}
-    recipe = record.recipe
-    learnt = LearntTask(
-        classes=names,
-        source=recipe.get("data", {}).get("source"),
-        iterations=recipe.get("training", {}).get("iterations"),
-        seed=recipe.get("training", {}).get("seed"),
-        tensors=tensor_hashes(state, state),
-    )
+    learnt = _of_recipe(record, names, tensor_hashes(state, state))
     joined = record.model_copy(
         update={
             "method": METHODS.name_of(SegVitClConfig),
@@ -73,6 +68,54 @@ def as_tasks(
         }
     )
     return build(joined, state), joined
+
+
+def with_learnt(model: SegmentationModel, record: ModelRecord) -> ModelRecord:
+    """The record of a model of tasks with an entry for each of them, in their order.
+
+    Only `vitseg extend` writes entries: a model whose tasks were trained at once, from a recipe, has none, and says of
+    each what its recipe does. What has an entry already keeps it.
+
+    Args:
+        model: A model; one of another method has no tasks, and its record stays as it is.
+        record: Its record.
+    """
+    if not issubclass(METHODS[record.method], SegVitClConfig):
+        return record
+    tasks, state = config_of(record).tasks, model.state_dict()
+    if len(record.tasks) == len(tasks):
+        return record
+    kept = {_number_of(entry): entry for entry in record.tasks}
+    names, entries = iter(record.classes.names), []
+    for number, task in enumerate(tasks):
+        own = [
+            next(names) if index in task.kept else f"removed class {index}"
+            for index in range(task.num_classes)
+        ]
+        begins = f"{TASKS}{number}."
+        tensors = tensor_hashes(state, [name for name in state if name.startswith(begins)])
+        entries.append(kept.get(number) or _of_recipe(record, own, tensors))
+    backbone = tensor_hashes(state, [name for name in state if not name.startswith(TASKS)])
+    first = entries[0].model_copy(update={"tensors": {**backbone, **entries[0].tensors}})
+    return record.model_copy(update={"tasks": (first, *entries[1:])})
+
+
+def _number_of(entry: LearntTask) -> int:
+    """Which task an entry is about: its parameters' names say it."""
+    name = next(name for name in entry.tensors if name.startswith(TASKS))
+    return int(name.removeprefix(TASKS).partition(".")[0])
+
+
+def _of_recipe(record: ModelRecord, names: Sequence[str], tensors: Mapping[str, str]) -> LearntTask:
+    """The entry of a task that was trained from the recipe of a record, as far as that tells."""
+    recipe = record.recipe
+    return LearntTask(
+        classes=tuple(names),
+        source=recipe.get("data", {}).get("source"),
+        iterations=recipe.get("training", {}).get("iterations"),
+        seed=recipe.get("training", {}).get("seed"),
+        tensors=dict(tensors),
+    )
 
 
 def with_task(

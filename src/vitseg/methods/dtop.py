@@ -35,6 +35,7 @@ class DtopConfig(SemanticMethod):
     """
 
     block_fields = (("shrink", "block"), ("semantic", "blocks"))
+    movable_fields = ("backbone.taps",)  # an exit may be moved
     explainer = "exits"
     old_names = (
         (r"^backbone\.vit\.", "backbone."),

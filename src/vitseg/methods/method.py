@@ -28,6 +28,7 @@ class MethodConfig(BaseModel):
 
     Attributes:
         block_fields: Fields that count blocks of a plain ViT, each by section and name; `backbone.taps` is one always.
+        movable_fields: Fields by which predictions are made and that a training may change of the model it starts from.
         fresh_parts: Beginnings of the names of parameters that learn at the decoder's rate. What a method adds within
             the backbone (`halve`, `semantic`, `shrink`) starts from random weights, too, but learns at the backbone's,
             as in the papers' code, where the rate of heads alone is multiplied; `optimizer.lr_ratios` may change that.
@@ -38,6 +39,7 @@ class MethodConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     block_fields: ClassVar[tuple[tuple[str, str], ...]] = ()
+    movable_fields: ClassVar[tuple[str, ...]] = ()
     fresh_parts: ClassVar[tuple[str, ...]] = ("decoder.",)
     old_names: ClassVar[tuple[tuple[str, str], ...]] = ()
     explainer: ClassVar[Explainer | None] = None

@@ -42,13 +42,19 @@ class SegVitClConfig(AtmMethod):
         return TaskDecoders(channels, self.tasks)
 
     def output_loss(self, class_weights: ClassWeights | None) -> nn.Module:
-        """See `MethodConfig`; raises ConfigError where classes are removed."""
+        """See `MethodConfig`; raises ConfigError where classes are removed, or not told from those of other tasks."""
         from vitseg.losses.tasks import TasksLoss
 
         if any(task.removed for task in self.tasks):
             raise ConfigError(
                 "a model from which classes were removed cannot be trained as a whole: leave tasks.removed out, or "
                 "learn new classes on top of it with `vitseg extend`."
+            )
+        if self.loss.kind != "masks" and len(self.tasks) > 1:
+            raise ConfigError(
+                f"loss.kind is {self.loss.kind}, but there are {len(self.tasks)} tasks, and to each the classes of the "
+                "others have the ignore label, which the cross-entropy of pixels leaves out: nothing would tell them "
+                "apart. Set loss.kind=masks, or make it one task."
             )
         sizes = tuple(task.num_classes for task in self.tasks)
         return TasksLoss(self.loss, sizes, class_weights)

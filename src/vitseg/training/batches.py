@@ -129,7 +129,7 @@ def train_step(recipe: Recipe, parts: RunParts, inputs: Inputs, labels: Tensor) 
     """
     at, iterations = parts.progress.iteration, recipe.training.iterations
     for group, base in zip(parts.optimizer.param_groups, parts.base_lrs, strict=True):
-        group["lr"] = lr_at(at, base, iterations, recipe.schedule)
+        group["lr"] = lr_at(at, base, iterations, recipe.schedule, recipe.optimizer.lr)
     parts.step.train()
     parts.model.set_progress(at / iterations)
     own = _gradients(

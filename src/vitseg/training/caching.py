@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from vitseg.backbones import PlainViT
+from vitseg.backbones import PlainViT, Swin
 from vitseg.data.grid_views import GridViewsConfig
 from vitseg.errors import ConfigError, InterruptedRunError
 from vitseg.images.preprocess import Preprocessing
@@ -61,6 +61,7 @@ def open_cache(
     """
     backbone = model.backbone
     has_steps = isinstance(backbone, PlainViT) and not backbone.is_encoder
+    has_steps |= isinstance(backbone, Swin) and backbone.semantic is not None
     if has_steps or not isinstance(backbone, ENCODERS):
         raise ConfigError(
             f"method {recipe.method} trains or drives layers within its backbone here, so no features of it can be "

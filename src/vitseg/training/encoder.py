@@ -15,18 +15,34 @@ ENCODERS = (PlainViT, Swin, Pyramid)
 """What starts from pretrained weights; a method may wrap one of them in layers of its own (SETR-MLA's neck)."""
 
 
-def encoder_of(model: SegmentationModel) -> nn.Module:
+def encoder_of(model: SegmentationModel) -> PlainViT | Swin | Pyramid:
     """The pretrained part of a model's backbone: all of it, unless a method wraps it."""
     (encoder,) = (part for part in model.backbone.modules() if isinstance(part, ENCODERS))
     return encoder
 
 
-def pretrained_modules(encoder: nn.Module) -> Iterator[nn.Module]:
-    """What of an encoder can be frozen: all modules but those that a method has put into it."""
+def pretrained_modules(encoder: PlainViT | Swin | Pyramid) -> Iterator[nn.Module]:
+    """What of an encoder can be frozen: all modules but those that start afresh in it.
+
+    These are what a method has put into it, and the norms of a pyramid's levels.
+    """
     if isinstance(encoder, PlainViT) and not encoder.is_encoder:
         # It itself stays in training mode, by which exits and queries know that they are trained.
         return encoder.pretrained_modules()
-    return iter((encoder,))
+    parts = list(encoder.pretrained_modules())
+    known = {id(value) for part in parts for value in part.parameters()}
+    known |= {id(value) for value in encoder.parameters(recurse=False)}
+    has_fresh = any(id(value) not in known for value in encoder.parameters())
+    return iter(parts if has_fresh else (encoder,))
+
+
+def freeze_pretrained(model: SegmentationModel) -> None:
+    """Let no gradient be taken of what came with pretrained weights."""
+    encoder = encoder_of(model)
+    for part in pretrained_modules(encoder):
+        part.requires_grad_(False)
+    for parameter in encoder.parameters(recurse=False):
+        parameter.requires_grad_(False)
 
 
 class Blocks(NamedTuple):

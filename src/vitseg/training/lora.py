@@ -17,10 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from vitseg.backbones import PlainViT
 from vitseg.errors import ConfigError
 from vitseg.methods.model import SegmentationModel
-from vitseg.training.encoder import blocks_of, encoder_of
+from vitseg.training.encoder import blocks_of, freeze_pretrained
 from vitseg.types import StateDict
 
 LAYERS = {"qkv": ("qkv", "q_proj", "k_proj", "v_proj"), "proj": ("proj",)}
@@ -112,19 +111,6 @@ def _require_low_rank(rank: int, layer: nn.Linear) -> None:
             f"training.lora.rank is {rank}, but the backbone has attention weights of {layer.out_features} x "
             f"{layer.in_features}: give {most} at most; 8 is usual."
         )
-
-
-def freeze_pretrained(model: SegmentationModel) -> None:
-    """Let no gradient be taken of what came with pretrained weights; a Swin's norms of its levels did not."""
-    encoder = encoder_of(model)
-    if isinstance(encoder, PlainViT):
-        for part in encoder.pretrained_modules():
-            part.requires_grad_(False)
-        for parameter in encoder.parameters(recurse=False):
-            parameter.requires_grad_(False)
-    else:
-        for part in (encoder.patch_embed, encoder.layers):
-            cast(nn.Module, part).requires_grad_(False)
 
 
 def merged(state: StateDict, model: SegmentationModel) -> StateDict:

@@ -142,8 +142,9 @@ class TrainingConfig(BaseModel):
     )
     freeze_backbone: bool = Field(
         default=False,
-        description="keep the backbone's parameters and statistics as they are, drop path off; the decoder, and what "
-        "a method adds to the backbone (SETR-MLA's neck), is trained",
+        description="keep the backbone's pretrained parameters and statistics as they are, drop path off; the "
+        "decoder, what a method adds to the backbone (SETR-MLA's neck), and the norms of a pyramid's levels, which "
+        "are not pretrained, are trained",
     )
     lora: LoraConfig | None = Field(
         default=None,
@@ -160,8 +161,8 @@ class TrainingConfig(BaseModel):
     )
     init_from: str | None = Field(
         default=None,
-        description="start from all weights of a trained model of the same method and classes: a model directory, a "
-        "run folder or hf://user/name",
+        description="start from all weights of a trained model of the same method, classes, normalisation and "
+        "architecture: a model directory, a run folder or hf://user/name",
     )
 
     @field_validator("loggers")

@@ -106,7 +106,14 @@ def build_parts(
     model = recipe.model.build(classes.num_classes, crop_size)
     warning = None
     if config.init_from is not None and saved is None:
-        warning = start_from(config.init_from, model, recipe.method, classes)
+        warning = start_from(
+            config.init_from,
+            model,
+            recipe.method,
+            classes,
+            config=recipe.model,
+            preprocessing=data.preprocessing,
+        )
     task.prepare(model)
     if config.lora is not None:
         add_lora(model, config.lora)

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vitseg.methods.model import SegmentationModel
-from vitseg.training.encoder import encoder_of, pretrained_modules
+from vitseg.training.encoder import encoder_of, freeze_pretrained, pretrained_modules
 from vitseg.training.feature_cache import FeatureCache
 
 
@@ -18,8 +18,9 @@ class LossOfModel(nn.Module):
     Args:
         model: The model.
         criterion: (SegOutput, labels) to weighted terms by name.
-        freeze_backbone: Whether the encoder stays as it is: without gradients, and in evaluation mode, so that neither
-            drop path nor the statistics of normalisations act. No gradient is then computed through it.
+        freeze_backbone: Whether what of the encoder is pretrained stays as it is: without gradients, and in evaluation
+            mode, so that neither drop path nor the statistics of normalisations act. What starts afresh in it (the
+            norms of a pyramid's levels, what a method adds) is trained.
     """
 
     def __init__(
@@ -30,10 +31,7 @@ class LossOfModel(nn.Module):
         self.criterion = criterion
         self.freeze_backbone = freeze_backbone
         if freeze_backbone:
-            for part in pretrained_modules(encoder_of(model)):
-                part.requires_grad_(False)
-            for parameter in encoder_of(model).parameters(recurse=False):
-                parameter.requires_grad_(False)
+            freeze_pretrained(model)
 
     def train(self, mode: bool = True) -> LossOfModel:
         """Set the mode of every part, but a frozen encoder stays in evaluation mode."""
@@ -58,6 +56,8 @@ class LossOfModel(nn.Module):
 class LossOfFeatures(LossOfModel):
     """The same of a frozen backbone, on features of it that are kept.
 
+    All of the backbone stays as it is, the norms of a pyramid's levels too: the features are behind them.
+
     Args:
         model: The model.
         criterion: See `LossOfModel`.
@@ -66,6 +66,7 @@ class LossOfFeatures(LossOfModel):
 
     def __init__(self, model: SegmentationModel, criterion: nn.Module, cache: FeatureCache):
         super().__init__(model, criterion, freeze_backbone=True)
+        model.backbone.requires_grad_(False)
         self.cache = cache
 
     def forward(

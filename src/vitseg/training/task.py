@@ -37,6 +37,7 @@ class TrainingTask:
         prepare: Called with the new model, before its optimiser is made: gives it weights to start from, and freezes
             parameters. A resumed run calls it, too.
         step: What makes the training step, for losses that look at more than the model's output.
+        keeps_reading: Images are read as the sets say, as a trained model reads them: no range of values is measured.
         has_negatives: Images without any label are there on purpose, and nobody is warned of them.
     """
 
@@ -44,6 +45,7 @@ class TrainingTask:
     val_set: SegmentationDataset | None
     prepare: Callable[[SegmentationModel], None] = nothing
     step: StepBuilder = LossOfModel
+    keeps_reading: bool = False
     has_negatives: bool = False
 
 

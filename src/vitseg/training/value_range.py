@@ -31,6 +31,8 @@ def with_value_range(
         display: Where the notice is printed.
         begun: Folder of the run that goes on: the range that was measured then holds.
     """
+    if task.keeps_reading:
+        return recipe, task
     if task.train_set.bands is not None:  # of which each has its own
         return with_bands(recipe, task, display, begun)
     limits = _declared(recipe.data.value_range) or task.train_set.value_range

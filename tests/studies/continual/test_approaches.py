@@ -12,7 +12,7 @@ from vitseg.classes import IGNORE_INDEX
 from vitseg.losses.cross_entropy import PixelLoss, PixelLossConfig
 from vitseg.methods.linear import LinearProbeConfig
 from vitseg.studies.continual.approaches import frozen_rows
-from vitseg.studies.continual.growing import freeze_decoder_norm, grow, num_classes
+from vitseg.studies.continual.growing import freeze_all_but_classifier, grow, num_classes
 from vitseg.studies.continual.steps import LinearRowsLoss, MibConfig, MibLoss, PlopConfig, PlopLoss
 from vitseg.studies.continual.thresholds import BINS, entropy_histograms, medians
 from vitseg.training.optimizer import build_optimizer
@@ -98,7 +98,7 @@ def take_steps(step, optimizer, images, labels, count=3):
 def test_rows_of_earlier_classes_stay_bit_by_bit(images, labels):
     old, model = make(3, 0), make(4, 1)
     grow(model, old, "fresh")
-    freeze_decoder_norm(model)
+    freeze_all_but_classifier(model)
     step = LinearRowsLoss(model, criterion(), True, num_old=num_classes(old))
     before = {name: value.clone() for name, value in model.state_dict().items()}
     optimizer = build_optimizer(model, frozen_rows(recipe()).optimizer, fused=True)
@@ -114,6 +114,16 @@ def test_rows_of_earlier_classes_stay_bit_by_bit(images, labels):
     with torch.no_grad():
         ours, theirs = model(images).mask_logits[:, :3], old(images).mask_logits
     torch.testing.assert_close(ours, theirs)  # the last bits depend on the number of rows
+
+
+def test_only_rows_are_trained_on_a_pyramid():
+    """Whose levels have norms that a frozen backbone leaves to train."""
+    swin = {"name": "swin_tiny_patch4_window7_224", "pretrained": False, "levels": [0]}
+    model = LinearProbeConfig.model_validate({"backbone": swin}).build(3, (32, 32))
+    freeze_all_but_classifier(model)
+    step = LinearRowsLoss(model, criterion(), True, num_old=2)
+    learning = {name for name, value in step.named_parameters() if value.requires_grad}
+    assert learning == {"model.decoder.classifier.weight", "model.decoder.classifier.bias"}
 
 
 def taught(kind, model, old):

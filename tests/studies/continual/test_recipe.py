@@ -30,6 +30,12 @@ def test_later_steps_and_the_joint_training_differ_as_said():
     assert parse_continual(recipe.to_mapping()) == recipe
 
 
+def test_all_classes_at_once_may_learn_by_pixels():
+    """No class of theirs has the ignore label."""
+    given = raw(loss={"kind": "pixels"}) | {"continual": {"split": "2-1", "approach": "joint"}}
+    assert parse_continual(given).of_joint().model.loss.kind == "pixels"
+
+
 def test_merging_leaves_its_arguments():
     old, new = {"a": {"b": 1, "c": 2}, "d": [1]}, {"a": {"b": 3}, "e": {"f": 4}}
     assert merged(old, new) == {"a": {"b": 3, "c": 2}, "d": [1], "e": {"f": 4}}
@@ -46,6 +52,8 @@ def test_merging_leaves_its_arguments():
         (raw("mib") | {"continual": {"split": "2-1", "approach": "segvit_cl"}}, "of method segvit"),
         (raw(decoder={"num_layers": 1}), "decoder.classifier must be presence"),
         (raw(loss={"ignored": "left_out"}), "loss.ignored must be negatives"),
+        (raw(loss={"kind": "pixels"}), "loss.kind must be masks"),
+        (raw(step={"loss": {"kind": "pixels"}}), "loss.kind must be masks"),
         (raw(step={"decoder": {"num_layers": 2}}), "step.decoder cannot differ"),
         (raw(step={"optimiser": {}}), "step: recipe: 'optimiser' is not a known section"),
         (raw(joint={"schedule": {"warmup_iterations": 4}}), "joint: schedule.warmup_iterations 4"),

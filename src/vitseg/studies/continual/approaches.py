@@ -22,7 +22,7 @@ from vitseg.methods.linear import LinearProbeConfig
 from vitseg.methods.model import SegmentationModel
 from vitseg.runs import STATE, read_own
 from vitseg.studies.continual.datasets import StepData
-from vitseg.studies.continual.growing import NewRows, freeze_decoder_norm, grow, num_classes
+from vitseg.studies.continual.growing import NewRows, freeze_all_but_classifier, grow, num_classes
 from vitseg.studies.continual.recipe import ContinualConfig
 from vitseg.studies.continual.steps import LinearRowsLoss, MibLoss, PlopLoss
 from vitseg.studies.continual.thresholds import MOST_IMAGES, median_entropies
@@ -120,7 +120,9 @@ def train_rows(step: Step) -> Path:
     """Only the new rows of the linear layer learn, on frozen features; the earlier rows and the background's stay."""
     assert step.previous is not None
     num_old = num_classes(load_model(step.previous)[0])
-    return _grown(step, partial(LinearRowsLoss, num_old=num_old), "fresh", freeze_decoder_norm)
+    return _grown(
+        step, partial(LinearRowsLoss, num_old=num_old), "fresh", freeze_all_but_classifier
+    )
 
 
 def with_mib(step: Step) -> Path:

@@ -40,10 +40,10 @@ def grow(model: SegmentationModel, old: SegmentationModel, new_rows: NewRows) ->
     model.load_state_dict(state)
 
 
-def freeze_decoder_norm(model: SegmentationModel) -> None:
-    """Freeze the normalisation in front of the classifier."""
-    decoder = linear_decoder(model)
-    decoder.norm.requires_grad_(False)
+def freeze_all_but_classifier(model: SegmentationModel) -> None:
+    """Freeze the backbone, with the norms of a pyramid's levels, and the normalisation in front of the classifier."""
+    model.backbone.requires_grad_(False)
+    linear_decoder(model).norm.requires_grad_(False)
 
 
 def linear_decoder(model: SegmentationModel) -> LinearDecoder:

@@ -136,6 +136,15 @@ class ContinualRecipe(BaseModel):
                     "loss.ignored must be negatives: in every step the classes of other steps have the ignore label, "
                     "and are what its own are told from"
                 )
+            if (
+                approach == "segvit_cl"
+                and isinstance(each, SegVitConfig)
+                and each.loss.kind != "masks"
+            ):
+                raise ValueError(
+                    "loss.kind must be masks: in every step the classes of other steps have the ignore label, which "
+                    "the cross-entropy of pixels leaves out, so that its own would be told from nothing else"
+                )
         self.of_joint()  # both are parsed here, so that what is wrong is found before the first step
         return self
 
