@@ -18,6 +18,8 @@ from vitseg.images.preprocess import Preprocessing
 from vitseg.inference.predictor import Predictor
 from vitseg.methods.model import SegmentationModel
 from vitseg.methods.segvit import SegVitConfig
+from vitseg.runtimes.layout import OutputLayout
+from vitseg.runtimes.record import ExportRecord, Form
 
 NAMES = ("sky", "road", "tree")
 COLORS = ((120, 170, 230), (110, 110, 115), (40, 130, 50))
@@ -58,6 +60,24 @@ def make_record(num_classes: int = 3, **fields: Any) -> ModelRecord:
         "preprocessing": Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
     }
     return ModelRecord(**values | fields)
+
+
+def make_export_record(form: Form = "masks", **fields: Any) -> ExportRecord:
+    """What the record of an exported tiny model says."""
+    layout = OutputLayout.of(make_model()(torch.zeros(1, 3, *CROP))) if form == "masks" else None
+    values: dict[str, Any] = {
+        "format": "onnx",
+        "form": form,
+        "normalises": False,
+        "resizes": False,
+        "layout": layout,
+        "padding": (16, 16),
+        "inputs": ("images",),
+        "outputs": (form,) if layout is None else tuple(layout.names()),
+        "model": make_record(),
+        "versions": {},
+    }
+    return ExportRecord(**values | fields)
 
 
 def make_predictor(model: SegmentationModel | None = None, **inference: Any) -> Predictor:

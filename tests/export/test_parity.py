@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.tiny import make_model, make_record
+from tests.tiny import make_export_record, make_record
 from vitseg.cli.export import tell
 from vitseg.errors import VitsegError
 from vitseg.export.comparison import left_out
@@ -21,7 +21,6 @@ from vitseg.export.parity import (
     compare_photos,
     require_parity,
 )
-from vitseg.runtimes.layout import OutputLayout
 from vitseg.runtimes.record import ExportRecord, Form
 
 
@@ -85,19 +84,8 @@ def test_labels_of_another_size_are_an_error():
 
 
 def record(form: Form, resizes: bool = True, **protocol: object) -> ExportRecord:
-    layout = OutputLayout.of(make_model()(torch.zeros(1, 3, 32, 32))) if form == "masks" else None
-    return ExportRecord(
-        format="onnx",
-        form=form,
-        normalises=True,
-        resizes=resizes,
-        layout=layout,
-        padding=(16, 16),
-        inputs=("images",),
-        outputs=(form,),
-        model=make_record(inference=protocol),
-        versions={},
-    )
+    model = make_record(inference=protocol)
+    return make_export_record(form, normalises=True, resizes=resizes, model=model)
 
 
 WINDOWS = {"mode": "slide", "crop_size": (32, 32), "stride": (16, 16)}

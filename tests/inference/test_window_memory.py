@@ -6,15 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from tests.tiny import make_model, make_record
+from tests.tiny import make_export_record, make_model, make_record
 from vitseg.inference.predictor import Predictor
 from vitseg.inference.tile_bands import window_bytes
 from vitseg.own_memory import CLEAR
 from vitseg.runtimes.graph_model import GraphModel
-from vitseg.runtimes.layout import OutputLayout, tensors
-from vitseg.runtimes.record import ExportRecord
+from vitseg.runtimes.layout import tensors
 
 TAKEN = 100_000_000
 
@@ -36,19 +34,7 @@ class Greedy:
 
 @pytest.mark.skipif(not CLEAR.exists(), reason="the system does not tell")
 def test_what_a_runtime_takes_is_counted_for_its_first_window_and_all_others():
-    layout = OutputLayout.of(make_model()(torch.zeros(1, 3, 64, 64)))
-    record = ExportRecord(
-        format="onnx",
-        form="masks",
-        normalises=False,
-        resizes=False,
-        layout=layout,
-        padding=(16, 16),
-        inputs=("images",),
-        outputs=tuple(layout.names()),
-        model=make_record(),
-        versions={},
-    )
+    record = make_export_record()
     graph = GraphModel(Greedy(), record, Path("a.onnx"))
     predictor = Predictor(graph, record.predicting, "cpu")
     first = window_bytes(predictor, (64, 64), (500, 500))

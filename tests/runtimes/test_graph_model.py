@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.tiny import make_model, make_record
+from tests.tiny import make_export_record, make_model
 from vitseg.config import apply_overrides
 from vitseg.inference.config import InferenceConfig
 from vitseg.runtimes.graph_model import GraphModel, OtherSizeError
-from vitseg.runtimes.layout import OutputLayout, tensors
-from vitseg.runtimes.record import ExportRecord
+from vitseg.runtimes.layout import tensors
 
 
 class Session:
@@ -29,22 +28,7 @@ class Session:
 
 
 def make_graph(size=None, source=Path("/srv/models/mine.onnx"), session=None):
-    own = session or Session()
-    layout = OutputLayout.of(make_model()(torch.zeros(1, 3, 64, 64)))
-    record = ExportRecord(
-        format="onnx",
-        form="masks",
-        normalises=False,
-        resizes=False,
-        size=size,
-        layout=layout,
-        padding=(16, 16),
-        inputs=("images",),
-        outputs=("mask_logits", "class_logits"),
-        model=make_record(),
-        versions={},
-    )
-    return GraphModel(own, record, source)
+    return GraphModel(session or Session(), make_export_record(size=size), source)
 
 
 def test_what_is_proposed_for_another_size_can_be_typed_as_it_stands():
