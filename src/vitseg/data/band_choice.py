@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-from vitseg.data.class_files import chosen_by_class_files, declared, declared_range
+from vitseg.data.class_files import declared
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.errors import ConfigError, DataError
 from vitseg.images.band_reader import picture_bands
@@ -70,33 +70,6 @@ def with_chosen_bands(dataset: SegmentationDataset, bands: Bands) -> Segmentatio
             found = picture_bands(source, bands)
         return dataset.with_bands(resolved(bands, found, dataset.image_name(index)))
     return dataset
-
-
-def described_by_class_files(
-    dataset: SegmentationDataset, class_file: Path, folder: Path | None
-) -> SegmentationDataset:
-    """A data set whose masks are no files in a folder, with all that its class files say.
-
-    Args:
-        dataset: The data set, with the labels of `class_file`.
-        class_file: The file that names the classes.
-        folder: The folder of the data set, whose class files may say more; None: it is elsewhere.
-
-    Raises:
-        DataError: A class file is malformed, or the images have not the bands that it chooses.
-    """
-    places = [class_file, *([] if folder is None else [folder])]
-    labels = (
-        dataset.labels
-        if folder is None
-        else chosen_by_class_files(dataset.labels, folder, class_file)
-    )
-    ranges = (declared_range(place) for place in places)
-    choices = (declared_bands(place) for place in places)
-    value_range = next((each for each in ranges if each is not None), None)
-    bands = next((each for each in choices if each is not None), None)
-    dataset = dataset.with_labels(labels).with_value_range(value_range)
-    return dataset if bands is None else with_chosen_bands(dataset, bands)
 
 
 def _options(spec: str) -> tuple[dict[str, str], str]:

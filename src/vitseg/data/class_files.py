@@ -174,63 +174,7 @@ def declared_range(root: Path) -> ValueRange | None:
     return None if file is None or file.value_range is None else ValueRange(*file.value_range)
 
 
-def chosen_by_class_files(labels: LabelTable, root: Path, named_by: Path | None) -> LabelTable:
-    """The table with what a class file says of classes that it does not name itself.
-
-    Classes are merged, ignored and coloured by name. A class file that names others says nothing of these.
-
-    Args:
-        labels: The table.
-        root: The folder of the class files, or a class file itself.
-        named_by: The class file that names the classes, of which the table has everything; None: annotations do.
-
-    Raises:
-        DataError: A class file is malformed, or merges or ignores what is no class.
-    """
-    fields = "merge", "ignore", "ignore_index", "palette"
-    files = (path for path in files_with(root, fields) if path != named_by)
-    path = next((path for path in files if named_by is None or names_no_class(path)), None)
-    if path is None:
-        return labels
-    file = read_class_file(path, needs_classes=False)
-    names = labels.classes.names
-    if file.classes and set(names).isdisjoint(file.classes.values()):
-        return labels
-    try:
-        if file.classes:
-            labels, ignored = _colored_by(labels, file), _ignored(file, names)
-        else:
-            labels, ignored = _with_ignored_id(labels, file)
-        return labels.merged(file.merge, ignored)
-    except (ValueError, ConfigError) as error:
-        raise DataError(f"{path}: {error}") from error
-
-
-def _colored_by(labels: LabelTable, file: ClassFile) -> LabelTable:
-    """The table with the colours that a class file has for classes of the same names."""
-    if not file.palette:
-        return labels
-    color_of = {file.classes[raw]: color for raw, color in file.colors().items()}
-    pairs = zip(labels.classes.names, labels.classes.palette, strict=True)
-    palette = tuple(color_of.get(name, color) for name, color in pairs)
-    return replace(labels, classes=ClassTable(names=labels.classes.names, palette=palette))
-
-
-def _with_ignored_id(labels: LabelTable, file: ClassFile) -> tuple[LabelTable, tuple[str, ...]]:
-    """The table that knows the `ignore_index` of a class file without classes, and the classes that it ignores."""
-    raw = file.ignore_index
-    if file.palette or (raw is not None and labels.colors):
-        raise ValueError(
-            "palette and ignore_index are of the ids of classes: list the classes, too"
-        )
-    index = IGNORE_INDEX if raw is None else labels.mapping.get(raw, IGNORE_INDEX)
-    if raw is not None and raw not in labels.mapping:
-        labels = labels.with_ignored(raw, "ignore_index")
-    of_id = () if index == IGNORE_INDEX else (labels.classes.names[index],)
-    return labels, tuple({*file.ignore, *of_id})
-
-
-def _ignored(file: ClassFile, names: Sequence[str]) -> tuple[str, ...]:
+def ignored_by(file: ClassFile, names: Sequence[str]) -> tuple[str, ...]:
     """The classes that a file ignores, by their names or by `ignore_index`."""
     at_index = [name for raw, name in file.classes.items() if raw == file.ignore_index]
     return tuple({*file.ignore, *(name for name in at_index if name in names)})
@@ -448,7 +392,7 @@ def read_labels_with_rest(path: Path) -> tuple[LabelTable, int]:
         if colors:
             classes = ClassTable(names=table.classes.names, palette=tuple(palette))
             table = replace(table, classes=classes)
-        return table.merged(file.merge, _ignored(file, table.classes.names)), rest
+        return table.merged(file.merge, ignored_by(file, table.classes.names)), rest
     except (ValueError, DataError, ConfigError) as error:
         raise DataError(f"{path}: {error}") from error
 

@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
+from vitseg.data.class_choices import chosen_by_class_files
 from vitseg.data.class_file_places import find_class_file, pose_of_folder
-from vitseg.data.class_files import chosen_by_class_files
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.labels import LabelTable
 from vitseg.data.mask_pose import MaskPose

@@ -6,7 +6,8 @@ import codecs
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Container, Generator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Container, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -283,6 +284,12 @@ def read_text(path: Path) -> str:
 def read_lines(path: Path) -> list[str]:
     """The lines of a text file that are not blank; errors as for `read_text`."""
     return [line.strip() for line in read_text(path).splitlines() if line.strip()]
+
+
+def shared_last_parts(paths: Iterable[str]) -> frozenset[str]:
+    """The last parts that several paths have: by one of these alone, the file of another image would be found."""
+    times = Counter(path.rpartition("/")[2] for path in set(paths))
+    return frozenset(part for part, count in times.items() if count > 1)
 
 
 def name_first(what: str, paths: Sequence[object]) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vitseg import parsing
-from vitseg.data.class_files import chosen_by_class_files, names_to_labels
+from vitseg.data.class_choices import chosen_by_class_files
+from vitseg.data.class_files import names_to_labels
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
 from vitseg.data.format import DataFormat
@@ -17,14 +18,14 @@ from vitseg.data.formats.coco_layout import (
     find_annotations,
     find_images,
     looks_like_coco,
-    shared_last_parts,
+    whole_name,
 )
 from vitseg.data.formats.coco_shapes import read_shape
 from vitseg.data.formats.faults import FaultKind, Faults
 from vitseg.data.formats.shapes import Shape, ShapeMasks
 from vitseg.data.id_lists import unread_lists
 from vitseg.data.labels import LabelTable
-from vitseg.data.listing import name_first, same_name, same_stem
+from vitseg.data.listing import name_first, same_name, same_stem, shared_last_parts
 from vitseg.data.mask_pose import MaskPose, drawn_size
 from vitseg.data.splits import choose_split
 from vitseg.errors import DataError, first_names
@@ -215,7 +216,7 @@ def _images(
     id_by_path: dict[Path, Any] = {}
     seen: set = set()
     names = (entry.get("file_name") for entry in entries if isinstance(entry, dict))
-    shared = shared_last_parts(name for name in names if isinstance(name, str))
+    shared = shared_last_parts(whole_name(name) for name in names if isinstance(name, str))
     used: dict[str, Path] = {}
     twice: list[tuple[Path, Path]] = []
     for number, entry in enumerate(entries):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -44,10 +44,10 @@ class ImageFolder(NamedTuple):
 
         Args:
             file_name: The name.
-            shared: Last parts, see `shared_last_parts`, that do not do alone.
+            shared: Last parts, see `listing.shared_last_parts`, that do not do alone.
         """
         for key in _keys(file_name):
-            if key in shared and key != _whole(file_name):
+            if key in shared and key != whole_name(file_name):
                 continue
             if key in self.files:
                 return self.path / key
@@ -137,20 +137,14 @@ def find_images(
     return _listing(*best)
 
 
-def shared_last_parts(file_names: Iterable[str]) -> frozenset[str]:
-    """The last parts that several names have: by one of these alone, the file of another image would be found."""
-    names = {_whole(name) for name in file_names}
-    times = Counter(name.rpartition("/")[2] for name in names)
-    return frozenset(part for part, count in times.items() if count > 1)
-
-
-def _whole(file_name: str) -> str:
+def whole_name(file_name: str) -> str:
+    """A `file_name` as the path that it is, with forward slashes."""
     return str(PurePosixPath(file_name.replace("\\", "/")))
 
 
 def _keys(file_name: str) -> tuple[str, ...]:
     """Where below the folder of images a file may be; never outside it."""
-    name = PurePosixPath(_whole(file_name))
+    name = PurePosixPath(whole_name(file_name))
     if name.is_absolute() or ".." in name.parts:
         return (name.name,)
     return (str(name), name.name)

@@ -15,17 +15,17 @@ from vitseg.data.formats.faults import FaultKind, Faults
 from vitseg.data.formats.label_studio_tasks import (
     Task,
     find_exports,
+    image_path,
     is_region,
     mask_files,
     read_regions,
     read_tasks,
-    shared_last_parts,
     task_image,
 )
 from vitseg.data.formats.shapes import ShapeMasks
 from vitseg.data.id_lists import IdIndex, split_lists, unread_lists
 from vitseg.data.labels import LabelTable
-from vitseg.data.listing import images_below, name_first
+from vitseg.data.listing import images_below, name_first, shared_last_parts
 from vitseg.data.splits import choose_split, splits_of_images
 from vitseg.errors import DataError, first_names
 
@@ -162,7 +162,7 @@ def _tasks(
     tasks = read_tasks(find_exports(root), pngs)
     if not tasks:
         raise DataError(f"{root} holds no annotated task of Label Studio. {_LAYOUT}")
-    shared = shared_last_parts(tasks)
+    shared = shared_last_parts(map(image_path, tasks))
     found: dict[str, Task] = {}
     missing: list[str] = []
     for task in tasks:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -207,16 +206,10 @@ def _image(data: Mapping[str, Any]) -> tuple[str, str]:
     return "", ""
 
 
-def _image_path(task: Task) -> str:
+def image_path(task: Task) -> str:
     """The path of the image of a task, as its address has it."""
     parts = urlsplit(task.image)
     return unquote(parse_qs(parts.query).get("d", [parts.path])[0]).lstrip("/")
-
-
-def shared_last_parts(tasks: Iterable[Task]) -> frozenset[str]:
-    """The last parts that the paths of several images have: by one of these alone, another image would be found."""
-    times = Counter(path.rpartition("/")[2] for path in {_image_path(task) for task in tasks})
-    return frozenset(part for part, count in times.items() if count > 1)
 
 
 def task_image(task: Task, ids: IdIndex, shared: Container[str] = ()) -> str | None:
@@ -225,11 +218,11 @@ def task_image(task: Task, ids: IdIndex, shared: Container[str] = ()) -> str | N
     Args:
         task: The task.
         ids: The ids of all images.
-        shared: See `shared_last_parts`.
+        shared: Last parts of paths that do not do alone, see `listing.shared_last_parts`.
     """
     names: list[str] = []
     if task.image:
-        path = _image_path(task)
+        path = image_path(task)
         last = path.rpartition("/")[2]
         names.append(path)
         if last not in shared:

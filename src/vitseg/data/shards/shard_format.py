@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple, get_args
 
 from vitseg import parsing
-from vitseg.data.band_choice import described_by_class_files
+from vitseg.data.class_choices import described_by_class_files
 from vitseg.data.class_file_places import find_class_file, pose_of_folder
 from vitseg.data.class_files import read_class_file, read_labels
 from vitseg.data.dataset import SegmentationDataset
