@@ -15,7 +15,7 @@ import argparse
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from begun import Begun
@@ -23,12 +23,14 @@ from bootstrap import ious, mean_iou
 from identity import versions_that_count
 from places import OUT
 from results import (
+    device_kind,
     hits_in,
     hits_of,
+    is_number,
     packed,
     read_file,
     refuse_mixed,
-    require_score,
+    require_scores,
     result_files,
 )
 from score import write_result
@@ -69,19 +71,16 @@ def read_best(path: Path) -> Any:
     try:
         if content["format"] != 1:
             raise ValueError(f"format {content['format']}")
-        for name in (*SAME, "recipe", "training_minutes", "content_hash", "inference", "versions"):
+        for name in (*SAME, "content_hash", "commit", "device"):
             content[name]
+        trained(content)
         name = f"{content['model']}-{content['split']}-{content['protocol']}.json"
         if name != path.name:
             raise ValueError(f"it says that it is {name}")
         hits = hits_in(content["images"]["last"])
         if content["images"]["last"]["kind"] != "confusions":
             raise ValueError("it has no confusions")
-        if len(content["per_class"]) != hits.shape[1]:
-            raise ValueError(
-                f"per_class and counts have {len(content['per_class'])} and {hits.shape[1]} classes"
-            )
-        require_score(content["miou"], hits)
+        require_scores(content, hits)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ConfigError(
             f"{path} is no result of best.py ({type(error).__name__}: {error}): restore it, or delete it to have it "
@@ -94,9 +93,12 @@ def read_all(folder: Path) -> list[Any]:
     """What all files of scored models say.
 
     Raises:
-        ConfigError: One is damaged, or two of a model are of other weights, or two of a split of other images.
+        ConfigError: One is damaged or of other versions, or two of a model are of other weights or recipes, or two of a
+            split of other images.
     """
     found = {path.name: read_best(path) for path in result_files(folder)}
+    for name, content in found.items():
+        _require_versions(folder / name, content)
     refuse_mixed(folder, ((name, _facts(content)) for name, content in found.items()))
     return list(found.values())
 
@@ -104,8 +106,59 @@ def read_all(folder: Path) -> list[Any]:
 def _facts(content: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:
     return {
         ("weights", content["model"]): [content[name] for name in SAME],
+        ("recipes", content["model"]): content["recipe"],
+        ("devices", "of all"): device_kind(content),
         ("images", content["split"]): content["content_hash"],
     }
+
+
+class Trained(NamedTuple):
+    """How a scored model was trained, and what images were brought to.
+
+    Attributes:
+        seed: None: the model's record has no training, as that of a converted checkpoint.
+        crop_size: (height, width) in pixels; None: likewise.
+        resize: (width, height) into which images are fit; None: they keep their size.
+        minutes: Of the training; None: not known.
+    """
+
+    seed: int | None
+    crop_size: tuple[int, int] | None
+    resize: tuple[int, int] | None
+    minutes: float | None
+
+
+def trained(content: Mapping[str, Any]) -> Trained:
+    """What a file says of how its model was trained.
+
+    Raises:
+        ValueError: It says something else there, or nothing.
+    """
+    recipe = content["recipe"]
+    seed = recipe["training"]["seed"] if "training" in recipe else None
+    crop = recipe["data"]["augment"]["crop_size"] if "data" in recipe else None
+    resize, minutes = content["inference"]["resize"], content["training_minutes"]
+    for name, value in {"crop_size": crop, "resize": resize}.items():
+        if value is not None and [type(each) for each in value] != [int, int]:
+            raise ValueError(f"{name} is {value}")
+    for name, value in {"seed": seed, "training_minutes": minutes}.items():
+        if value is not None and not is_number(value):
+            raise ValueError(f"{name} is {value!r}")
+    sizes = (None if each is None else (each[0], each[1]) for each in (crop, resize))
+    return Trained(seed, *sizes, minutes)
+
+
+def _require_versions(path: Path, content: Mapping[str, Any]) -> None:
+    """See that a file is of the versions that are installed.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    theirs, ours = map(versions_that_count, (content["versions"], package_versions()))
+    if theirs != ours:
+        raise ConfigError(
+            f"{path} is of {theirs}, but this is {ours}: results are not mixed. Nothing was changed."
+        )
 
 
 def training_minutes(model: Path) -> float | None:
@@ -198,13 +251,9 @@ def main() -> None:
 
 def _require_same(path: Path, model: Path) -> None:
     content = read_best(path)
-    theirs, ours = versions_that_count(content["versions"]), versions_that_count(package_versions())
     if content["weights_sha256"] != weights_hash(model):
         raise ConfigError(f"{path} is of another model: give another --name. Nothing was changed.")
-    if theirs != ours:
-        raise ConfigError(
-            f"{path} is of {theirs}, but this is {ours}: give another --name. Nothing was changed."
-        )
+    _require_versions(path, content)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 from bootstrap import ious, mean_iou
-from identity import Identities
+from identity import Identities, recipe_hash, weights_name
 from row import Row
 
 from vitseg import parsing
@@ -153,54 +153,89 @@ def read_results(folder: Path, identities: Identities) -> list[Result]:
         _require_whole(path, row, content)
         found.append(Result(row, content["seed"], content))
     _require_same_images(folder, found)
+    _require_other_trainings(folder, found)
     return found
 
 
 def _require_whole(path: Path, row: Row, content: Mapping[str, Any]) -> None:
-    """See that a file says all that tables and claims read, and that its score is that of its counts.
+    """See that a file says all that tables and claims read, and that its scores are those of its counts.
 
     Raises:
         ConfigError: It does not.
     """
     try:
-        content["commit"]
-        for name in ("minutes", "gmacs"):
-            _require(_is_number(content[name]) or content[name] is None, f"{name} is no number")
-        _require(_is_number(content["miou"]), "miou is no number")
-        _require(isinstance(content["device"], str), "device is no text")
-        _require(isinstance(content["validations"], list), "validations are no list")
-        classes = content["per_class"]
-        _require(
-            all(_is_number(iou) or iou is None for iou in classes.values()),
-            "per_class has no numbers",
-        )
+        _require_provenance(content)
         parts = ["last", *(["trimap"] if row.trimap else [])]
         if row.kind == "steps":
             tasks = [name for task in content["tasks"] for name in task]
-            _require(sorted(tasks) == sorted(classes), "tasks and per_class have other classes")
-            parts += ["learnt"] if "learnt" in content["images"] else []
+            same = tasks == list(content["per_class"])
+            _require(same, "tasks and per_class have other classes, or in another order")
+            is_joint = content["recipe"]["continual"]["approach"] == "joint"
+            parts += ["learnt"] if len(content["tasks"]) > 1 and not is_joint else []
         hits = {name: hits_in(content["images"][name]) for name in parts}
+        shape = (len(hits["last"]), len(content["per_class"]), 3)
         for name, counts in hits.items():
-            shape = (len(hits["last"]), len(classes), 3)
             _require(
                 counts.shape == shape, f"images.{name} has counts of {counts.shape}, not {shape}"
             )
-        require_score(content["miou"], hits["last"])
+        if "trimap" in hits:
+            labelled, band = (hits[name][..., 1] for name in ("last", "trimap"))
+            within = (band <= labelled).all() and band.sum() < labelled.sum()
+            _require(bool(within), "images.trimap is no part of images.last")
+        require_scores(content, hits["last"])
     except (KeyError, ValueError, AttributeError, TypeError) as error:
         raise ConfigError(
             f"{path} is damaged ({type(error).__name__}: {error}). Restore it, or delete it to have it made anew."
         ) from error
 
 
-def require_score(miou: float, hits: np.ndarray) -> None:
-    """See that a mIoU is that of the counts of all images.
+def _require_provenance(content: Mapping[str, Any]) -> None:
+    """See that a file says where it is from, in what the protocol has every result say.
 
     Raises:
-        ValueError: It is another.
+        ValueError: It does not.
     """
-    of_counts = float(mean_iou(ious(hits)))
-    same = math.isclose(of_counts, miou, abs_tol=1e-6)
-    _require(same, f"miou is {miou:.6f}, but {of_counts:.6f} by its counts")
+    for name in ("minutes", "gmacs"):
+        value = content[name]
+        _require(value is None or (is_number(value) and value >= 0), f"{name} is no number")
+    _require(isinstance(content["device"], str), "device is no text")
+    _require(content["commit"] is None or isinstance(content["commit"], str), "commit is no text")
+    _require(is_number(content["threads"]), "threads is no number")
+    _require(isinstance(content["inference"], dict), "inference has no fields")
+    for name in ("validations", "overrides"):
+        _require(isinstance(content[name], list), f"{name} is no list")
+    recipe = content["recipe"]
+    _require(content["recipe_hash"] == recipe_hash(recipe), "recipe_hash is that of another recipe")
+    name = weights_name(recipe)
+    said = None if content["weights"] is None else content["weights"]["name"]
+    _require(said == name, f"weights are {said}, but its recipe starts from {name}")
+
+
+def require_scores(content: Mapping[str, Any], hits: np.ndarray) -> None:
+    """See that a file's mIoU and the IoU of each of its classes are those of the counts of all images.
+
+    Args:
+        content: What the file says: "miou" and "per_class".
+        hits: Its counts, (n, k, 3).
+
+    Raises:
+        ValueError: They are others.
+    """
+    miou, said = content["miou"], content["per_class"]
+    _require(is_number(miou), "miou is no number")
+    _require(len(said) == hits.shape[1], f"{len(said)} classes, but counts of {hits.shape[1]}")
+    found = ious(hits)
+    _require_near("miou", miou, float(mean_iou(found)))
+    for (name, value), of_counts in zip(said.items(), found, strict=True):
+        _require(value is None or is_number(value), f"per_class.{name} is no number")
+        _require_near(f"per_class.{name}", math.nan if value is None else value, float(of_counts))
+
+
+def _require_near(name: str, said: float, of_counts: float) -> None:
+    same = math.isclose(of_counts, said, abs_tol=1e-6) or (
+        math.isnan(said) and math.isnan(of_counts)
+    )
+    _require(same, f"{name} is {said:.6f}, but {of_counts:.6f} by its counts")
 
 
 def refuse_mixed(folder: Path, facts: Iterable[tuple[str, Mapping[tuple[str, ...], Any]]]) -> None:
@@ -229,7 +264,7 @@ def _require(holds: bool, what: str) -> None:
         raise ValueError(what)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -242,6 +277,22 @@ def _require_same_images(folder: Path, results: list[Result]) -> None:
     refuse_mixed(
         folder, ((f"{each.row.name}-seed{each.seed}.json", _facts(each)) for each in results)
     )
+
+
+def _require_other_trainings(folder: Path, results: list[Result]) -> None:
+    """See that no result of a row counts as that of another seed, too.
+
+    Raises:
+        ConfigError: Two have the same counts; they are named.
+    """
+    first: dict[tuple[str, str], int] = {}
+    for each in results:
+        seed = first.setdefault((each.row.name, each.content["images"]["last"]["data"]), each.seed)
+        if seed != each.seed:
+            raise ConfigError(
+                f"{folder}: {each.row.name}-seed{seed}.json and {each.row.name}-seed{each.seed}.json have the same "
+                "counts of every image, as no two trainings have: delete the one that is a copy."
+            )
 
 
 def _facts(result: Result) -> dict[tuple[str, ...], Any]:

@@ -268,6 +268,13 @@ EXTRA = tuple(
             "backbone.taps=[11]",
             "loss.kind=pixels",
         ),
+        camvid(
+            "segvit-dot-1000",
+            "SegViT, fast start, masks as products",
+            "segvit-vit_tiny",
+            FAST,
+            "decoder.masks=dot_product",
+        ),
         camvid("setr-pup-1000", "SETR-PUP", "setr-vit_tiny-pup"),
         camvid(
             "setr-scratch-1000",

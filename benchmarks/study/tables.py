@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from best import PROTOCOLS, folder_of, read_all
+from best import PROTOCOLS, folder_of, read_all, trained
 from bootstrap import (
     LEVEL,
     RESAMPLES,
+    Difference,
     Measured,
     difference,
     draws,
@@ -48,13 +49,18 @@ ONE, TWO, THREE = (f"{100 * least_told(seeds):.1f}" for seeds in (1, 2, 3))
 
 HEAD = f"""{TITLE}
 
-Made by `benchmarks/study/tables.py` of the files in [study](study), and by nothing else. mIoU in percent of the model
-after the last iteration, over all images of the validation split, single scale. "sd" is the standard deviation over the
-seeds. Brackets hold {100 * LEVEL:g} % of {RESAMPLES:,} draws of the images with replacement, the same draws for both
-models of a pair; seeds are paired and averaged. A difference can be told where the interval leaves 0 out, all seeds
-agree in its sign, and it is no smaller than trainings stray: {ONE} points of one seed, {TWO} of two, {THREE} of three.
-Where one model is run in two ways, no training lies between them, and only the interval and the signs count.
-Neighbouring images of a drive are alike, so that intervals are narrower than those of as many independent images.
+Made by `benchmarks/study/tables.py` of the files in [study](study), and of the tables beside it that verdicts name.
+mIoU in percent of the model after the last iteration, over all images of the validation split, single scale. "sd" is
+the standard deviation over the seeds. Brackets hold {100 * LEVEL:g} % of {RESAMPLES:,} draws of the images with
+replacement, the same draws for both models of a pair; seeds are paired and averaged. Neighbouring images of a drive
+are alike, so that intervals are narrower than those of as many independent images.
+
+A difference can be told where the interval leaves 0 out, all seeds agree in its sign, and it is no smaller than {ONE}
+points of one seed, {TWO} of two, {THREE} of three: twice the standard deviation by which differences of heads stray
+from seed to seed, divided by the root of the number of seeds. Where one model is run in two ways, no training lies
+between them, and in tables the interval and the signs alone count; a claim is about more than one model, and asks
+more of one seed. A row has not learnt where more than half of its classes are below 1 % IoU: it shows how a model
+starts, and tells nothing of a claim.
 
 Minutes are of trainings of one thread each, two at a time, on a machine that others may use, too.
 """
@@ -175,7 +181,7 @@ def pairs(study: Study, names: Sequence[str]) -> list[str]:
                     points(found.mean),
                     within(found.interval),
                     ", ".join(map(points, found.by_seed)),
-                    "yes" if found.can_be_told else f"no: {found.unlike}",
+                    _told(found),
                 ]
             )
     if not lines:
@@ -212,7 +218,7 @@ def best_models(out: Path) -> list[str]:
     for name, split, protocol in _in_order(ranked, measured):
         found = measured[name, split, protocol]
         single = measured.get((name, split, SINGLE))
-        gain = "" if protocol == SINGLE or single is None else _ahead(found, single)
+        gain = "" if protocol == SINGLE or single is None else _ahead(found, single)[0]
         drawn = within_percent(interval(found.drawn))
         lines.append([name, split, protocol, percent(found.value), drawn, gain])
     text += table(
@@ -224,13 +230,13 @@ def best_models(out: Path) -> list[str]:
             f"{best} less {name}",
             split,
             protocol,
-            _ahead(measured[best, split, protocol], measured[name, split, protocol]),
+            *_ahead(measured[best, split, protocol], measured[name, split, protocol]),
         ]
         for name, split, protocol in _in_order(ranked, measured)
         if name != best and (best, split, protocol) in measured
     ]
     if lines:
-        text += table(["pair", "split", "scales", "points over images"], lines)
+        text += table(["pair", "split", "scales", "points over images", "can be told"], lines)
     for each in scored:
         if each["model"] == best and each["protocol"] == SINGLE:
             text += classes(each)
@@ -249,21 +255,24 @@ def _in_order(ranked: Sequence[dict[str, Any]], keys: Iterable[Scored]) -> list[
     return sorted(keys, key=lambda key: (place[key[0]], key[1] != "val", key[1], key[2] != SINGLE))
 
 
-def _ahead(one: Measured, other: Measured) -> str:
+def _ahead(one: Measured, other: Measured) -> tuple[str, str]:
+    """How far one of two trainings is ahead, and whether that can be told."""
     found = difference([one], [other])
-    return f"{points(found.mean)} {within(found.interval)}"
+    return f"{points(found.mean)} {within(found.interval)}", _told(found)
+
+
+def _told(found: Difference) -> str:
+    return "yes" if found.can_be_told else f"no: {found.unlike}"
 
 
 def _trained(content: dict[str, Any]) -> list[object]:
-    recipe, size = content["recipe"], content["inference"]["resize"]
-    crop = " x ".join(map(str, recipe["data"]["augment"]["crop_size"]))
-    minutes = content["training_minutes"]
+    seed, crop, size, minutes = trained(content)
     return [
         content["model"],
         content["method"],
         content["iterations"],
-        recipe["training"]["seed"],
-        crop,
+        "" if seed is None else seed,
+        "" if crop is None else " x ".join(map(str, crop)),
         "their own size" if size is None else f"fit into {size[0]} x {size[1]}",
         "" if minutes is None else f"{minutes:.0f}",
     ]
@@ -394,14 +403,15 @@ def page(study: Study, out: Path) -> str:
         text += section(study, wanted)
     text += best_models(out)
     text += verdicts(judged)
-    text += made_with(study)
+    text += made_with(study, out)
     return "\n".join(text).rstrip() + "\n"
 
 
-def made_with(study: Study) -> list[str]:
+def made_with(study: Study, out: Path) -> list[str]:
     contents = [each.content for seeds in study.results.values() for each in seeds.values()]
     if not contents:
         return []
+    contents += read_all(folder_of(out))
 
     def every(values: Iterable[object]) -> str:
         return ", ".join(sorted({str(value) for value in values}))

@@ -5,9 +5,9 @@ beforehand. Names of rows with `{}` stand for several budgets. All checks of a c
 largest at which all rows have all their seeds, else the largest at which they have a seed in common.
 
 Outcomes: it holds; it does not; it cannot be told at this size, where the interval over images or the seeds leave both
-open (`Difference.unlike`; beside a margin the same rule as beside nothing), where a row has not learnt, or where a
-claim needs what the study has not; not run, where results are missing. Of several checks, one that does not hold
-decides; then one that is not run; then one that cannot be told.
+open (`Difference.unlike`, beside a margin the same rule as beside nothing; `Difference.in_general` of one model that is
+run in two ways), where a row has not learnt, or where a claim needs what the study has not; not run, where results are
+missing. Of several checks, one that does not hold decides; then one that is not run; then one that cannot be told.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def _compared(
     unlearnt = [said for said in map(study.unlearnt, (one, other)) if said]
     if unlearnt:
         return Finding("cannot be told", f"{text} ({'; '.join(unlearnt)})")
-    return found, text
+    return found.in_general, text
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,7 @@ class AtLeast:
         if self.published is not None:
             text += f"; published {self.published:+.2f}"
         change = Difference(found.mean, found.interval, found.by_seed, is_within=True)
-        return _beside_bound(change.beside(self.bound / 100), text)
+        return _beside_bound(change.in_general.beside(self.bound / 100), text)
 
 
 @dataclass(frozen=True)
@@ -327,7 +327,7 @@ class Stated:
 
 @dataclass(frozen=True)
 class StatedShare:
-    """Of two figures that a file states, one is at most (or at least) a share of the other.
+    """Of two figures that a file states, one is at most a share of the other.
 
     Attributes:
         file: In docs/results.
@@ -335,7 +335,6 @@ class StatedShare:
         other: Finds the other; one group.
         what: They are.
         share: The bound.
-        at_least: Whether it is a lower bound.
         published: The share in the source.
     """
 
@@ -344,14 +343,13 @@ class StatedShare:
     other: str
     what: str
     share: float
-    at_least: bool = False
     published: float | None = None
 
     def rows(self) -> tuple[str, ...]:
         return ()
 
     def criterion(self) -> str:
-        return f"{self.what}: at {'least' if self.at_least else 'most'} {self.share:g}"
+        return f"{self.what}: at most {self.share:g}"
 
     def judge(self, study: Study, budget: str = "") -> Finding:
         del study, budget
@@ -362,8 +360,7 @@ class StatedShare:
         text = f"{self.what}: {one:g} and {other:g}, {share:.2f} ([file]({self.file}))"
         if self.published is not None:
             text += f"; published {self.published:.2f}"
-        holds = share >= self.share if self.at_least else share <= self.share
-        return Finding("holds" if holds else "does not hold", text)
+        return Finding("holds" if share <= self.share else "does not hold", text)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import best
 import pytest
 
 from tests.tiny import write_dataset, write_model
+from vitseg.errors import ConfigError
 from vitseg.evaluation.evaluate import evaluate
 
 IMAGES = 3
@@ -124,6 +125,51 @@ def test_a_begun_file_that_is_damaged_is_refused(tmp_path, monkeypatch, capsys, 
     path = begun_with_one(tmp_path, monkeypatch, places)
     damaged = lines(*path.read_text().splitlines())
     lines_are_refused(tmp_path, monkeypatch, capsys, places, damaged, "delete it to begin anew")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda c: c["versions"].update(torch="1.13.1"), "torch"),
+        (lambda c: c["per_class"].update(dict.fromkeys(c["per_class"], 99)), "per_class"),
+        (lambda c: c.update(inference={}), "resize"),
+        (lambda c: c["recipe"].update(data={"augment": {"crop_size": [64]}}), "crop_size"),
+        (lambda c: c["recipe"].update(training={"seed": "0"}), "seed"),
+        (lambda c: c.update(training_minutes="long"), "training_minutes"),
+        (lambda c: c.pop("commit"), "commit"),
+        (lambda c: c.update(miou=None), "miou"),
+    ],
+)
+def test_a_file_that_may_not_stand_in_the_tables_is_refused(
+    tmp_path, monkeypatch, places, change, said
+):
+    run(monkeypatch, places, tmp_path)
+    path = tmp_path / "best" / "tiny-val-single.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match=said) as refused:
+        best.read_all(path.parent)
+    assert str(path) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda c: c["recipe"].update(training={"seed": 5}), "other recipes"),
+        (lambda c: c.update(device="cuda"), "other devices"),
+        (lambda c: c.update(weights_sha256="00"), "other weights"),
+    ],
+)
+def test_files_of_one_model_agree(tmp_path, monkeypatch, places, change, said):
+    for protocol in ("single", "multi"):
+        run(monkeypatch, places, tmp_path, protocol)
+    path = tmp_path / "best" / "tiny-val-single.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match=said):
+        best.read_all(path.parent)
 
 
 def begun_with_one(tmp_path: Path, monkeypatch, places: tuple[Path, Path]) -> Path:

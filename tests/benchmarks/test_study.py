@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from identity import Identities, Places
+from identity import Identities, Places, recipe_hash
 from results import read_results
 from row import Row, RowList, read_list
 from steps import Plan, choose, in_order
@@ -77,6 +77,7 @@ def made_up(folder: Path, scenes: Path, rows: Path, name: str = "one", drawn: in
         **Identities(listed, places).of(row, 0),
         "device": "cpu",
         "threads": 1,
+        "inference": {"resize": None},
         "commit": None,
         "minutes": 1.0,
         "validations": [[2, 0.1]],
@@ -130,6 +131,15 @@ def test_a_result_of_the_study_is_read(tmp_path, scenes, fake_list):
         (lambda c: c["images"].pop("last"), "damaged"),
         (lambda c: c["per_class"].popitem(), "damaged"),
         (lambda c: c["per_class"].update({"class 0": "0.5"}), "damaged"),
+        (lambda c: c["per_class"].update({"class 0": None}), "per_class.class 0 is nan"),
+        (lambda c: c["per_class"].update({"class 0": 0.0}), "per_class.class 0 is 0.0"),
+        (lambda c: c.update(gmacs=-1), "gmacs is no number"),
+        (lambda c: c.update(minutes=-1.0), "minutes is no number"),
+        (lambda c: c.update(recipe_hash="0" * 16), "recipe_hash"),
+        (lambda c: c.pop("overrides"), "damaged"),
+        (lambda c: c.update(threads="1"), "threads is no number"),
+        (lambda c: c.update(inference=None), "inference has no fields"),
+        (lambda c: c.update(weights={"name": "vit.safetensors"}), "weights are vit.safetensors"),
         (lambda c: c.update(miou=0.99), "miou is 0.99"),
         (lambda c: c.update(miou=None), "miou is no number"),
         (lambda c: c.update(gmacs="6"), "gmacs is no number"),
@@ -158,7 +168,7 @@ def test_what_may_not_be_mixed_is_named(tmp_path, scenes, fake_list, change, sai
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda c: c.update(weights={"name": "vit.safetensors", "sha256": "1"}), "other weights"),
+        (lambda c: c["weights"].update(sha256="1"), "other weights"),
         (lambda c: c.update(device="cuda"), "other devices"),
         (lambda c: c["data"].update(val="1"), "other data"),
         (lambda c: None, "other masks (ccp, class 0)"),
@@ -166,17 +176,80 @@ def test_what_may_not_be_mixed_is_named(tmp_path, scenes, fake_list, change, sai
 )
 def test_results_that_would_be_paired_are_of_the_same(tmp_path, scenes, fake_list, change, said):
     """Also without data and weights at hand, as the tables are made."""
-    rows = fake_list()
+    warmup = '"schedule.warmup_iterations=1",'
+    rows = fake_list(**{warmup: f'{warmup} "backbone.pretrained=true",'})
     for name, seed in (("one", 0), ("other", 0 if "masks" not in said else 1)):
         path = made_up(tmp_path, scenes, rows, name, seed)
         content = json.loads(path.read_text())
-        content["weights"] = {"name": "vit.safetensors", "sha256": "0"}
+        content["weights"] = {"name": "test_vit.safetensors", "sha256": "0"}
         if name == "other":
             change(content)
         path.write_text(json.dumps(content))
     with pytest.raises(ConfigError) as error:
         read_results(tmp_path / "out", Identities(read_list(rows)))
     assert f"one-seed0.json and other-seed0.json are of {said}" in str(error.value)
+
+
+def test_a_copy_is_not_the_result_of_another_seed(tmp_path, scenes, fake_list):
+    rows = fake_list(**{'data="ccp", seeds=(0,)': 'data="ccp", seeds=(0, 1)'})
+    path = made_up(tmp_path, scenes, rows)
+    listed = read_list(rows)
+    again = Identities(listed, places_in(tmp_path, scenes)).of(listed.rows[0], 1)
+    copy = path.with_name("one-seed1.json")
+    copy.write_text(json.dumps({**json.loads(path.read_text()), **again}))
+    message = refused(tmp_path, scenes, rows)
+    assert "one-seed0.json and one-seed1.json have the same counts" in message
+
+
+def steps_rows(fake_list) -> Path:
+    """A list whose first row learns classes in steps."""
+    row = 'Row("one", "fake", "One", "scenes/segvit-test_vit", TINY, iterations=2, data="ccp", seeds=(0,)),'
+    steps = 'Row("one", "fake", "One", "ccp/continual-linear-vit_tiny-12_2", kind="steps", data="ccp", seeds=(0,)),'
+    return fake_list(**{row: steps})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda c: None, ""),
+        (lambda c: c["images"].pop("learnt"), "learnt"),
+        (lambda c: c["tasks"].reverse(), "another order"),
+        (lambda c: c.pop("tasks"), "tasks"),
+    ],
+)
+def test_a_result_in_steps_says_all_that_its_claims_read(tmp_path, scenes, fake_list, change, said):
+    rows = steps_rows(fake_list)
+    path = made_up(tmp_path, scenes, rows)
+    content = json.loads(path.read_text())
+    names = list(content["per_class"])
+    content["tasks"] = [names[:4], names[4:]]
+    content["images"]["learnt"] = content["images"]["last"]
+    content["weights"] = {"name": "vit_tiny_patch16_224.safetensors", "sha256": "0"}
+    change(content)
+    path.write_text(json.dumps(content))
+    if said:
+        assert said in refused(tmp_path, scenes, rows)
+    else:
+        identities = Identities(read_list(rows), places_in(tmp_path, scenes))
+        assert read_results(tmp_path / "out", identities)
+
+
+@pytest.mark.parametrize(("share", "is_part"), [(1.0, False), (0.5, True)])
+def test_the_band_around_boundaries_is_a_part_of_the_images(
+    tmp_path, scenes, fake_list, share, is_part
+):
+    from results import packed, unpacked
+
+    rows = fake_list(**{'data="ccp", seeds=(0,)': 'data="ccp", trimap=True, seeds=(0,)'})
+    path = made_up(tmp_path, scenes, rows)
+    content = json.loads(path.read_text())
+    band = (share * unpacked(content["images"]["last"])).astype(int)
+    content["images"]["trimap"] = packed(band, "confusions")
+    path.write_text(json.dumps(content))
+    if is_part:
+        assert read_results(tmp_path / "out", Identities(read_list(rows)))
+    else:
+        assert "images.trimap is no part of images.last" in refused(tmp_path, scenes, rows)
 
 
 def test_patches_of_torch_and_the_commit_may_differ(tmp_path, scenes, fake_list):
@@ -194,6 +267,7 @@ def test_a_field_that_the_package_has_gained_since_is_no_change(tmp_path, scenes
     path = made_up(tmp_path, scenes, rows)
     content = json.loads(path.read_text())
     del content["recipe"]["training"]["ema"]  # as if the recipe were older than it
+    content["recipe_hash"] = recipe_hash(content["recipe"])
     path.write_text(json.dumps(content))
     assert read_results(tmp_path / "out", Identities(read_list(rows), places_in(tmp_path, scenes)))
 

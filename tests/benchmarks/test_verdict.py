@@ -72,13 +72,13 @@ def test_not_behind():
     assert NotBehind("open", "base", 2.0).judge(study).outcome == "cannot be told"
 
 
-def test_one_seed_cannot_tell_a_margin_below_two_points():
+def test_one_seed_cannot_tell_a_margin_below_what_trainings_stray():
     study = study_of({"base": [(0.50, 0.0)], "same": [(0.50, 0.001)], "worse": [(0.48, 0.001)]})
     assert NotBehind("same", "base", 1.0).judge(study).outcome == "cannot be told"
-    assert NotBehind("same", "base", 2.0).judge(study).outcome == "holds"
+    assert NotBehind("same", "base", 2.5).judge(study).outcome == "holds"
 
 
-def test_one_seed_tells_nothing_within_two_points_of_a_margin():
+def test_one_seed_tells_nothing_as_near_to_a_margin():
     study = study_of(
         {"base": [(0.50, 0.0)], "a": [(0.4815, 0.0)], "b": [(0.4785, 0.0)], "c": [(0.45, 0.0)]}
     )
@@ -88,12 +88,16 @@ def test_one_seed_tells_nothing_within_two_points_of_a_margin():
 
 
 def test_a_model_that_is_run_in_two_ways_is_compared_by_its_images_alone():
-    study = study_of({"base": [(0.50, 0.0)], "other": [(0.495, 0.0)], "look": [(0.495, 0.0)]})
+    more, less = [(0.50, 0.0)] * 2, [(0.495, 0.0)] * 2
+    study = study_of({"base": more, "other": less, "look": less})
     rows = [row for row in study.rows.rows if row.name != "look"]
     rows.append(Row("look", "g", "look", "r", kind="look", start="base", threshold=0.9))
     study.rows = RowList(tuple(rows), ())
     assert Ahead("base", "other").judge(study).outcome == "cannot be told"
     assert Ahead("base", "look").judge(study).outcome == "holds"
+    for name in ("base", "look"):
+        del study.results[name][1]
+    assert Ahead("base", "look").judge(study).outcome == "cannot be told"  # one training alone
 
 
 def test_a_row_that_has_not_learnt_tells_nothing():
@@ -102,12 +106,12 @@ def test_a_row_that_has_not_learnt_tells_nothing():
     found = Ahead("a", "b").judge(study)
     assert found.outcome == "cannot be told"
     assert "b has not learnt: 4 of 5 classes of seed 0 are below 1 %" in found.text
-    study.results["b"][0].content["per_class"] = {"a": 0.4, "b": 0.1, "c": 0.0, "d": 0.0, "e": 0.0}
+    study.results["b"][0].content["per_class"] = {"a": 0.4, "b": 0.1, "c": 0.0, "d": 0.0}
     assert Ahead("a", "b").judge(study).outcome == "holds"
 
 
 def test_at_least():
-    study = study_of({"a": [(-0.004, 0.001)], "b": [(-0.05, 0.001)], "c": [(-0.01, 0.01)]})
+    study = study_of({"a": [(-0.004, 0.001)] * 2, "b": [(-0.05, 0.001)], "c": [(-0.01, 0.01)]})
     assert AtLeast("a", "kept", -1.0).judge(study).outcome == "holds"
     assert AtLeast("b", "kept", -1.0).judge(study).outcome == "does not hold"
     assert AtLeast("c", "kept", -1.0).judge(study).outcome == "cannot be told"
