@@ -115,8 +115,9 @@ def find_listed(
     assert folders.listed is not None
     lines = read_ids(folders.listed)
     deep = not folders.inside
-    ids = IdIndex(images, (folders.images / folders.inside).name, deep)
-    files = IdIndex(spelt, folders.images.name, deep)
+    ids = IdIndex(images, (folders.images / folders.inside).name, deep, images)
+    whole = {name: images[key] for name, key in spelt.items() if key in images}
+    files = IdIndex(spelt, folders.images.name, deep, whole)
     found: dict[Path, str] = {}
     missing: list[str] = []
     twice: list[str] = []

@@ -556,3 +556,39 @@ def test_regions_of_a_missing_image_are_not_drawn_on_another_of_its_name(tmp_pat
     assert {each.code for each in dataset.findings} == {"id-without-image"}
     shown = np.unique(dataset[0].label_map).tolist()
     assert [dataset.classes.names[index] for index in shown] == ["background", "car"]
+
+
+MASKS_OF_OTHERS = ("masks_human/a.jpg.png", "previews/a.png")
+
+
+def with_masks_of_others(root: Path) -> None:
+    save(root / "images" / "a.jpg", photo("train", 0))
+    for name in MASKS_OF_OTHERS:
+        save(root / name, photo("train", 1))
+
+
+@pytest.mark.parametrize(
+    "address", ["upload/1/0011aabb-a.jpg", "local-files/?d=a.jpg", "local-files/?d=photos/a.JPG"]
+)
+def test_label_studio_tasks_mean_the_image_and_no_picture_of_its_mask(tmp_path, address):
+    with_masks_of_others(tmp_path)
+    write_tasks(tmp_path, (f"/data/{address}", [polygon_region("car")]))
+    assert open_dataset(f"folder:{tmp_path}", "all").ids == ("images/a",)
+
+
+def test_label_studio_uploads_renamed_mean_the_image_of_their_suffix(tmp_path):
+    save(tmp_path / "images" / "a (1).jpg", photo("train", 0))
+    save(tmp_path / "previews" / "a (1).png", photo("train", 1))
+    write_tasks(tmp_path, ("/data/upload/1/0011aabb-a_1.jpg", [polygon_region("car")]))
+    assert open_dataset(f"folder:{tmp_path}", "all").ids == ("images/a (1)",)
+
+
+@pytest.mark.parametrize("named", ["a.jpg", "../images/a.jpg", "C:\\photos\\a.jpg"])
+def test_labelme_files_mean_the_image_and_no_picture_of_its_mask(tmp_path, named):
+    with_masks_of_others(tmp_path)
+    square = labelme_shape("car", "rectangle", [[2, 2], [12, 12]])
+    content = {"shapes": [square], "imagePath": named, "imageData": None}
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a.json").write_text(json.dumps(content))
+    (tmp_path / "all.txt").write_text("a.jpg\n")
+    assert open_dataset(f"folder:{tmp_path}", "all").ids == ("images/a",)

@@ -103,7 +103,7 @@ class LabelStudio(DataFormat):
         faults, findings = Faults(FAULTS), []
         images, tasks = _tasks(root, faults, findings)
         lists = split_lists(root, [root]).values()
-        splits = splits_of_images(root, _folders(tasks))
+        splits = splits_of_images(root, images, _folders(tasks))
         split = choose_split(split, tuple(splits), root)
         labels, raw_of, rest = _labels(root, tasks)
         keys = splits[split]
@@ -133,7 +133,8 @@ class LabelStudio(DataFormat):
         )
 
     def splits(self, root: Path) -> tuple[str, ...]:
-        return tuple(splits_of_images(root, _folders(_tasks(root, Faults(FAULTS), [])[1])))
+        images, tasks = _tasks(root, Faults(FAULTS), [])
+        return tuple(splits_of_images(root, images, _folders(tasks)))
 
     def looks_like(self, root: Path) -> str | None:
         masks = [path for paths in mask_files(root).values() for path in paths.values()]
@@ -158,7 +159,7 @@ def _tasks(
     pngs = mask_files(root)
     own = {path for paths in pngs.values() for path in paths.values()}
     images = {key: path for key, path in images_below(root, findings).items() if path not in own}
-    ids = IdIndex(images)
+    ids = IdIndex(images, files=images)
     tasks = read_tasks(find_exports(root), pngs)
     if not tasks:
         raise DataError(f"{root} holds no annotated task of Label Studio. {_LAYOUT}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -220,26 +220,24 @@ def task_image(task: Task, ids: IdIndex, shared: Container[str] = ()) -> str | N
         ids: The ids of all images.
         shared: Last parts of paths that do not do alone, see `listing.shared_last_parts`.
     """
-    names: list[str] = []
-    if task.image:
-        path = image_path(task)
-        last = path.rpartition("/")[2]
-        names.append(path)
-        if last not in shared:
-            names += [last, _UPLOADED.sub("", last), *_before_upload(last, ids)]
-    names += [f"task-{task.number}.png", f"{task.number}.png"] if not task.image else []
-    for name in names:
-        found = ids.find(name)
-        if found is not None:
-            return found
-    return None
+    if not task.image:
+        return _first_found((f"task-{task.number}", task.number), ids)
+    path = image_path(task)
+    last = path.rpartition("/")[2]
+    if last in shared:
+        return ids.find(path)
+    name = _UPLOADED.sub("", last)
+    return _first_found((path, last, name), ids) or _before_upload(name, ids)
 
 
-def _before_upload(name: str, ids: IdIndex) -> list[str]:
+def _first_found(names: Iterable[str], ids: IdIndex) -> str | None:
+    return next((key for name in names if (key := ids.find(name)) is not None), None)
+
+
+def _before_upload(name: str, ids: IdIndex) -> str | None:
     """The image of which an upload has the name that Label Studio makes of it: blanks become `_`, other signs go."""
-    stem = os.path.splitext(_UPLOADED.sub("", name))[0]
-    found = ids.of_last(stem, lambda last: re.sub(r"[^-\w.]", "", last.strip().replace(" ", "_")))
-    return found if len(found) == 1 else []
+    found = ids.of_last(name, lambda last: re.sub(r"[^-\w.]", "", last.strip().replace(" ", "_")))
+    return found[0] if len(found) == 1 else None
 
 
 def _labels_of(region: Mapping[str, Any]) -> list[str]:

@@ -104,7 +104,7 @@ class LabelMe(DataFormat):
         faults, findings = Faults(FAULTS), []
         files = _files(root, faults, findings)
         lists = split_lists(root, [root]).values()
-        splits = splits_of_images(root, _folders(root, files))
+        splits = _splits(root, files)
         split = choose_split(split, tuple(splits), root)
         labels, raw_of, rest = _labels(root, files.values())
         own = {key: files[key] for key in splits[split]}
@@ -134,7 +134,7 @@ class LabelMe(DataFormat):
         )
 
     def splits(self, root: Path) -> tuple[str, ...]:
-        return tuple(splits_of_images(root, _folders(root, _files(root, Faults(FAULTS), []))))
+        return tuple(_splits(root, _files(root, Faults(FAULTS), [])))
 
     def looks_like(self, root: Path) -> str | None:
         names = [name for name in files_below(root) if name.lower().endswith(".json")]
@@ -182,7 +182,7 @@ def _files(root: Path, faults: Faults, findings: list[Finding]) -> dict[str, _Fi
     for key, path in jsons.items():
         if key in images and key not in paths:
             faults.add("label-file-unreadable", str(path))
-    ids = IdIndex(images)
+    ids = IdIndex(images, files=images)
     files: dict[str, _File] = {}
     lonely: list[str] = []
     for key, path in paths.items():
@@ -246,12 +246,14 @@ def _image_of(path: Path, content: Mapping[str, Any], root: Path, ids: IdIndex) 
     return None
 
 
-def _folders(root: Path, files: Mapping[str, _File]) -> dict[str, tuple[str, ...]]:
-    """The folders in which each image and its file lie."""
-    return {
+def _splits(root: Path, files: Mapping[str, _File]) -> dict[str, list[str]]:
+    """The splits, by lists and by the folders in which each image and its file lie."""
+    images = {key: file.image for key, file in files.items()}
+    folders = {
         key: (*key.split("/")[:-1], *file.path.relative_to(root).parts[:-1])
         for key, file in files.items()
     }
+    return splits_of_images(root, images, folders)
 
 
 def _labels(root: Path, files: Iterable[_File]) -> tuple[LabelTable, dict[str, int], int]:
