@@ -207,9 +207,10 @@ def _image(data: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def image_path(task: Task) -> str:
-    """The path of the image of a task, as its address has it."""
+    """The path of the image of a task, as its address has it, with signs for their codes."""
     parts = urlsplit(task.image)
-    return unquote(parse_qs(parts.query).get("d", [parts.path])[0]).lstrip("/")
+    given = parse_qs(parts.query).get("d")  # decoded already
+    return (given[0] if given else unquote(parts.path)).lstrip("/")
 
 
 def task_image(task: Task, ids: IdIndex, shared: Container[str] = ()) -> str | None:
