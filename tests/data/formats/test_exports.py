@@ -592,3 +592,67 @@ def test_labelme_files_mean_the_image_and_no_picture_of_its_mask(tmp_path, named
     (tmp_path / "labels" / "a.json").write_text(json.dumps(content))
     (tmp_path / "all.txt").write_text("a.jpg\n")
     assert open_dataset(f"folder:{tmp_path}", "all").ids == ("images/a",)
+
+
+def write_png(root: Path, task: int, label: str) -> np.ndarray:
+    """A mask of "Brush labels to PNG"; returns where it is."""
+    inside = np.zeros(SIZE, bool)
+    inside[2:9, 3:12] = True
+    save(root / f"task-{task}-annotation-1-by-1-tag-{label}-0.png", inside.astype(np.uint8) * 255)
+    return inside
+
+
+def brush_region(label: str, inside: np.ndarray) -> dict:
+    value = {"format": "rle", "rle": encode_brush(inside), "brushlabels": [label]}
+    return {**FRAME, "type": "brushlabels", "value": value}
+
+
+def test_label_studio_pngs_leave_out_nothing_that_their_json_has(tmp_path):
+    """Polygons, boxes, other tasks, empty annotations, the ground truth, several labels of a region."""
+    for folder in (tmp_path / "json", tmp_path / "png"):
+        for number, name in enumerate("abcde"):
+            save(folder / f"{name}.png", photo("train", number % 4))
+        inside = write_png(folder, 1, "car")
+        write_png(folder, 4, "car")
+        write_png(folder, 5, "car-tree")
+        box = {**FRAME, "type": "rectanglelabels", "value": {"x": 1, "rectanglelabels": ["car"]}}
+        of_two = brush_region("car", inside)
+        of_two["value"]["brushlabels"].append("tree")
+        write_tasks(
+            folder,
+            ("a.png", [brush_region("car", inside), polygon_region("tree"), box]),
+            ("b.png", [polygon_region("tree")]),
+            ("c.png", []),
+            ("d.png", [brush_region("car", inside)]),
+            ("e.png", [of_two]),
+        )
+        tasks = json.loads((folder / "export.json").read_text())
+        tasks[3]["annotations"].append({"result": [polygon_region("sky")], "ground_truth": True})
+        (folder / "export.json").write_text(json.dumps(tasks))
+    for path in (tmp_path / "json").glob("task-*.png"):
+        path.unlink()
+    wanted, found = (open_dataset(f"folder:{tmp_path / name}", "all") for name in ("json", "png"))
+    assert wanted.ids == found.ids == tuple("abcde")
+    assert wanted.classes == found.classes
+    told = [[(each.code, each.count) for each in dataset.findings] for dataset in (wanted, found)]
+    assert told[0] == told[1] != []
+    for number in range(5):
+        np.testing.assert_array_equal(found[number].label_map, wanted[number].label_map)
+
+
+def test_label_studio_pngs_of_tasks_that_their_json_lacks_are_read(tmp_path):
+    for number, name in enumerate("ab"):
+        save(tmp_path / f"{name}.png", photo("train", number))
+    inside = write_png(tmp_path, 2, "car")
+    write_tasks(tmp_path, ("a.png", [polygon_region("tree")]), ("b.png", []))
+    tasks = json.loads((tmp_path / "export.json").read_text())
+    tasks[1]["annotations"] = []
+    (tmp_path / "export.json").write_text(json.dumps(tasks))
+    dataset = open_dataset(f"folder:{tmp_path}", "all")
+    assert dataset.classes.names == ("background", "car", "tree")
+    assert dataset.findings == ()
+    assert set(np.unique(dataset[0].label_map)) == {0, 2}
+    np.testing.assert_array_equal(dataset[1].label_map, inside.astype(int))
+    assert [dataset.mask_files(index)[0].suffix for index in range(2)] == [".json", ".png"]
+    assert "brush labels in PNG files" in dataset.source
+    assert "export.json" in dataset.source

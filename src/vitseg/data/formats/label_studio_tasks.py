@@ -53,7 +53,7 @@ class Task(NamedTuple):
         image: What the export says of the image: an address or a path; "" if nothing.
         regions: What was drawn, as the export has it.
         labels: The labels of the regions.
-        masks: (label, number) -> PNG file, in the PNG export.
+        masks: (label, number) -> PNG file, of a task that is annotated in the PNG export alone.
         source: The json file, or the folder of the PNG files.
         further: How many more annotations it has.
         key: The name under which the task has the image.
@@ -110,21 +110,31 @@ def mask_files(root: Path) -> dict[tuple[str, str], dict[tuple[str, str], Path]]
 def read_tasks(
     exports: Sequence[Path], masks: Mapping[tuple[str, str], Mapping[tuple[str, str], Path]]
 ) -> list[Task]:
-    """The annotated tasks: those of PNG files, which the json only gives the images for, else those of the json.
+    """The annotated tasks: those of the json, and those that have PNG files alone, for which the json gives the images.
 
-    Where no task is annotated at all, those that have predictions, as tasks for an import do.
+    The json has what the PNG files lack: polygons, which annotation counts, annotations without a stroke. Where no task
+    is annotated at all, those that have predictions, as tasks for an import do.
 
     Raises:
         DataError: A json file is malformed.
     """
     tasks = [task for path in exports for task in _of_json(path)]
-    if not masks:
-        annotated = [task for task in tasks if not task.is_predicted and task.further >= 0]
-        return annotated or [task for task in tasks if task.is_predicted]
+    annotated = [task for task in tasks if not task.is_predicted and task.further >= 0]
+    found = annotated + _of_pngs(tasks, masks, {task.number for task in annotated})
+    return found or [task for task in tasks if task.is_predicted]
+
+
+def _of_pngs(
+    tasks: Sequence[Task],
+    masks: Mapping[tuple[str, str], Mapping[tuple[str, str], Path]],
+    known: Container[str],
+) -> list[Task]:
+    """The tasks of PNG files, without those of known numbers."""
     images = {task.number: task.image for task in tasks}
     of_task: dict[str, list[str]] = {}
     for number, annotation in masks:
-        of_task.setdefault(number, []).append(annotation)
+        if number not in known:
+            of_task.setdefault(number, []).append(annotation)
     found = []
     for number, done in of_task.items():
         files = masks[number, min(done, key=int)]
