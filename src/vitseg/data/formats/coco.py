@@ -112,6 +112,7 @@ FAULTS: dict[str, FaultKind] = {
         "info",
         "Images have no sound annotation: every pixel is background",
         "If objects are to be seen in them, annotate them or leave the images out.",
+        warning_if_most=True,
     ),
     "image-not-listed": FaultKind(
         "warning",
@@ -174,7 +175,7 @@ class Coco(DataFormat):
         ids = tuple(image.key for image in images.values())
         paths = tuple(image.path for image in images.values())
         findings += unread_lists(root, [folder.path], ())
-        found = (*findings, *faults.findings(len(content["annotations"])))
+        found = (*findings, *faults.findings(len(content["annotations"]), num_images=len(images)))
         return SegmentationDataset(self.name, split, labels, ids, paths, masks, source, found)
 
     def splits(self, root: Path) -> tuple[str, ...]:

@@ -117,7 +117,7 @@ class Yolo(DataFormat):
             tuple(images.values()),
             masks,
             source,
-            (*findings, *unread, *faults.findings(sound + faults.left_out)),
+            (*findings, *unread, *faults.findings(sound + faults.left_out, num_images=len(images))),
         )
 
     def splits(self, root: Path) -> tuple[str, ...]:
