@@ -314,6 +314,25 @@ def test_labelme_files_that_are_cut_or_too_many_are_errors(tmp_path):
     assert found["several-files-of-an-image"] == "error"
 
 
+@pytest.mark.parametrize("rest", [0, 60, 900])
+def test_labelme_files_in_a_folder_of_their_own_that_are_cut_are_errors(tmp_path, rest):
+    write_labelme(tmp_path / "x")
+    images, labels = tmp_path / "data" / "images", tmp_path / "data" / "labels"
+    for folder in (images, labels):
+        folder.mkdir(parents=True)
+    for path in sorted((tmp_path / "x" / "train").iterdir()):
+        path.rename((labels if path.suffix == ".json" else images) / path.name)
+    cut = labels / "1.json"
+    cut.write_text(cut.read_text()[:rest])
+    (labels / "settings.json").write_text("{")  # of no image
+    (labels / "other").mkdir()
+    (labels / "other" / "2.json").write_text(
+        '{"taken": "at noon"}'
+    )  # nothing of labelme, but whole
+    dataset = open_unchecked(f"folder:{tmp_path / 'data'}", "all")
+    assert [each.files for each in dataset.findings if each.severity == "error"] == [(str(cut),)]
+
+
 def test_labelme2voc_with_arrays_beside_the_pictures(tmp_path):
     """As its older versions write it: SegmentationClass/*.npy and SegmentationClassPNG/*.png."""
     write_voc(tmp_path)

@@ -179,10 +179,10 @@ def _files(root: Path, faults: Faults, findings: list[Finding]) -> dict[str, _Fi
     if not paths:
         raise DataError(f"{root} holds no labelme file. {_LAYOUT}")
     images = images_below(root, findings)
-    for key, path in jsons.items():
-        if key in images and key not in paths:
-            faults.add("label-file-unreadable", str(path))
     ids = IdIndex(images, files=images)
+    for key, path in jsons.items():
+        if key not in paths and (key in images or _is_half_written(key, path, ids)):
+            faults.add("label-file-unreadable", str(path))
     files: dict[str, _File] = {}
     lonely: list[str] = []
     for key, path in paths.items():
@@ -215,6 +215,17 @@ def _files(root: Path, faults: Faults, findings: list[Finding]) -> dict[str, _Fi
 
 
 _LAYOUT = "A labelme data set holds a.json beside a.jpg, perhaps in train/ and val/."
+
+
+def _is_half_written(key: str, path: Path, ids: IdIndex) -> bool:
+    """Whether a json file that lies elsewhere than its image is that of one by its name, and is cut or empty."""
+    if not ids.of_last(key.rpartition("/")[2], str):
+        return False
+    try:
+        parsing.read_json(path, parsing.MOST_ANNOTATION_BYTES, finite=False)
+    except parsing.UnreadableError:
+        return True
+    return False
 
 
 def _read(path: Path) -> Mapping[str, Any] | None:
