@@ -29,6 +29,7 @@ from tests.data.formats.exports import (
     write_roboflow,
     write_voc,
 )
+from vitseg.checks.run import check_dataset
 from vitseg.classes import IGNORE_INDEX
 from vitseg.data.catalog import FOLDER, list_splits, open_dataset, open_unchecked
 from vitseg.errors import DataError
@@ -99,6 +100,38 @@ def test_cvat_frames_in_sub_folders_and_the_default_split(tmp_path):
     (lists / "default.txt").write_text("train0\nclip/frame 1\n")
     assert list_splits(f"folder:{tmp_path}") == ("default",)
     assert open_dataset(f"folder:{tmp_path}", "default").ids == ("train0", "clip/frame 1")
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_cvat_frames_that_are_not_labelled_yet_are_left_out_with_a_warning(tmp_path, listed):
+    write_cvat_mask(tmp_path)
+    if not listed:
+        for path in (tmp_path / "ImageSets" / "Segmentation").iterdir():
+            path.unlink()
+    for number in (0, 2, 3):
+        (tmp_path / "SegmentationClass" / f"train{number}.png").unlink()
+    dataset = open_dataset(f"folder:{tmp_path}", "train" if listed else "all")
+    assert dataset.ids == (("train1",) if listed else ("train1", "val0", "val1"))
+    (finding,) = dataset.findings
+    assert (finding.code, finding.severity) == ("image-without-mask", "warning")
+    assert finding.files == ("train0", "train2", "train3")
+    np.testing.assert_array_equal(dataset[0].label_map, ids("train", 1))
+    assert check_dataset(f"folder:{tmp_path}", num_workers=0).num_errors == 0
+    for path in (tmp_path / "SegmentationClass").iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match="have no mask file"):
+        open_dataset(f"color:{tmp_path}", "train" if listed else "all")
+
+
+@pytest.mark.parametrize("write", [write_voc, write_cvat_camvid])
+def test_masks_that_other_exports_lack_are_errors(tmp_path, write):
+    write(tmp_path)
+    (lost,) = tmp_path.rglob(
+        "*annot/train0.png" if write is write_cvat_camvid else "*Class/train0.png"
+    )
+    lost.unlink()
+    with pytest.raises(DataError, match="1 of 4 ids have no mask file"):
+        open_dataset(f"folder:{tmp_path}", "train")
 
 
 def test_cvat_map_with_labels_without_colour_and_camvid_lines_in_labelmap(tmp_path):
@@ -257,8 +290,6 @@ def test_an_export_without_images_says_how_to_get_them(tmp_path):
 
 @pytest.mark.parametrize("export", EXPORTS)
 def test_the_check_finds_no_mistake_in_an_export(tmp_path: Path, export):
-    from vitseg.checks.run import check_dataset
-
     EXPORTS[export][2](tmp_path)
     found = check_dataset(f"folder:{tmp_path}", num_workers=0).findings
     assert [each for each in found if each.severity == "error"] == []
