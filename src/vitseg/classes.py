@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated
@@ -48,6 +49,11 @@ class ClassTable(BaseModel):
     def num_classes(self) -> int:
         """How many classes there are."""
         return len(self.names)
+
+
+def folded_name(name: str) -> str:
+    """The name of a class without what people spell in several ways: case, blanks around it, Unicode form."""
+    return unicodedata.normalize("NFC", name).strip().casefold()
 
 
 def generated_palette(num_classes: int) -> tuple[Color, ...]:

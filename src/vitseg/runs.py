@@ -43,6 +43,9 @@ TRAINING, START = "training", "start.json"
 PREDICTIONS, MASKS, OVERLAYS, POLYGONS = "predictions.jsonl", "masks", "overlays", "polygons"
 """Within a folder of predictions: the list with one line per image, and folders with a file per image."""
 
+SUGGESTED = "suggested.json"
+"""Within a folder of suggestions: the list for programs, beside annotations and copies of images."""
+
 PREDICT_SETTINGS = "predict.json"
 """Within a folder of predictions: the model and the options that they were made with."""
 

@@ -60,6 +60,17 @@ def test_the_same_labels_are_read(tmp_path, name, turned):
     assert not wrong
 
 
+@pytest.mark.parametrize("file", ["photo%201.png", "50% #1?.png", "a+b & c;d=e.png"])
+@pytest.mark.parametrize("name", WRITERS)
+def test_images_keep_the_signs_of_their_names(tmp_path, name, file):
+    folder = WRITERS[name](tmp_path / "out", ClassTable.from_names(NAMES))
+    Image.fromarray(np.zeros((*SIZES[0], 3), np.uint8)).save(tmp_path / "a.png")
+    folder.add(tmp_path / "a.png", file, label_map(0))
+    folder.close()
+    dataset = open_dataset(f"folder:{folder.folder}", "all" if name != "cvat" else "default")
+    assert [key.rpartition("/")[2] for key in dataset.ids] == [file.removesuffix(".png")]
+
+
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_class_that_is_the_background_stays_one_class(tmp_path, name):
     names = ("background", *NAMES[1:])

@@ -19,8 +19,10 @@ from tests.checks.trees import (
     write_classes,
     write_tree,
 )
+from vitseg.checks.fast import fast_findings
 from vitseg.checks.report import CheckReport
 from vitseg.checks.run import check_dataset
+from vitseg.data.catalog import open_dataset
 from vitseg.data.finding import Finding
 from vitseg.errors import DataError
 
@@ -546,3 +548,27 @@ def test_worst_come_first(root):
         "void-class",
     ]
     assert {f.severity for f in report.findings[3:]} == {"info"}
+
+
+@pytest.mark.parametrize(
+    ("names", "joint"),
+    [
+        (("Car", "car", "car "), "Car"),
+        (("\u00e9tage", "e\u0301tage"), "\u00e9tage"),
+        ((" tree", "Tree"), "Tree"),
+    ],
+)
+def test_names_typed_differently_are_told_with_what_merges_them(tmp_path, names, joint):
+    for number, name in enumerate(names):
+        save_image(tmp_path, str(number), picture(number))
+        shape = {"label": name, "shape_type": "rectangle", "points": [[2, 2], [20, 20]]}
+        content = {"imagePath": f"{number}.png", "shapes": [shape, {**shape, "label": "sky"}]}
+        content["shapes"][1]["points"] = [[25, 25], [30, 30]]
+        (tmp_path / "images" / f"{number}.json").write_text(json.dumps(content))
+    finding = faults(check(tmp_path, "labelme"))["alike-class-names"]
+    assert (finding.severity, set(finding.files)) == ("warning", set(names))
+    assert finding in fast_findings(open_dataset(f"labelme:{tmp_path}", "all"))
+    (proposed,) = re.findall(r"\{.*\}", finding.fix)
+    (tmp_path / "classes.json").write_text(proposed)
+    assert open_dataset(f"labelme:{tmp_path}", "all").classes.names == ("background", joint, "sky")
+    assert "alike-class-names" not in faults(check(tmp_path, "labelme"))

@@ -12,6 +12,7 @@ from PIL import Image
 
 from tests.tiny import NAMES, content, photo
 from vitseg.annotations.table import WRITERS
+from vitseg.cli.inputs import find_inputs
 from vitseg.cli.suggest import Tool
 from vitseg.data.catalog import open_dataset
 from vitseg.inference.predictor import load
@@ -70,6 +71,23 @@ def test_the_same_command_suggests_the_same(vitseg, tmp_path, model, photos):
     for files in (first, second):
         files["suggested.json"] = re.sub(rb"/(one|two)/", b"/", files["suggested.json"])
     assert first == second
+
+
+@pytest.mark.parametrize("tool", WRITERS)
+def test_annotations_among_the_photos_are_no_photos(vitseg, model, photos, tool):
+    before = sorted(path for path, _ in find_inputs([str(photos)]))
+    out = photos / "b" / "next"
+    result = vitseg("suggest", model, photos, "--count", 2, "--annotations", tool, "--out", out)
+    assert result.code == 0, result.err
+    assert len(list((out / tool).rglob("*.png"))) >= 2
+    assert sorted(path for path, _ in find_inputs([str(photos)])) == before
+    again = vitseg("suggest", model, photos, "--count", 2, "--out", photos / "again")
+    assert f"{COUNT + 1} images" in again.out
+    assert f"{out} holds suggestions: its " in again.err
+    copies = next(
+        path for path in out.rglob("*.png") if "Segmentation" not in path.parent.name
+    ).parent
+    assert len(find_inputs([str(copies)])) == 2  # given themselves, they are what is meant
 
 
 def test_a_copy_is_never_suggested_beside_its_original(vitseg, tmp_path, model, photos):

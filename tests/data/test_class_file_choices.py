@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from tests.data.formats.content import save
+from vitseg.checks.fast import fast_findings
 from vitseg.data.catalog import open_dataset
+from vitseg.data.class_choices import known_as
 from vitseg.data.class_files import ClassFile
 from vitseg.data.class_spellings import OTHER_FIELDS
 from vitseg.errors import DataError
@@ -112,11 +114,79 @@ def test_a_class_file_with_names_chooses_among_those_of_the_annotations(tmp_path
 
 
 @pytest.mark.parametrize("writer", [coco, yolo])
+def test_names_that_differ_in_case_alone_are_the_same_classes(tmp_path, writer):
+    writer(tmp_path)
+    colors = [[0, 0, 0], [1, 2, 3], [4, 5, 6]]
+    dataset = opened(
+        tmp_path,
+        classes=["Background", "Car", "TREE"],
+        palette=colors,
+        ignore=["Tree"],
+        ignore_index=0,
+    )
+    assert dataset.classes.names == ("car",)
+    assert dataset.classes.palette == ((1, 2, 3),)
+    assert [each.code for each in dataset.findings] == ["one-class"]
+    dataset = opened(tmp_path, classes=["Car", "Tree"], merge={"Thing": ["Car", "Tree"]})
+    assert dataset.classes.names == ("background", "Thing")
+
+
+def test_a_file_without_classes_may_spell_them_in_another_case(root):
+    dataset = opened(root, ignore=["Background"], merge={"Car": ["CAR", "Tree"]})
+    assert dataset.classes.names == ("Car",)
+
+
+@pytest.mark.parametrize(
+    ("named", "names", "known"),
+    [
+        (["Car", " tree"], ["car", "tree"], {"Car": "car", " tree": "tree"}),
+        (["caf\u00e9"], ["cafe\u0301"], {"caf\u00e9": "cafe\u0301"}),
+        (["CAR"], ["car", "Car"], {}),  # which of the two?
+        (["Car", "car"], ["car"], {"car": "car"}),
+        (["Car", "CAR"], ["car"], {}),
+        (["bus"], ["car"], {}),
+    ],
+)
+def test_which_class_a_name_is(named, names, known):
+    assert known_as(named, names) == known
+
+
+@pytest.mark.parametrize(
+    "content", [{"ignore": ["a"]}, {"merge": {"b": ["a"]}}, {"palette": [[0, 0, 0]]}]
+)
+def test_choices_without_effect_are_a_warning(root, content):
+    named = ["background", "car", "tree"]
+    first, second = root / "classes.json", root / "classes.yml"
+    first.write_text(json.dumps({"classes": named, "ignore": ["background"]}))
+    second.write_text(json.dumps({"classes": ["a"], **content}))
+    split = "train" if (root / "train").is_dir() else "all"
+    dataset = open_dataset(f"folder:{root}", split)
+    assert dataset.classes.names == ("car", "tree")
+    (finding,) = dataset.findings
+    assert (finding.code, finding.severity) == ("class-file-not-used", "warning")
+    assert finding.files == (str(second),)
+    assert finding in fast_findings(dataset)
+    second.write_text(json.dumps(["a"]))
+    assert [each.severity for each in open_dataset(f"folder:{root}", split).findings] == ["info"]
+
+
+def test_two_files_that_choose_are_told_where_one_does(tmp_path):
+    coco(tmp_path)
+    (tmp_path / "classes.json").write_text(json.dumps({"ignore": ["background"]}))
+    dataset = opened(tmp_path, merge={"thing": ["car", "tree"]})
+    assert dataset.classes.names == ("car", "tree")
+    assert [(each.code, each.severity) for each in dataset.findings] == [
+        ("class-file-not-used", "warning")
+    ]
+
+
+@pytest.mark.parametrize("writer", [coco, yolo])
 def test_a_class_file_of_other_classes_chooses_nothing(tmp_path, writer):
     writer(tmp_path)
     dataset = opened(tmp_path, classes=["cat", "dog"], ignore=["cat"])
     assert dataset.classes.names == ("background", "car", "tree")
     assert [each.code for each in dataset.findings] == ["class-file-not-used"]
+    assert dataset.findings[0].severity == "warning"
 
 
 def test_a_class_file_without_classes_has_all_other_fields(root):

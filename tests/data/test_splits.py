@@ -172,6 +172,38 @@ def test_an_index_of_ids():
     }
 
 
+def test_an_index_with_files_goes_by_their_whole_names_first():
+    files = {
+        "a": "a.jpg", "a.jpg": "a.jpg.png", "images/b": "images/b.JPG", "masks/b.jpg": "masks/b.jpg.png",
+        "previews/b": "previews/b.png", "x/c": "x/c.tif", "y/c": "y/c.tif", "masks/c.tif": "masks/c.tif.png",
+    }  # fmt: skip
+    index = IdIndex(files, "data", files=files)
+    wanted = {
+        "a": "a",
+        "a.jpg": "a",
+        "a.jpg.png": "a.jpg",
+        "data/a.jpg": "a",
+        "a.tif": "a",  # converted since
+        "b.jpg": "images/b",
+        "/elsewhere/images/b.jpg": "images/b",
+        "b.png": "previews/b",
+        "b": None,  # two
+        "b.gif": None,
+        "c.tif": None,  # two, and the mask is neither
+        "/elsewhere/y/c.tif": "y/c",
+    }
+    assert {name: index.find(name) for name in wanted} == wanted
+    assert index.of_last("b.JPG", str) == ["images/b"]
+    assert index.of_last("b", str) == ["images/b", "previews/b"]
+
+
+def test_a_list_of_files_means_these_and_not_pictures_of_their_masks(flat):
+    save(flat / "images" / "a.jpg.png", np.zeros((4, 6, 3), np.uint8))
+    save(flat / "masks" / "a.jpg.png", np.zeros((4, 6), np.uint8))
+    (flat / "train.txt").write_text("a.jpg\n")
+    assert open_dataset(f"folder:{flat}", "train").ids == ("a",)
+
+
 def test_masks_beside_their_images(tmp_path):
     for number in range(3):
         save(tmp_path / f"{number}.tif", np.zeros((4, 6, 3), np.uint8))

@@ -83,17 +83,31 @@ def test_masks_are_spelt_as_by_cvats_own_encoder(predictor, image):
         assert shape.points == masks.encode_mask(wanted == shape.label_id)
 
 
-def test_polygons_cover_their_pieces(predictor, image):
+def drawn(shape):
+    """The pixels of a polygon."""
     from pycocotools import mask as rle_tools
 
-    def draw(shape):
-        return rle_tools.decode(rle_tools.frPyObjects([shape.points], *SIZE))[:, :, 0] > 0
+    return rle_tools.decode(rle_tools.frPyObjects([shape.points], *SIZE))[:, :, 0] > 0
 
+
+def test_polygons_painted_as_they_are_sent_are_the_labels(predictor, image):
     shapes = DetectionFunction(predictor).detect(Context(conv_mask_to_poly=True), image)
     assert all(shape.type.value == "polygon" for shape in shapes)
+    assert [shape.z_order for shape in shapes] == list(range(len(shapes)))
     wanted, _ = expected(predictor, image)
-    largest_first = sorted(shapes, key=lambda shape: -draw(shape).sum())
-    labels, _ = painted(largest_first, draw)
+    labels, _ = painted(shapes, drawn)
+    np.testing.assert_array_equal(labels, wanted)
+
+
+def test_what_a_piece_encloses_is_seen_whatever_its_class(monkeypatch, predictor, image):
+    wanted = np.full(SIZE, 1)
+    wanted[10:40, 10:60] = 2
+    wanted[15:30, 15:40] = 0
+    wanted[18:25, 20:30] = 1
+    monkeypatch.setattr("vitseg.integrations.cvat.label_map", lambda scores: wanted)
+    shapes = DetectionFunction(predictor).detect(Context(conv_mask_to_poly=True), image)
+    assert [shape.label_id for shape in shapes] == [1, 2, 0, 1]
+    labels, _ = painted(shapes, drawn)
     np.testing.assert_array_equal(labels, wanted)
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Integer
 
 from vitseg.annotations.folder import AnnotationFolder
 from vitseg.files import write_whole
-from vitseg.images.outlines import filled, outline, pieces
+from vitseg.images.outlines import largest_first, outline
 
 
 class LabelmeFolder(AnnotationFolder):
@@ -23,7 +23,6 @@ class LabelmeFolder(AnnotationFolder):
     images = ""
 
     def annotate(self, name: str, label_map: Integer[np.ndarray, "H W"]) -> None:
-        found = sorted(pieces(label_map), key=lambda piece: -int(filled(piece).sum()))
         shapes = [
             {
                 "label": self.classes.names[piece.index],
@@ -33,7 +32,7 @@ class LabelmeFolder(AnnotationFolder):
                 "shape_type": "polygon",
                 "flags": {},
             }
-            for piece in found
+            for piece in largest_first(label_map)
         ]
         content = {
             "version": "5.5.0",

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import unicodedata
+from collections.abc import Sequence
+
 import numpy as np
 
 from vitseg.checks.facts import TINY_SHARE
 from vitseg.checks.tally import SplitTally, Tally
+from vitseg.classes import ClassTable, folded_name
 from vitseg.data.finding import Finding
 from vitseg.errors import first_names
 from vitseg.types import Size
@@ -33,6 +38,42 @@ def class_findings(tally: Tally) -> list[Finding]:
         *_uneven(tally),
         *_tiny(tally),
     ]
+
+
+def name_findings(classes: ClassTable) -> list[Finding]:
+    """The warning that classes have names which may be one, typed differently."""
+    by_fold: dict[str, list[str]] = {}
+    for name in classes.names:
+        by_fold.setdefault(folded_name(name), []).append(name)
+    groups = [names for names in by_fold.values() if len(names) > 1]
+    if not groups:
+        return []
+    shown = [" and ".join(map(_quoted, names)) for names in groups]
+    merge = ", ".join(
+        f"{_quoted(_plainest(names))}: [{', '.join(map(_quoted, names))}]" for names in groups
+    )
+    return [
+        Finding.of(
+            "alike-class-names",
+            "warning",
+            f"Classes have names that differ in nothing but case, blanks around them or the spelling of accents: "
+            f"{first_names(shown, _MAX_NAMED)}.",
+            f"If they are one class, rename it where it was labelled, or merge them in the class file (classes.json): "
+            f'{{"merge": {{{merge}}}}}.',
+            [name for names in groups for name in names],
+        )
+    ]
+
+
+def _quoted(name: str) -> str:
+    """A name as JSON has it; of accents, a spelling that is not the usual one is shown by its codes."""
+    return json.dumps(name, ensure_ascii=not unicodedata.is_normalized("NFC", name))
+
+
+def _plainest(names: Sequence[str]) -> str:
+    """The name for all: the first that has no blanks around it and the usual spelling of accents."""
+    plain = (name for name in names if unicodedata.normalize("NFC", name).strip() == name)
+    return next(plain, names[0])
 
 
 def suggested_crop(tally: Tally) -> Size | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from vitseg.checks.class_rules import name_findings
 from vitseg.checks.facts import Examiner, Place
 from vitseg.checks.file_rules import file_findings
 from vitseg.checks.id_rules import id_findings
@@ -59,6 +60,7 @@ def fast_findings(
     if val is not None:
         listed |= dict.fromkeys(_same_images(train, val))
     found = [*listed, *file_findings(tally), *turn_findings(tally, None), *id_findings(tally)]
+    found += name_findings(train.classes)
     return [finding for finding in worst_first(found) if finding.severity != "info"]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vitseg.checks.class_rules import class_findings, size_findings, suggested_crop
+from vitseg.checks.class_rules import class_findings, name_findings, size_findings, suggested_crop
 from vitseg.checks.duplicate_rules import duplicate_findings
 from vitseg.checks.facts import Examiner
 from vitseg.checks.file_rules import file_findings
@@ -78,7 +78,8 @@ def check_dataset(
     if unnamed is not None and folder is not None:
         findings.append(no_class_file(tally, folder))
     else:
-        findings += [*id_findings(tally), *_ignored(tally, folder), *class_findings(tally)]
+        findings += [*id_findings(tally), *_ignored(tally, folder)]
+        findings += [*name_findings(tally.labels.classes), *class_findings(tally)]
     on_disk, unlisted = unlisted_pictures(datasets)
     findings += [*tally.sharing.findings(), *([] if splits else not_listed(unlisted))]
     findings += size_findings(tally)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vitseg.errors import DataError, first_names
-from vitseg.runs import MASKS, OVERLAYS, PREDICTIONS
+from vitseg.runs import MASKS, OVERLAYS, PREDICTIONS, SUGGESTED
 
 _log = logging.getLogger("vitseg")
 
@@ -18,8 +18,9 @@ _log = logging.getLogger("vitseg")
 def find_inputs(inputs: list[str]) -> list[tuple[Path, str]]:
     """Image files with the names of their predictions (path below a given folder, without suffix).
 
-    In a folder, masks and overlays of folders of predictions that lie in it are left out, which is logged. A file that
-    is reached in several ways counts once.
+    In a folder, masks and overlays of folders of predictions that lie in it are left out, and so are the annotations of
+    folders of suggestions, with their copies of images; both is logged. A file that is reached in several ways counts
+    once.
 
     Raises:
         DataError: An input does not exist, a folder holds no image, or two images would get the same name.
@@ -62,22 +63,21 @@ def _in_folder(folder: Path) -> list[str]:
     from vitseg.images.suffixes import IMAGE_SUFFIXES, is_array_name, is_image_name
 
     images: list[str] = []
-    made: Counter[Path] = Counter()
-    known: dict[str, Path | None] = {}  # by folder: the folder of predictions that it is a part of
+    made: Counter[tuple[Path, str]] = Counter()
+    known: dict[str, tuple[Path, str] | None] = {}  # by folder: what it is a part of
     there = files_below(folder)
     of_kind = is_image_name if any(map(is_image_name, there)) else is_array_name
     for name in filter(of_kind, there):
         inside = os.path.dirname(name)
         if inside not in known:
-            known[inside] = _predictions(folder, Path(inside))
-        predictions = known[inside]
-        if predictions is None:
+            known[inside] = _made_by_model(folder, Path(inside))
+        part_of = known[inside]
+        if part_of is None:
             images.append(name)
         else:
-            made[predictions] += 1
+            made[part_of] += 1
     lines = [
-        f"{place} holds predictions: its {count:,} masks and overlays are left out"
-        for place, count in made.items()
+        f"{place} holds {what.format(count)} are left out" for (place, what), count in made.items()
     ]
     if not images:
         others = "".join(f" {line}." for line in [*lines, *left_out([str(folder)])])
@@ -87,12 +87,22 @@ def _in_folder(folder: Path) -> list[str]:
     return images
 
 
-def _predictions(folder: Path, inside: Path) -> Path | None:
-    """The folder of predictions whose masks or overlays a folder below a given one holds, if it does."""
+def _made_by_model(folder: Path, inside: Path) -> tuple[Path, str] | None:
+    """The folder of predictions or of suggestions that a folder below a given one is a part of, and what it holds."""
     for place in (inside, *inside.parents):
-        if place.name in (MASKS, OVERLAYS) and (folder / place.parent / PREDICTIONS).is_file():
-            return folder / place.parent
+        whole = folder / place.parent
+        if place.name in (MASKS, OVERLAYS) and (whole / PREDICTIONS).is_file():
+            return whole, "predictions: its {:,} masks and overlays"
+        if place.name and (whole / SUGGESTED).is_file() and _is_tool(place.name):
+            return whole, "suggestions: its {:,} masks and copies of images"
     return None
+
+
+def _is_tool(name: str) -> bool:
+    """Whether `vitseg suggest` writes annotations into a folder of this name."""
+    from vitseg.annotations.table import WRITERS
+
+    return name in WRITERS
 
 
 def left_out(inputs: list[str]) -> list[str]:

@@ -27,7 +27,7 @@ from vitseg.data.formats.labelme import LabelMe
 from vitseg.data.formats.parquet import Parquet
 from vitseg.data.formats.webdataset import WebDataset
 from vitseg.data.formats.yolo import Yolo
-from vitseg.data.left_out import class_files, other_pictures
+from vitseg.data.left_out import other_pictures
 from vitseg.data.listed_split import is_list, open_list
 from vitseg.data.listing import listed_once
 from vitseg.data.official.ade20k import Ade20k
@@ -114,7 +114,6 @@ def open_unchecked(
         dataset = DATASETS[name].open_placed(root, split)
         dataset = dataset.with_findings(other_pictures(dataset))
         if isinstance(root, Path) and root.is_dir():
-            dataset = dataset.with_findings(class_files(dataset, root))
             dataset = dataset.with_value_range(declared_range(root) or dataset.value_range)
         bands = bands_of_spec(spec) or (declared_bands(root) if isinstance(root, Path) else None)
         if bands is not None:

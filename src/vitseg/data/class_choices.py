@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vitseg.classes import IGNORE_INDEX, ClassTable
+from vitseg.classes import IGNORE_INDEX, ClassTable, folded_name
 from vitseg.data.band_choice import declared_bands, with_chosen_bands
 from vitseg.data.class_file_places import files_with, names_no_class
 from vitseg.data.class_files import ClassFile, declared_range, ignored_by, read_class_file
@@ -13,11 +14,62 @@ from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.labels import LabelTable
 from vitseg.errors import ConfigError, DataError
 
+CHOICES = ("merge", "ignore", "ignore_index", "palette")
+"""Fields of a class file that choose among classes which may be named elsewhere."""
+
+
+def known_as(named: Iterable[str], names: Sequence[str]) -> dict[str, str]:
+    """Name of a class file -> name that the data has for the class; classes that the data lacks are left out.
+
+    The names are the same, or alike in all but case, blanks around them and Unicode form, where that is clear.
+
+    Args:
+        named: Names of the class file.
+        names: Those of the data.
+    """
+    ours, theirs = _by_fold(names), _by_fold(named)
+    found: dict[str, str] = {}
+    for folded, alike in theirs.items():
+        of_data = ours.get(folded, [])
+        for name in alike:
+            if name in of_data:
+                found[name] = name
+            elif len(alike) == len(of_data) == 1:
+                found[name] = of_data[0]
+    return found
+
+
+def _by_fold(names: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        found.setdefault(folded_name(name), []).append(name)
+    return found
+
+
+def choosing_file(names: Sequence[str], root: Path, named_by: Path | None) -> Path | None:
+    """The class file by which classes that it need not name are merged, ignored and coloured; None: there is none.
+
+    Args:
+        names: The classes.
+        root: The folder of the class files, or a class file itself.
+        named_by: The class file that names the classes; None: annotations do.
+
+    Raises:
+        DataError: The class file is malformed.
+    """
+    files = (path for path in files_with(root, CHOICES) if path != named_by)
+    path = next((path for path in files if named_by is None or names_no_class(path)), None)
+    if path is None:
+        return None
+    classes = read_class_file(path, needs_classes=False).classes
+    return None if classes and not known_as(classes.values(), names) else path
+
 
 def chosen_by_class_files(labels: LabelTable, root: Path, named_by: Path | None) -> LabelTable:
     """The table with what a class file says of classes that it does not name itself.
 
-    Classes are merged, ignored and coloured by name. A class file that names others says nothing of these.
+    Classes are merged, ignored and coloured by name, see `known_as`. A class file that names others says nothing of
+    these.
 
     Args:
         labels: The table.
@@ -27,15 +79,11 @@ def chosen_by_class_files(labels: LabelTable, root: Path, named_by: Path | None)
     Raises:
         DataError: A class file is malformed, or merges or ignores what is no class.
     """
-    fields = "merge", "ignore", "ignore_index", "palette"
-    files = (path for path in files_with(root, fields) if path != named_by)
-    path = next((path for path in files if named_by is None or names_no_class(path)), None)
+    names = labels.classes.names
+    path = choosing_file(names, root, named_by)
     if path is None:
         return labels
-    file = read_class_file(path, needs_classes=False)
-    names = labels.classes.names
-    if file.classes and set(names).isdisjoint(file.classes.values()):
-        return labels
+    file = _in_words_of(names, read_class_file(path, needs_classes=False))
     try:
         if file.classes:
             labels, ignored = _colored_by(labels, file), ignored_by(file, names)
@@ -44,6 +92,23 @@ def chosen_by_class_files(labels: LabelTable, root: Path, named_by: Path | None)
         return labels.merged(file.merge, ignored)
     except (ValueError, ConfigError) as error:
         raise DataError(f"{path}: {error}") from error
+
+
+def _in_words_of(names: Sequence[str], file: ClassFile) -> ClassFile:
+    """A class file with the names that the data has for its classes; what the data lacks keeps its own."""
+
+    def spelt(named: Iterable[str]) -> tuple[str, ...]:
+        named = tuple(named)
+        known = known_as(named, names)
+        return tuple(known.get(name, name) for name in named)
+
+    return file.model_copy(
+        update={
+            "classes": dict(zip(file.classes, spelt(file.classes.values()), strict=True)),
+            "merge": {joint: spelt(members) for joint, members in file.merge.items()},
+            "ignore": spelt(file.ignore),
+        }
+    )
 
 
 def _colored_by(labels: LabelTable, file: ClassFile) -> LabelTable:

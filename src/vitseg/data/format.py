@@ -10,6 +10,7 @@ from vitseg.data.class_choices import chosen_by_class_files
 from vitseg.data.class_file_places import find_class_file, pose_of_folder
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.labels import LabelTable
+from vitseg.data.left_out import class_files
 from vitseg.data.mask_pose import MaskPose
 from vitseg.errors import ConfigError
 
@@ -51,15 +52,26 @@ class DataFormat(ABC):
         dataset = self.open(root, split).with_mask_pose(self.mask_pose(root))
         if not isinstance(root, Path):
             return dataset
-        return dataset.with_labels(self.chosen_classes(dataset.labels, root))
+        dataset = dataset.with_labels(self.chosen_classes(dataset.labels, root))
+        if not root.is_dir():
+            return dataset
+        return dataset.with_findings(class_files(dataset, root, self.class_file(root)))
+
+    def class_file(self, root: Path) -> Path | None:
+        """The class file that names the classes: that of the folder, unless overridden; None: annotations do.
+
+        Raises:
+            DataError: The class files of two splits differ.
+        """
+        return find_class_file(root)
 
     def chosen_classes(self, labels: LabelTable, root: Path) -> LabelTable:
-        """The table by what class files say that do not name its classes; that of the folder does, unless overridden.
+        """The table by what class files say that do not name its classes, unless overridden.
 
         Raises:
             DataError: A class file is malformed, or the class files of two splits differ.
         """
-        return chosen_by_class_files(labels, root, find_class_file(root))
+        return chosen_by_class_files(labels, root, self.class_file(root))
 
     def mask_pose(self, root: Any) -> MaskPose:
         """How the masks below a root lie where an image has an orientation tag: by its class files, unless overridden.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from vitseg import parsing
@@ -103,7 +103,8 @@ def share_of_ids(path: Path, ids: IdIndex) -> float:
 
 def index_of(folder: Path) -> IdIndex:
     """The index of all images below a folder."""
-    return IdIndex(image_names_below(folder, arrays=True), folder.name)
+    names = image_names_below(folder, arrays=True)
+    return IdIndex(names, folder.name, files=names)
 
 
 class IdIndex:
@@ -113,24 +114,28 @@ class IdIndex:
         keys: The ids of the images: paths below their folder, without suffix.
         folder: Name of that folder, which lines may have before the id.
         deep: Whether an id may also be the last part of a key, if that is clear.
+        files: The file of each id, whose suffix decides where names differ in that alone; none: nobody knows them.
     """
 
-    def __init__(self, keys: Iterable[str], folder: str = "", deep: bool = True) -> None:
-        self._keys = frozenset(keys)
-        self._folder = folder
-        self._deep = deep
-        self._by_last: dict[str, list[str]] | None = None
-        self._by_spelling: dict[str, list[str]] | None = None
+    def __init__(
+        self,
+        keys: Iterable[str],
+        folder: str = "",
+        deep: bool = True,
+        files: Mapping[str, str | Path] | None = None,
+    ) -> None:
+        whole = {_with_low_suffix(key, path): key for key, path in (files or {}).items()}
+        self._whole = _Names(whole, folder, deep)
+        self._ids = _Names({key: key for key in keys}, folder, deep)
 
     def find(self, line: str) -> str | None:
-        """The id that a line means; None if there is no such image.
+        """The id that a line means; None if there is no such image, or if several could be meant.
 
         A line is an id, perhaps with the suffix of the file, perhaps with the folder of the images or a longer path
-        before it; behind it, there may be the path of the mask.
+        before it; behind it, there may be the path of the mask. A line with a suffix means the file of that name, and
+        one with another suffix only where there is none.
         """
         text = same_name(line.strip())
-        if text in self._keys:
-            return text
         for name in dict.fromkeys((text, *_first_of_columns(text))):
             found = self._find(name)
             if found is not None:
@@ -138,56 +143,92 @@ class IdIndex:
         return None
 
     def of_last(self, last: str, spelt: Callable[[str], str]) -> list[str]:
-        """The ids whose last part is spelt so by another program.
+        """The ids of which the last part of the file's name, or else of the id, is spelt so by another program.
 
         Args:
-            last: The spelling.
-            spelt: Gives the other program's spelling of the last part of an id.
+            last: The spelling, with or without suffix.
+            spelt: Gives the other program's spelling of the last part of a name.
         """
-        if self._by_spelling is None:
-            self._by_spelling = {}
-            for key in self._keys:
-                self._by_spelling.setdefault(spelt(key.rpartition("/")[2]), []).append(key)
-        return self._by_spelling.get(last, [])
+        stem, suffix = os.path.splitext(last)
+        whole = self._whole.of_last(stem + suffix.lower(), spelt)
+        return whole or self._ids.of_last(_without_suffix(last), spelt)
 
-    def _find(self, name: str) -> str | None:
-        name = os.path.normpath(name.replace("\\", "/")).lstrip("/")
+    def _find(self, text: str) -> str | None:
+        name = os.path.normpath(text.replace("\\", "/")).lstrip("/")
         while name.startswith("../"):
             name = name[3:]
         stem, suffix = os.path.splitext(name)
-        names = (name, stem) if suffix.lower() in (*IMAGE_SUFFIXES, *_ANNOTATIONS) else (name,)
+        found = self._whole.find((stem + suffix.lower(),))
+        if not found:
+            found = self._ids.find(tuple(dict.fromkeys((text, name, _without_suffix(name)))))
+        return found[0] if len(found) == 1 else None
+
+
+class _Names:
+    """The names of images, by which their ids are found.
+
+    Args:
+        ids: Name, a path below the folder of the images -> id.
+        folder: See `IdIndex`.
+        deep: See `IdIndex`.
+    """
+
+    def __init__(self, ids: Mapping[str, str], folder: str, deep: bool) -> None:
+        self._ids = ids
+        self._folder = folder
+        self._deep = deep
+        self._by_last: dict[str, list[str]] | None = None
+        self._by_spelling: dict[str, list[str]] | None = None
+
+    def find(self, names: Sequence[str]) -> list[str]:
+        """The ids that one of these names may mean, the first that is clear; of several, all."""
         for each in names:
-            if each in self._keys:
-                return each
+            if each in self._ids:
+                return [self._ids[each]]
         for each in names:
             parts = each.split("/")
             for place, part in enumerate(parts[:-1]):
                 below = "/".join(parts[place + 1 :])
-                if part == self._folder and below in self._keys:
-                    return below
-        if self._deep:  # a path of another place, of which a folder is left
-            for each in names:
-                parts = each.split("/")
-                for place in range(1, len(parts) - 1):
-                    if (below := "/".join(parts[place:])) in self._keys:
-                        return below
-        return next((key for each in names if (key := self._deeper(each))), None)
-
-    def _deeper(self, name: str) -> str | None:
-        """The only key of which the name is the last part."""
+                if part == self._folder and below in self._ids:
+                    return [self._ids[below]]
         if not self._deep:
-            return None
+            return []
+        for each in names:  # a path of another place, of which a folder is left
+            parts = each.split("/")
+            for place in range(1, len(parts) - 1):
+                if (below := "/".join(parts[place:])) in self._ids:
+                    return [self._ids[below]]
+        ends = [found for each in names if (found := self._ending_with(each))]
+        return min(ends, key=len, default=[])
+
+    def of_last(self, last: str, spelt: Callable[[str], str]) -> list[str]:
+        """The ids of the names of which the last part is spelt so, see `IdIndex.of_last`."""
+        if self._by_spelling is None:
+            self._by_spelling = {}
+            for name, key in self._ids.items():
+                self._by_spelling.setdefault(spelt(name.rpartition("/")[2]), []).append(key)
+        return self._by_spelling.get(last, [])
+
+    def _ending_with(self, name: str) -> list[str]:
+        """The ids of the longer names of which this one is the last part."""
         if self._by_last is None:
             self._by_last = {}
-            for key in self._keys:
-                if "/" in key:
-                    self._by_last.setdefault(key.rpartition("/")[2], []).append(key)
-        found = [
-            key
-            for key in self._by_last.get(name.rpartition("/")[2], ())
-            if key.endswith(f"/{name}")
-        ]
-        return found[0] if len(found) == 1 else None
+            for each in self._ids:
+                if "/" in each:
+                    self._by_last.setdefault(each.rpartition("/")[2], []).append(each)
+        found = self._by_last.get(name.rpartition("/")[2], ())
+        return [self._ids[each] for each in found if each.endswith(f"/{name}")]
+
+
+def _with_low_suffix(key: str, path: str | Path) -> str:
+    """The name of an image: its id, and the suffix of its file in lower case."""
+    return key + os.path.splitext(path)[1].lower()
+
+
+def _without_suffix(name: str) -> str:
+    """A name less the suffix of an image or of an annotation file."""
+    stem, suffix = os.path.splitext(name)
+    return stem if suffix.lower() in (*IMAGE_SUFFIXES, *_ANNOTATIONS) else name
 
 
 def _first_of_columns(line: str) -> tuple[str, ...]:

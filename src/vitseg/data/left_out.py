@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from vitseg.data.class_file_places import class_files_of
+from vitseg.data.class_choices import CHOICES, choosing_file, known_as
+from vitseg.data.class_file_places import class_files_of, files_with
 from vitseg.data.class_files import read_class_file
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
@@ -44,34 +46,63 @@ def other_pictures(dataset: SegmentationDataset) -> list[Finding]:
     ]
 
 
-def class_files(dataset: SegmentationDataset, root: Path) -> list[Finding]:
-    """The fact that a folder has class files which say something else than the one that is used."""
+def class_files(
+    dataset: SegmentationDataset, root: Path, named_by: Path | None = None
+) -> list[Finding]:
+    """The fact that a folder has class files which say something else than the one that is used.
+
+    It is a warning where one merges, ignores or colours classes, since that has no effect.
+
+    Args:
+        dataset: The data set.
+        root: Its folder.
+        named_by: The class file that names its classes; None: annotations do.
+    """
     classes: dict[Path, Mapping[int, str]] = {}
     for path in class_files_of(root):
         try:
             classes[path] = read_class_file(path).classes
         except DataError:  # of which nobody knows what it says
             continue
-    known = {name.lower() for name in dataset.labels.raw_names.values()}
+    names = tuple(dict.fromkeys(dataset.labels.raw_names.values()))
     used = next(iter(classes), None)
-    if used is not None and known.issuperset(name.lower() for name in classes[used].values()):
+    if used is not None and set(classes[used].values()) == set(
+        known_as(classes[used].values(), names)
+    ):
         others = [path for path in classes if classes[path] != classes[used]]
         instead = used.name
     else:  # the annotations name the classes themselves
-        others = [path for path in classes if known.isdisjoint(classes[path].values())]
+        others = [path for path in classes if not known_as(classes[path].values(), names)]
         instead = "the annotations"
+    idle = _without_effect(names, root, named_by)
+    others += [path for path in idle if path not in others]
     if not others:
         return []
-    names = first_names([path.name for path in others])
+    called = first_names([path.name for path in others])
+    fix = "Remove what is out of date."
+    if idle:
+        what = first_names([path.name for path in idle])
+        fix += (
+            f" What {what} merges, ignores or colours has no effect: write it into one class file, with the names that "
+            "the classes have."
+        )
     return [
         Finding.of(
             "class-file-not-used",
-            "info",
-            f"The classes are those of {instead}; {names} {'says' if len(others) == 1 else 'say'} something else.",
-            "Remove what is out of date.",
+            "warning" if idle else "info",
+            f"The classes are those of {instead}; {called} {'says' if len(others) == 1 else 'say'} something else.",
+            fix,
             others,
         )
     ]
+
+
+def _without_effect(names: Sequence[str], root: Path, named_by: Path | None) -> list[Path]:
+    """The class files that merge, ignore or colour classes, and are not asked for it."""
+    applied = {named_by}
+    with suppress(DataError):  # malformed
+        applied.add(choosing_file(names, root, named_by))
+    return [path for path in files_with(root, CHOICES) if path not in applied]
 
 
 def folders_of(dataset: SegmentationDataset) -> list[Path]:

@@ -93,7 +93,7 @@ def open_list(
 def _places(dataset: SegmentationDataset, lines: Sequence[str]) -> tuple[list[int], list[str]]:
     """Where in a split the images are that lines name, each once, and the lines that name none and are no comments."""
     index_of = {each: index for index, each in enumerate(dataset.ids)}
-    spelt = IdIndex(dataset.ids, _folder(dataset))
+    spelt = IdIndex(dataset.ids, _folder(dataset), files=_files(dataset))
     places: dict[int, None] = {}
     lacking: list[str] = []
     for line in lines:
@@ -103,6 +103,14 @@ def _places(dataset: SegmentationDataset, lines: Sequence[str]) -> tuple[list[in
         elif line[0] != "#":
             lacking.append(line)
     return list(places), lacking
+
+
+def _files(dataset: SegmentationDataset) -> dict[str, Path]:
+    """The image files by id; none where images are no files."""
+    if dataset.in_memory or not len(dataset) or not isinstance(dataset.images[0], Path):
+        return {}
+    files = zip(dataset.ids, dataset.images, strict=True)
+    return {key: path for key, path in files if isinstance(path, Path)}
 
 
 def _folder(dataset: SegmentationDataset) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +28,9 @@ class Pairs(NamedTuple):
     findings: tuple[Finding, ...]
 
 
-def list_pairs(folders: Folders, image_suffix: str = "", mask_suffix: str = "") -> Pairs:
+def list_pairs(
+    folders: Folders, image_suffix: str = "", mask_suffix: str = "", may_lack_masks: bool = False
+) -> Pairs:
     """The pairs of a split; what has no partner becomes a finding.
 
     Image and mask are matched by their path below their folder, without suffix. Where no path matches, an ending that
@@ -39,6 +42,8 @@ def list_pairs(folders: Folders, image_suffix: str = "", mask_suffix: str = "") 
         image_suffix: Ending of the images' stems that is no part of the id (`_leftImg8bit`); images without it are
             passed over.
         mask_suffix: The same for the masks.
+        may_lack_masks: Whether images without mask are those that are not labelled yet: they are left out, with a
+            warning.
 
     Raises:
         DataError: A text file of ids is unreadable or empty, there are no images at all, or no image has a mask though
@@ -65,14 +70,14 @@ def list_pairs(folders: Folders, image_suffix: str = "", mask_suffix: str = "") 
                 f"{folder} holds no images{_but(folder)}. Known suffixes: {', '.join(IMAGE_SUFFIXES)}."
             )
         known = sorted(images)
-        findings += missing_files(known, known, masks, folders.masks, "image-without-mask", "mask")
+        findings += _without_mask(known, masks, folders.masks, may_lack_masks)
         findings += _lonely_masks(masks, images)
     else:
         images = images | _only_inside(images, folders.inside)
         masks = masks | _only_inside(masks, folders.inside)
         listed = find_listed(folders, images, spelt, findings)
         known = list(listed)
-        findings += missing_files(known, known, masks, folders.masks, "image-without-mask", "mask")
+        findings += _without_mask(known, masks, folders.masks, may_lack_masks)
     whole = [key for key in known if key in masks]
     if known and masks and not whole:
         raise nothing_pairs(folders.images, known, folders.masks, list(masks))
@@ -115,8 +120,9 @@ def find_listed(
     assert folders.listed is not None
     lines = read_ids(folders.listed)
     deep = not folders.inside
-    ids = IdIndex(images, (folders.images / folders.inside).name, deep)
-    files = IdIndex(spelt, folders.images.name, deep)
+    ids = IdIndex(images, (folders.images / folders.inside).name, deep, images)
+    whole = {name: images[key] for name, key in spelt.items() if key in images}
+    files = IdIndex(spelt, folders.images.name, deep, whole)
     found: dict[Path, str] = {}
     missing: list[str] = []
     twice: list[str] = []
@@ -225,6 +231,21 @@ def _but(folder: Path) -> str:
     """The files that a folder without pictures holds, as the end of a sentence."""
     files = [name for name in files_below(folder) if not is_image_name(name)]
     return f", but {_few(files)}" if files else ""
+
+
+def _without_mask(
+    known: Sequence[str], masks: Mapping[str, Path], folder: Path, may_lack_masks: bool
+) -> list[Finding]:
+    found = missing_files(known, known, masks, folder, "image-without-mask", "mask")
+    if not may_lack_masks or not masks:
+        return found
+    return [replace(each, severity="warning", fix=_NOT_LABELLED) for each in found]
+
+
+_NOT_LABELLED = (
+    "They are left out, since the tool writes masks of annotated images alone. To use them, annotate them and export "
+    "again."
+)
 
 
 def missing_files(

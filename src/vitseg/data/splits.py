@@ -204,15 +204,18 @@ def unread_of(root: Path, splits: Mapping[str, Folders]) -> list[Finding]:
     return unread_lists(root, list(folders), read)
 
 
-def splits_of_images(root: Path, folders: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+def splits_of_images(
+    root: Path, images: Mapping[str, Path], folders: Mapping[str, Sequence[str]]
+) -> dict[str, list[str]]:
     """The splits of a folder whose images are known: text files of ids, and folders of a split's usual name; else all.
 
     Args:
         root: The folder.
-        folders: Id of every image -> names of the folders in which it, or what is said about it, lies.
+        images: Images by id.
+        folders: Id of every image that is used -> names of the folders in which it, or what is said about it, lies.
     """
     found: dict[str, list[str]] = {}
-    ids = IdIndex(folders, root.name)
+    ids = IdIndex(folders, root.name, files={key: images[key] for key in folders})
     for name, path in split_lists(root, [root]).items():
         keys = (ids.find(line) for line in read_ids(path))
         found[name] = [key for key in dict.fromkeys(keys) if key is not None]

@@ -40,6 +40,14 @@ def pieces(label_map: Integer[np.ndarray, "H W"]) -> Iterator[Piece]:
             yield Piece(index, box[0].start, box[1].start, numbers[box] == number)
 
 
+def largest_first(label_map: Integer[np.ndarray, "H W"]) -> list[Piece]:
+    """The pieces in an order in which their outlines, painted filled one over the other, give the label map.
+
+    By falling area with what they enclose: a piece comes after the one that it lies in.
+    """
+    return sorted(pieces(label_map), key=lambda piece: -int(filled(piece).sum()))
+
+
 def filled(piece: Piece) -> Bool[np.ndarray, "h w"]:
     """The pixels of a piece and of what it encloses, holes that are closed by corners alone left open."""
     whole = piece.inside.copy()

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Integer
 from PIL import Image
 
 from vitseg.errors import ConfigError
-from vitseg.images.outlines import Piece, outline, pieces
+from vitseg.images.outlines import Piece, largest_first, outline
 from vitseg.inference.predictor import Predictor, load
 from vitseg.inference.scores import label_map, labels_and_confidence
 from vitseg.runtimes.extra import import_extra
@@ -59,8 +59,8 @@ class DetectionFunction:
         """The masks of an image as CVAT's `LabeledShapeRequest`, or polygons where CVAT asks for these.
 
         A mask is left out where the mean probability of its pixels is below the confidence threshold. Polygons are made
-        by piece, since they have one outline; it runs along the borders of pixels and is that of the outside: what a
-        piece encloses lies below its polygon.
+        by piece, since they have one outline; it runs along the borders of pixels and is that of the outside. What a
+        piece encloses is a polygon of its own, which comes later and lies over it (`z_order`).
 
         Args:
             context: What CVAT asks for: its `DetectionFunctionContext`.
@@ -77,14 +77,14 @@ class DetectionFunction:
             labels = label_map(scores)
         shapes: list[Any] = []
         by_piece = self._by == "piece" or context.conv_mask_to_poly
-        for piece in pieces(labels) if by_piece else whole_classes(labels):
+        for piece in largest_first(labels) if by_piece else whole_classes(labels):
             if np.count_nonzero(piece.inside) < self._min_pixels:
                 continue
             if confidence is not None and mean_inside(confidence, piece) < least:
                 continue
             if context.conv_mask_to_poly:
                 points = outline(piece).astype(float).ravel().tolist()
-                shapes.append(self._interface.polygon(piece.index, points))
+                shapes.append(self._interface.polygon(piece.index, points, z_order=len(shapes)))
             else:
                 shapes.append(self._interface.mask(piece.index, self._encoded(piece)))
         return shapes

@@ -18,9 +18,10 @@ from vitseg.files import write_json, write_whole
 from vitseg.inference.segmentation import Segmentation
 from vitseg.render.contact_sheet import WIDEST, contact_sheet
 from vitseg.render.page_parts import fact_cards, figure, swatch, write_page
+from vitseg.runs import SUGGESTED
 from vitseg.suggest.suggest import Suggestion, Suggestions
 
-JSON, LIST, INDEX = "suggested.json", "suggested.txt", "index.html"
+LIST, INDEX = "suggested.txt", "index.html"
 
 MOST_PICTURES = 200
 """Suggestions that the page has pictures of: some 100 kB each."""
@@ -106,7 +107,7 @@ class SuggestionFolder:
             "unreadable": [{"image": image, "error": error} for image, error in unreadable.items()],
             "annotations": {name: str(writer.folder) for name, writer in self.writers.items()},
         }
-        write_json(self.out / JSON, content)
+        write_json(self.out / SUGGESTED, content)
         write_whole(self.out / LIST, "".join(f"{each.path}\n" for each in found.chosen))
         cards = {
             "Suggested": f"{len(found.chosen):,} of {found.num_seen:,}",

@@ -55,6 +55,13 @@ def test_the_later_class_wins_and_the_rest_is_background(root):
     }
 
 
+def test_images_without_masks_are_a_warning_where_most_are_such(root):
+    for key in "def":
+        save(root / "images" / f"{key}.png", np.zeros((4, 6, 3), np.uint8))
+    severity, files = codes(open_dataset(f"binary:{root}", "all"))["image-without-annotation"]
+    assert (severity, len(files)) == ("warning", 4)
+
+
 def test_the_class_file_gives_the_order(root):
     (root / "classes.json").write_text(
         json.dumps({"classes": ["tree", "car", "bus", "plane"], "ignore": ["background"]})

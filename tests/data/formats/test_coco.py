@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.data.formats.content import NAMES, SIZE, boxes, coco, ids, photo, polygon, save
+from vitseg.checks.fast import fast_findings
 from vitseg.checks.run import check_dataset
 from vitseg.data.catalog import list_splits, open_dataset, open_unchecked
 from vitseg.errors import DataError
@@ -222,10 +223,24 @@ def test_images_without_annotation_and_files_that_are_not_listed(root):
     write(root / "annotations" / "train.json", one_image())
     dataset = open_unchecked(f"coco:{root}", "train")
     assert codes(dataset) == {
-        "image-without-annotation": ("info", 1, (str(root / "train" / "0.png"),)),
+        "image-without-annotation": ("warning", 1, (str(root / "train" / "0.png"),)),  # all
         "image-not-listed": ("warning", 1, (str(root / "train" / "1.png"),)),
     }
     assert (dataset[0].label_map == 0).all()
+
+
+@pytest.mark.parametrize(("annotated", "severity"), [(2, "info"), (1, "warning")])
+def test_training_is_told_where_most_images_are_not_annotated(root, annotated, severity):
+    content = one_image(*({"image_id": number} for number in range(annotated)))
+    content["images"] = []
+    for number in range(4):
+        save(root / "images" / f"{number}.png", photo("train", number))
+        size = {"height": SIZE[0], "width": SIZE[1]}
+        content["images"].append({"id": number, "file_name": f"{number}.png", **size})
+    dataset = opened(root, content)
+    assert codes(dataset)["image-without-annotation"][:2] == (severity, 4 - annotated)
+    told = {each.code for each in fast_findings(dataset)}
+    assert ("image-without-annotation" in told) == (severity == "warning")
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from tests.data.formats.exports import (
     write_roboflow,
     write_voc,
 )
+from vitseg.checks.run import check_dataset
 from vitseg.classes import IGNORE_INDEX
 from vitseg.data.catalog import FOLDER, list_splits, open_dataset, open_unchecked
 from vitseg.errors import DataError
@@ -99,6 +100,38 @@ def test_cvat_frames_in_sub_folders_and_the_default_split(tmp_path):
     (lists / "default.txt").write_text("train0\nclip/frame 1\n")
     assert list_splits(f"folder:{tmp_path}") == ("default",)
     assert open_dataset(f"folder:{tmp_path}", "default").ids == ("train0", "clip/frame 1")
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_cvat_frames_that_are_not_labelled_yet_are_left_out_with_a_warning(tmp_path, listed):
+    write_cvat_mask(tmp_path)
+    if not listed:
+        for path in (tmp_path / "ImageSets" / "Segmentation").iterdir():
+            path.unlink()
+    for number in (0, 2, 3):
+        (tmp_path / "SegmentationClass" / f"train{number}.png").unlink()
+    dataset = open_dataset(f"folder:{tmp_path}", "train" if listed else "all")
+    assert dataset.ids == (("train1",) if listed else ("train1", "val0", "val1"))
+    (finding,) = dataset.findings
+    assert (finding.code, finding.severity) == ("image-without-mask", "warning")
+    assert finding.files == ("train0", "train2", "train3")
+    np.testing.assert_array_equal(dataset[0].label_map, ids("train", 1))
+    assert check_dataset(f"folder:{tmp_path}", num_workers=0).num_errors == 0
+    for path in (tmp_path / "SegmentationClass").iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match="have no mask file"):
+        open_dataset(f"color:{tmp_path}", "train" if listed else "all")
+
+
+@pytest.mark.parametrize("write", [write_voc, write_cvat_camvid])
+def test_masks_that_other_exports_lack_are_errors(tmp_path, write):
+    write(tmp_path)
+    (lost,) = tmp_path.rglob(
+        "*annot/train0.png" if write is write_cvat_camvid else "*Class/train0.png"
+    )
+    lost.unlink()
+    with pytest.raises(DataError, match="1 of 4 ids have no mask file"):
+        open_dataset(f"folder:{tmp_path}", "train")
 
 
 def test_cvat_map_with_labels_without_colour_and_camvid_lines_in_labelmap(tmp_path):
@@ -257,8 +290,6 @@ def test_an_export_without_images_says_how_to_get_them(tmp_path):
 
 @pytest.mark.parametrize("export", EXPORTS)
 def test_the_check_finds_no_mistake_in_an_export(tmp_path: Path, export):
-    from vitseg.checks.run import check_dataset
-
     EXPORTS[export][2](tmp_path)
     found = check_dataset(f"folder:{tmp_path}", num_workers=0).findings
     assert [each for each in found if each.severity == "error"] == []
@@ -312,6 +343,25 @@ def test_labelme_files_that_are_cut_or_too_many_are_errors(tmp_path):
     found = labelme_names(tmp_path)
     assert found["label-file-unreadable"] == "error"
     assert found["several-files-of-an-image"] == "error"
+
+
+@pytest.mark.parametrize("rest", [0, 60, 900])
+def test_labelme_files_in_a_folder_of_their_own_that_are_cut_are_errors(tmp_path, rest):
+    write_labelme(tmp_path / "x")
+    images, labels = tmp_path / "data" / "images", tmp_path / "data" / "labels"
+    for folder in (images, labels):
+        folder.mkdir(parents=True)
+    for path in sorted((tmp_path / "x" / "train").iterdir()):
+        path.rename((labels if path.suffix == ".json" else images) / path.name)
+    cut = labels / "1.json"
+    cut.write_text(cut.read_text()[:rest])
+    (labels / "settings.json").write_text("{")  # of no image
+    (labels / "other").mkdir()
+    (labels / "other" / "2.json").write_text(
+        '{"taken": "at noon"}'
+    )  # nothing of labelme, but whole
+    dataset = open_unchecked(f"folder:{tmp_path / 'data'}", "all")
+    assert [each.files for each in dataset.findings if each.severity == "error"] == [(str(cut),)]
 
 
 def test_labelme2voc_with_arrays_beside_the_pictures(tmp_path):
@@ -556,3 +606,103 @@ def test_regions_of_a_missing_image_are_not_drawn_on_another_of_its_name(tmp_pat
     assert {each.code for each in dataset.findings} == {"id-without-image"}
     shown = np.unique(dataset[0].label_map).tolist()
     assert [dataset.classes.names[index] for index in shown] == ["background", "car"]
+
+
+MASKS_OF_OTHERS = ("masks_human/a.jpg.png", "previews/a.png")
+
+
+def with_masks_of_others(root: Path) -> None:
+    save(root / "images" / "a.jpg", photo("train", 0))
+    for name in MASKS_OF_OTHERS:
+        save(root / name, photo("train", 1))
+
+
+@pytest.mark.parametrize(
+    "address", ["upload/1/0011aabb-a.jpg", "local-files/?d=a.jpg", "local-files/?d=photos/a.JPG"]
+)
+def test_label_studio_tasks_mean_the_image_and_no_picture_of_its_mask(tmp_path, address):
+    with_masks_of_others(tmp_path)
+    write_tasks(tmp_path, (f"/data/{address}", [polygon_region("car")]))
+    assert open_dataset(f"folder:{tmp_path}", "all").ids == ("images/a",)
+
+
+def test_label_studio_uploads_renamed_mean_the_image_of_their_suffix(tmp_path):
+    save(tmp_path / "images" / "a (1).jpg", photo("train", 0))
+    save(tmp_path / "previews" / "a (1).png", photo("train", 1))
+    write_tasks(tmp_path, ("/data/upload/1/0011aabb-a_1.jpg", [polygon_region("car")]))
+    assert open_dataset(f"folder:{tmp_path}", "all").ids == ("images/a (1)",)
+
+
+@pytest.mark.parametrize("named", ["a.jpg", "../images/a.jpg", "C:\\photos\\a.jpg"])
+def test_labelme_files_mean_the_image_and_no_picture_of_its_mask(tmp_path, named):
+    with_masks_of_others(tmp_path)
+    square = labelme_shape("car", "rectangle", [[2, 2], [12, 12]])
+    content = {"shapes": [square], "imagePath": named, "imageData": None}
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a.json").write_text(json.dumps(content))
+    (tmp_path / "all.txt").write_text("a.jpg\n")
+    assert open_dataset(f"folder:{tmp_path}", "all").ids == ("images/a",)
+
+
+def write_png(root: Path, task: int, label: str) -> np.ndarray:
+    """A mask of "Brush labels to PNG"; returns where it is."""
+    inside = np.zeros(SIZE, bool)
+    inside[2:9, 3:12] = True
+    save(root / f"task-{task}-annotation-1-by-1-tag-{label}-0.png", inside.astype(np.uint8) * 255)
+    return inside
+
+
+def brush_region(label: str, inside: np.ndarray) -> dict:
+    value = {"format": "rle", "rle": encode_brush(inside), "brushlabels": [label]}
+    return {**FRAME, "type": "brushlabels", "value": value}
+
+
+def test_label_studio_pngs_leave_out_nothing_that_their_json_has(tmp_path):
+    """Polygons, boxes, other tasks, empty annotations, the ground truth, several labels of a region."""
+    for folder in (tmp_path / "json", tmp_path / "png"):
+        for number, name in enumerate("abcde"):
+            save(folder / f"{name}.png", photo("train", number % 4))
+        inside = write_png(folder, 1, "car")
+        write_png(folder, 4, "car")
+        write_png(folder, 5, "car-tree")
+        box = {**FRAME, "type": "rectanglelabels", "value": {"x": 1, "rectanglelabels": ["car"]}}
+        of_two = brush_region("car", inside)
+        of_two["value"]["brushlabels"].append("tree")
+        write_tasks(
+            folder,
+            ("a.png", [brush_region("car", inside), polygon_region("tree"), box]),
+            ("b.png", [polygon_region("tree")]),
+            ("c.png", []),
+            ("d.png", [brush_region("car", inside)]),
+            ("e.png", [of_two]),
+        )
+        tasks = json.loads((folder / "export.json").read_text())
+        tasks[3]["annotations"].append({"result": [polygon_region("sky")], "ground_truth": True})
+        (folder / "export.json").write_text(json.dumps(tasks))
+    for path in (tmp_path / "json").glob("task-*.png"):
+        path.unlink()
+    wanted, found = (open_dataset(f"folder:{tmp_path / name}", "all") for name in ("json", "png"))
+    assert wanted.ids == found.ids == tuple("abcde")
+    assert wanted.classes == found.classes
+    told = [[(each.code, each.count) for each in dataset.findings] for dataset in (wanted, found)]
+    assert told[0] == told[1] != []
+    for number in range(5):
+        np.testing.assert_array_equal(found[number].label_map, wanted[number].label_map)
+
+
+def test_label_studio_pngs_of_tasks_that_their_json_lacks_are_read(tmp_path):
+    for number, name in enumerate("ab"):
+        save(tmp_path / f"{name}.png", photo("train", number))
+    inside = write_png(tmp_path, 2, "car")
+    write_tasks(tmp_path, ("a.png", [polygon_region("tree")]), ("b.png", []))
+    tasks = json.loads((tmp_path / "export.json").read_text())
+    tasks[1]["annotations"] = []
+    (tmp_path / "export.json").write_text(json.dumps(tasks))
+    dataset = open_dataset(f"folder:{tmp_path}", "all")
+    assert dataset.classes.names == ("background", "car", "tree")
+    assert dataset.findings == ()
+    assert set(np.unique(dataset[0].label_map)) == {0, 2}
+    np.testing.assert_array_equal(dataset[1].label_map, inside.astype(int))
+    assert [dataset.mask_files(index)[0].suffix for index in range(2)] == [".json", ".png"]
+    assert "brush labels in PNG files" in dataset.source
+    assert "export.json" in dataset.source

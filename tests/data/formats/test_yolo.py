@@ -162,6 +162,13 @@ def test_files_without_partner(root):
     assert (dataset[2].label_map == 0).all()
 
 
+def test_images_without_labels_are_a_warning_where_most_are_such(root):
+    for key in "cde":
+        image(root, f"images/train/{key}")
+    severity, files = codes(open_dataset(f"yolo:{root}", "train"))["image-without-annotation"]
+    assert (severity, len(files)) == ("warning", 3)
+
+
 def test_unreadable_label_file(root):
     (root / "labels" / "train" / "a.txt").write_bytes(b"\xff\xfe\xfa")
     assert "label-file-unreadable" in codes(open_unchecked(f"yolo:{root}", "train"))

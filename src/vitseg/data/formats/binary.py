@@ -46,6 +46,7 @@ FAULTS: dict[str, FaultKind] = {
         "info",
         "Images have no mask of any class: every pixel is background",
         "If objects are to be seen in them, add their masks or leave the images out.",
+        warning_if_most=True,
     ),
 }
 
@@ -154,7 +155,7 @@ class Binary(DataFormat):
             images,
             BinaryMasks(tuple(masks.values()), rest),
             f"binary masks {listing.folder / listing.layout}, images in {listing.image_folder}; {RULE}",
-            (*listing.findings, *unread_of(root, splits), *faults.findings()),
+            (*listing.findings, *unread_of(root, splits), *faults.findings(num_images=len(images))),
         )
 
     def splits(self, root: Path) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vitseg import parsing
-from vitseg.data.class_choices import chosen_by_class_files
 from vitseg.data.class_files import names_to_labels
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
@@ -24,7 +23,6 @@ from vitseg.data.formats.coco_shapes import read_shape
 from vitseg.data.formats.faults import FaultKind, Faults
 from vitseg.data.formats.shapes import Shape, ShapeMasks
 from vitseg.data.id_lists import unread_lists
-from vitseg.data.labels import LabelTable
 from vitseg.data.listing import name_first, same_name, same_stem, shared_last_parts
 from vitseg.data.mask_pose import MaskPose, drawn_size
 from vitseg.data.splits import choose_split
@@ -112,6 +110,7 @@ FAULTS: dict[str, FaultKind] = {
         "info",
         "Images have no sound annotation: every pixel is background",
         "If objects are to be seen in them, annotate them or leave the images out.",
+        warning_if_most=True,
     ),
     "image-not-listed": FaultKind(
         "warning",
@@ -174,14 +173,14 @@ class Coco(DataFormat):
         ids = tuple(image.key for image in images.values())
         paths = tuple(image.path for image in images.values())
         findings += unread_lists(root, [folder.path], ())
-        found = (*findings, *faults.findings(len(content["annotations"])))
+        found = (*findings, *faults.findings(len(content["annotations"]), num_images=len(images)))
         return SegmentationDataset(self.name, split, labels, ids, paths, masks, source, found)
 
     def splits(self, root: Path) -> tuple[str, ...]:
         return tuple(find_annotations(root))
 
-    def chosen_classes(self, labels: LabelTable, root: Path) -> LabelTable:
-        return chosen_by_class_files(labels, root, None)
+    def class_file(self, root: Path) -> Path | None:
+        return None
 
     def looks_like(self, root: Path) -> str | None:
         try:

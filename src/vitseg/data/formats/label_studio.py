@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt16
 
 from vitseg.data.class_file_places import find_class_file
 from vitseg.data.class_files import names_to_labels, read_class_file, read_labels_with_rest
@@ -28,6 +31,7 @@ from vitseg.data.labels import LabelTable
 from vitseg.data.listing import images_below, name_first, shared_last_parts
 from vitseg.data.splits import choose_split, splits_of_images
 from vitseg.errors import DataError, first_names
+from vitseg.types import Size
 
 _LEFT_OUT = "They are left out, so that their pixels count as background: mend or remove them."
 
@@ -86,8 +90,8 @@ class LabelStudio(DataFormat):
     Classes are those of the class file, or the labels of all tasks by name; other pixels are the class "background".
     Where regions overlap, the one of fewer pixels is seen; of PNG files, the later class. Tasks without annotation are
     not used; where none is annotated, their predictions are. The PNG files are named after tasks: the images are found
-    by a json export beside them, or are named `task-7.jpg` or `7.jpg` themselves. Format: labelstud.io, "Export
-    annotations".
+    by a json export beside them, or are named `task-7.jpg` or `7.jpg` themselves. Tasks that are annotated in that json
+    are read from it, since it has all that was drawn. Format: labelstud.io, "Export annotations".
     """
 
     name = "label_studio"
@@ -103,18 +107,12 @@ class LabelStudio(DataFormat):
         faults, findings = Faults(FAULTS), []
         images, tasks = _tasks(root, faults, findings)
         lists = split_lists(root, [root]).values()
-        splits = splits_of_images(root, _folders(tasks))
+        splits = splits_of_images(root, images, _folders(tasks))
         split = choose_split(split, tuple(splits), root)
         labels, raw_of, rest = _labels(root, tasks)
         keys = splits[split]
         own = {key: tasks[key] for key in keys}
-        masks: Masks
-        if any(task.masks for task in tasks.values()):
-            masks = _png_masks(own, raw_of, rest, faults)
-            what = f"Label Studio brush labels in PNG files in {next(iter(own.values())).source}"
-        else:
-            masks = _json_masks(own, raw_of, rest, images, faults)
-            what = f"Label Studio export {name_first('file', sorted({t.source for t in own.values()}))}"
+        masks = _masks(own, raw_of, rest, images, faults)
         paths = tuple(images[key] for key in keys)
         total = sum(is_region(region) for task in own.values() for region in task.regions)
         return SegmentationDataset(
@@ -124,7 +122,7 @@ class LabelStudio(DataFormat):
             tuple(keys),
             paths,
             masks,
-            what,
+            _source(own.values()),
             (
                 *findings,
                 *unread_lists(root, [root], list(lists)),
@@ -133,7 +131,8 @@ class LabelStudio(DataFormat):
         )
 
     def splits(self, root: Path) -> tuple[str, ...]:
-        return tuple(splits_of_images(root, _folders(_tasks(root, Faults(FAULTS), [])[1])))
+        images, tasks = _tasks(root, Faults(FAULTS), [])
+        return tuple(splits_of_images(root, images, _folders(tasks)))
 
     def looks_like(self, root: Path) -> str | None:
         masks = [path for paths in mask_files(root).values() for path in paths.values()]
@@ -158,7 +157,7 @@ def _tasks(
     pngs = mask_files(root)
     own = {path for paths in pngs.values() for path in paths.values()}
     images = {key: path for key, path in images_below(root, findings).items() if path not in own}
-    ids = IdIndex(images)
+    ids = IdIndex(images, files=images)
     tasks = read_tasks(find_exports(root), pngs)
     if not tasks:
         raise DataError(f"{root} holds no annotated task of Label Studio. {_LAYOUT}")
@@ -213,6 +212,56 @@ def _labels(root: Path, tasks: Mapping[str, Task]) -> tuple[LabelTable, dict[str
     return labels, raw_of, rest
 
 
+def _source(tasks: Collection[Task]) -> str:
+    """Where the annotations of tasks were found, in words."""
+    pngs = sorted({task.source for task in tasks if task.masks})
+    exports = sorted({task.source for task in tasks if not task.masks})
+    found = [f"brush labels in PNG files in {pngs[0]}"] if pngs else []
+    found += [f"export {name_first('file', exports)}"] if exports else []
+    return f"Label Studio {', and '.join(found)}"
+
+
+def _masks(
+    tasks: Mapping[str, Task],
+    raw_of: Mapping[str, int],
+    rest: int,
+    images: Mapping[str, Path],
+    faults: Faults,
+) -> Masks:
+    drawn = _json_masks(tasks, raw_of, rest, images, faults)
+    if not any(task.masks for task in tasks.values()):
+        return drawn
+    pngs = _png_masks(tasks, raw_of, rest, faults)
+    return pngs if all(task.masks for task in tasks.values()) else _DrawnOrPng(drawn, pngs)
+
+
+class _DrawnOrPng:
+    """The masks of tasks of which some have PNG files.
+
+    Args:
+        drawn: Those of the others; of all tasks, in their order.
+        pngs: Those of PNG files, likewise.
+    """
+
+    are_pictures = False
+
+    def __init__(self, drawn: ShapeMasks, pngs: BinaryMasks) -> None:
+        self._drawn = drawn
+        self._pngs = pngs
+
+    def read(self, index: int, size: Callable[[], Size]) -> UInt16[np.ndarray, "H W"]:
+        return self._of(index).read(index, size)
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        return self._of(index).files(index)
+
+    def own_turn(self, index: int) -> int:
+        return self._of(index).own_turn(index)
+
+    def _of(self, index: int) -> ShapeMasks | BinaryMasks:
+        return self._pngs if self._pngs.files(index) else self._drawn
+
+
 def _png_masks(
     tasks: Mapping[str, Task], raw_of: Mapping[str, int], rest: int, faults: Faults
 ) -> BinaryMasks:
@@ -238,7 +287,7 @@ def _json_masks(
     masks = ShapeMasks([task.source for task in tasks.values()], rest)
     for key, task in tasks.items():
         shapes, size = read_regions(task, raw_of, faults)
-        if not shapes:
+        if not shapes and not task.masks:
             faults.add("image-without-annotation", str(images[key]))
         masks.add_image(shapes, size)
     return masks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -53,7 +53,7 @@ class Task(NamedTuple):
         image: What the export says of the image: an address or a path; "" if nothing.
         regions: What was drawn, as the export has it.
         labels: The labels of the regions.
-        masks: (label, number) -> PNG file, in the PNG export.
+        masks: (label, number) -> PNG file, of a task that is annotated in the PNG export alone.
         source: The json file, or the folder of the PNG files.
         further: How many more annotations it has.
         key: The name under which the task has the image.
@@ -110,21 +110,31 @@ def mask_files(root: Path) -> dict[tuple[str, str], dict[tuple[str, str], Path]]
 def read_tasks(
     exports: Sequence[Path], masks: Mapping[tuple[str, str], Mapping[tuple[str, str], Path]]
 ) -> list[Task]:
-    """The annotated tasks: those of PNG files, which the json only gives the images for, else those of the json.
+    """The annotated tasks: those of the json, and those that have PNG files alone, for which the json gives the images.
 
-    Where no task is annotated at all, those that have predictions, as tasks for an import do.
+    The json has what the PNG files lack: polygons, which annotation counts, annotations without a stroke. Where no task
+    is annotated at all, those that have predictions, as tasks for an import do.
 
     Raises:
         DataError: A json file is malformed.
     """
     tasks = [task for path in exports for task in _of_json(path)]
-    if not masks:
-        annotated = [task for task in tasks if not task.is_predicted and task.further >= 0]
-        return annotated or [task for task in tasks if task.is_predicted]
+    annotated = [task for task in tasks if not task.is_predicted and task.further >= 0]
+    found = annotated + _of_pngs(tasks, masks, {task.number for task in annotated})
+    return found or [task for task in tasks if task.is_predicted]
+
+
+def _of_pngs(
+    tasks: Sequence[Task],
+    masks: Mapping[tuple[str, str], Mapping[tuple[str, str], Path]],
+    known: Container[str],
+) -> list[Task]:
+    """The tasks of PNG files, without those of known numbers."""
     images = {task.number: task.image for task in tasks}
     of_task: dict[str, list[str]] = {}
     for number, annotation in masks:
-        of_task.setdefault(number, []).append(annotation)
+        if number not in known:
+            of_task.setdefault(number, []).append(annotation)
     found = []
     for number, done in of_task.items():
         files = masks[number, min(done, key=int)]
@@ -207,9 +217,10 @@ def _image(data: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def image_path(task: Task) -> str:
-    """The path of the image of a task, as its address has it."""
+    """The path of the image of a task, as its address has it, with signs for their codes."""
     parts = urlsplit(task.image)
-    return unquote(parse_qs(parts.query).get("d", [parts.path])[0]).lstrip("/")
+    given = parse_qs(parts.query).get("d")  # decoded already
+    return (given[0] if given else unquote(parts.path)).lstrip("/")
 
 
 def task_image(task: Task, ids: IdIndex, shared: Container[str] = ()) -> str | None:
@@ -220,26 +231,24 @@ def task_image(task: Task, ids: IdIndex, shared: Container[str] = ()) -> str | N
         ids: The ids of all images.
         shared: Last parts of paths that do not do alone, see `listing.shared_last_parts`.
     """
-    names: list[str] = []
-    if task.image:
-        path = image_path(task)
-        last = path.rpartition("/")[2]
-        names.append(path)
-        if last not in shared:
-            names += [last, _UPLOADED.sub("", last), *_before_upload(last, ids)]
-    names += [f"task-{task.number}.png", f"{task.number}.png"] if not task.image else []
-    for name in names:
-        found = ids.find(name)
-        if found is not None:
-            return found
-    return None
+    if not task.image:
+        return _first_found((f"task-{task.number}", task.number), ids)
+    path = image_path(task)
+    last = path.rpartition("/")[2]
+    if last in shared:
+        return ids.find(path)
+    name = _UPLOADED.sub("", last)
+    return _first_found((path, last, name), ids) or _before_upload(name, ids)
 
 
-def _before_upload(name: str, ids: IdIndex) -> list[str]:
+def _first_found(names: Iterable[str], ids: IdIndex) -> str | None:
+    return next((key for name in names if (key := ids.find(name)) is not None), None)
+
+
+def _before_upload(name: str, ids: IdIndex) -> str | None:
     """The image of which an upload has the name that Label Studio makes of it: blanks become `_`, other signs go."""
-    stem = os.path.splitext(_UPLOADED.sub("", name))[0]
-    found = ids.of_last(stem, lambda last: re.sub(r"[^-\w.]", "", last.strip().replace(" ", "_")))
-    return found if len(found) == 1 else []
+    found = ids.of_last(name, lambda last: re.sub(r"[^-\w.]", "", last.strip().replace(" ", "_")))
+    return found[0] if len(found) == 1 else None
 
 
 def _labels_of(region: Mapping[str, Any]) -> list[str]:

@@ -104,7 +104,7 @@ class LabelMe(DataFormat):
         faults, findings = Faults(FAULTS), []
         files = _files(root, faults, findings)
         lists = split_lists(root, [root]).values()
-        splits = splits_of_images(root, _folders(root, files))
+        splits = _splits(root, files)
         split = choose_split(split, tuple(splits), root)
         labels, raw_of, rest = _labels(root, files.values())
         own = {key: files[key] for key in splits[split]}
@@ -134,7 +134,7 @@ class LabelMe(DataFormat):
         )
 
     def splits(self, root: Path) -> tuple[str, ...]:
-        return tuple(splits_of_images(root, _folders(root, _files(root, Faults(FAULTS), []))))
+        return tuple(_splits(root, _files(root, Faults(FAULTS), [])))
 
     def looks_like(self, root: Path) -> str | None:
         names = [name for name in files_below(root) if name.lower().endswith(".json")]
@@ -179,10 +179,10 @@ def _files(root: Path, faults: Faults, findings: list[Finding]) -> dict[str, _Fi
     if not paths:
         raise DataError(f"{root} holds no labelme file. {_LAYOUT}")
     images = images_below(root, findings)
+    ids = IdIndex(images, files=images)
     for key, path in jsons.items():
-        if key in images and key not in paths:
+        if key not in paths and (key in images or _is_half_written(key, path, ids)):
             faults.add("label-file-unreadable", str(path))
-    ids = IdIndex(images)
     files: dict[str, _File] = {}
     lonely: list[str] = []
     for key, path in paths.items():
@@ -217,6 +217,17 @@ def _files(root: Path, faults: Faults, findings: list[Finding]) -> dict[str, _Fi
 _LAYOUT = "A labelme data set holds a.json beside a.jpg, perhaps in train/ and val/."
 
 
+def _is_half_written(key: str, path: Path, ids: IdIndex) -> bool:
+    """Whether a json file that lies elsewhere than its image is that of one by its name, and is cut or empty."""
+    if not ids.of_last(key.rpartition("/")[2], str):
+        return False
+    try:
+        parsing.read_json(path, parsing.MOST_ANNOTATION_BYTES, finite=False)
+    except parsing.UnreadableError:
+        return True
+    return False
+
+
 def _read(path: Path) -> Mapping[str, Any] | None:
     """The content of a labelme file without the picture in it; None if it is none."""
     try:
@@ -246,12 +257,14 @@ def _image_of(path: Path, content: Mapping[str, Any], root: Path, ids: IdIndex) 
     return None
 
 
-def _folders(root: Path, files: Mapping[str, _File]) -> dict[str, tuple[str, ...]]:
-    """The folders in which each image and its file lie."""
-    return {
+def _splits(root: Path, files: Mapping[str, _File]) -> dict[str, list[str]]:
+    """The splits, by lists and by the folders in which each image and its file lie."""
+    images = {key: file.image for key, file in files.items()}
+    folders = {
         key: (*key.split("/")[:-1], *file.path.relative_to(root).parts[:-1])
         for key, file in files.items()
     }
+    return splits_of_images(root, images, folders)
 
 
 def _labels(root: Path, files: Iterable[_File]) -> tuple[LabelTable, dict[str, int], int]:

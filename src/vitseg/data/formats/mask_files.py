@@ -13,6 +13,7 @@ from vitseg.classes import IGNORE_INDEX, ClassTable
 from vitseg.data.class_file_places import find_class_file
 from vitseg.data.class_files import read_labels
 from vitseg.data.dataset import SegmentationDataset
+from vitseg.data.formats.tools import CVAT_MASK, find_tool
 from vitseg.data.labels import LabelTable
 from vitseg.data.pairs import list_pairs
 from vitseg.data.splits import choose_split, find_splits, unread_of
@@ -63,6 +64,8 @@ def open_mask_files(name: str, root: Path, split: str, colors: bool) -> Segmenta
     Layouts: `images/` and `masks/` (or other usual names, see `pairs`) with split files, with a sub-folder per split,
     or within one folder per split. The mask id 255 is ignored, too, unless there is a class 255.
 
+    Of CVAT's export, images without a mask are left out with a warning: they are not labelled yet.
+
     Args:
         name: Name of the data set.
         root: Folder of the data set.
@@ -75,7 +78,7 @@ def open_mask_files(name: str, root: Path, split: str, colors: bool) -> Segmenta
     splits = find_splits(root)
     split = choose_split(split, tuple(splits), root)
     folders = splits[split]
-    pairs = list_pairs(folders)
+    pairs = list_pairs(folders, may_lack_masks=find_tool(root) == CVAT_MASK)
     if find_class_file(root) is None and not pairs.masks:  # what is missing first
         raise DataError(" ".join(each.message for each in pairs.findings))
     labels = _with_rest(read_labels(root, colors), root) if colors else read_labels(root)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from vitseg.data.class_choices import chosen_by_class_files
 from vitseg.data.class_file_places import is_class_file
 from vitseg.data.class_files import names_to_labels, read_class_file, read_labels_with_rest
 from vitseg.data.dataset import SegmentationDataset
@@ -117,7 +116,7 @@ class Yolo(DataFormat):
             tuple(images.values()),
             masks,
             source,
-            (*findings, *unread, *faults.findings(sound + faults.left_out)),
+            (*findings, *unread, *faults.findings(sound + faults.left_out, num_images=len(images))),
         )
 
     def splits(self, root: Path) -> tuple[str, ...]:
@@ -127,10 +126,9 @@ class Yolo(DataFormat):
         """By the field `masks` of `data.yaml`, else by a class file."""
         return find_yolo(root).pose or super().mask_pose(root)
 
-    def chosen_classes(self, labels: LabelTable, root: Path) -> LabelTable:
+    def class_file(self, root: Path) -> Path | None:
         layout = find_yolo(root)
-        named_by = layout.described if layout.names is None else None
-        return chosen_by_class_files(labels, root, named_by)
+        return layout.described if layout.names is None else None
 
     def looks_like(self, root: Path) -> str | None:
         data_file = find_data_file(root)

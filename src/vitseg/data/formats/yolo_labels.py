@@ -69,6 +69,7 @@ FAULTS: dict[str, FaultKind] = {
         "info",
         "Images have no sound label line, or no label file: every pixel is background",
         "If objects are to be seen in them, label them or leave the images out.",
+        warning_if_most=True,
     ),
     "mask-without-image": FaultKind(
         "warning",

@@ -148,15 +148,18 @@ def _listed(path: Path, findings: list[Finding]) -> dict[str, Path]:
     """The images that a text file lists: relative to its folder; a path of another place, by the images below it."""
     images: dict[str, Path] = {}
     twice: list[tuple[Path, Path]] = []
+    names: dict[str, str] = {}
     known: IdIndex | None = None
     for line in read_lines(path):
         name = os.path.normpath(line)
         file = path.parent / name
         if not file.is_file():
-            known = known or IdIndex(image_names_below(path.parent))
+            if known is None:
+                names = image_names_below(path.parent)
+                known = IdIndex(names, files=names)
             key = known.find(line)
             if key is not None:
-                name = image_names_below(path.parent)[key]
+                name = names[key]
                 file = path.parent / name
         key = Path(name).with_suffix("").as_posix()
         if key in images and images[key] != file:
