@@ -187,6 +187,14 @@ def test_save_keeps_the_indices_of_many_classes(tmp_path):
     assert found.class_areas["class 299"] == 0.25
 
 
+def test_labels_are_not_saved_over_the_image(tmp_path):
+    Image.fromarray(photo(20, 30)).save(tmp_path / "photo.png")
+    before = (tmp_path / "photo.png").read_bytes()
+    with pytest.raises(ConfigError, match="is the image itself"):
+        make_predictor()(tmp_path / "photo.png").save(tmp_path / "photo.png")
+    assert (tmp_path / "photo.png").read_bytes() == before
+
+
 @pytest.mark.parametrize("size", [(1, 20_000), (20_000, 1)])
 @pytest.mark.parametrize(
     "inference",

@@ -289,6 +289,18 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(
     assert content(tmp_path) == before
 
 
+def test_nothing_is_written_over_what_is_read(tmp_path, source, predictor):
+    (tmp_path / "link.tif").symlink_to(source)
+    before = content(tmp_path)
+    link, out = tmp_path / "link.tif", tmp_path / "out.tif"
+    for target, polygons in ((source, None), (link, None), (out, source)):
+        with pytest.raises(ConfigError, match="is the image to read"):
+            predict_large(predictor, source, target, polygons=polygons)
+    with pytest.raises(ConfigError, match="for labels and for polygons"):
+        predict_large(predictor, source, out, polygons=out)
+    assert content(tmp_path) == before
+
+
 def test_control_points_and_camera_models_stay_with_the_labels(tmp_path, image, predictor):
     from rasterio.control import GroundControlPoint
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from vitseg.classes import ClassTable
 from vitseg.errors import ConfigError
+from vitseg.files import is_same_file
 from vitseg.types import Size
 
 JPEG_SIDE = 65_500
@@ -104,12 +105,15 @@ class Segmentation:
         """Write the label map as an indexed PNG with the palette (16-bit grey above 256 classes).
 
         Raises:
-            ConfigError: The name does not end in .png: other formats would change the indices.
+            ConfigError: The name does not end in .png, since other formats would change the indices; or it is that of
+                the image itself.
         """
         if Path(path).suffix.lower() != ".png":
             raise ConfigError(
                 f"{path}: label maps are saved as .png, since other formats would change the indices."
             )
+        if self.path is not None and is_same_file(Path(path), self.path):
+            raise ConfigError(f"{path} is the image itself: give the label map another name.")
         from vitseg.render.palette import save_label_png
 
         save_label_png(Path(path), self.label_map, self.classes)

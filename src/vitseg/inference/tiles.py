@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from vitseg.errors import ConfigError, DataError
-from vitseg.files import is_utf8
+from vitseg.files import is_same_file, is_utf8
 from vitseg.images.label_raster import write_label_tiff
 from vitseg.images.label_store import LabelStore
 from vitseg.images.notices import about, say_notices
@@ -96,7 +96,8 @@ def predict_large(
         on_progress: Called with the finished share of the windows, in [0, 1].
 
     Raises:
-        ConfigError: Too little memory, which the message names; a target of another kind; or no room to write.
+        ConfigError: Too little memory, which the message names; a target of another kind, or one that would replace
+            what is read; or no room to write.
         DataError: The source cannot be read as a whole, or polygons are asked for where its place cannot be turned
             into longitude and latitude, which is found before anything is computed.
     """
@@ -104,6 +105,7 @@ def predict_large(
     polygons = None if polygons is None else Path(polygons)
     limit = parse_memory(max_memory) if isinstance(max_memory, str) else max_memory
     _require_writers(target, polygons)
+    _require_others(source, target, polygons)
     _say_what_is_left_out(predictor.inference)
     crop_size, stride = _windows(predictor)
     predictor.model.eval()
@@ -173,6 +175,15 @@ def _require_writers(target: Path, polygons: Path | None) -> None:
         raise ConfigError(
             f"{polygons or target} needs rasterio: pip install 'vitseg[geo]', or save a .png without polygons."
         )
+
+
+def _require_others(source: Path, target: Path, polygons: Path | None) -> None:
+    """See that nothing that is written replaces the image, or each other."""
+    for written in filter(None, (target, polygons)):
+        if is_same_file(written, source):
+            raise ConfigError(f"{written} is the image to read: give what is written another name.")
+    if polygons is not None and is_same_file(target, polygons):
+        raise ConfigError(f"{target} is named for labels and for polygons: give two names.")
 
 
 def _require_png_fits(target: Path, pixels: PixelSource, dtype: np.dtype, limit: int) -> None:
