@@ -303,6 +303,62 @@ def test_what_a_killed_run_left_is_cleared_away(vitseg, model, photos, tmp_path)
     assert names(out / "masks") == ["0.png", "1.png", "2.png"]
 
 
+def listed(out: Path) -> list[str]:
+    """The files that the lines name."""
+    return sorted(line[kind] for line in lines(out) for kind in ("mask", "overlay") if kind in line)
+
+
+def written(out: Path) -> list[str]:
+    """The files that are there."""
+    files = [path.relative_to(out) for path in out.rglob("*") if path.is_file()]
+    return sorted(str(path) for path in files if len(path.parts) > 1)
+
+
+def test_masks_of_lines_that_are_no_more_go_and_other_files_stay(vitseg, model, photos, tmp_path):
+    out = tmp_path / "out"
+    (photos / "sub").mkdir()
+    (photos / "2.png").rename(photos / "sub/2.png")
+    command = ("predict", model, photos, "--out", out)
+    assert vitseg(*command).code == 0
+    assert listed(out) == written(out)
+    (out / "masks/mine.png").write_text("not written by vitseg")
+    shutil.rmtree(photos / "sub")
+    (photos / "1.png").write_bytes((photos / "1.png").read_bytes()[:200])
+    assert vitseg(*command, "--set", "flip=true", "--overwrite").code == 2
+    assert written(out) == sorted([*listed(out), "masks/mine.png"])
+    assert listed(out) == ["masks/0.png", "overlays/0.jpg"]
+    assert not (out / "masks/sub").exists()
+
+
+def test_an_image_that_is_damaged_later_keeps_no_mask(vitseg, model, photos, tmp_path):
+    command = ("predict", model, photos, "--out", tmp_path / "out")
+    assert vitseg(*command).code == 0
+    (photos / "1.png").write_bytes((photos / "1.png").read_bytes()[:200])
+    assert vitseg(*command).code == 2
+    assert names(tmp_path / "out/masks") == ["0.png", "2.png"]
+
+
+def test_a_mask_that_gets_another_name_keeps_no_earlier_one(vitseg, model, photos, tmp_path):
+    command = ("predict", model, photos, "--out", tmp_path / "out")
+    assert vitseg(*command).code == 0
+    Image.fromarray(photo(30, 60, seed=7)).save(photos / "0.jpg")
+    assert vitseg(*command).code == 0
+    assert names(tmp_path / "out/masks") == ["0.jpg.png", "0.png.png", "1.png", "2.png"]
+    assert listed(tmp_path / "out") == written(tmp_path / "out")
+
+
+def test_lines_that_lead_out_of_the_folder_delete_nothing(vitseg, model, photos, tmp_path):
+    out = tmp_path / "out"
+    assert vitseg("predict", model, photos, "--out", out).code == 0
+    first, *others = lines(out)
+    (tmp_path / "mine.png").write_text("mine")
+    first |= {"mask": "masks/../../mine.png", "overlay": str(tmp_path / "mine.png")}
+    text = "".join(json.dumps(line) + "\n" for line in (first, *others))
+    (out / "predictions.jsonl").write_text(text)
+    assert vitseg("predict", model, photos, "--out", out, "--overwrite").code == 0
+    assert (tmp_path / "mine.png").read_text() == "mine"
+
+
 def test_names_as_long_as_file_systems_allow(vitseg, model, photos, tmp_path):
     name = "n" * 251
     (photos / "1.png").rename(photos / f"{name}.png")

@@ -12,8 +12,9 @@ from PIL import Image
 from tests.images.test_windows import planes, write_tiff
 from tests.tiny import content, photo, write_model
 from vitseg.cli import predict_tiles
+from vitseg.cli.predict_image import ImageWriter
 from vitseg.images import decode
-from vitseg.images.label_store import partial_path
+from vitseg.images.label_store import LabelStore, partial_path
 from vitseg.inference import tile_bands
 from vitseg.inference.predictor import load
 
@@ -136,6 +137,43 @@ def test_the_same_command_continues_an_interrupted_one(
     assert vitseg("predict", model, folder, "--out", tmp_path / "whole", "--tiles").code == 0
     for name in ("masks/0.tif", "masks/1.tif"):
         np.testing.assert_array_equal(labels(out / name), labels(tmp_path / "whole" / name))
+
+
+@pytest.mark.parametrize("change", ["tiles", "image", "model", "nothing"])
+def test_labels_of_an_interrupted_run_go_where_nobody_goes_on(
+    vitseg, model, folder, tmp_path, monkeypatch, change
+):
+    out = tmp_path / "out"
+
+    def stop(*_) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LabelStore, "mark", stop)
+        assert vitseg("predict", model, folder, "--out", out, "--tiles").code != 0
+    partial = partial_path(out / "masks/0.tif")
+    assert partial.exists()
+    (out / "masks/.mine.partial").write_text("not written by vitseg")
+    other = write_model(tmp_path / "other", inference=SLIDE, license="MIT")
+    model = other if change == "model" else model
+    images = folder / "1.tif" if change == "image" else folder
+    options = [] if change == "tiles" else ["--tiles"]
+    with monkeypatch.context() as patched:
+        patched.setattr(ImageWriter, "outcome", stop)
+        vitseg("predict", model, images, "--out", out, "--overwrite", *options)
+    assert partial.exists() == (change == "nothing")
+    assert (out / "masks/.mine.partial").exists()
+
+
+def test_tiles_and_whole_images_leave_no_files_of_each_other(vitseg, model, folder, tmp_path):
+    command = ("predict", model, folder, "--out", tmp_path / "out", "--overwrite")
+    assert vitseg(*command, "--tiles", "--polygons").code == 0
+    assert vitseg(*command).code == 0
+    files = [path for path in content(tmp_path / "out") if path.count("/") == 1]
+    assert files == ["masks/0.png", "masks/1.png", "overlays/0.jpg", "overlays/1.jpg"]
+    assert vitseg(*command, "--tiles").code == 0
+    files = [path for path in content(tmp_path / "out") if path.count("/") == 1]
+    assert files == ["masks/0.tif", "masks/1.tif"]
 
 
 def test_a_damaged_image_is_reported_and_left_out(vitseg, model, folder, tmp_path):

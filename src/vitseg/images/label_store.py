@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,10 @@ from jaxtyping import Integer
 from vitseg import parsing
 from vitseg.files import beside
 from vitseg.images.window import Window
+
+_OWN = re.compile(
+    r"(\..+\.(?:tiff?|png)|\.[0-9a-f]{32})\.partial(?:\.json|\.fresh)?", re.IGNORECASE
+)
 
 
 class LabelStore:
@@ -108,3 +113,19 @@ def partial_path(target: Path) -> Path:
 def note_path(target: Path) -> Path:
     """Where it is noted what is done of an unfinished `target`."""
     return beside(target, ".partial.json")
+
+
+def partial_files(folder: Path, kept: Collection[Path]) -> list[Path]:
+    """The files of unfinished label maps below a folder, which may not be there.
+
+    Args:
+        folder: The folder.
+        kept: Targets whose files are left out.
+    """
+    stay = {partial_path(target) for target in kept}
+    names = ((path, _OWN.fullmatch(path.name)) for path in folder.rglob(".*.partial*"))
+    return [
+        path
+        for path, name in names
+        if name is not None and path.with_name(f"{name[1]}.partial") not in stay
+    ]

@@ -17,6 +17,7 @@ from typing import Any, cast
 from vitseg import parsing
 from vitseg.errors import ConfigError, first_names
 from vitseg.files import remove_leftovers, write_json, write_whole
+from vitseg.inference.leftovers import remove_files, remove_partials
 from vitseg.inference.record import PredictionRecord, read_records
 from vitseg.inference.targets import FileTarget, Target
 from vitseg.runs import (
@@ -30,12 +31,16 @@ from vitseg.runs import (
     claim_predictions,
 )
 
+MASK_SUFFIXES = (".png", ".tif")
+"""Suffixes of masks: of images that are run whole, and in tiles."""
+
 
 class PredictionFolder:
     """A folder of predictions, claimed for a command. Nothing is written before `with`.
 
     A folder that the same command, or one with more images, began is gone on with: an image is finished where its line
-    has no error, its files are there, and it has not changed since.
+    has no error, its files are there, and it has not changed since. Files of earlier lines that are not finished are
+    deleted on entry, so that no mask is there without its line.
 
     Args:
         out: The folder.
@@ -61,14 +66,15 @@ class PredictionFolder:
         self._targets = targets
         self._by_image = {target.image: target for target in targets}
         claim_folder(out, may_hold=None)
-        earlier = None if overwrite else _read_settings(out)
+        earlier = _read_settings(out)
+        self._earlier = {} if earlier is None and not overwrite else read_records(out)
+        self._is_same = earlier is not None and not changed_fields(earlier, self.settings)
+        self.finished: dict[str, PredictionRecord] = {}
         if earlier is None:
-            if not (overwrite and _read_settings(out) is not None):
-                claim_predictions(out, overwrite)
-            self.finished: dict[str, PredictionRecord] = {}
-        else:
+            claim_predictions(out, overwrite)
+        elif not overwrite:
             self._require_same(earlier)
-            self.finished = self._still_valid(read_records(out))
+            self.finished = self._still_valid(self._earlier)
         self._file: int | None = None
 
     def _require_same(self, earlier: Mapping[str, Any]) -> None:
@@ -87,12 +93,12 @@ class PredictionFolder:
         return valid
 
     def _is_whole(self, record: PredictionRecord) -> bool:
-        files = [file for file in (record.mask, record.overlay, record.polygons) if file]
+        named = [file for file in (record.mask, record.overlay, record.polygons) if file]
         target = self._by_image[record.image]
         return (
-            record.mask in (f"{MASKS}/{target.name}.png", f"{MASKS}/{target.name}.tif")
+            record.mask in [f"{MASKS}/{target.name}{suffix}" for suffix in MASK_SUFFIXES]
             and record.run == run_hash(self.settings, target)
-            and all((self.out / file).is_file() for file in files)
+            and all((self.out / file).is_file() for file in named)
         )
 
     def _refuse(self, what: str) -> None:
@@ -105,6 +111,7 @@ class PredictionFolder:
         """Write the settings and the lines of what is finished."""
         self.out.mkdir(parents=True, exist_ok=True)
         self._clear()
+        self._remove_stale()
         write_whole(self.out / PREDICTIONS, self._lines(self.finished))
         write_json(self.out / PREDICT_SETTINGS, self.settings)
         self._file = os.open(self.out / PREDICTIONS, os.O_WRONLY | os.O_APPEND)
@@ -153,6 +160,17 @@ class PredictionFolder:
     def _clear(self) -> None:
         for folder in (MASKS, OVERLAYS, POLYGONS):
             remove_leftovers(self.out / folder)
+
+    def _remove_stale(self) -> None:
+        """Delete what earlier lines name and is not finished, and labels in tiles that nobody will go on with."""
+        remove_files(self.out, self._earlier.values(), self.finished.values())
+        left = [target for target in self._targets if target.image not in self.finished]
+        unfinished = [
+            self.out / MASKS / f"{target.name}{suffix}"
+            for target in left
+            for suffix in MASK_SUFFIXES
+        ]
+        remove_partials(self.out, unfinished if self._is_same else ())
 
     def in_order(self) -> None:
         """Bring the lines into the order of the images, where an earlier run did later ones."""
