@@ -16,6 +16,8 @@ from PIL import Image
 
 from tests.tiny import content, photo, write_model
 from vitseg.errors import VitsegError
+from vitseg.images.bands import Bands
+from vitseg.images.preprocess import Preprocessing
 from vitseg.inference.predictor import Predictor
 
 Image.MAX_IMAGE_PIXELS = None
@@ -277,6 +279,28 @@ def test_what_has_changed_or_gone_is_done_again(vitseg, model, photos, tmp_path,
     assert lines(out)[1]["height"] == (60 if change == "image" else 40)
     assert (out / "masks" / "0.png").stat().st_mtime_ns == kept
     assert (out / "masks" / "1.png").is_file()
+
+
+@pytest.mark.parametrize("exported", [False, True])
+def test_an_image_is_done_again_where_its_extra_image_has_changed(
+    vitseg, photos, tmp_path, exported
+):
+    bands = Bands(chosen=Bands.model_validate([1, 2, 4]).chosen, extra_images=("nir",))
+    preprocessing = Preprocessing(mean=(0.5,) * 3, std=(0.5,) * 3, bands=bands)
+    model = write_model(tmp_path / "model", preprocessing=preprocessing)
+    if exported:
+        pytest.importorskip("onnxruntime")
+        assert vitseg("export", model, "--out", tmp_path / "model.onnx").code == 0
+        model = tmp_path / "model.onnx"
+    (tmp_path / "nir").mkdir()
+    for number in range(3):
+        Image.fromarray(photo(40, 50, seed=number)[..., 0]).save(tmp_path / f"nir/{number}.png")
+    command = ("predict", model, photos, "--out", tmp_path / "out")
+    assert vitseg(*command).code == 0
+    Image.fromarray(photo(40, 50, seed=9)[..., 0]).save(tmp_path / "nir/1.png")
+    result = vitseg(*command)
+    assert result.code == 0, result
+    assert "2 were finished before and kept" in result.messages[0]
 
 
 def test_a_folder_among_the_images_is_not_predicted(vitseg, model, photos, monkeypatch):

@@ -20,8 +20,8 @@ from vitseg.images.decoded import MAX_PIXELS, Decoded, require_pixels
 from vitseg.images.georeference import Georeference
 from vitseg.images.pixel_source import Notice, PixelSource
 from vitseg.images.raster_reader import LARGEST_BLOCK, LARGEST_WHOLE_BLOCK
+from vitseg.images.read_files import extra_file
 from vitseg.images.sources import Source, StoredPicture, name_of, open_file, start_of
-from vitseg.images.suffixes import ARRAY_SUFFIX, IMAGE_SUFFIXES
 from vitseg.images.tiff_tags import read_tags
 from vitseg.images.window import Window
 
@@ -29,9 +29,6 @@ _BYTES = 4
 """Bytes of a value while a picture is decoded whole: its own, and a copy."""
 
 _ENOUGH = 4_000_000_000  # bytes, where no limit is asked for
-
-_LEVELS = 4
-"""Folders above a picture beside which those of extra images are looked for."""
 
 
 class BandSource(PixelSource, Protocol):
@@ -92,7 +89,7 @@ def extra_files(source: Source, bands: Bands, found: FileBands | None = None) ->
     if isinstance(source, StoredPicture):
         files = [source.extra(folder) for folder in bands.extra_images]
     elif not isinstance(source, bytes):
-        files = [_extra_file(Path(source), folder) for folder in bands.extra_images]
+        files = [extra_file(Path(source), folder) for folder in bands.extra_images]
     there = [file for file in files if file is not None]
     if len(there) == len(files):
         return there
@@ -280,21 +277,3 @@ class _Together:
     def valid(self, window: Window) -> Bool[np.ndarray, "h w"] | None:
         masks = [mask for part in self._parts if (mask := part.valid(window)) is not None]
         return np.logical_and.reduce(masks) if masks else None
-
-
-def _extra_file(path: Path, folder: str) -> Path | None:
-    """The picture of the same name in a folder beside one that the picture lies in, the nearest first."""
-    inside = Path(path.name)
-    above = path.absolute().parent
-    for _ in range(_LEVELS):
-        place = above.parent / folder
-        if above.name != folder and place.is_dir():
-            for suffix in dict.fromkeys((path.suffix, *IMAGE_SUFFIXES, ARRAY_SUFFIX)):
-                file = place / inside.with_suffix(suffix)
-                if file.is_file():
-                    return file
-        inside = Path(above.name) / inside
-        if above.parent == above:
-            return None
-        above = above.parent
-    return None

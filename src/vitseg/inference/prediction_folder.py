@@ -31,6 +31,9 @@ from vitseg.runs import (
     claim_predictions,
 )
 
+EXTRA_IMAGES = "extra images"
+"""Among the settings: names of the folders of a model's extra images, where it has some."""
+
 MASK_SUFFIXES = (".png", ".tif")
 """Suffixes of masks: of images that are run whole, and in tiles."""
 
@@ -197,7 +200,7 @@ def without_predictions(targets: Sequence[Target], out: Path) -> list[Target]:
 
 def run_hash(settings: Mapping[str, Any], target: Target) -> str:
     """Hash of the settings and of what identifies an image's state; "" where it cannot be looked at."""
-    stamp = target.stamp()
+    stamp = target.stamp(settings.get(EXTRA_IMAGES, ()))
     if stamp is None:
         return ""
     facts = [settings, target.image, *stamp]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +26,7 @@ from vitseg.images.notices import about, say_notices
 from vitseg.images.pixel_source import PixelSource
 from vitseg.images.placement import Placement, place
 from vitseg.images.polygons import write_polygons
+from vitseg.images.read_files import files_read, state_of
 from vitseg.images.reader import has_rasterio, open_windows
 from vitseg.images.window import Window
 from vitseg.inference.blending import Blend
@@ -105,7 +106,7 @@ def predict_large(
     polygons = None if polygons is None else Path(polygons)
     limit = parse_memory(max_memory) if isinstance(max_memory, str) else max_memory
     _require_writers(target, polygons)
-    _require_others(source, target, polygons)
+    _require_others(files_read(source, _extra_images(predictor)), target, polygons)
     _say_what_is_left_out(predictor.inference)
     crop_size, stride = _windows(predictor)
     predictor.model.eval()
@@ -147,8 +148,7 @@ def predict_large(
 
 
 def run_id(predictor: Predictor, source: Path, blend: Blend) -> str:
-    """SHA-256 of all that the labels depend on: source file, model, windows and their weights."""
-    stat = source.stat()
+    """SHA-256 of all that the labels depend on: source files, model, windows and their weights."""
     digest = hashlib.sha256()
     for name, value in predictor.model.state_dict().items():
         digest.update(name.encode())
@@ -156,7 +156,8 @@ def run_id(predictor: Predictor, source: Path, blend: Blend) -> str:
     model = predictor.model  # a graph has no parameters, but files with hashes
     graph = [model.record.sha256] if isinstance(model, GraphModel) else []
     facts = [
-        str(source.resolve()), stat.st_size, stat.st_mtime_ns, predictor.record.method, predictor.record.architecture,
+        str(source.resolve()), *state_of(source, _extra_images(predictor)), predictor.record.method,
+        predictor.record.architecture,
         predictor.classes.model_dump(mode="json"), predictor.preprocessing.model_dump(mode="json"),
         _windows(predictor), blend, version("vitseg"), predictor.dtype, *graph,
     ]  # fmt: skip
@@ -177,11 +178,18 @@ def _require_writers(target: Path, polygons: Path | None) -> None:
         )
 
 
-def _require_others(source: Path, target: Path, polygons: Path | None) -> None:
-    """See that nothing that is written replaces the image, or each other."""
+def _extra_images(predictor: Predictor) -> tuple[str, ...]:
+    bands = predictor.preprocessing.bands
+    return () if bands is None else bands.extra_images
+
+
+def _require_others(read: Sequence[Path], target: Path, polygons: Path | None) -> None:
+    """See that nothing that is written replaces a file of the image, or each other."""
     for written in filter(None, (target, polygons)):
-        if is_same_file(written, source):
-            raise ConfigError(f"{written} is the image to read: give what is written another name.")
+        if any(is_same_file(written, each) for each in read):
+            raise ConfigError(
+                f"{written} is the image to read, or a part of it: give what is written another name."
+            )
     if polygons is not None and is_same_file(target, polygons):
         raise ConfigError(f"{target} is named for labels and for polygons: give two names.")
 
