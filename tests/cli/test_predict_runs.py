@@ -303,6 +303,59 @@ def test_an_image_is_done_again_where_its_extra_image_has_changed(
     assert "2 were finished before and kept" in result.messages[0]
 
 
+def predicted(monkeypatch) -> list[str]:
+    """A list that grows with every image that is predicted."""
+    run, seen = Predictor.__call__, []
+
+    def call(self, source):
+        seen.append(Path(source).stem)
+        return run(self, source)
+
+    monkeypatch.setattr(Predictor, "__call__", call)
+    return seen
+
+
+def test_overwriting_goes_on_after_an_interruption_too(
+    vitseg, model, photos, tmp_path, monkeypatch
+):
+    out = tmp_path / "out"
+    command = ("predict", model, photos, "--out", out)
+    assert vitseg(*command).code == 0
+    with monkeypatch.context() as patched:
+        failing(patched, KeyboardInterrupt)
+        assert vitseg(*command, "--overwrite").code not in (0, 2)
+    assert [line["image"] for line in lines(out)] == [str(photos / "0.png")]
+    seen = predicted(monkeypatch)
+    result = vitseg(*command, "--overwrite")
+    assert result.code == 0
+    assert seen == ["1", "2"]
+    assert result.messages == [
+        "1 were finished before and kept by the same command, which was interrupted"
+    ]
+    assert len(lines(out)) == 3
+    seen.clear()
+    assert vitseg(*command, "--overwrite").code == 0  # that one came to its end
+    assert seen == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("change", ["settings", "image", "no --overwrite before"])
+def test_overwriting_begins_anew_where_something_else_is_asked_for(
+    vitseg, model, photos, tmp_path, monkeypatch, change
+):
+    out = tmp_path / "out"
+    command = ("predict", model, photos, "--out", out)
+    plain = change == "no --overwrite before"
+    with monkeypatch.context() as patched:
+        failing(patched, KeyboardInterrupt)
+        vitseg(*command, *([] if plain else ["--overwrite"]))
+    if change == "image":
+        Image.fromarray(photo(60, 50, seed=9)).save(photos / "0.png")
+    seen = predicted(monkeypatch)
+    options = ["--set", "flip=true"] if change == "settings" else []
+    assert vitseg(*command, *options, "--overwrite").code == 0
+    assert seen == ["0", "1", "2"]
+
+
 def test_a_folder_among_the_images_is_not_predicted(vitseg, model, photos, monkeypatch):
     command = ("predict", model, photos, "--out", photos / "out")
     with monkeypatch.context() as patched:

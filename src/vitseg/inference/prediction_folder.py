@@ -34,6 +34,9 @@ from vitseg.runs import (
 EXTRA_IMAGES = "extra images"
 """Among the settings: names of the folders of a model's extra images, where it has some."""
 
+_OVERWRITING = "overwriting"
+"""Beside the settings: true until a command with --overwrite has come to its end."""
+
 MASK_SUFFIXES = (".png", ".tif")
 """Suffixes of masks: of images that are run whole, and in tiles."""
 
@@ -43,7 +46,8 @@ class PredictionFolder:
 
     A folder that the same command, or one with more images, began is gone on with: an image is finished where its line
     has no error, its files are there, and it has not changed since. Files of earlier lines that are not finished are
-    deleted on entry, so that no mask is there without its line.
+    deleted on entry, so that no mask is there without its line. With `overwrite` nothing is finished, but what a
+    command with the same settings has made that was to overwrite, too, and did not come to its end.
 
     Args:
         out: The folder.
@@ -59,6 +63,7 @@ class PredictionFolder:
         out: The folder.
         settings: As given.
         finished: Records of what need not be done again, by image.
+        is_overwriting: Whether earlier predictions are replaced, since this command or until its end.
     """
 
     def __init__(
@@ -70,6 +75,7 @@ class PredictionFolder:
         self._by_image = {target.image: target for target in targets}
         claim_folder(out, may_hold=None)
         earlier = _read_settings(out)
+        begun = earlier is not None and earlier.pop(_OVERWRITING, False) is True
         self._earlier = {} if earlier is None and not overwrite else read_records(out)
         self._is_same = earlier is not None and not changed_fields(earlier, self.settings)
         self.finished: dict[str, PredictionRecord] = {}
@@ -78,6 +84,11 @@ class PredictionFolder:
         elif not overwrite:
             self._require_same(earlier)
             self.finished = self._still_valid(self._earlier)
+            if len(self.finished) == len(targets):
+                self._refuse("of all these images")
+        elif begun and self._is_same:
+            self.finished = self._valid(self._earlier)
+        self.is_overwriting = overwrite or begun
         self._file: int | None = None
 
     def _require_same(self, earlier: Mapping[str, Any]) -> None:
@@ -90,16 +101,17 @@ class PredictionFolder:
         others = [image for image in done if image not in self._by_image]
         if others:
             self._refuse(f"of other images, too ({first_names(others)})")
-        valid = {image: record for image, record in done.items() if self._is_whole(record)}
-        if len(valid) == len(self._targets):
-            self._refuse("of all these images")
-        return valid
+        return self._valid(done)
+
+    def _valid(self, records: Mapping[str, PredictionRecord]) -> dict[str, PredictionRecord]:
+        return {image: record for image, record in records.items() if self._is_whole(record)}
 
     def _is_whole(self, record: PredictionRecord) -> bool:
         named = [file for file in (record.mask, record.overlay, record.polygons) if file]
-        target = self._by_image[record.image]
+        target = self._by_image.get(record.image)
         return (
-            record.mask in [f"{MASKS}/{target.name}{suffix}" for suffix in MASK_SUFFIXES]
+            target is not None
+            and record.mask in [f"{MASKS}/{target.name}{suffix}" for suffix in MASK_SUFFIXES]
             and record.run == run_hash(self.settings, target)
             and all((self.out / file).is_file() for file in named)
         )
@@ -116,7 +128,8 @@ class PredictionFolder:
         self._clear()
         self._remove_stale()
         write_whole(self.out / PREDICTIONS, self._lines(self.finished))
-        write_json(self.out / PREDICT_SETTINGS, self.settings)
+        mark = {_OVERWRITING: True} if self.is_overwriting else {}
+        write_json(self.out / PREDICT_SETTINGS, {**self.settings, **mark})
         self._file = os.open(self.out / PREDICTIONS, os.O_WRONLY | os.O_APPEND)
         return self
 
@@ -180,6 +193,12 @@ class PredictionFolder:
         records = read_records(self.out)
         if list(records) != [image for image in self._by_image if image in records]:
             write_whole(self.out / PREDICTIONS, self._lines(records))
+
+    def complete(self) -> None:
+        """All images were tried: what is overwritten from now on is what was made now."""
+        if self.is_overwriting:
+            write_json(self.out / PREDICT_SETTINGS, self.settings)
+            self.is_overwriting = False
 
     def _lines(self, records: Mapping[str, PredictionRecord]) -> str:
         return "".join(records[image].to_line() for image in self._by_image if image in records)
