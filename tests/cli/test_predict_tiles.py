@@ -68,6 +68,67 @@ def test_tiles_write_tiffs_and_polygons(vitseg, model, folder, tmp_path):
     assert "already" in vitseg(*command).err
 
 
+@pytest.mark.parametrize("options", [[], ["--tiles"]])
+def test_an_image_on_a_map_keeps_its_place_and_its_gaps(vitseg, model, tmp_path, options):
+    """Whole as in tiles: what lies on a map or has pixels without data becomes a TIFF, other images do not."""
+    pixels = photo(60, 60, seed=3)
+    pixels[:, :20] = 0
+    place = {"crs": "EPSG:32632", "transform": rasterio.Affine(0.1, 0, 5e5, 0, -0.1, 5e6)}
+    (tmp_path / "in").mkdir()
+    write_tiff(tmp_path / "in/map.tif", planes(photo(60, 60)), **place)
+    write_tiff(tmp_path / "in/gaps.tif", planes(pixels), nodata=0)
+    write_tiff(tmp_path / "in/both.tif", planes(pixels), nodata=0, **place)
+    write_tiff(tmp_path / "in/none.tif", planes(photo(60, 60)))
+    out = tmp_path / "out"
+    assert vitseg("predict", model, tmp_path / "in", "--out", out, *options).code == 0
+    masks = {Path(entry["image"]).stem: entry["mask"] for entry in entries(out)}
+    plain = "masks/none.tif" if options else "masks/none.png"
+    assert masks == {
+        "map": "masks/map.tif", "gaps": "masks/gaps.tif", "both": "masks/both.tif", "none": plain,
+    }  # fmt: skip
+    for entry in entries(out):
+        name = Path(entry["image"]).stem
+        found = labels(out / entry["mask"])
+        has_gaps = name in ("gaps", "both")
+        assert (found[:, :20] == 255).all() == has_gaps
+        assert found[:, 20:].max() < 3
+        assert sum(entry["areas"].values()) == pytest.approx(1, abs=1e-5)
+        counts = np.bincount(found[found < 3], minlength=3) / (found < 3).sum()
+        assert sorted(entry["areas"].values()) == pytest.approx(
+            sorted(counts[counts > 0]), abs=1e-5
+        )
+        with rasterio.open(out / entry["mask"]) as raster:
+            assert raster.nodata == (255 if has_gaps else None)
+            if name in ("map", "both"):
+                assert (raster.crs, raster.transform) == (place["crs"], place["transform"])
+    assert len(list((out / "overlays").glob("*.jpg"))) == (0 if options else 4)
+    again = vitseg("predict", model, tmp_path / "in", "--out", out, *options)
+    assert "of all these images" in again.err
+
+
+@pytest.mark.parametrize("options", [[], ["--tiles"]])
+@pytest.mark.parametrize(
+    ("suffix", "world"), [(".jpg", ".jgw"), (".png", ".pgw"), (".png", ".wld")]
+)
+def test_a_world_file_is_the_place_of_a_photo(vitseg, model, tmp_path, options, suffix, world):
+    (tmp_path / "in").mkdir()
+    Image.fromarray(photo(40, 60)).save(tmp_path / f"in/a{suffix}")
+    turned = Image.Exif()
+    turned[274] = 6
+    Image.fromarray(photo(40, 60)).save(tmp_path / f"in/turned{suffix}", exif=turned)
+    for name in ("a", "turned"):
+        text = "0.1\n0\n0\n-0.1\n500000.05\n4999999.95\n"
+        (tmp_path / f"in/{name}{world}").write_text(text)
+    out = tmp_path / "out"
+    result = vitseg("predict", model, tmp_path / "in", "--out", out, *options)
+    assert result.code == 0, result
+    assert "is left out, since its orientation tag turns it" in result.err
+    with rasterio.open(out / "masks/a.tif") as raster:
+        assert raster.transform.almost_equals(rasterio.Affine(0.1, 0, 5e5, 0, -0.1, 5e6))
+        assert (raster.height, raster.width) == (40, 60)
+    assert ((out / "masks/turned.png").exists()) == (not options)
+
+
 def test_an_image_beyond_the_pixel_limit_is_tiled_and_said_so(
     vitseg, model, folder, tmp_path, monkeypatch
 ):

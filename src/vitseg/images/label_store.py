@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Integer
@@ -18,6 +19,42 @@ from vitseg.images.window import Window
 _OWN = re.compile(
     r"(\..+\.(?:tiff?|png)|\.[0-9a-f]{32})\.partial(?:\.json|\.fresh)?", re.IGNORECASE
 )
+
+
+class LabelSource(Protocol):
+    """Labels that are read rectangle by rectangle.
+
+    Attributes:
+        size: (height, width) in pixels.
+        dtype: Type of the labels.
+    """
+
+    size: tuple[int, int]
+    dtype: np.dtype
+
+    def read(self, window: Window) -> Integer[np.ndarray, "h w"]:
+        """Labels of a rectangle within the image."""
+        ...
+
+    def windows(self, height: int, width: int) -> Iterator[Window]:
+        """Rectangles of at most that size that cover the image, row by row."""
+        ...
+
+
+class LabelArray:
+    """Labels in memory, as a `LabelSource`."""
+
+    def __init__(self, labels: Integer[np.ndarray, "H W"]):
+        self._labels = labels
+        self.size = (labels.shape[0], labels.shape[1])
+        self.dtype = labels.dtype
+
+    def read(self, window: Window) -> Integer[np.ndarray, "h w"]:
+        top, left, height, width = window
+        return self._labels[top : top + height, left : left + width]
+
+    def windows(self, height: int, width: int) -> Iterator[Window]:
+        return _windows(self.size, height, width)
 
 
 class LabelStore:
@@ -90,11 +127,7 @@ class LabelStore:
 
     def windows(self, height: int, width: int) -> Iterator[Window]:
         """Rectangles of at most that size that cover the image, row by row."""
-        for top in range(0, self.size[0], height):
-            for left in range(0, self.size[1], width):
-                yield Window(
-                    top, left, min(height, self.size[0] - top), min(width, self.size[1] - left)
-                )
+        return _windows(self.size, height, width)
 
     def close(self) -> None:
         self._file.close()
@@ -129,3 +162,9 @@ def partial_files(folder: Path, kept: Collection[Path]) -> list[Path]:
         for path, name in names
         if name is not None and path.with_name(f"{name[1]}.partial") not in stay
     ]
+
+
+def _windows(size: tuple[int, int], height: int, width: int) -> Iterator[Window]:
+    for top in range(0, size[0], height):
+        for left in range(0, size[1], width):
+            yield Window(top, left, min(height, size[0] - top), min(width, size[1] - left))
