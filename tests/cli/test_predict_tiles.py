@@ -70,7 +70,7 @@ def test_tiles_write_tiffs_and_polygons(vitseg, model, folder, tmp_path):
 
 @pytest.mark.parametrize("options", [[], ["--tiles"]])
 def test_an_image_on_a_map_keeps_its_place_and_its_gaps(vitseg, model, tmp_path, options):
-    """Whole as in tiles: what lies on a map or has pixels without data becomes a TIFF, other images do not."""
+    """Whole as in tiles; of images that are run whole, those on a map alone become a TIFF."""
     pixels = photo(60, 60, seed=3)
     pixels[:, :20] = 0
     place = {"crs": "EPSG:32632", "transform": rasterio.Affine(0.1, 0, 5e5, 0, -0.1, 5e6)}
@@ -82,9 +82,9 @@ def test_an_image_on_a_map_keeps_its_place_and_its_gaps(vitseg, model, tmp_path,
     out = tmp_path / "out"
     assert vitseg("predict", model, tmp_path / "in", "--out", out, *options).code == 0
     masks = {Path(entry["image"]).stem: entry["mask"] for entry in entries(out)}
-    plain = "masks/none.tif" if options else "masks/none.png"
+    plain = ".tif" if options else ".png"
     assert masks == {
-        "map": "masks/map.tif", "gaps": "masks/gaps.tif", "both": "masks/both.tif", "none": plain,
+        "map": "masks/map.tif", "gaps": f"masks/gaps{plain}", "both": "masks/both.tif", "none": f"masks/none{plain}",
     }  # fmt: skip
     for entry in entries(out):
         name = Path(entry["image"]).stem
@@ -97,6 +97,8 @@ def test_an_image_on_a_map_keeps_its_place_and_its_gaps(vitseg, model, tmp_path,
         assert sorted(entry["areas"].values()) == pytest.approx(
             sorted(counts[counts > 0]), abs=1e-5
         )
+        if entry["mask"].endswith(".png"):
+            continue
         with rasterio.open(out / entry["mask"]) as raster:
             assert raster.nodata == (255 if has_gaps else None)
             if name in ("map", "both"):

@@ -189,6 +189,17 @@ def test_save_keeps_the_indices_of_many_classes(tmp_path):
     assert found.class_areas["class 299"] == 0.25
 
 
+@pytest.mark.parametrize(("num_classes", "stored"), [(255, 255), (256, 65_535), (300, 65_535)])
+def test_pixels_without_data_are_no_class_in_a_png(tmp_path, num_classes, stored):
+    classes = ClassTable.from_names([f"class {index}" for index in range(num_classes)])
+    labels = np.array([[0, num_classes - 1], [1, 1]], np.uint16)
+    valid = np.array([[True, True], [False, True]])
+    image = np.zeros((2, 2, 3), np.uint8)
+    Segmentation(labels, classes, image, valid=valid).save(tmp_path / "mask.png")
+    with Image.open(tmp_path / "mask.png") as mask:
+        assert np.array(mask).tolist() == [[0, num_classes - 1], [stored, 1]]
+
+
 def test_pixels_without_data_have_no_label(tmp_path, segmentation):
     rasterio = pytest.importorskip("rasterio")
     valid = np.ones(segmentation.label_map.shape, bool)
@@ -199,8 +210,10 @@ def test_pixels_without_data_have_no_label(tmp_path, segmentation):
     first = max(range(3), key=lambda index: counts[index])
     assert next(iter(found.class_areas.values())) == pytest.approx(counts[first] / valid.sum())
     assert replace(found, valid=np.zeros_like(valid)).class_areas == {}
-    with pytest.raises(ConfigError, match=r"cannot say\. Save a \.tif"):
-        found.save(tmp_path / "mask.png")
+    found.save(tmp_path / "mask.png")
+    with Image.open(tmp_path / "mask.png") as image:
+        assert image.mode == "P"
+        np.testing.assert_array_equal(np.array(image), np.where(valid, segmentation.label_map, 255))
     found.save(tmp_path / "mask.tif")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

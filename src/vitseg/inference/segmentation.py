@@ -112,18 +112,18 @@ class Segmentation:
 
     @property
     def suffix(self) -> str:
-        """That of the file that holds all of it: .tif where it lies on a map or has pixels without data, else .png."""
-        return ".png" if self.valid is None and self.georeference is None else ".tif"
+        """That of the file that holds all of it: .tif where it lies on a map, else .png."""
+        return ".png" if self.georeference is None else ".tif"
 
     def save(self, path: str | Path) -> None:
         """Write the label map as an indexed PNG with the palette (16-bit grey above 256 classes), or as a TIFF.
 
-        A TIFF (needs the extra `geo`) is as `predict_large` writes it: with its place, and pixels without data are 255
-        (65535 where there are more than 255 classes). A PNG has no place.
+        Pixels without data are 255, or 65535 where there are more than 255 classes. A TIFF (needs the extra `geo`) is
+        as `predict_large` writes it, with its place; a PNG has none.
 
         Raises:
             ConfigError: The name ends in neither .png nor .tif, since other formats would change the indices; it is
-                that of the image itself; rasterio is missing; or a PNG cannot say which pixels hold no data.
+                that of the image itself; or rasterio is missing.
         """
         path = Path(path)
         suffix = path.suffix.lower()
@@ -133,11 +133,6 @@ class Segmentation:
             )
         if self.path is not None and is_same_file(path, self.path):
             raise ConfigError(f"{path} is the image itself: give the label map another name.")
-        if suffix == ".png" and self.valid is not None:
-            raise ConfigError(
-                f"{path}: the image has pixels without data (nodata or alpha), which a PNG of classes cannot say. "
-                "Save a .tif."
-            )
         if suffix != ".png" and not has_rasterio():
             raise ConfigError(f"{path} needs rasterio: pip install 'vitseg[geo]', or save a .png.")
         self.write(path, suffix)
@@ -155,15 +150,16 @@ class Segmentation:
         if suffix == ".png":
             from vitseg.render.palette import save_label_png
 
-            save_label_png(path, self.label_map, self.classes)
+            save_label_png(path, self.label_map, self.classes, self.valid)
             return
         from vitseg.images.label_raster import write_label_tiff
+        from vitseg.render.palette import without_data
 
-        dtype = np.dtype(np.uint8 if self.classes.num_classes <= 255 else np.uint16)
-        nodata, labels = None, self.label_map.astype(dtype)
+        nodata = without_data(self.classes.num_classes)
+        labels = self.label_map.astype(np.uint8 if nodata == 255 else np.uint16)
         if self.valid is not None:
-            nodata = int(np.iinfo(dtype).max)
             labels[~self.valid] = nodata
+        nodata = None if self.valid is None else nodata
         write_label_tiff(path, LabelArray(labels), self.classes, nodata, self.georeference)
 
 
