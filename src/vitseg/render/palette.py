@@ -53,10 +53,11 @@ def label_image(
     low, high = int(label_map.min()), int(label_map.max())
     num_classes = classes.num_classes
     assert 0 <= low <= high < num_classes, f"labels {low}..{high}, table has {num_classes} classes"
-    nodata = None if valid is None else without_data(num_classes)
+    highest = num_classes - 1
     if valid is not None:
-        label_map = np.where(valid, label_map, nodata)
-    if num_classes <= MAX_INDEXED_CLASSES and nodata in (None, 255):
+        highest = without_data(num_classes)
+        label_map = np.where(valid, label_map, highest)
+    if highest < MAX_INDEXED_CLASSES:
         # A full palette, or Pillow packs small tables into 1, 2 or 4 bits, which some readers of masks cannot take.
         colors = np.zeros((MAX_INDEXED_CLASSES, 3), dtype=np.uint8)
         colors[:num_classes] = classes.palette
