@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
+
 import pytest
 
 from vitseg.errors import ConfigError
@@ -44,6 +47,17 @@ def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="is a file: give a folder"):
         claim_folder(tmp_path / "file", may_hold=None)
+
+
+@pytest.mark.parametrize("place", ["file/out", "file/deeper/out", "/proc/out", "n" * 300])
+def test_a_place_that_cannot_be_written_is_found_before_the_work(tmp_path, place):
+    if place.startswith("/proc") and not Path("/proc/self").exists():
+        pytest.skip("needs a file system that takes no files")
+    (tmp_path / "file").touch()
+    for claim in (partial(claim_folder, option="--report"), claim_new):
+        with pytest.raises(ConfigError, match=r"^--(report|out) .* cannot be written \("):
+            claim(tmp_path / place)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_what_a_failed_start_leaves_is_no_run(tmp_path):

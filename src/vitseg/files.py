@@ -61,6 +61,16 @@ def beside(path: Path, tail: str) -> Path:
     return path.with_name(f".{name}{tail}")
 
 
+def is_same_file(one: Path, other: Path) -> bool:
+    """Whether writing under one path would replace the file under the other; they need not be there."""
+    if os.path.realpath(one) == os.path.realpath(other):
+        return True
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
 class WatchedFile:
     """A file for libraries that write through `write` and tell a failure in words of their own.
 

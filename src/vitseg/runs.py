@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -103,6 +105,8 @@ def claim_folder(
 ) -> None:
     """See that a folder can take a result: it is not there yet, is empty, or holds nothing but what is allowed.
 
+    Whether files can be written there is tried, so that no long work ends where its result finds no place.
+
     Args:
         out: The folder; it is not created.
         may_hold: Names that it may hold; None: anything.
@@ -110,24 +114,52 @@ def claim_folder(
         option: Option that names the folder.
 
     Raises:
-        ConfigError: The path is a file, or the folder holds something else.
+        ConfigError: The path is a file, the folder holds something else, or files cannot be written there.
     """
-    if not out.exists():
-        return
-    if not out.is_dir():
+    is_there = os.path.exists(out)  # Path.exists fails for a path that is too long
+    if is_there and not out.is_dir():
         raise ConfigError(f"{option} {out} is a file: give a folder.")
-    if may_hold is None:
-        return
-    held = sorted({path.name for path in out.iterdir()} - set(may_hold))
-    if held:
-        names = ", ".join(held[:3]) + ("..." if held[3:] else "")
-        raise ConfigError(f"{option} {out} is not empty ({names}): {instead}. Nothing was changed.")
+    if is_there and may_hold is not None:
+        held = sorted({path.name for path in out.iterdir()} - set(may_hold))
+        if held:
+            names = ", ".join(held[:3]) + ("..." if held[3:] else "")
+            raise ConfigError(
+                f"{option} {out} is not empty ({names}): {instead}. Nothing was changed."
+            )
+    require_writable(out, option)
+
+
+def require_writable(place: Path, option: str) -> None:
+    """See that a folder, or a file in one, can be written: one without a name is, in the nearest folder that is there.
+
+    Args:
+        place: The folder or file; neither it nor folders above it are created.
+        option: Option that names it.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    there = place.absolute() if os.path.isdir(place) else place.absolute().parent
+    while not os.path.lexists(there) and there.parent != there:
+        there = there.parent
+    try:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            place.stat()  # a name that is too long is told so
+        with tempfile.TemporaryFile(dir=there) as file:
+            file.write(b"1")
+            file.flush()
+    except OSError as error:
+        raise ConfigError(
+            f"{option} {place} cannot be written ({there}: {error.strerror}): make that possible, or give another "
+            "place. Nothing was changed."
+        ) from error
 
 
 def claim_new(out: Path) -> None:
-    """Raise ConfigError if the folder for a changed or converted model exists, even if it is empty."""
-    if out.exists():
+    """Raise ConfigError if the folder for a changed or converted model exists, even if empty, or cannot be written."""
+    if os.path.exists(out):
         raise ConfigError(f"--out {out} exists already: give a new folder. Nothing was changed.")
+    require_writable(out, "--out")
 
 
 def is_of_torchrun() -> bool:

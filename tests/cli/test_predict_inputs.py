@@ -18,6 +18,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
 from tests.tiny import photo
+from vitseg.cli.inputs import left_out
 from vitseg.cli.predict_inputs import find_targets
 from vitseg.errors import DataError
 from vitseg.inference import remote_images
@@ -97,6 +98,23 @@ def test_rows_of_parquet_files_give_what_their_images_give(vitseg, model, photos
             assert (
                 Path("rows", row[folder]).read_bytes() == Path("files", file[folder]).read_bytes()
             )
+
+
+def test_folders_that_a_pattern_matches_are_named(vitseg, refused, model, photos):
+    """A pattern stands for files; its folders are told at the end, if there are images in them."""
+    os.makedirs("photos/notes")
+    Path("photos/notes/a.txt").write_text("no image")
+    said = left_out(["photos/*"])
+    assert said == [
+        "1 folder of images is left out, since a pattern stands for the files that it matches (give a folder by "
+        "itself): photos/inner"
+    ]
+    assert left_out(["photos/**", "photos", "photos/*.png"]) == []
+    result = vitseg("predict", model, "photos/*", "--out", "photos/out")
+    assert result.code == 0
+    assert result.messages == said
+    line = refused("predict", model, "photos/inn*", "--out", "out")
+    assert "matches no file as a pattern, but folders: give photos/inner." in line
 
 
 def test_parquet_files_without_rows_are_no_images(photos):

@@ -16,6 +16,8 @@ from PIL import Image
 
 from tests.tiny import content, photo, write_model
 from vitseg.errors import VitsegError
+from vitseg.images.bands import Bands
+from vitseg.images.preprocess import Preprocessing
 from vitseg.inference.predictor import Predictor
 
 Image.MAX_IMAGE_PIXELS = None
@@ -279,6 +281,81 @@ def test_what_has_changed_or_gone_is_done_again(vitseg, model, photos, tmp_path,
     assert (out / "masks" / "1.png").is_file()
 
 
+@pytest.mark.parametrize("exported", [False, True])
+def test_an_image_is_done_again_where_its_extra_image_has_changed(
+    vitseg, photos, tmp_path, exported
+):
+    bands = Bands(chosen=Bands.model_validate([1, 2, 4]).chosen, extra_images=("nir",))
+    preprocessing = Preprocessing(mean=(0.5,) * 3, std=(0.5,) * 3, bands=bands)
+    model = write_model(tmp_path / "model", preprocessing=preprocessing)
+    if exported:
+        pytest.importorskip("onnxruntime")
+        assert vitseg("export", model, "--out", tmp_path / "model.onnx").code == 0
+        model = tmp_path / "model.onnx"
+    (tmp_path / "nir").mkdir()
+    for number in range(3):
+        Image.fromarray(photo(40, 50, seed=number)[..., 0]).save(tmp_path / f"nir/{number}.png")
+    command = ("predict", model, photos, "--out", tmp_path / "out")
+    assert vitseg(*command).code == 0
+    Image.fromarray(photo(40, 50, seed=9)[..., 0]).save(tmp_path / "nir/1.png")
+    result = vitseg(*command)
+    assert result.code == 0, result
+    assert "2 were finished before and kept" in result.messages[0]
+
+
+def predicted(monkeypatch) -> list[str]:
+    """A list that grows with every image that is predicted."""
+    run, seen = Predictor.__call__, []
+
+    def call(self, source):
+        seen.append(Path(source).stem)
+        return run(self, source)
+
+    monkeypatch.setattr(Predictor, "__call__", call)
+    return seen
+
+
+def test_overwriting_goes_on_after_an_interruption_too(
+    vitseg, model, photos, tmp_path, monkeypatch
+):
+    out = tmp_path / "out"
+    command = ("predict", model, photos, "--out", out)
+    assert vitseg(*command).code == 0
+    with monkeypatch.context() as patched:
+        failing(patched, KeyboardInterrupt)
+        assert vitseg(*command, "--overwrite").code not in (0, 2)
+    assert [line["image"] for line in lines(out)] == [str(photos / "0.png")]
+    seen = predicted(monkeypatch)
+    result = vitseg(*command, "--overwrite")
+    assert result.code == 0
+    assert seen == ["1", "2"]
+    assert result.messages == [
+        "1 were finished before and kept by the same command, which was interrupted"
+    ]
+    assert len(lines(out)) == 3
+    seen.clear()
+    assert vitseg(*command, "--overwrite").code == 0  # that one came to its end
+    assert seen == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("change", ["settings", "image", "no --overwrite before"])
+def test_overwriting_begins_anew_where_something_else_is_asked_for(
+    vitseg, model, photos, tmp_path, monkeypatch, change
+):
+    out = tmp_path / "out"
+    command = ("predict", model, photos, "--out", out)
+    plain = change == "no --overwrite before"
+    with monkeypatch.context() as patched:
+        failing(patched, KeyboardInterrupt)
+        vitseg(*command, *([] if plain else ["--overwrite"]))
+    if change == "image":
+        Image.fromarray(photo(60, 50, seed=9)).save(photos / "0.png")
+    seen = predicted(monkeypatch)
+    options = ["--set", "flip=true"] if change == "settings" else []
+    assert vitseg(*command, *options, "--overwrite").code == 0
+    assert seen == ["0", "1", "2"]
+
+
 def test_a_folder_among_the_images_is_not_predicted(vitseg, model, photos, monkeypatch):
     command = ("predict", model, photos, "--out", photos / "out")
     with monkeypatch.context() as patched:
@@ -301,6 +378,62 @@ def test_what_a_killed_run_left_is_cleared_away(vitseg, model, photos, tmp_path)
     assert result.code == 0, result
     assert len(lines(out)) == 3
     assert names(out / "masks") == ["0.png", "1.png", "2.png"]
+
+
+def listed(out: Path) -> list[str]:
+    """The files that the lines name."""
+    return sorted(line[kind] for line in lines(out) for kind in ("mask", "overlay") if kind in line)
+
+
+def written(out: Path) -> list[str]:
+    """The files that are there."""
+    files = [path.relative_to(out) for path in out.rglob("*") if path.is_file()]
+    return sorted(str(path) for path in files if len(path.parts) > 1)
+
+
+def test_masks_of_lines_that_are_no_more_go_and_other_files_stay(vitseg, model, photos, tmp_path):
+    out = tmp_path / "out"
+    (photos / "sub").mkdir()
+    (photos / "2.png").rename(photos / "sub/2.png")
+    command = ("predict", model, photos, "--out", out)
+    assert vitseg(*command).code == 0
+    assert listed(out) == written(out)
+    (out / "masks/mine.png").write_text("not written by vitseg")
+    shutil.rmtree(photos / "sub")
+    (photos / "1.png").write_bytes((photos / "1.png").read_bytes()[:200])
+    assert vitseg(*command, "--set", "flip=true", "--overwrite").code == 2
+    assert written(out) == sorted([*listed(out), "masks/mine.png"])
+    assert listed(out) == ["masks/0.png", "overlays/0.jpg"]
+    assert not (out / "masks/sub").exists()
+
+
+def test_an_image_that_is_damaged_later_keeps_no_mask(vitseg, model, photos, tmp_path):
+    command = ("predict", model, photos, "--out", tmp_path / "out")
+    assert vitseg(*command).code == 0
+    (photos / "1.png").write_bytes((photos / "1.png").read_bytes()[:200])
+    assert vitseg(*command).code == 2
+    assert names(tmp_path / "out/masks") == ["0.png", "2.png"]
+
+
+def test_a_mask_that_gets_another_name_keeps_no_earlier_one(vitseg, model, photos, tmp_path):
+    command = ("predict", model, photos, "--out", tmp_path / "out")
+    assert vitseg(*command).code == 0
+    Image.fromarray(photo(30, 60, seed=7)).save(photos / "0.jpg")
+    assert vitseg(*command).code == 0
+    assert names(tmp_path / "out/masks") == ["0.jpg.png", "0.png.png", "1.png", "2.png"]
+    assert listed(tmp_path / "out") == written(tmp_path / "out")
+
+
+def test_lines_that_lead_out_of_the_folder_delete_nothing(vitseg, model, photos, tmp_path):
+    out = tmp_path / "out"
+    assert vitseg("predict", model, photos, "--out", out).code == 0
+    first, *others = lines(out)
+    (tmp_path / "mine.png").write_text("mine")
+    first |= {"mask": "masks/../../mine.png", "overlay": str(tmp_path / "mine.png")}
+    text = "".join(json.dumps(line) + "\n" for line in (first, *others))
+    (out / "predictions.jsonl").write_text(text)
+    assert vitseg("predict", model, photos, "--out", out, "--overwrite").code == 0
+    assert (tmp_path / "mine.png").read_text() == "mine"
 
 
 def test_names_as_long_as_file_systems_allow(vitseg, model, photos, tmp_path):

@@ -12,8 +12,9 @@ from PIL import Image
 from tests.images.test_windows import planes, write_tiff
 from tests.tiny import content, photo, write_model
 from vitseg.cli import predict_tiles
+from vitseg.cli.predict_image import ImageWriter
 from vitseg.images import decode
-from vitseg.images.label_store import partial_path
+from vitseg.images.label_store import LabelStore, partial_path
 from vitseg.inference import tile_bands
 from vitseg.inference.predictor import load
 
@@ -65,6 +66,69 @@ def test_tiles_write_tiffs_and_polygons(vitseg, model, folder, tmp_path):
         names = {feature["properties"]["class"] for feature in polygons["features"]}
         assert names == set(entry["areas"])
     assert "already" in vitseg(*command).err
+
+
+@pytest.mark.parametrize("options", [[], ["--tiles"]])
+def test_an_image_on_a_map_keeps_its_place_and_its_gaps(vitseg, model, tmp_path, options):
+    """Whole as in tiles; of images that are run whole, those on a map alone become a TIFF."""
+    pixels = photo(60, 60, seed=3)
+    pixels[:, :20] = 0
+    place = {"crs": "EPSG:32632", "transform": rasterio.Affine(0.1, 0, 5e5, 0, -0.1, 5e6)}
+    (tmp_path / "in").mkdir()
+    write_tiff(tmp_path / "in/map.tif", planes(photo(60, 60)), **place)
+    write_tiff(tmp_path / "in/gaps.tif", planes(pixels), nodata=0)
+    write_tiff(tmp_path / "in/both.tif", planes(pixels), nodata=0, **place)
+    write_tiff(tmp_path / "in/none.tif", planes(photo(60, 60)))
+    out = tmp_path / "out"
+    assert vitseg("predict", model, tmp_path / "in", "--out", out, *options).code == 0
+    masks = {Path(entry["image"]).stem: entry["mask"] for entry in entries(out)}
+    plain = ".tif" if options else ".png"
+    assert masks == {
+        "map": "masks/map.tif", "gaps": f"masks/gaps{plain}", "both": "masks/both.tif", "none": f"masks/none{plain}",
+    }  # fmt: skip
+    for entry in entries(out):
+        name = Path(entry["image"]).stem
+        found = labels(out / entry["mask"])
+        has_gaps = name in ("gaps", "both")
+        assert (found[:, :20] == 255).all() == has_gaps
+        assert found[:, 20:].max() < 3
+        assert sum(entry["areas"].values()) == pytest.approx(1, abs=1e-5)
+        counts = np.bincount(found[found < 3], minlength=3) / (found < 3).sum()
+        assert sorted(entry["areas"].values()) == pytest.approx(
+            sorted(counts[counts > 0]), abs=1e-5
+        )
+        if entry["mask"].endswith(".png"):
+            continue
+        with rasterio.open(out / entry["mask"]) as raster:
+            assert raster.nodata == (255 if has_gaps else None)
+            if name in ("map", "both"):
+                assert (raster.crs, raster.transform) == (place["crs"], place["transform"])
+    assert len(list((out / "overlays").glob("*.jpg"))) == (0 if options else 4)
+    again = vitseg("predict", model, tmp_path / "in", "--out", out, *options)
+    assert "of all these images" in again.err
+
+
+@pytest.mark.parametrize("options", [[], ["--tiles"]])
+@pytest.mark.parametrize(
+    ("suffix", "world"), [(".jpg", ".jgw"), (".png", ".pgw"), (".png", ".wld")]
+)
+def test_a_world_file_is_the_place_of_a_photo(vitseg, model, tmp_path, options, suffix, world):
+    (tmp_path / "in").mkdir()
+    Image.fromarray(photo(40, 60)).save(tmp_path / f"in/a{suffix}")
+    turned = Image.Exif()
+    turned[274] = 6
+    Image.fromarray(photo(40, 60)).save(tmp_path / f"in/turned{suffix}", exif=turned)
+    for name in ("a", "turned"):
+        text = "0.1\n0\n0\n-0.1\n500000.05\n4999999.95\n"
+        (tmp_path / f"in/{name}{world}").write_text(text)
+    out = tmp_path / "out"
+    result = vitseg("predict", model, tmp_path / "in", "--out", out, *options)
+    assert result.code == 0, result
+    assert "is left out, since its orientation tag turns it" in result.err
+    with rasterio.open(out / "masks/a.tif") as raster:
+        assert raster.transform.almost_equals(rasterio.Affine(0.1, 0, 5e5, 0, -0.1, 5e6))
+        assert (raster.height, raster.width) == (40, 60)
+    assert ((out / "masks/turned.png").exists()) == (not options)
 
 
 def test_an_image_beyond_the_pixel_limit_is_tiled_and_said_so(
@@ -136,6 +200,43 @@ def test_the_same_command_continues_an_interrupted_one(
     assert vitseg("predict", model, folder, "--out", tmp_path / "whole", "--tiles").code == 0
     for name in ("masks/0.tif", "masks/1.tif"):
         np.testing.assert_array_equal(labels(out / name), labels(tmp_path / "whole" / name))
+
+
+@pytest.mark.parametrize("change", ["tiles", "image", "model", "nothing"])
+def test_labels_of_an_interrupted_run_go_where_nobody_goes_on(
+    vitseg, model, folder, tmp_path, monkeypatch, change
+):
+    out = tmp_path / "out"
+
+    def stop(*_) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LabelStore, "mark", stop)
+        assert vitseg("predict", model, folder, "--out", out, "--tiles").code != 0
+    partial = partial_path(out / "masks/0.tif")
+    assert partial.exists()
+    (out / "masks/.mine.partial").write_text("not written by vitseg")
+    other = write_model(tmp_path / "other", inference=SLIDE, license="MIT")
+    model = other if change == "model" else model
+    images = folder / "1.tif" if change == "image" else folder
+    options = [] if change == "tiles" else ["--tiles"]
+    with monkeypatch.context() as patched:
+        patched.setattr(ImageWriter, "outcome", stop)
+        vitseg("predict", model, images, "--out", out, "--overwrite", *options)
+    assert partial.exists() == (change == "nothing")
+    assert (out / "masks/.mine.partial").exists()
+
+
+def test_tiles_and_whole_images_leave_no_files_of_each_other(vitseg, model, folder, tmp_path):
+    command = ("predict", model, folder, "--out", tmp_path / "out", "--overwrite")
+    assert vitseg(*command, "--tiles", "--polygons").code == 0
+    assert vitseg(*command).code == 0
+    files = [path for path in content(tmp_path / "out") if path.count("/") == 1]
+    assert files == ["masks/0.png", "masks/1.png", "overlays/0.jpg", "overlays/1.jpg"]
+    assert vitseg(*command, "--tiles").code == 0
+    files = [path for path in content(tmp_path / "out") if path.count("/") == 1]
+    assert files == ["masks/0.tif", "masks/1.tif"]
 
 
 def test_a_damaged_image_is_reported_and_left_out(vitseg, model, folder, tmp_path):

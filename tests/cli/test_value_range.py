@@ -30,13 +30,14 @@ def floats(tmp_path):
 @pytest.fixture
 def seen(monkeypatch):
     """The images as predictors read them."""
-    read, images = Predictor.pixels_of, []
+    read, images = Predictor.read, []
 
-    def pixels_of(self, source):
-        images.append(read(self, source))
-        return images[-1]
+    def seen_read(self, source, placed=False):
+        found = read(self, source, placed)
+        images.append(found.pixels)
+        return found
 
-    monkeypatch.setattr(Predictor, "pixels_of", pixels_of)
+    monkeypatch.setattr(Predictor, "read", seen_read)
     return images
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import unicodedata
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +24,7 @@ from tests.data.formats.content import (
 )
 from tests.data.formats.exports import EXPORTS
 from vitseg.data.catalog import list_splits, open_dataset, open_unchecked, parse_data_spec
-from vitseg.data.listing import files_below, listed_once
+from vitseg.data.listing import files_below, files_of, listed_once
 from vitseg.errors import ConfigError, DataError
 
 WRITERS = {
@@ -65,6 +68,23 @@ def test_links_that_lead_to_each_other_end(tmp_path):
         for other in range(4):
             (tmp_path / str(number) / f"to{other}").symlink_to(tmp_path / str(other))
     assert 4 <= len(files_below(tmp_path)) < 300
+
+
+@pytest.mark.parametrize("list_files", [files_below, partial(files_of, suffixes=(".png",))])
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch, list_files):
+    (tmp_path / "closed").mkdir()
+    place = tmp_path if list_files is files_below else tmp_path / "closed"
+    scan = os.scandir
+
+    def scandir(folder):
+        if Path(folder).name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(DataError, match=r"closed cannot be read \(Permission denied\)"):
+        list_files(place)
+    assert list(list_files(tmp_path / "none")) == []
 
 
 def test_files_of_systems_and_hidden_ones_are_none(written):

@@ -12,7 +12,8 @@ from PIL import Image
 
 from tests.tiny import photo
 from vitseg.errors import DataError
-from vitseg.images import reader
+from vitseg.images import decode_process, pixel_source, reader
+from vitseg.images.bands import Bands
 from vitseg.images.decode import decode_image, image_size
 from vitseg.images.orientation import upright
 from vitseg.images.reader import decode, open_windows
@@ -276,3 +277,32 @@ def test_a_file_far_too_small_for_its_size_is_refused_before_it_takes_memory():
 def test_a_file_system_that_fails():
     with pytest.raises(DataError, match=r"/proc/self/mem cannot be read"):
         decode_image("/proc/self/mem")
+
+
+@pytest.mark.parametrize("bands", [None, Bands.model_validate([3, 1])])
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_whole_raster_says_where_it_lies_and_which_pixels_hold_data(
+    tmp_path, monkeypatch, bands, elsewhere
+):
+    """Also where another process decodes it, and only where that is asked for."""
+    pixels = photo(600, 40).clip(1)
+    pixels[100:400, 5:9] = 0
+    place = {"crs": "EPSG:32632", "transform": rasterio.Affine(0.1, 0, 5e5, 0, -0.1, 5e6)}
+    path = write(tmp_path / "a.tif", pixels, nodata=0, **place)
+    whole = write(tmp_path / "whole.tif", pixels.clip(1), nodata=0)
+    if elsewhere:
+        for module in ("reader", "band_reader"):
+            name = f"vitseg.images.{module}.is_costly"
+            monkeypatch.setattr(name, lambda *_, **__: True)
+    monkeypatch.setattr(pixel_source, "_PIXELS_AT_ONCE", 40 * 300)
+    found = decode(path, declared=bands, placed=True)
+    plain = decode(path, declared=bands)
+    np.testing.assert_array_equal(found.valid, (pixels > 0).any(2))
+    assert found.georeference is not None
+    assert found.georeference.crs.to_epsg() == 32632
+    assert found.georeference.transform == place["transform"]
+    np.testing.assert_array_equal(found.pixels, plain.pixels)
+    assert found.pixels.shape == (600, 40, 2 if bands else 3)
+    assert (plain.valid, plain.georeference) == (None, None)
+    assert decode(whole, declared=bands, placed=True)[-2:] == (None, None)
+    decode_process._common.close()

@@ -15,12 +15,14 @@ from vitseg.inference import scores as module
 from vitseg.inference.config import InferenceConfig
 from vitseg.inference.modes import image_scores
 from vitseg.inference.scores import (
+    MeanScores,
     OutputScores,
     ScoreMap,
     TensorScores,
     full_scores,
     label_map,
     labels_and_confidence,
+    probabilities,
     resized,
 )
 from vitseg.inference.window_scores import slide
@@ -88,10 +90,35 @@ def test_views_of_class_logits_are_probabilities_already():
     np.testing.assert_allclose(confidence, full_scores(scores).max(0).values.numpy(), rtol=1e-5)
 
 
-def test_the_means_of_several_views_sum_to_one():
-    source = make_predictor(flip=True).scores(photo(40, 50))
-    _, confidence = labels_and_confidence(source)
-    np.testing.assert_allclose(confidence, full_scores(source).max(0).values.numpy(), rtol=1e-5)
+def test_probabilities_of_several_views_are_the_mean_of_theirs():
+    image = photo(40, 50)
+    source = make_predictor(flip=True).scores(image)
+    labels, confidence = labels_and_confidence(source)
+    np.testing.assert_array_equal(labels, full_scores(source).argmax(0).numpy())
+    one = full_scores(make_predictor().scores(image))
+    mirrored = full_scores(make_predictor().scores(np.ascontiguousarray(image[:, ::-1]))).flip(2)
+    expected = (one / one.sum(0) + mirrored / mirrored.sum(0)) / 2
+    np.testing.assert_allclose(torch.cat(list(probabilities(source)), 1), expected, atol=1e-5)
+    chosen = expected.gather(0, torch.from_numpy(labels.astype(np.int64))[None])[0]
+    np.testing.assert_allclose(confidence, chosen, atol=1e-5)
+
+
+@pytest.mark.parametrize("reading", [MixedMasks, PresenceMasks, ClassLogits])
+@pytest.mark.parametrize("kept", [None, [3, 0, 1]])
+def test_the_same_view_twice_is_as_sure_as_once(monkeypatch, reading, kept):
+    source: ScoreMap = OutputScores(make_output(5, reading))
+    twice: ScoreMap = MeanScores([source, source])
+    if kept is not None:
+        classes = ClassTable.from_names(list("abcde"))
+        subset = ClassSubset(classes, [classes.names[i] for i in range(5) if i not in kept])
+        source, twice = subset.scores(source), subset.scores(twice)
+    monkeypatch.setattr(module, "STRIP_ELEMENTS", 5 * source.size[1] * 7)
+    for got, expected in zip(
+        labels_and_confidence(twice), labels_and_confidence(source), strict=True
+    ):
+        np.testing.assert_allclose(got, expected, atol=1e-5)
+    for got, expected in zip(probabilities(twice), probabilities(source), strict=True):
+        torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
 
 
 def test_scores_of_nothing_but_zero_have_no_confidence():

@@ -12,6 +12,7 @@ from vitseg.inference.blending import window_weights
 from vitseg.inference.config import InferenceConfig
 from vitseg.inference.modes import image_scores
 from vitseg.inference.scores import full_scores
+from vitseg.inference.shelf import Shelf
 from vitseg.inference.window_scores import slide, window_starts
 
 SIZE = (70, 90)
@@ -82,6 +83,20 @@ def test_windows_are_averaged_where_they_overlap(model, image):
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("order", [[(100, 130), (0, 20), (100, 130)], [(200, 220), (40, 80)]])
+def test_rows_may_be_asked_for_in_any_order(model, order):
+    """Where windows are not kept, but run when their rows are reached."""
+    tall = torch.randn(1, 3, 220, 100, generator=torch.Generator().manual_seed(1))
+    shelf = Shelf(torch.device("cpu"))
+    shelf.room = 0
+    with torch.inference_mode():
+        expected = full_scores(slide(model, tall, (64, 64), (48, 48)))
+        windows = slide(model, tall, (64, 64), (48, 48), shelf=shelf)
+        assert not windows.is_kept
+        for start, stop in order:
+            torch.testing.assert_close(windows.rows(start, stop), expected[:, start:stop])
+
+
 def test_windows_may_fade_out_towards_their_border(model, image):
     scores = full_scores(slide(model, image, (64, 64), (6, 20), "cosine"))
     weights = window_weights((64, 64), "cosine")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -185,6 +187,56 @@ def test_save_keeps_the_indices_of_many_classes(tmp_path):
     with Image.open(tmp_path / "mask.png") as image:
         np.testing.assert_array_equal(np.array(image), labels)
     assert found.class_areas["class 299"] == 0.25
+
+
+@pytest.mark.parametrize(("num_classes", "stored"), [(255, 255), (256, 65_535), (300, 65_535)])
+def test_pixels_without_data_are_no_class_in_a_png(tmp_path, num_classes, stored):
+    classes = ClassTable.from_names([f"class {index}" for index in range(num_classes)])
+    labels = np.array([[0, num_classes - 1], [1, 1]], np.uint16)
+    valid = np.array([[True, True], [False, True]])
+    image = np.zeros((2, 2, 3), np.uint8)
+    Segmentation(labels, classes, image, valid=valid).save(tmp_path / "mask.png")
+    with Image.open(tmp_path / "mask.png") as mask:
+        assert np.array(mask).tolist() == [[0, num_classes - 1], [stored, 1]]
+
+
+def test_pixels_without_data_have_no_label(tmp_path, segmentation):
+    rasterio = pytest.importorskip("rasterio")
+    valid = np.ones(segmentation.label_map.shape, bool)
+    valid[:, :2] = False
+    found = replace(segmentation, valid=valid)
+    counts = np.bincount(segmentation.label_map[valid], minlength=3)
+    assert sum(found.class_areas.values()) == pytest.approx(1)
+    first = max(range(3), key=lambda index: counts[index])
+    assert next(iter(found.class_areas.values())) == pytest.approx(counts[first] / valid.sum())
+    assert replace(found, valid=np.zeros_like(valid)).class_areas == {}
+    found.save(tmp_path / "mask.png")
+    with Image.open(tmp_path / "mask.png") as image:
+        assert image.mode == "P"
+        np.testing.assert_array_equal(np.array(image), np.where(valid, segmentation.label_map, 255))
+    found.save(tmp_path / "mask.tif")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with rasterio.open(tmp_path / "mask.tif") as raster:
+            stored = raster.read(1)
+            assert raster.nodata == 255
+    np.testing.assert_array_equal(stored, np.where(valid, segmentation.label_map, 255))
+    painted = np.asarray(found.overlay(opacity=1.0, legend=False))
+    assert not painted[:, 0].any()  # as ignored ones
+    assert found.scaled(0.5).valid is not None
+
+
+def test_a_format_that_would_change_the_labels_is_refused(tmp_path, segmentation):
+    with pytest.raises(ConfigError, match=r"saved as \.png or \.tif"):
+        segmentation.save(tmp_path / "mask.jpg")
+
+
+def test_labels_are_not_saved_over_the_image(tmp_path):
+    Image.fromarray(photo(20, 30)).save(tmp_path / "photo.png")
+    before = (tmp_path / "photo.png").read_bytes()
+    with pytest.raises(ConfigError, match="is the image itself"):
+        make_predictor()(tmp_path / "photo.png").save(tmp_path / "photo.png")
+    assert (tmp_path / "photo.png").read_bytes() == before
 
 
 @pytest.mark.parametrize("size", [(1, 20_000), (20_000, 1)])

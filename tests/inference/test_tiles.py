@@ -10,12 +10,15 @@ import torch
 from PIL import Image
 
 from tests.images.test_windows import planes, write_tiff
-from tests.tiny import content, make_model, make_predictor, photo
+from tests.tiny import content, make_model, make_predictor, make_record, photo
 from vitseg.errors import ConfigError, DataError, VitsegError
 from vitseg.images import reader
+from vitseg.images.bands import Bands
 from vitseg.images.label_store import partial_path
+from vitseg.images.preprocess import Preprocessing
 from vitseg.inference import tile_plan, tiles
 from vitseg.inference.blending import window_weights
+from vitseg.inference.predictor import Predictor
 from vitseg.inference.tiles import predict_large
 from vitseg.inference.window_scores import window_starts
 
@@ -228,6 +231,53 @@ def test_another_run_starts_anew(tmp_path, image, source, change):
     np.testing.assert_array_equal(labels(target), labels(fresh.path))
 
 
+@pytest.mark.parametrize("changed", ["extra image", "world file", "nothing"])
+def test_a_run_goes_on_only_where_all_that_is_read_is_the_same(tmp_path, image, changed):
+    chosen = Bands.model_validate([1, 2, 4]).chosen
+    bands = Bands(chosen=chosen, extra_images=("nir",))
+    preprocessing = Preprocessing(mean=(0.5,) * 3, std=(0.5,) * 3, bands=bands)
+    predictor = Predictor(
+        make_model(), make_record(preprocessing=preprocessing, inference=SLIDE), "cpu"
+    )
+    (tmp_path / "images").mkdir()
+    (tmp_path / "nir").mkdir()
+    source = write_tiff(tmp_path / "images/a.tif", planes(image))
+    Image.fromarray(image[..., 0]).save(tmp_path / "nir/a.png")
+    (tmp_path / "images/a.tfw").write_text("0.5\n0\n0\n-0.5\n700000\n6000000\n")
+
+    def stop(share: float) -> None:
+        if share > 0.4:
+            raise BrokenOffError
+
+    with pytest.raises(BrokenOffError):
+        predict_large(predictor, source, tmp_path / "out.tif", on_progress=stop)
+    if changed == "extra image":
+        Image.fromarray(255 - image[..., 0]).save(tmp_path / "nir/a.png")
+    elif changed == "world file":
+        (tmp_path / "images/a.tfw").write_text("0.25\n0\n0\n-0.25\n800000\n6000000\n")
+    seen = windows_run(predictor)
+    predict_large(predictor, source, tmp_path / "out.tif")
+    fresh = len(seen)
+    seen.clear()
+    whole = predict_large(predictor, source, tmp_path / "whole.tif").path
+    assert (fresh < len(seen)) == (changed == "nothing")
+    np.testing.assert_array_equal(labels(tmp_path / "out.tif"), labels(whole))
+
+
+def test_an_extra_image_is_not_written_over(tmp_path, image):
+    bands = Bands(chosen=Bands.model_validate([1, 2, 4]).chosen, extra_images=("nir",))
+    preprocessing = Preprocessing(mean=(0.5,) * 3, std=(0.5,) * 3, bands=bands)
+    predictor = Predictor(make_model(), make_record(preprocessing=preprocessing), "cpu")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "nir").mkdir()
+    source = write_tiff(tmp_path / "images/a.tif", planes(image))
+    Image.fromarray(image[..., 0]).save(tmp_path / "nir/a.png")
+    before = content(tmp_path)
+    with pytest.raises(ConfigError, match="or a part of it"):
+        predict_large(predictor, source, tmp_path / "nir/a.png")
+    assert content(tmp_path) == before
+
+
 def test_a_full_disk_is_one_clear_error_and_the_run_continues(tmp_path, source, predictor):
     target = tmp_path / "out.tif"
     target.write_bytes(b"old")
@@ -286,6 +336,18 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(
     monkeypatch.setattr(reader, "has_rasterio", lambda: False)
     with pytest.raises(ConfigError, match=r"pip install 'vitseg\[geo\]'"):
         predict_large(predictor, source, tmp_path / "out.tif")
+    assert content(tmp_path) == before
+
+
+def test_nothing_is_written_over_what_is_read(tmp_path, source, predictor):
+    (tmp_path / "link.tif").symlink_to(source)
+    before = content(tmp_path)
+    link, out = tmp_path / "link.tif", tmp_path / "out.tif"
+    for target, polygons in ((source, None), (link, None), (out, source)):
+        with pytest.raises(ConfigError, match="is the image to read"):
+            predict_large(predictor, source, target, polygons=polygons)
+    with pytest.raises(ConfigError, match="for labels and for polygons"):
+        predict_large(predictor, source, out, polygons=out)
     assert content(tmp_path) == before
 
 

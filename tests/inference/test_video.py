@@ -459,6 +459,14 @@ def test_nothing_is_left_of_a_failed_run(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
 
 
+def test_a_video_is_not_written_over_itself(tmp_path):
+    source = write_clip(tmp_path / "in.mp4")
+    before = source.read_bytes()
+    with pytest.raises(ConfigError, match="is the video to read"):
+        segment_video(CountingPredictor(), source, tmp_path / "." / "in.mp4")
+    assert source.read_bytes() == before
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_full_disk_is_an_error_of_the_system(tmp_path):
     facts = read_facts(write_clip(tmp_path / "in.mp4"))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from vitseg.errors import ConfigError
+from vitseg.runs import claim_folder
 
 if TYPE_CHECKING:
     from vitseg.explain.sheet import Sheet
@@ -26,12 +27,11 @@ class SheetFolder:
         overwrite: Whether what is in the folder may be replaced; an image of `targets` never is.
 
     Raises:
-        ConfigError: A file would be replaced that may not be.
+        ConfigError: A file would be replaced that may not be, or none can be written there.
     """
 
     def __init__(self, out: Path, targets: Sequence[tuple[Path, str]], overwrite: bool):
-        if out.exists() and not out.is_dir():
-            raise ConfigError(f"--out {out} is a file: give a folder.")
+        claim_folder(out, may_hold=None)
         images = {path.resolve() for path, _ in targets}
         for name in (INDEX, *(f"{name}.png" for _, name in targets)):
             if (out / name).resolve() in images:

@@ -150,7 +150,7 @@ def require_place(option: str, file: Path | None) -> None:
         file: The file; None: none is wanted.
 
     Raises:
-        ConfigError: Its folder does not exist, or it is a folder itself.
+        ConfigError: Its folder does not exist or cannot be written, or it is a folder itself.
     """
     if file is None:
         return
@@ -158,3 +158,6 @@ def require_place(option: str, file: Path | None) -> None:
         raise ConfigError(f"{option} {file}: the folder {file.absolute().parent} does not exist.")
     if file.is_dir():
         raise ConfigError(f"{option} {file} is a folder: give the file to write.")
+    from vitseg.runs import require_writable
+
+    require_writable(file, option)

@@ -54,7 +54,10 @@ def files_of(text: str) -> list[tuple[Path, Path]]:
     if not files and path.exists():
         raise DataError(f"{path} is no ordinary file, but images and folders of them are read.")
     if not files:
-        raise DataError(f"{text} is no file, no folder, and matches no file as a pattern.")
+        only = f", but folders: give {first_names([str(match) for match in matches])}"
+        raise DataError(
+            f"{text} is no file, no folder, and matches no file as a pattern{only if matches else ''}."
+        )
     return [(file, Path(file.name)) for file in files]
 
 
@@ -106,17 +109,47 @@ def _is_tool(name: str) -> bool:
 
 
 def left_out(inputs: list[str]) -> list[str]:
-    """The line on files in the given folders that look like pictures, but are in formats that are not read."""
+    """Lines on what the given folders and patterns seem to mean and is not read.
+
+    These are files in folders that look like pictures, but are in formats that are not read; and folders with images
+    that a pattern matches, which stands for files.
+    """
     from vitseg.data.listing import files_below
     from vitseg.images.suffixes import is_other_picture
 
     folders = [Path(text) for text in inputs if Path(text).is_dir()]
     names = [name for folder in folders for name in files_below(folder) if is_other_picture(name)]
-    if not names:
+    lines: list[str] = []
+    if names:
+        are = "file is" if len(names) == 1 else "files are"
+        lines.append(
+            f"{len(names):,} {are} left out, since pictures in such formats are not read: {first_names(names)}"
+        )
+    matched = [folder for text in inputs for folder in _matched_folders(text)]
+    if matched:
+        are = "folder of images is" if len(matched) == 1 else "folders of images are"
+        lines.append(
+            f"{len(matched):,} {are} left out, since a pattern stands for the files that it matches (give a folder by "
+            f"itself): {first_names(matched)}"
+        )
+    return lines
+
+
+def _matched_folders(text: str) -> list[str]:
+    """Folders with images that a pattern matches, while it does not reach what is in them."""
+    from vitseg.data.listing import files_below
+    from vitseg.images.suffixes import is_image_name
+
+    if os.path.exists(text) or "**" in text or not glob.has_magic(text):
         return []
-    are = "file is" if len(names) == 1 else "files are"
     return [
-        f"{len(names):,} {are} left out, since pictures in such formats are not read: {first_names(names)}"
+        match
+        for match in sorted(glob.glob(text))
+        if os.path.isdir(match)
+        and any(
+            is_image_name(name) and _predictions(Path(match), Path(os.path.dirname(name))) is None
+            for name in files_below(Path(match))
+        )
     ]
 
 

@@ -147,10 +147,13 @@ def model_settings(model: Path, protocol: Sequence[str]) -> dict[str, Any]:
     """
     from importlib.metadata import version
 
-    from vitseg.runtimes.places import hashes
+    from vitseg.inference.prediction_folder import EXTRA_IMAGES
+    from vitseg.runtimes.places import extra_images, hashes
 
-    return {
+    settings: dict[str, Any] = {
         "model": hashes(model),
         "set": sorted(protocol),
         "vitseg version": version("vitseg"),
     }
+    folders = extra_images(model)
+    return {**settings, EXTRA_IMAGES: folders} if folders else settings

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +16,14 @@ from vitseg.cli.member import Failure, failure_of
 from vitseg.cli.predict_tiles import Tiling, too_large_for
 from vitseg.errors import DataError, InterruptedRunError
 from vitseg.files import whole_file
+from vitseg.images.label_raster import require_nameable
 from vitseg.images.notices import say_notices
 from vitseg.images.pixel_source import Notice
 from vitseg.images.sources import StoredPicture
 from vitseg.inference.prediction_folder import run_hash
 from vitseg.inference.record import PredictionRecord
 from vitseg.inference.targets import Content, FileTarget, Target
-from vitseg.render.palette import encode, label_image
+from vitseg.render.palette import encode
 from vitseg.runs import MASKS, OVERLAYS
 
 if TYPE_CHECKING:
@@ -115,15 +115,14 @@ class ImageWriter:
     def _whole(self, segmentation: Segmentation, target: Target, run: str) -> PredictionRecord:
         """Write mask and overlay of an image, both or none."""
         out = self._out
-        mask, overlay = out / MASKS / f"{target.name}.png", out / OVERLAYS / f"{target.name}.jpg"
+        suffix = segmentation.suffix
+        mask = out / MASKS / f"{target.name}{suffix}"
+        overlay = out / OVERLAYS / f"{target.name}.jpg"
+        require_nameable(mask)
         picture, scale = segmentation.preview()
-        contents = {
-            mask: encode(label_image(segmentation.label_map, segmentation.classes), "PNG"),
-            overlay: encode(picture, "JPEG", quality=92),
-        }
-        with ExitStack() as files:
-            for file, encoded in contents.items():
-                files.enter_context(whole_file(file)).write_bytes(encoded)
+        with whole_file(mask) as mask_file, whole_file(overlay) as overlay_file:
+            segmentation.write(mask_file, suffix)
+            overlay_file.write_bytes(encode(picture, "JPEG", quality=92))
         height, width = segmentation.size
         facts: dict[str, Any] = {} if scale == 1 else {"overlay_scale": round(scale, 4)}
         return PredictionRecord(

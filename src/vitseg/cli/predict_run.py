@@ -45,6 +45,7 @@ class Run:
         self.num_finished = 0
         self.failures = Failures()
         self._num_kept = 0
+        self._is_overwriting = folder.is_overwriting
         self._num_smaller = 0
         self._lost: list[str] = []
         self._said: set[str] = set()
@@ -63,11 +64,17 @@ class Run:
                         return
         with suppress(OSError):  # every line is there already
             self._folder.in_order()
+            self._folder.complete()
 
     def closing_lines(self) -> Iterator[str]:
         """What is to be said at the end, beside the count."""
         if self._num_kept:
-            yield f"{self._num_kept} were finished before and kept (--overwrite makes them anew)"
+            way = (
+                "by the same command, which was interrupted"
+                if self._is_overwriting
+                else "(--overwrite makes them anew)"
+            )
+            yield f"{self._num_kept} were finished before and kept {way}"
         if self._num_smaller:
             yield (
                 f"overlays smaller than their images: {self._num_smaller}, since those are too large for a JPEG or "

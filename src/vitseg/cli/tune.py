@@ -74,9 +74,6 @@ def tune(
     if limit is not None:
         dataset = picked(dataset, spread_indices(len(dataset), limit))
     settings, left_out = make_settings(trained, record, chosen, wanted)
-    out.mkdir(
-        parents=True, exist_ok=True
-    )  # a place that cannot be written is found now, not after the work
     total = planned_runs(len(settings), len(dataset))
     with frame.bar(f"{len(settings)} settings", total) as advance:
         tuning = measure(settings, left_out, dataset, max_loss, advance)

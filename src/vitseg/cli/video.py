@@ -37,7 +37,7 @@ def video(
     Size, pixel shape and frame rate stay. Memory does not grow with the length of the video. Damaged frames get the
     labels before them, and are counted; of a file that ends early all there is is written, and the exit code is 2.
     """
-    from vitseg.inference.video_files import check_target
+    from vitseg.inference.video_files import check_target, require_another
     from vitseg.inference.video_reader import read_facts
 
     options.require_range(value_range)
@@ -49,8 +49,7 @@ def video(
             f"{target} exists: give another name, or pass --overwrite. Nothing was changed."
         )
     facts = read_facts(source)
-    if target.exists() and target.samefile(source):
-        raise ConfigError(f"{target} is the video to read: give the output another name.")
+    require_another(target, source)
 
     from vitseg.inference.predictor import load
     from vitseg.inference.video import segment_video

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import os
 import re
 import unicodedata
@@ -19,7 +20,14 @@ from vitseg.errors import DataError, first_names
 from vitseg.images.decode import IMAGE_SUFFIXES
 from vitseg.images.suffixes import is_array_name
 
-_JUNK_FOLDERS = ("__MACOSX", "@eaDir", "__pycache__", "$RECYCLE.BIN", "lost+found")
+_JUNK_FOLDERS = (
+    "__MACOSX",
+    "@eaDir",
+    "__pycache__",
+    "$RECYCLE.BIN",
+    "lost+found",
+    "System Volume Information",
+)
 """Folders that systems leave beside people's files; their files are copies and no data."""
 
 _THUMBNAIL = re.compile(
@@ -76,7 +84,11 @@ def is_hidden(name: str) -> bool:
 def files_below(folder: Path) -> Sequence[str]:
     """Every file that is not hidden, by its path below `folder` with forward slashes, sorted.
 
-    Links to folders are followed, but not one that leads back to a folder it lies in.
+    Links to folders are followed, but not one that leads back to a folder it lies in. A folder that is not there has no
+    files.
+
+    Raises:
+        DataError: A folder cannot be read, whose files would be missed without a word.
     """
 
     def walk() -> tuple[str, ...]:
@@ -113,11 +125,10 @@ def _walk(
         links: How many of these were reached by a link.
         files: Where the paths go.
     """
-    try:
-        status = os.stat(folder)
-        entries = list(os.scandir(folder))
-    except OSError:  # not there, or not ours to read: it holds no files for us
+    entries = _entries(folder)
+    if entries is None:
         return
+    status = os.stat(folder)
     here = (status.st_dev, status.st_ino)
     if here in above:
         return
@@ -126,8 +137,10 @@ def _walk(
             continue
         try:
             is_folder = entry.is_dir()
-        except OSError:
-            continue
+        except OSError as error:
+            if error.errno == errno.ELOOP:  # a link that leads nowhere
+                continue
+            raise _unreadable(entry.path, error) from error
         if not is_folder:
             files.append(prefix + entry.name)
             continue
@@ -136,20 +149,41 @@ def _walk(
             _walk(entry.path, f"{prefix}{entry.name}/", [*above, here], through, files)
 
 
+def _entries(folder: str | Path) -> list[os.DirEntry[str]] | None:
+    """What a folder holds; None where there is none.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+
+
+def _unreadable(folder: str | Path, error: OSError) -> DataError:
+    return DataError(
+        f"{folder} cannot be read ({error.strerror}), so that what is in it would be missed: make it readable, or move "
+        "it elsewhere."
+    )
+
+
 def files_of(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     """The files of a folder itself, without those below, by their suffixes in either case; not hidden, sorted.
 
     Args:
         folder: The folder; one that is not there has no files.
         suffixes: Suffixes in lower case, with their dot.
+
+    Raises:
+        DataError: It cannot be read.
     """
-    try:
-        entries = list(os.scandir(folder))
-    except OSError:
-        return []
     return sorted(
         folder / entry.name
-        for entry in entries
+        for entry in _entries(folder) or ()
         if os.path.splitext(entry.name)[1].lower() in suffixes
         and not is_hidden(entry.name)
         and entry.is_file()

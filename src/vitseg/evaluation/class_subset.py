@@ -10,7 +10,7 @@ from jaxtyping import Int64, Integer
 
 from vitseg.classes import IGNORE_INDEX, ClassTable
 from vitseg.errors import ConfigError, unknown_name
-from vitseg.inference.scores import Distribution, ScoreMap
+from vitseg.inference.scores import Distribution, MeanScores, ScoreMap
 from vitseg.types import Size
 
 
@@ -48,6 +48,8 @@ class ClassSubset:
 
     def scores(self, source: ScoreMap) -> ScoreMap:
         """The scores of the remaining classes."""
+        if isinstance(source, MeanScores):
+            return source.of_classes(self._kept)
         return _SelectedScores(source, self._kept)
 
     def labels(self, labels: Integer[np.ndarray, "H W"]) -> Int64[np.ndarray, "H W"]:

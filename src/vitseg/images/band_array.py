@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 from PIL import Image
 
 from vitseg.images.bands import COLORS, Band, FileBands
@@ -48,16 +48,27 @@ class ArrayBands:
         places: Which of its bands are read, from 0.
         bands: What is known of each of them.
         name: What errors call it.
+        georeference: Where it lies, if that is known.
+        valid: Which pixels hold data; None: all.
     """
 
-    def __init__(self, planes: Planes, places: list[int], bands: tuple[Band, ...], name: str):
+    def __init__(
+        self,
+        planes: Planes,
+        places: list[int],
+        bands: tuple[Band, ...],
+        name: str,
+        georeference: Georeference | None = None,
+        valid: Bool[np.ndarray, "H W"] | None = None,
+    ):
         self._planes, self._places = planes, places
         values = planes.values
         self.name = name
         self.size = (values.shape[0], values.shape[1])
         self.held_bytes = 0 if isinstance(values, np.memmap) else values.nbytes
-        self.has_gaps = False
-        self.georeference: Georeference | None = None
+        self._valid = valid
+        self.has_gaps = valid is not None
+        self.georeference = georeference
         notices = list(planes.notices)
         self._limits = [
             band_limits(band, values.dtype, lambda p=place: self._own(p), notices)
@@ -79,8 +90,11 @@ class ArrayBands:
         native = part.dtype.newbyteorder("=")
         return [np.ascontiguousarray(part[..., place], native) for place in self._places]
 
-    def valid(self, window: Window) -> None:
-        """All pixels hold data."""
+    def valid(self, window: Window) -> Bool[np.ndarray, "h w"] | None:
+        if self._valid is None:
+            return None
+        top, left, height, width = window
+        return self._valid[top : top + height, left : left + width]
 
     def _own(self, place: int) -> PictureValues:
         values = np.asarray(self._planes.values[..., place])

@@ -18,10 +18,11 @@ from vitseg.images.bands import Bands, FileBands, numbers_in
 from vitseg.images.budget import is_costly
 from vitseg.images.decoded import MAX_PIXELS, Decoded, require_pixels
 from vitseg.images.georeference import Georeference
-from vitseg.images.pixel_source import Notice, PixelSource
+from vitseg.images.pixel_source import Notice, PixelSource, valid_of
+from vitseg.images.place_beside import place_beside
 from vitseg.images.raster_reader import LARGEST_BLOCK, LARGEST_WHOLE_BLOCK
+from vitseg.images.read_files import extra_file
 from vitseg.images.sources import Source, StoredPicture, name_of, open_file, start_of
-from vitseg.images.suffixes import ARRAY_SUFFIX, IMAGE_SUFFIXES
 from vitseg.images.tiff_tags import read_tags
 from vitseg.images.window import Window
 
@@ -29,9 +30,6 @@ _BYTES = 4
 """Bytes of a value while a picture is decoded whole: its own, and a copy."""
 
 _ENOUGH = 4_000_000_000  # bytes, where no limit is asked for
-
-_LEVELS = 4
-"""Folders above a picture beside which those of extra images are looked for."""
 
 
 class BandSource(PixelSource, Protocol):
@@ -92,7 +90,7 @@ def extra_files(source: Source, bands: Bands, found: FileBands | None = None) ->
     if isinstance(source, StoredPicture):
         files = [source.extra(folder) for folder in bands.extra_images]
     elif not isinstance(source, bytes):
-        files = [_extra_file(Path(source), folder) for folder in bands.extra_images]
+        files = [extra_file(Path(source), folder) for folder in bands.extra_images]
     there = [file for file in files if file is not None]
     if len(there) == len(files):
         return there
@@ -106,17 +104,28 @@ def extra_files(source: Source, bands: Bands, found: FileBands | None = None) ->
     )
 
 
-def decode_bands(source: Source, bands: Bands, max_pixels: int = MAX_PIXELS) -> Decoded:
+def decode_bands(
+    source: Source, bands: Bands, max_pixels: int = MAX_PIXELS, placed: bool = False
+) -> Decoded:
     """A whole picture; one channel for each chosen band.
+
+    Args:
+        source: The picture.
+        bands: The choice.
+        max_pixels: Largest height * width of a file.
+        placed: As for `reader.decode`.
 
     Raises:
         DataError: It cannot be read, has too few bands, or its extra images are missing or of another size.
     """
-    with open_bands(source, bands, max_pixels=max_pixels) as image:
+    with open_bands(source, bands, max_pixels=max_pixels, placed=placed) as image:
         height, width = image.size
         whole = getattr(image, "whole", None)
         pixels = whole() if whole is not None else image.read(Window(0, 0, height, width))
-        return Decoded(pixels, image.size, image.notices)
+        found = Decoded(pixels, image.size, image.notices)
+        if not placed:
+            return found
+        return found._replace(georeference=image.georeference, valid=valid_of(image))
 
 
 @contextmanager
@@ -125,6 +134,7 @@ def open_bands(
     bands: Bands,
     max_bytes: int | None = None,
     max_pixels: int | None = None,
+    placed: bool = False,
 ) -> Iterator[BandSource]:
     """A picture, open for reading windows of its chosen bands.
 
@@ -133,13 +143,16 @@ def open_bands(
         bands: The choice.
         max_bytes: Memory that decoding a file whole may take, where it is read in windows; None: any.
         max_pixels: Largest height * width of a file that is read whole; None: it is read in windows, of any size.
+        placed: Whether of a file that is read whole its place and which pixels hold data are needed, too.
 
     Raises:
         DataError: As for `decode_bands`; or a file has to be decoded whole and does not fit.
     """
     with ExitStack() as stack:
         if not bands.extra_images:
-            yield stack.enter_context(_open_file(source, bands, None, max_bytes, max_pixels))
+            yield stack.enter_context(
+                _open_file(source, bands, None, max_bytes, max_pixels, placed)
+            )
             return
         first = file_bands(source)
         files = [source, *extra_files(source, bands, first)]
@@ -156,7 +169,7 @@ def open_bands(
                 chosen = bands.model_copy(
                     update={"chosen": tuple(bands.chosen[i] for i in mine), "extra_images": ()}
                 )
-                opened = _open_file(file, chosen, own, max_bytes, max_pixels)
+                opened = _open_file(file, chosen, own, max_bytes, max_pixels, placed)
                 parts.append(stack.enter_context(opened))
                 order += mine
         yield _Together(name_of(source), parts, order)
@@ -169,6 +182,7 @@ def _open_file(
     places: list[int] | None,
     max_bytes: int | None,
     max_pixels: int | None,
+    placed: bool,
 ) -> Iterator[BandSource]:
     """Chosen bands of one file.
 
@@ -178,6 +192,7 @@ def _open_file(
         places: Where the bands are in the file, from 0; None: they are looked for.
         max_bytes: As for `open_bands`.
         max_pixels: As for `open_bands`.
+        placed: As for `open_bands`.
     """
     from vitseg.images.reader import open_raster
 
@@ -193,9 +208,11 @@ def _open_file(
                 distant = decode_process.DistantImage(Path(source), max_bytes or _ENOUGH, bands)
                 yield stack.enter_context(closing(distant))
                 return
-            values, notices = decode_process.bands(source, bands, max_pixels or MAX_PIXELS)
+            values, notices, place, valid = decode_process.bands(
+                source, bands, max_pixels or MAX_PIXELS, placed
+            )
             every = list(range(values.shape[2]))
-            yield ArrayBands(Planes(values, notices), every, bands.chosen, name)
+            yield ArrayBands(Planes(values, notices), every, bands.chosen, name, place, valid)
             return
         dataset = stack.enter_context(open_raster(source, file, file_format, tags))
         if dataset is not None:
@@ -210,7 +227,11 @@ def _open_file(
         if file_format != "NPY" and max_bytes is not None:
             _require_room(source, len(places), max_bytes)
         planes = array_planes(source, file, file_format, tags, max_pixels or _any_size(source))
-        yield ArrayBands(planes, places, bands.chosen, name)
+        place = None
+        if (placed or in_windows) and not isinstance(source, bytes):
+            place, notices = place_beside(Path(source), file_format)
+            planes = planes._replace(notices=(*planes.notices, *notices))
+        yield ArrayBands(planes, places, bands.chosen, name, place)
 
 
 def _any_size(source: Source) -> int:
@@ -280,21 +301,3 @@ class _Together:
     def valid(self, window: Window) -> Bool[np.ndarray, "h w"] | None:
         masks = [mask for part in self._parts if (mask := part.valid(window)) is not None]
         return np.logical_and.reduce(masks) if masks else None
-
-
-def _extra_file(path: Path, folder: str) -> Path | None:
-    """The picture of the same name in a folder beside one that the picture lies in, the nearest first."""
-    inside = Path(path.name)
-    above = path.absolute().parent
-    for _ in range(_LEVELS):
-        place = above.parent / folder
-        if above.name != folder and place.is_dir():
-            for suffix in dict.fromkeys((path.suffix, *IMAGE_SUFFIXES, ARRAY_SUFFIX)):
-                file = place / inside.with_suffix(suffix)
-                if file.is_file():
-                    return file
-        inside = Path(above.name) / inside
-        if above.parent == above:
-            return None
-        above = above.parent
-    return None

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -26,6 +26,7 @@ from jaxtyping import Bool, UInt8
 from vitseg.errors import DataError
 from vitseg.images.bands import Bands, FileBands
 from vitseg.images.decoded import MAX_PIXELS, Decoded
+from vitseg.images.georeference import Georeference
 from vitseg.images.pixel_source import Notice
 from vitseg.images.sources import Source, name_of
 from vitseg.images.value_range import Declared, PictureValues, Unstated, ValueRange
@@ -247,15 +248,19 @@ def decode(
     at_least: tuple[int, int] | None,
     max_pixels: int,
     declared: Declared,
+    placed: bool = False,
 ) -> Decoded:
     """As `reader.decode`."""
     facts, pixels = _common.ask(
-        "decode", source, at_least, max_pixels, _told(declared), max_pixels=max_pixels
+        "decode", source, at_least, max_pixels, _told(declared), placed, max_pixels=max_pixels
     )
     assert pixels is not None
+    pixels, valid = _without_gaps(facts, pixels)
     height, width = facts["size"]
     values = None if facts["values"] is None else PictureValues.from_json(facts["values"])
-    return Decoded(pixels, (height, width), _notices(facts), values, facts["has_alpha"])
+    return Decoded(
+        pixels, (height, width), _notices(facts), values, facts["has_alpha"], _place(facts), valid
+    )
 
 
 def header(source: Source) -> dict[str, Any]:
@@ -288,11 +293,37 @@ def file_bands(source: Source) -> FileBands:
     return FileBands(tuple(facts["names"]), tuple(facts["colors"]), tuple(facts["types"]))
 
 
-def bands(source: Source, chosen: Bands, max_pixels: int) -> tuple[np.ndarray, tuple[Notice, ...]]:
-    """The values of chosen bands of a whole image, (H, W, c), and what was decided about them."""
-    facts, values = _common.ask("bands", source, max_pixels, _told(chosen), max_pixels=max_pixels)
+def bands(source: Source, chosen: Bands, max_pixels: int, placed: bool) -> BandValues:
+    """The values of chosen bands of a whole image.
+
+    Args:
+        source: The image.
+        chosen: The choice.
+        max_pixels: Largest height * width.
+        placed: As for `reader.decode`.
+    """
+    facts, values = _common.ask(
+        "bands", source, max_pixels, _told(chosen), placed, max_pixels=max_pixels
+    )
     assert values is not None
-    return values, _notices(facts)
+    values, valid = _without_gaps(facts, values)
+    return BandValues(values, _notices(facts), _place(facts), valid)
+
+
+class BandValues(NamedTuple):
+    """A whole image of chosen bands.
+
+    Attributes:
+        values: Those of each band, (H, W, c).
+        notices: What was decided about them.
+        georeference: Where it lies, if it is a map and that was asked for.
+        valid: Which pixels hold data, where that was asked for; None: all.
+    """
+
+    values: np.ndarray
+    notices: tuple[Notice, ...]
+    georeference: Georeference | None
+    valid: Bool[np.ndarray, "H W"] | None
 
 
 class DistantImage:
@@ -305,8 +336,6 @@ class DistantImage:
     """
 
     def __init__(self, path: Path, max_bytes: int, declared: Declared | Bands):
-        from vitseg.images.georeference import Georeference
-
         self._process, self._path = DecodeProcess(), path
         try:
             pixels = max(MAX_PIXELS, max_bytes // _DECODED_BYTES)
@@ -320,8 +349,7 @@ class DistantImage:
         self.size: tuple[int, int] = (facts["size"][0], facts["size"][1])
         self.held_bytes: int = facts["held_bytes"]
         self.has_gaps: bool = facts["has_gaps"]
-        place = facts["georeference"]
-        self.georeference = None if place is None else Georeference.from_json(place)
+        self.georeference = _place(facts)
         self.notices = _notices(facts)
 
     def read(self, window: Window) -> UInt8[np.ndarray, "h w c"]:
@@ -341,6 +369,20 @@ class DistantImage:
     def close(self) -> None:
         """Close the file and end the process."""
         self._process.close()
+
+
+def _place(facts: dict[str, Any]) -> Georeference | None:
+    place = facts["georeference"]
+    return None if place is None else Georeference.from_json(place)
+
+
+def _without_gaps(
+    facts: dict[str, Any], pixels: np.ndarray
+) -> tuple[np.ndarray, Bool[np.ndarray, "H W"] | None]:
+    """Pixels as they were sent, and which of them hold data: their last channel, where not all do."""
+    if not facts["has_gaps"]:
+        return pixels, None
+    return np.ascontiguousarray(pixels[..., :-1]), pixels[..., -1] != 0
 
 
 def _notices(facts: dict[str, Any]) -> tuple[Notice, ...]:

@@ -22,6 +22,8 @@ from vitseg.errors import VitsegError
 from vitseg.images import decode_process
 from vitseg.images.bands import Bands
 from vitseg.images.decode_process import as_text, coded
+from vitseg.images.georeference import Georeference
+from vitseg.images.pixel_source import valid_of
 from vitseg.images.value_range import Declared, Unstated, ValueRange
 from vitseg.images.window import Window
 from vitseg.parsing import parse_json
@@ -90,19 +92,26 @@ class Server:
         self._answers.flush()
 
     def _decode(
-        self, source: Path | bytes, at_least: list[int] | None, max_pixels: int, declared: Any
+        self,
+        source: Path | bytes,
+        at_least: list[int] | None,
+        max_pixels: int,
+        declared: Any,
+        placed: bool,
     ) -> tuple[dict[str, Any], np.ndarray]:
         from vitseg.images.reader import decode
 
         least = None if at_least is None else (at_least[0], at_least[1])
-        found = decode(source, least, max_pixels, _read_as(declared))
+        found = decode(source, least, max_pixels, _read_as(declared), placed)
         facts = {
             "size": found.size,
             "notices": found.notices,
             "values": None if found.values is None else found.values.to_json(),
             "has_alpha": found.has_alpha,
         }
-        return facts, found.pixels
+        return facts | _placed(found.georeference, found.valid), _with_gaps(
+            found.pixels, found.valid
+        )
 
     def _header(self, source: Path | bytes) -> tuple[dict[str, Any], None]:
         from vitseg.images.header import header_of
@@ -135,12 +144,10 @@ class Server:
         self._source = self._opened.enter_context(
             open_windows(source, max_bytes, _read_as(declared))
         )
-        place = self._source.georeference
-        return {
+        return _placed(self._source.georeference, None) | {
             "size": self._source.size,
             "held_bytes": self._source.held_bytes,
             "has_gaps": self._source.has_gaps,
-            "georeference": None if place is None else place.to_json(),
             "notices": self._source.notices,
         }, None
 
@@ -150,15 +157,17 @@ class Server:
         return file_bands(source)._asdict(), None
 
     def _bands(
-        self, source: Path | bytes, max_pixels: int, chosen: Any
+        self, source: Path | bytes, max_pixels: int, chosen: Any, placed: bool
     ) -> tuple[dict[str, Any], np.ndarray]:
         from vitseg.images.band_reader import open_bands
 
         bands = _read_as(chosen)
         assert isinstance(bands, Bands)
-        with open_bands(source, bands, max_pixels=max_pixels) as image:
-            planes = image.read_planes(Window(0, 0, *image.size))
-            return {"notices": image.notices}, np.stack(planes, axis=-1)
+        with open_bands(source, bands, max_pixels=max_pixels, placed=placed) as image:
+            values = np.stack(image.read_planes(Window(0, 0, *image.size)), axis=-1)
+            valid = valid_of(image) if placed else None
+            facts = {"notices": image.notices, **_placed(image.georeference, valid)}
+            return facts, _with_gaps(values, valid)
 
     def _planes(self, _: object, *window: int) -> tuple[dict[str, Any], np.ndarray]:
         return {}, np.stack(self._source.read_planes(Window(*window)))
@@ -168,6 +177,18 @@ class Server:
 
     def _valid(self, _: object, *window: int) -> tuple[dict[str, Any], np.ndarray | None]:
         return {}, self._source.valid(Window(*window))
+
+
+def _placed(place: Georeference | None, valid: np.ndarray | None) -> dict[str, Any]:
+    return {
+        "georeference": None if place is None else place.to_json(),
+        "has_gaps": valid is not None,
+    }
+
+
+def _with_gaps(pixels: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
+    """Pixels with a further channel, 0 where they hold no data, if there are such."""
+    return pixels if valid is None else np.dstack([pixels, valid.astype(pixels.dtype)])
 
 
 def _read_as(declared: list[float] | str | dict[str, Any] | None) -> Declared | Bands:

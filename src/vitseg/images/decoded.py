@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 
 from vitseg.errors import DataError
+from vitseg.images.georeference import Georeference
 from vitseg.images.pixel_source import Notice
 from vitseg.images.value_range import PictureValues
 
@@ -26,6 +27,8 @@ class Decoded(NamedTuple):
         notices: What was decided about its pixels.
         values: Its values, if they have more than 8 bits.
         has_alpha: Whether it has transparency, be it used or not.
+        georeference: Where it lies, if it is a map and that was asked for.
+        valid: Which pixels hold data, where that was asked for; None: all.
     """
 
     pixels: UInt8[np.ndarray, "_ _ c"]
@@ -33,6 +36,8 @@ class Decoded(NamedTuple):
     notices: tuple[Notice, ...]
     values: PictureValues | None = None
     has_alpha: bool = False
+    georeference: Georeference | None = None
+    valid: Bool[np.ndarray, "_ _"] | None = None
 
 
 def require_pixels(name: str, size: tuple[int, int], max_pixels: int) -> None:

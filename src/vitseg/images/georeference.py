@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 
@@ -58,6 +59,11 @@ class Georeference:
                 "crs": self.crs or CRS(),
             }  # points need one, if empty
         return {name: value for name, value in values.items() if value is not None}
+
+
+def has_rasterio() -> bool:
+    """Whether the extra `geo` is installed."""
+    return find_spec("rasterio") is not None
 
 
 def georeference_of(dataset: Any) -> Georeference | None:

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from vitseg.classes import ClassTable
-from vitseg.files import whole_file
-from vitseg.images.georeference import Georeference
-from vitseg.images.label_store import LabelStore
+from vitseg.errors import ConfigError
+from vitseg.files import is_utf8, whole_file
+from vitseg.images.georeference import Georeference, has_rasterio
+from vitseg.images.label_store import LabelSource
 from vitseg.images.raster_reader import CACHE_BYTES, rasterio_window
 
 TILE = 256
@@ -27,7 +28,7 @@ WRITE_WINDOW = (TILE, 64 * TILE)
 
 def write_label_tiff(
     path: Path,
-    labels: LabelStore,
+    labels: LabelSource,
     classes: ClassTable,
     nodata: int | None,
     georeference: Georeference | None,
@@ -74,6 +75,14 @@ def write_label_tiff(
         _require_whole(partial, labels)
 
 
+def require_nameable(path: Path) -> None:
+    """Raise ConfigError where rasterio would have to write a file whose name is not in UTF-8."""
+    if path.suffix.lower() in (".tif", ".tiff") and not is_utf8(path) and has_rasterio():
+        raise ConfigError(
+            f"{path} has a name that is not in UTF-8, which rasterio needs: rename the image, or its folder."
+        )
+
+
 @contextmanager
 def _told_of_full_disk(folder: Path) -> Iterator[None]:
     """GDAL says of a full disk only that something failed; within this, it is the error of the system.
@@ -88,7 +97,7 @@ def _told_of_full_disk(folder: Path) -> Iterator[None]:
         raise
 
 
-def _require_whole(path: Path, labels: LabelStore) -> None:
+def _require_whole(path: Path, labels: LabelSource) -> None:
     """GDAL writes its last tiles on closing, where an error goes unseen: the file is read back."""
     import rasterio
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Integer
@@ -13,6 +15,46 @@ from jaxtyping import Integer
 from vitseg import parsing
 from vitseg.files import beside
 from vitseg.images.window import Window
+
+_OWN = re.compile(
+    r"(\..+\.(?:tiff?|png)|\.[0-9a-f]{32})\.partial(?:\.json|\.fresh)?", re.IGNORECASE
+)
+
+
+class LabelSource(Protocol):
+    """Labels that are read rectangle by rectangle.
+
+    Attributes:
+        size: (height, width) in pixels.
+        dtype: Type of the labels.
+    """
+
+    size: tuple[int, int]
+    dtype: np.dtype
+
+    def read(self, window: Window) -> Integer[np.ndarray, "h w"]:
+        """Labels of a rectangle within the image."""
+        ...
+
+    def windows(self, height: int, width: int) -> Iterator[Window]:
+        """Rectangles of at most that size that cover the image, row by row."""
+        ...
+
+
+class LabelArray:
+    """Labels in memory, as a `LabelSource`."""
+
+    def __init__(self, labels: Integer[np.ndarray, "H W"]):
+        self._labels = labels
+        self.size = (labels.shape[0], labels.shape[1])
+        self.dtype = labels.dtype
+
+    def read(self, window: Window) -> Integer[np.ndarray, "h w"]:
+        top, left, height, width = window
+        return self._labels[top : top + height, left : left + width]
+
+    def windows(self, height: int, width: int) -> Iterator[Window]:
+        return _windows(self.size, height, width)
 
 
 class LabelStore:
@@ -85,11 +127,7 @@ class LabelStore:
 
     def windows(self, height: int, width: int) -> Iterator[Window]:
         """Rectangles of at most that size that cover the image, row by row."""
-        for top in range(0, self.size[0], height):
-            for left in range(0, self.size[1], width):
-                yield Window(
-                    top, left, min(height, self.size[0] - top), min(width, self.size[1] - left)
-                )
+        return _windows(self.size, height, width)
 
     def close(self) -> None:
         self._file.close()
@@ -108,3 +146,25 @@ def partial_path(target: Path) -> Path:
 def note_path(target: Path) -> Path:
     """Where it is noted what is done of an unfinished `target`."""
     return beside(target, ".partial.json")
+
+
+def partial_files(folder: Path, kept: Collection[Path]) -> list[Path]:
+    """The files of unfinished label maps below a folder, which may not be there.
+
+    Args:
+        folder: The folder.
+        kept: Targets whose files are left out.
+    """
+    stay = {partial_path(target) for target in kept}
+    names = ((path, _OWN.fullmatch(path.name)) for path in folder.rglob(".*.partial*"))
+    return [
+        path
+        for path, name in names
+        if name is not None and path.with_name(f"{name[1]}.partial") not in stay
+    ]
+
+
+def _windows(size: tuple[int, int], height: int, width: int) -> Iterator[Window]:
+    for top in range(0, size[0], height):
+        for left in range(0, size[1], width):
+            yield Window(top, left, min(height, size[0] - top), min(width, size[1] - left))

@@ -61,14 +61,18 @@ class DecodedImage:
     """A whole image in memory."""
 
     def __init__(
-        self, pixels: UInt8[np.ndarray, "H W 3"], name: str, notices: tuple[Notice, ...] = ()
+        self,
+        pixels: UInt8[np.ndarray, "H W 3"],
+        name: str,
+        notices: tuple[Notice, ...] = (),
+        georeference: Georeference | None = None,
     ):
         self.pixels = pixels
         self.name = name
         self.size = (pixels.shape[0], pixels.shape[1])
         self.held_bytes = pixels.nbytes
         self.has_gaps = False  # transparent pixels were laid over white
-        self.georeference: Georeference | None = None
+        self.georeference = georeference
         self.notices = notices
 
     def read(self, window: Window) -> UInt8[np.ndarray, "h w 3"]:
@@ -78,6 +82,23 @@ class DecodedImage:
     def valid(self, window: Window) -> None:
         """All pixels hold data."""
 
+
+def valid_of(image: PixelSource) -> Bool[np.ndarray, "H W"] | None:
+    """Which pixels of a whole image hold data, read a few rows at a time; None: all."""
+    if not image.has_gaps:
+        return None
+    height, width = image.size
+    valid = np.ones((height, width), bool)
+    rows = max(1, _PIXELS_AT_ONCE // max(1, width)) // _BLOCK_ROWS * _BLOCK_ROWS or _BLOCK_ROWS
+    for top in range(0, height, rows):
+        part = image.valid(Window(top, 0, min(rows, height - top), width))
+        if part is not None:
+            valid[top : top + rows] = part
+    return None if valid.all() else valid
+
+
+_PIXELS_AT_ONCE = 4_000_000
+_BLOCK_ROWS = 256  # of which most tiles have a part or a multiple: none is decoded twice
 
 FIRST_PAGE, FIRST_FRAME = "further-pages", "further-frames"
 RANGE_FROM_VALUES = "range-from-values"

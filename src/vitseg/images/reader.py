@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,10 +16,11 @@ from vitseg.images import decode_process
 from vitseg.images.bands import Bands
 from vitseg.images.budget import is_costly, prints_errors
 from vitseg.images.decoded import MAX_PIXELS, Decoded, require_pixels
-from vitseg.images.georeference import georeference_of
+from vitseg.images.georeference import georeference_of, has_rasterio
 from vitseg.images.header import header_of
 from vitseg.images.pillow_reader import decode_with_pillow
-from vitseg.images.pixel_source import DecodedImage, PixelSource
+from vitseg.images.pixel_source import DecodedImage, PixelSource, valid_of
+from vitseg.images.place_beside import place_beside
 from vitseg.images.raster_reader import (
     CACHE_BYTES,
     LARGEST_BLOCK,
@@ -59,6 +59,7 @@ def decode(
     at_least: tuple[int, int] | None = None,
     max_pixels: int = MAX_PIXELS,
     declared: Declared | Bands = None,
+    placed: bool = False,
 ) -> Decoded:
     """A whole image, with what was decided about its pixels.
 
@@ -69,6 +70,7 @@ def decode(
         max_pixels: Largest height * width, checked on the header.
         declared: Black and white of more than 8 bits, if they are stated; or the bands that are chosen, which are then
             the channels.
+        placed: Whether it is read, too, where the image lies and which of its pixels hold data.
 
     Raises:
         DataError: See `decode_image`, or for bands `decode_bands`.
@@ -76,7 +78,7 @@ def decode(
     if isinstance(declared, Bands):
         from vitseg.images.band_reader import decode_bands
 
-        return decode_bands(source, declared, max_pixels)
+        return decode_bands(source, declared, max_pixels, placed)
     name = name_of(source)
     with open_file(source) as file:
         file_format = start_of(file, name)
@@ -86,17 +88,25 @@ def decode(
             return decode_array(source, file, max_pixels, declared)
         tags = read_tags(file) if file_format == "TIFF" else None
         if is_costly(file, file_format, tags):
-            return decode_process.decode(source, at_least, max_pixels, declared)
+            return decode_process.decode(source, at_least, max_pixels, declared, placed)
         with open_raster(source, file, file_format, tags) as dataset:
             if dataset is not None:
                 require_pixels(name, (dataset.height, dataset.width), max_pixels)
                 image = RasterImage(dataset, name, tags, declared, LARGEST_WHOLE_BLOCK)
-                pixels = image.whole()
-                return Decoded(pixels, image.size, image.notices, image.values, image.has_alpha)
+                found = Decoded(
+                    image.whole(), image.size, image.notices, image.values, image.has_alpha
+                )
+                if not placed:
+                    return found
+                return found._replace(georeference=image.georeference, valid=valid_of(image))
         if file_format == "TIFF" and prints_errors(tags):
-            return decode_process.decode(source, at_least, max_pixels, declared)
+            return decode_process.decode(source, at_least, max_pixels, declared, placed)
         try:
-            return decode_with_pillow(file, name, file_format, max_pixels, at_least, declared)
+            found = decode_with_pillow(file, name, file_format, max_pixels, at_least, declared)
+            if not placed or isinstance(source, bytes):
+                return found
+            place, notices = place_beside(Path(source), file_format)
+            return found._replace(georeference=place, notices=(*found.notices, *notices))
         except NotForPillowError as error:
             if tags is None or not has_rasterio():
                 raise
@@ -149,11 +159,6 @@ def _in_windows(
     if dataset is None:
         return None
     return RasterImage(dataset, str(path), tags, declared, LARGEST_BLOCK)
-
-
-def has_rasterio() -> bool:
-    """Whether the extra `geo` is installed."""
-    return find_spec("rasterio") is not None
 
 
 def opens_as_raster(file_format: str, tags: TiffTags | None) -> bool:
@@ -237,5 +242,5 @@ def _decoded(path: Path, max_bytes: int, declared: Declared) -> DecodedImage:
             f"{path} ({header.format}, {width}x{height}) can only be decoded whole here, which takes {needed:,} bytes, "
             f"but {max_bytes:,} are allowed. Raise the memory, or {way}"
         )
-    decoded = decode(path, max_pixels=height * width, declared=declared)
-    return DecodedImage(decoded.pixels, str(path), decoded.notices)
+    decoded = decode(path, max_pixels=height * width, declared=declared, placed=True)
+    return DecodedImage(decoded.pixels, str(path), decoded.notices, decoded.georeference)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vitseg.errors import DataError
 from vitseg.images.bands import Bands
+from vitseg.images.decoded import Decoded
 from vitseg.images.notices import say_notices
 from vitseg.images.pillow_reader import to_rgb
 from vitseg.images.reader import decode
@@ -41,12 +42,34 @@ def read_source(
     Raises:
         DataError: The file cannot be read, or the source is something else.
     """
+    return read_picture(source, declared, placed=False).pixels
+
+
+def read_picture(
+    source: object, declared: ValueRange | Bands | None = None, placed: bool = True
+) -> Decoded:
+    """The pixels of `read_source`, and of a file where it lies and which of them hold data.
+
+    Args:
+        source: As for `read_source`.
+        declared: As for `read_source`.
+        placed: Whether the latter is read.
+
+    Raises:
+        DataError: As for `read_source`.
+    """
     if isinstance(source, str | Path):
         _require_file_name(source)
     if isinstance(source, str | Path | StoredPicture):
-        decoded = decode(source, declared=declared)
+        decoded = decode(source, declared=declared, placed=placed)
         say_notices(name_of(source), decoded.notices)
-        return decoded.pixels
+        return decoded
+    pixels = _in_memory(source, declared)
+    return Decoded(pixels, (pixels.shape[0], pixels.shape[1]), ())
+
+
+def _in_memory(source: object, declared: ValueRange | Bands | None) -> UInt8[np.ndarray, "H W c"]:
+    """The pixels of an image that is no file."""
     bands = declared if isinstance(declared, Bands) else None
     if isinstance(source, Image.Image):
         return _of_picture(source, declared)

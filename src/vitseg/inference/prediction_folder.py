@@ -17,6 +17,7 @@ from typing import Any, cast
 from vitseg import parsing
 from vitseg.errors import ConfigError, first_names
 from vitseg.files import remove_leftovers, write_json, write_whole
+from vitseg.inference.leftovers import remove_files, remove_partials
 from vitseg.inference.record import PredictionRecord, read_records
 from vitseg.inference.targets import FileTarget, Target
 from vitseg.runs import (
@@ -30,12 +31,23 @@ from vitseg.runs import (
     claim_predictions,
 )
 
+EXTRA_IMAGES = "extra images"
+"""Among the settings: names of the folders of a model's extra images, where it has some."""
+
+_OVERWRITING = "overwriting"
+"""Beside the settings: true until a command with --overwrite has come to its end."""
+
+MASK_SUFFIXES = (".png", ".tif")
+"""Suffixes of masks: of images that are run whole, and in tiles."""
+
 
 class PredictionFolder:
     """A folder of predictions, claimed for a command. Nothing is written before `with`.
 
     A folder that the same command, or one with more images, began is gone on with: an image is finished where its line
-    has no error, its files are there, and it has not changed since.
+    has no error, its files are there, and it has not changed since. Files of earlier lines that are not finished are
+    deleted on entry, so that no mask is there without its line. With `overwrite` nothing is finished, but what a
+    command with the same settings has made that was to overwrite, too, and did not come to its end.
 
     Args:
         out: The folder.
@@ -51,6 +63,7 @@ class PredictionFolder:
         out: The folder.
         settings: As given.
         finished: Records of what need not be done again, by image.
+        is_overwriting: Whether earlier predictions are replaced, since this command or until its end.
     """
 
     def __init__(
@@ -61,14 +74,21 @@ class PredictionFolder:
         self._targets = targets
         self._by_image = {target.image: target for target in targets}
         claim_folder(out, may_hold=None)
-        earlier = None if overwrite else _read_settings(out)
+        earlier = _read_settings(out)
+        begun = earlier is not None and earlier.pop(_OVERWRITING, False) is True
+        self._earlier = {} if earlier is None and not overwrite else read_records(out)
+        self._is_same = earlier is not None and not changed_fields(earlier, self.settings)
+        self.finished: dict[str, PredictionRecord] = {}
         if earlier is None:
-            if not (overwrite and _read_settings(out) is not None):
-                claim_predictions(out, overwrite)
-            self.finished: dict[str, PredictionRecord] = {}
-        else:
+            claim_predictions(out, overwrite)
+        elif not overwrite:
             self._require_same(earlier)
-            self.finished = self._still_valid(read_records(out))
+            self.finished = self._still_valid(self._earlier)
+            if len(self.finished) == len(targets):
+                self._refuse("of all these images")
+        elif begun and self._is_same:
+            self.finished = self._valid(self._earlier)
+        self.is_overwriting = overwrite or begun
         self._file: int | None = None
 
     def _require_same(self, earlier: Mapping[str, Any]) -> None:
@@ -81,18 +101,19 @@ class PredictionFolder:
         others = [image for image in done if image not in self._by_image]
         if others:
             self._refuse(f"of other images, too ({first_names(others)})")
-        valid = {image: record for image, record in done.items() if self._is_whole(record)}
-        if len(valid) == len(self._targets):
-            self._refuse("of all these images")
-        return valid
+        return self._valid(done)
+
+    def _valid(self, records: Mapping[str, PredictionRecord]) -> dict[str, PredictionRecord]:
+        return {image: record for image, record in records.items() if self._is_whole(record)}
 
     def _is_whole(self, record: PredictionRecord) -> bool:
-        files = [file for file in (record.mask, record.overlay, record.polygons) if file]
-        target = self._by_image[record.image]
+        named = [file for file in (record.mask, record.overlay, record.polygons) if file]
+        target = self._by_image.get(record.image)
         return (
-            record.mask in (f"{MASKS}/{target.name}.png", f"{MASKS}/{target.name}.tif")
+            target is not None
+            and record.mask in [f"{MASKS}/{target.name}{suffix}" for suffix in MASK_SUFFIXES]
             and record.run == run_hash(self.settings, target)
-            and all((self.out / file).is_file() for file in files)
+            and all((self.out / file).is_file() for file in named)
         )
 
     def _refuse(self, what: str) -> None:
@@ -105,8 +126,10 @@ class PredictionFolder:
         """Write the settings and the lines of what is finished."""
         self.out.mkdir(parents=True, exist_ok=True)
         self._clear()
+        self._remove_stale()
         write_whole(self.out / PREDICTIONS, self._lines(self.finished))
-        write_json(self.out / PREDICT_SETTINGS, self.settings)
+        mark = {_OVERWRITING: True} if self.is_overwriting else {}
+        write_json(self.out / PREDICT_SETTINGS, {**self.settings, **mark})
         self._file = os.open(self.out / PREDICTIONS, os.O_WRONLY | os.O_APPEND)
         return self
 
@@ -154,11 +177,28 @@ class PredictionFolder:
         for folder in (MASKS, OVERLAYS, POLYGONS):
             remove_leftovers(self.out / folder)
 
+    def _remove_stale(self) -> None:
+        """Delete what earlier lines name and is not finished, and labels in tiles that nobody will go on with."""
+        remove_files(self.out, self._earlier.values(), self.finished.values())
+        left = [target for target in self._targets if target.image not in self.finished]
+        unfinished = [
+            self.out / MASKS / f"{target.name}{suffix}"
+            for target in left
+            for suffix in MASK_SUFFIXES
+        ]
+        remove_partials(self.out, unfinished if self._is_same else ())
+
     def in_order(self) -> None:
         """Bring the lines into the order of the images, where an earlier run did later ones."""
         records = read_records(self.out)
         if list(records) != [image for image in self._by_image if image in records]:
             write_whole(self.out / PREDICTIONS, self._lines(records))
+
+    def complete(self) -> None:
+        """All images were tried: what is overwritten from now on is what was made now."""
+        if self.is_overwriting:
+            write_json(self.out / PREDICT_SETTINGS, self.settings)
+            self.is_overwriting = False
 
     def _lines(self, records: Mapping[str, PredictionRecord]) -> str:
         return "".join(records[image].to_line() for image in self._by_image if image in records)
@@ -179,7 +219,7 @@ def without_predictions(targets: Sequence[Target], out: Path) -> list[Target]:
 
 def run_hash(settings: Mapping[str, Any], target: Target) -> str:
     """Hash of the settings and of what identifies an image's state; "" where it cannot be looked at."""
-    stamp = target.stamp()
+    stamp = target.stamp(settings.get(EXTRA_IMAGES, ()))
     if stamp is None:
         return ""
     facts = [settings, target.image, *stamp]

@@ -16,13 +16,13 @@ from vitseg.checkpoint.model_dir import ModelRecord, load_model
 from vitseg.config import apply_overrides, parse
 from vitseg.errors import ConfigError, DataError, VitsegError
 from vitseg.images.bands import to_rgb
-from vitseg.images.decoded import MAX_PIXELS
+from vitseg.images.decoded import MAX_PIXELS, Decoded
 from vitseg.images.geometry import resize_image
 from vitseg.images.notices import grouped
 from vitseg.images.preprocess import Preprocessing, to_tensor
 from vitseg.images.value_range import ValueRange, parse_range
 from vitseg.inference.config import InferenceConfig
-from vitseg.inference.image_source import ImageSource, read_source
+from vitseg.inference.image_source import ImageSource, read_picture
 from vitseg.inference.modes import image_scores
 from vitseg.inference.precision import Precision, has_bf16, narrowed, precise
 from vitseg.inference.scores import ScoreMap, label_map
@@ -112,7 +112,8 @@ class Predictor:
             raise DataError(f"number {place + 1} of {len(sources)} images: {error}") from error
 
     def _segment(self, source: object) -> Segmentation:
-        image = self.pixels_of(source)
+        found = self.read(source, placed=True)
+        image = found.pixels
         path = Path(source) if isinstance(source, (str, Path)) else None
         try:
             labels = label_map(self.scores(image))
@@ -121,11 +122,20 @@ class Predictor:
                 raise
             raise VitsegError(f"{path}: {error}") from error
         picture = self.picture_of(image)
-        return Segmentation(label_map=labels, classes=self.classes, image=picture, path=path)
+        return Segmentation(labels, self.classes, picture, path, found.valid, found.georeference)
 
     def pixels_of(self, source: object) -> UInt8[np.ndarray, "H W c"]:
         """The pixels of any source as the model sees them: 8-bit RGB, or its bands; notices about them are logged."""
-        return read_source(source, self.preprocessing.reading)
+        return self.read(source).pixels
+
+    def read(self, source: object, placed: bool = False) -> Decoded:
+        """Any source, its pixels as the model sees them.
+
+        Args:
+            source: As for a call.
+            placed: Whether of a file it is read, too, where it lies and which of its pixels hold data.
+        """
+        return read_picture(source, self.preprocessing.reading, placed)
 
     def picture_of(self, pixels: UInt8[np.ndarray, "H W c"]) -> UInt8[np.ndarray, "H W 3"]:
         """Such pixels as they are shown: RGB; of bands, those that stand for the three colours."""

@@ -6,7 +6,7 @@ are a source that hands out rows on demand, and labels are taken strip by strip;
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -163,26 +163,68 @@ class ResizedScores:
 
 
 class MeanScores:
-    """The mean of the softmaxes of several views, row by row.
+    """The mean of the softmaxes of several views, row by row, by which the papers take labels.
+
+    The softmax of scores that are no logits, as SegViT's in [0, 1], is nearly flat and says nothing of how sure a model
+    is. So the probabilities are the mean of those that each view gives by its own distribution.
 
     Args:
         views: Scores of every view, of one size.
+        kept: Classes that are left, of which the rows are; None: all.
     """
 
     distribution: Distribution = "share"
 
-    def __init__(self, views: Sequence[ScoreMap]):
+    def __init__(self, views: Sequence[ScoreMap], kept: Integer[Tensor, " n"] | None = None):
         self.views = views
         self.size = views[0].size
-        self.num_classes = views[0].num_classes
+        self.num_classes = views[0].num_classes if kept is None else len(kept)
+        self._kept = kept
+
+    def of_classes(self, kept: Integer[Tensor, " n"]) -> MeanScores:
+        """The same of some classes, in that order; their scores stay as they are."""
+        return MeanScores(self.views, kept if self._kept is None else self._kept[kept])
 
     def rows(self, start: int, stop: int) -> Float[Tensor, "k R W"]:
+        return self._mean(_softmax(view.rows(start, stop)) for view in self.views)
+
+    def rows_and_shares(
+        self, start: int, stop: int
+    ) -> tuple[Float[Tensor, "k R W"], Float[Tensor, "k R W"]]:
+        """The rows, and the mean of the views' probabilities; 0 in a view where every share is 0."""
+        if all(view.distribution == "softmax" for view in self.views):
+            rows = self.rows(start, stop)
+            return rows, rows
+        views = [view.rows(start, stop) for view in self.views]
+        shares = self._mean(
+            _shares(rows, view.distribution) for rows, view in zip(views, self.views, strict=True)
+        )
+        return self._mean(map(_softmax, views)), shares
+
+    def _mean(self, parts: Iterable[Float[Tensor, "k R W"]]) -> Float[Tensor, "k R W"]:
         total: Tensor | None = None
-        for view in self.views:
-            probs = _softmax(view.rows(start, stop))
-            total = probs if total is None else total.add_(probs)
+        for part in parts:  # each of which is new, and may be changed
+            total = part if total is None else total.add_(part)
         assert total is not None
-        return total.div_(len(self.views))
+        mean = total.div_(len(self.views))
+        return mean if self._kept is None else mean[self._kept.to(mean.device)]
+
+
+def _shares(rows: Float[Tensor, "k R W"], distribution: Distribution) -> Float[Tensor, "k R W"]:
+    """The probabilities of all classes; 0 where every share is 0."""
+    if distribution == "softmax":
+        return _softmax(rows)
+    return rows / rows.sum(0).clamp_min(torch.finfo(rows.dtype).tiny)
+
+
+def _rows_and_evidence(
+    source: ScoreMap, start: int, stop: int
+) -> tuple[Float[Tensor, "k R W"], Float[Tensor, "k R W"]]:
+    """Rows by which labels are taken, and those that the source's distribution makes probabilities of."""
+    if isinstance(source, MeanScores):
+        return source.rows_and_shares(start, stop)
+    rows = source.rows(start, stop)
+    return rows, rows
 
 
 def _softmax(rows: Float[Tensor, "k R W"]) -> Float[Tensor, "k R W"]:
@@ -223,9 +265,9 @@ def labels_and_confidence(
 ) -> tuple[Integer[np.ndarray, "H W"], Float32[np.ndarray, "H W"]]:
     """The labels of `label_map` with the probability of each, in [0, 1].
 
-    Class logits (`ClassLogits`) go through a softmax. Of other scores, the probability of a
-    class at a pixel is its share of their sum: a mean of softmaxes sums to 1 and so stays as it is; the scores Y of a
-    SegViT are no distribution before. Where every share is 0, the probability is 0.
+    Class logits (`ClassLogits`) go through a softmax. Of other scores, the probability of a class at a pixel is its
+    share of their sum; the scores Y of a SegViT are no distribution before. Of several views it is the mean of the
+    views' probabilities (`MeanScores`). Where every share is 0, the probability is 0.
 
     Raises:
         VitsegError: A score is NaN or infinite.
@@ -234,11 +276,13 @@ def labels_and_confidence(
     confidence = np.empty(labels.shape, dtype=np.float32)
     finite = _Finite()
     for start, stop in _strips(source):
-        rows = source.rows(start, stop)
+        rows, evidence = _rows_and_evidence(source, start, stop)
         best, index = rows.max(0)
         finite.note(best)
         labels[start:stop] = index.cpu().numpy()
-        confidence[start:stop] = _probability(rows, best, source.distribution).cpu().numpy()
+        if evidence is not rows:
+            best = evidence.gather(0, index[None])[0]
+        confidence[start:stop] = _probability(evidence, best, source.distribution).cpu().numpy()
     finite.require()
     return labels, confidence
 
@@ -253,8 +297,8 @@ def probabilities(source: ScoreMap) -> Iterator[Float[Tensor, "k R W"]]:
     """
     finite = _Finite()
     for start, stop in _strips(source):
-        rows = source.rows(start, stop)
-        finite.note(rows.amax(0))
+        ranked, rows = _rows_and_evidence(source, start, stop)
+        finite.note(ranked.amax(0))
         if source.distribution == "softmax":
             yield _softmax(rows)
         else:

@@ -6,11 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int64, Integer, UInt8
+from jaxtyping import Bool, Int64, Integer, UInt8
 from PIL import Image
 
-from vitseg.classes import ClassTable
+from vitseg.classes import IGNORE_INDEX, ClassTable
 from vitseg.errors import ConfigError
+from vitseg.files import is_same_file
+from vitseg.images.georeference import Georeference, has_rasterio
+from vitseg.images.label_store import LabelArray
 from vitseg.types import Size
 
 JPEG_SIDE = 65_500
@@ -31,12 +34,17 @@ class Segmentation:
         classes: Names and colours of the classes.
         image: The image itself, (H, W, 3) uint8 RGB, upright (EXIF orientation applied).
         path: Where the image came from, if it came from a file.
+        valid: Which pixels hold data, (H, W), by the file's nodata value, mask or alpha; None: all. Labels of the
+            others mean nothing: they are left out of areas, overlays and files.
+        georeference: Where the image lies, if its file says so.
     """
 
     label_map: np.ndarray
     classes: ClassTable
     image: np.ndarray
     path: Path | None = None
+    valid: Bool[np.ndarray, "H W"] | None = None
+    georeference: Georeference | None = None
 
     @property
     def size(self) -> Size:
@@ -46,15 +54,15 @@ class Segmentation:
 
     @property
     def class_areas(self) -> dict[str, float]:
-        """Share of the image that each class covers, in [0, 1], largest first; absent classes are left out."""
-        counts = class_counts(self.label_map, self.classes.num_classes)
+        """Share of the pixels with data that each class covers, in [0, 1], largest first; absent ones are left out."""
+        weights = None if self.valid is None else self.valid.view(np.uint8)
+        counts = class_counts(self.label_map, self.classes.num_classes, weights)
         order = [index for index in np.argsort(-counts, kind="stable") if counts[index]]
-        return {
-            self.classes.names[index]: float(counts[index]) / self.label_map.size for index in order
-        }
+        total = int(counts.sum())
+        return {self.classes.names[index]: float(counts[index]) / total for index in order}
 
     def overlay(self, opacity: float = 0.55, legend: bool = True) -> Image.Image:
-        """The image with the classes painted over it.
+        """The image with the classes painted over it; pixels without data are painted as ignored ones.
 
         Args:
             opacity: Weight of the class colour over the image, in [0, 1].
@@ -62,9 +70,10 @@ class Segmentation:
         """
         from vitseg.render.overlay import draw_overlay
 
-        return draw_overlay(
-            self.image, self.label_map, self.classes, opacity=opacity, legend=legend
-        )
+        labels = self.label_map
+        if self.valid is not None:
+            labels = np.where(self.valid, labels, np.array(IGNORE_INDEX, np.int32))
+        return draw_overlay(self.image, labels, self.classes, opacity=opacity, legend=legend)
 
     def preview(self, legend: bool = True) -> tuple[Image.Image, float]:
         """An overlay that any viewer opens, and its scale.
@@ -98,21 +107,60 @@ class Segmentation:
         columns = np.arange(width) * self.size[1] // width
         small = Image.fromarray(self.image).resize((width, height), Image.Resampling.BOX)
         labels = self.label_map[rows][:, columns]
-        return replace(self, label_map=labels, image=np.asarray(small))
+        valid = None if self.valid is None else self.valid[rows][:, columns]
+        return replace(self, label_map=labels, image=np.asarray(small), valid=valid)
+
+    @property
+    def suffix(self) -> str:
+        """That of the file that holds all of it: .tif where it lies on a map, else .png."""
+        return ".png" if self.georeference is None else ".tif"
 
     def save(self, path: str | Path) -> None:
-        """Write the label map as an indexed PNG with the palette (16-bit grey above 256 classes).
+        """Write the label map as an indexed PNG with the palette (16-bit grey above 256 classes), or as a TIFF.
+
+        Pixels without data are 255, or 65535 where there are more than 255 classes. A TIFF (needs the extra `geo`) is
+        as `predict_large` writes it, with its place; a PNG has none.
 
         Raises:
-            ConfigError: The name does not end in .png: other formats would change the indices.
+            ConfigError: The name ends in neither .png nor .tif, since other formats would change the indices; it is
+                that of the image itself; or rasterio is missing.
         """
-        if Path(path).suffix.lower() != ".png":
+        path = Path(path)
+        suffix = path.suffix.lower()
+        if suffix not in (".png", ".tif", ".tiff"):
             raise ConfigError(
-                f"{path}: label maps are saved as .png, since other formats would change the indices."
+                f"{path}: label maps are saved as .png or .tif, since other formats would change the indices."
             )
-        from vitseg.render.palette import save_label_png
+        if self.path is not None and is_same_file(path, self.path):
+            raise ConfigError(f"{path} is the image itself: give the label map another name.")
+        if suffix != ".png" and not has_rasterio():
+            raise ConfigError(f"{path} needs rasterio: pip install 'vitseg[geo]', or save a .png.")
+        self.write(path, suffix)
 
-        save_label_png(Path(path), self.label_map, self.classes)
+    def write(self, path: Path, suffix: str) -> None:
+        """Write what `save` does, under any name.
+
+        Args:
+            path: Where to write.
+            suffix: What says the format.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        if suffix == ".png":
+            from vitseg.render.palette import save_label_png
+
+            save_label_png(path, self.label_map, self.classes, self.valid)
+            return
+        from vitseg.images.label_raster import write_label_tiff
+        from vitseg.render.palette import without_data
+
+        nodata = without_data(self.classes.num_classes)
+        labels = self.label_map.astype(np.uint8 if nodata == 255 else np.uint16)
+        if self.valid is not None:
+            labels[~self.valid] = nodata
+        nodata = None if self.valid is None else nodata
+        write_label_tiff(path, LabelArray(labels), self.classes, nodata, self.georeference)
 
 
 def class_counts(

@@ -11,6 +11,7 @@ from itertools import groupby
 from pathlib import Path
 
 from vitseg.errors import DataError
+from vitseg.images.read_files import state_of
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,16 @@ class FileTarget:
         """What its record calls the image."""
         return str(self.path)
 
-    def stamp(self) -> tuple[int | str, ...] | None:
-        """What changes with its content; None where that cannot be looked at."""
+    def stamp(self, extra_images: Sequence[str]) -> tuple[int | str, ...] | None:
+        """What changes with its content, and that of further files it is read from; None where it cannot be looked at.
+
+        Args:
+            extra_images: Names of the folders of its extra images.
+        """
         try:
-            stat = self.path.stat()
+            return state_of(self.path, extra_images)
         except OSError:  # predicting it will say what is wrong
             return None
-        return stat.st_size, stat.st_mtime_ns
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,8 @@ class RemoteTarget:
     version: str
     num_bytes: int | None
 
-    def stamp(self) -> tuple[int | str, ...]:
-        """What changes with its content."""
+    def stamp(self, extra_images: Sequence[str]) -> tuple[int | str, ...]:
+        """What changes with its content; extra images it has none."""
         return self.num_bytes or 0, self.version
 
 
@@ -80,8 +84,8 @@ class ParquetTarget:
     row: int
     version: str
 
-    def stamp(self) -> tuple[int | str, ...]:
-        """What changes with its content."""
+    def stamp(self, extra_images: Sequence[str]) -> tuple[int | str, ...]:
+        """What changes with its content; extra images it has none."""
         return self.version, self.group, self.row
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,13 +19,14 @@ import numpy as np
 import torch
 
 from vitseg.errors import ConfigError, DataError
-from vitseg.files import is_utf8
+from vitseg.files import is_same_file, is_utf8
 from vitseg.images.label_raster import write_label_tiff
 from vitseg.images.label_store import LabelStore
 from vitseg.images.notices import about, say_notices
 from vitseg.images.pixel_source import PixelSource
 from vitseg.images.placement import Placement, place
 from vitseg.images.polygons import write_polygons
+from vitseg.images.read_files import files_read, state_of
 from vitseg.images.reader import has_rasterio, open_windows
 from vitseg.images.window import Window
 from vitseg.inference.blending import Blend
@@ -96,7 +97,8 @@ def predict_large(
         on_progress: Called with the finished share of the windows, in [0, 1].
 
     Raises:
-        ConfigError: Too little memory, which the message names; a target of another kind; or no room to write.
+        ConfigError: Too little memory, which the message names; a target of another kind, or one that would replace
+            what is read; or no room to write.
         DataError: The source cannot be read as a whole, or polygons are asked for where its place cannot be turned
             into longitude and latitude, which is found before anything is computed.
     """
@@ -104,6 +106,7 @@ def predict_large(
     polygons = None if polygons is None else Path(polygons)
     limit = parse_memory(max_memory) if isinstance(max_memory, str) else max_memory
     _require_writers(target, polygons)
+    _require_others(files_read(source, _extra_images(predictor)), target, polygons)
     _say_what_is_left_out(predictor.inference)
     crop_size, stride = _windows(predictor)
     predictor.model.eval()
@@ -145,8 +148,7 @@ def predict_large(
 
 
 def run_id(predictor: Predictor, source: Path, blend: Blend) -> str:
-    """SHA-256 of all that the labels depend on: source file, model, windows and their weights."""
-    stat = source.stat()
+    """SHA-256 of all that the labels depend on: source files, model, windows and their weights."""
     digest = hashlib.sha256()
     for name, value in predictor.model.state_dict().items():
         digest.update(name.encode())
@@ -154,7 +156,8 @@ def run_id(predictor: Predictor, source: Path, blend: Blend) -> str:
     model = predictor.model  # a graph has no parameters, but files with hashes
     graph = [model.record.sha256] if isinstance(model, GraphModel) else []
     facts = [
-        str(source.resolve()), stat.st_size, stat.st_mtime_ns, predictor.record.method, predictor.record.architecture,
+        str(source.resolve()), *state_of(source, _extra_images(predictor)), predictor.record.method,
+        predictor.record.architecture,
         predictor.classes.model_dump(mode="json"), predictor.preprocessing.model_dump(mode="json"),
         _windows(predictor), blend, version("vitseg"), predictor.dtype, *graph,
     ]  # fmt: skip
@@ -173,6 +176,22 @@ def _require_writers(target: Path, polygons: Path | None) -> None:
         raise ConfigError(
             f"{polygons or target} needs rasterio: pip install 'vitseg[geo]', or save a .png without polygons."
         )
+
+
+def _extra_images(predictor: Predictor) -> tuple[str, ...]:
+    bands = predictor.preprocessing.bands
+    return () if bands is None else bands.extra_images
+
+
+def _require_others(read: Sequence[Path], target: Path, polygons: Path | None) -> None:
+    """See that nothing that is written replaces a file of the image, or each other."""
+    for written in filter(None, (target, polygons)):
+        if any(is_same_file(written, each) for each in read):
+            raise ConfigError(
+                f"{written} is the image to read, or a part of it: give what is written another name."
+            )
+    if polygons is not None and is_same_file(target, polygons):
+        raise ConfigError(f"{target} is named for labels and for polygons: give two names.")
 
 
 def _require_png_fits(target: Path, pixels: PixelSource, dtype: np.dtype, limit: int) -> None:

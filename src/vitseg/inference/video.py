@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from vitseg.errors import ConfigError, DataError
 from vitseg.files import whole_file
 from vitseg.inference.predictor import Predictor
-from vitseg.inference.video_files import VideoWriter, check_target
+from vitseg.inference.video_files import VideoWriter, check_target, require_another
 from vitseg.inference.video_reader import VideoReader
 from vitseg.render.overlay import draw_overlay
 
@@ -107,11 +107,12 @@ def segment_video(
         on_frame: Called after each frame, for a progress bar.
 
     Raises:
-        ConfigError: PyAV is not installed, the target has another suffix or its folder does not exist, or a value that
-            `FramePainter` refuses.
+        ConfigError: PyAV is not installed, the target has another suffix, is the source or its folder does not exist,
+            or a value that `FramePainter` refuses.
         DataError: The source holds no video or not one frame that can be decoded, or it changes its frame size.
     """
     check_target(target)
+    require_another(target, source)
     bands = predictor.preprocessing.bands
     if bands is not None:
         raise ConfigError(

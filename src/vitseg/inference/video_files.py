@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from vitseg.errors import ConfigError, DataError
+from vitseg.files import is_same_file
 
 FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 """Suffixes of the videos that we write, all in H.264, and FFmpeg's names of their formats."""
@@ -74,6 +75,12 @@ def check_target(target: Path) -> None:
         )
     if not target.absolute().parent.is_dir():
         raise ConfigError(f"{target}: the folder {target.absolute().parent} does not exist.")
+
+
+def require_another(target: Path, source: Path) -> None:
+    """Raise ConfigError where a video would be written over the one that it is made of."""
+    if is_same_file(target, source):
+        raise ConfigError(f"{target} is the video to read: give the output another name.")
 
 
 class VideoWriter:

@@ -147,8 +147,11 @@ class Windows:
         if row not in self._held:
             outputs: list[SegOutput] = []
             for column in range(len(self._grid.lefts)):
-                output, self._first = self._first, None
-                outputs.append(self._run(row, column) if output is None else output)
+                if self._first is not None and (row, column) == (0, 0):
+                    outputs.append(self._first)
+                    self._first = None
+                else:
+                    outputs.append(self._run(row, column))
             self._held[row] = self._shelf.put(outputs)
         return self._held[row]
 

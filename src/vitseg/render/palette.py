@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Integer, UInt8
+from jaxtyping import Bool, Integer, UInt8
 from PIL import Image
 
 from vitseg.classes import IGNORE_INDEX, ClassTable
@@ -19,7 +19,12 @@ MAX_INDEXED_CLASSES = 256
 IGNORE_COLOR = (0, 0, 0)
 
 
-def save_label_png(path: Path, label_map: Integer[np.ndarray, "H W"], classes: ClassTable) -> None:
+def save_label_png(
+    path: Path,
+    label_map: Integer[np.ndarray, "H W"],
+    classes: ClassTable,
+    valid: Bool[np.ndarray, "H W"] | None = None,
+) -> None:
     """Write a label map as a PNG that holds class indices and, up to 256 classes, the palette.
 
     Above 256 classes the file is 16-bit grey without colours. The parent folder is created. The file appears whole
@@ -29,16 +34,30 @@ def save_label_png(path: Path, label_map: Integer[np.ndarray, "H W"], classes: C
         path: Where to write; an existing file is replaced.
         label_map: Class index of every pixel; ignored pixels (IGNORE_INDEX) cannot be stored.
         classes: Names and colours.
+        valid: Which pixels hold data; the others are 255, or 65535 where there are more than 255 classes. None: all.
     """
-    save_whole(path, label_image(label_map, classes))
+    save_whole(path, label_image(label_map, classes, valid))
 
 
-def label_image(label_map: Integer[np.ndarray, "H W"], classes: ClassTable) -> Image.Image:
+def without_data(num_classes: int) -> int:
+    """The label in files of pixels without data."""
+    return 255 if num_classes <= 255 else 65_535
+
+
+def label_image(
+    label_map: Integer[np.ndarray, "H W"],
+    classes: ClassTable,
+    valid: Bool[np.ndarray, "H W"] | None = None,
+) -> Image.Image:
     """The picture that `save_label_png` writes."""
     low, high = int(label_map.min()), int(label_map.max())
     num_classes = classes.num_classes
     assert 0 <= low <= high < num_classes, f"labels {low}..{high}, table has {num_classes} classes"
-    if num_classes <= MAX_INDEXED_CLASSES:
+    highest = num_classes - 1
+    if valid is not None:
+        highest = without_data(num_classes)
+        label_map = np.where(valid, label_map, highest)
+    if highest < MAX_INDEXED_CLASSES:
         # A full palette, or Pillow packs small tables into 1, 2 or 4 bits, which some readers of masks cannot take.
         colors = np.zeros((MAX_INDEXED_CLASSES, 3), dtype=np.uint8)
         colors[:num_classes] = classes.palette

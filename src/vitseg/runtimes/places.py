@@ -59,6 +59,21 @@ def hashes(model: Path) -> dict[str, str | None]:
     return {"weights": sums.get(WEIGHTS), "configuration": sums.get(CONFIG)}
 
 
+def extra_images(model: Path) -> list[str]:
+    """Names of the folders of extra images that a model reads its bands from, as its record states them.
+
+    Args:
+        model: From `find_model`; where it cannot be read, loading it will say what is wrong.
+    """
+    place = record_place(model) if is_exported(model) else model / CONFIG
+    try:
+        raw = parsing.read_json(place, finite=False)
+        record = raw["model"] if is_exported(model) else raw
+        return [str(name) for name in record["preprocessing"]["bands"]["extra_images"]]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):  # most models have none
+        return []
+
+
 def weights_hash(path: Path | str) -> str:
     """SHA-256 of a model's weights, as its list states them: of the directory's, or of the exported graph."""
     model = find_model(path)

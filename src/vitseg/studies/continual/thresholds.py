@@ -16,7 +16,7 @@ from torch import Tensor
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.picked import spread_indices
 from vitseg.inference.predictor import Predictor
-from vitseg.inference.scores import full_scores
+from vitseg.inference.scores import probabilities
 from vitseg.studies.continual.losses.pseudo_labels import entropy_of
 
 BINS = 2000
@@ -40,10 +40,8 @@ def median_entropies(
     counts = torch.zeros(num_classes, BINS, dtype=torch.long)
     for index in spread_indices(len(dataset), MOST_IMAGES):
         sample = dataset[index]
-        scores = predictor.scores(sample.image)
-        values = full_scores(scores).cpu().float()
-        is_softmax = scores.distribution == "softmax"
-        probs = values.softmax(0) if is_softmax else values / values.sum(0, keepdim=True)
+        strips = probabilities(predictor.scores(sample.image))
+        probs = torch.cat([strip.cpu().float() for strip in strips], dim=1)
         is_background = torch.from_numpy(sample.label_map == 0)
         entropies, best = entropy_of(probs)[is_background], probs.argmax(0)[is_background]
         counts += entropy_histograms(entropies, best, num_classes)
