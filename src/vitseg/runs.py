@@ -12,6 +12,7 @@ import yaml
 from vitseg import parsing
 from vitseg.errors import CheckpointError, ConfigError
 from vitseg.files import write_whole
+from vitseg.launch import is_of_torchrun
 
 RECIPE, RESULT, STATE = "recipe.yaml", "result.json", "state.ckpt"
 """What a run trains, what came of it once it is finished, and from where `--resume` goes on."""
@@ -125,11 +126,6 @@ def claim_new(out: Path) -> None:
     """Raise ConfigError if the folder for a changed or converted model exists, even if it is empty."""
     if out.exists():
         raise ConfigError(f"--out {out} exists already: give a new folder. Nothing was changed.")
-
-
-def is_of_torchrun() -> bool:
-    """Whether torchrun has started this process."""
-    return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def goes_on(out: Path) -> bool:
