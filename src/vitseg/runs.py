@@ -23,6 +23,9 @@ LAUNCH = "torchrun.txt"
 SHARDS = "state"
 """Folder of the parts of a sharded training's state, which `state.ckpt` names."""
 
+OWNER = ".owner"
+"""Which process trains in a folder, while it does; what a killed one leaves of it means nothing."""
+
 DIVERGED = "diverged.json"
 """What a run leaves that diverged: with it, `--resume` takes the state saved last with a recipe that may do better."""
 
@@ -116,7 +119,7 @@ def claim_folder(
         raise ConfigError(f"{option} {out} is a file: give a folder.")
     if may_hold is None:
         return
-    held = sorted({path.name for path in out.iterdir()} - set(may_hold))
+    held = sorted({path.name for path in out.iterdir()} - {*may_hold, OWNER})
     if held:
         names = ", ".join(held[:3]) + ("..." if held[3:] else "")
         raise ConfigError(f"{option} {out} is not empty ({names}): {instead}. Nothing was changed.")

@@ -22,6 +22,7 @@ from vitseg.training.diverged import diverged, has_finite_weights, not_finite
 from vitseg.training.keep import keep_last, keep_models, record_of
 from vitseg.training.log import RunLog
 from vitseg.training.loggers.table import require_loggers
+from vitseg.training.owner import owned
 from vitseg.training.processes import (
     RankShare,
     largest_over_ranks,
@@ -69,13 +70,25 @@ def train(
         The folder of the best model.
 
     Raises:
-        ConfigError: The folder holds a run already, the recipe names no data set, the cache cannot be used, there are
+        ConfigError: The folder holds a run already, or another process trains there; the recipe names no data set, the cache cannot be used, there are
             no validations to be patient with, or the training diverged.
         DataError: The data set cannot be read.
         InterruptedRunError: Ctrl-C or SIGTERM; the state is saved.
         OSError: The state, a model or a log cannot be written; the state that was saved before stays.
     """
     out = Path(out)
+    with owned(out):
+        return _train(recipe, out, resume, display, cache_features, task)
+
+
+def _train(
+    recipe: Recipe,
+    out: Path,
+    resume: bool,
+    display: Display | None,
+    cache_features: str | Path | None,
+    task: TrainingTask | None,
+) -> Path:
     cache_features = None if cache_features is None else Path(cache_features)
     resume = resume or goes_on(out)
     claim_run(out, resume)
