@@ -43,7 +43,7 @@ def reproduce(
     Says what it needs, trains, scores the last model as the paper does, and writes reproduction.json. The same command
     goes on with a run that was stopped, and shows one that is finished.
     """
-    from vitseg.runs import claim_run, stage_of
+    from vitseg.runs import claim_run, stage_of, was_killed_early
     from vitseg.training.recipe_shelf import find_shipped
 
     shown, _ = find_shipped(recipe)
@@ -52,7 +52,7 @@ def reproduce(
     if not needs:
         out = require_out(out)
         if stage_of(out) in ("none", "begun"):
-            claim_run(out, resume=False)
+            claim_run(out, resume=was_killed_early(out))
         lacking = require_data(shown, changed, data)
 
     from vitseg.studies.reproduce.needs import needs as needs_of

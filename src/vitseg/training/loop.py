@@ -10,8 +10,18 @@ from vitseg.backbones.licences import downloaded_weights, licence_line
 from vitseg.errors import ConfigError, InterruptedRunError, SaidElsewhereError
 from vitseg.evaluation.evaluate import Evaluation, evaluate
 from vitseg.inference.predictor import Predictor
+from vitseg.launch import is_first_process
 from vitseg.methods.model import SegmentationModel
-from vitseg.runs import BEST, RESULT, claim_run, goes_on, note_launch, write_recipe
+from vitseg.runs import (
+    BEST,
+    RESULT,
+    STATE,
+    claim_run,
+    goes_on,
+    note_launch,
+    was_killed_early,
+    write_recipe,
+)
 from vitseg.training.batches import Batch, StepResult, batches, train_step
 from vitseg.training.caching import fill_cache, require_cacheable
 from vitseg.training.children import ended
@@ -59,8 +69,8 @@ def train(
         recipe: The run.
         out: Folder of the run. Afterwards it holds `best/` and `last/` (model directories), `recipe.yaml`,
             `train.csv`, `val.csv`, `tensorboard/`, `state.ckpt` and `result.json`.
-        resume: Continue an interrupted run exactly where it was saved; by itself where torchrun has started the
-            processes anew.
+        resume: Continue an interrupted run exactly where it was saved, or begin it anew if it ended before its first
+            save, which is said; by itself where torchrun has started the processes anew.
         display: Where progress is shown; nothing is shown where not given.
         cache_features: Folder of a `FeatureCache`, filled where it is not: the head is then trained on features read
             from there, the same as without but for their 16 bits. For a frozen backbone and fixed views.
@@ -90,12 +100,17 @@ def _train(
     task: TrainingTask | None,
 ) -> Path:
     cache_features = None if cache_features is None else Path(cache_features)
+    display = display or Display(quiet=True)
     resume = resume or goes_on(out)
     claim_run(out, resume)
+    if resume and was_killed_early(out):
+        resume = False
+        if is_first_process():
+            display.started(f"{out} ended before its first save: there is no {STATE}, and it begins anew")
     require_loggers(recipe.training.loggers)
     if cache_features is not None:
         require_cacheable(recipe)
-    display, task = display or Display(quiet=True), task or task_of(recipe)
+    task = task or task_of(recipe)
     if recipe.training.patience is not None and task.val_set is None:
         raise ConfigError(
             "training.patience ends a run by its validations, but nothing is validated here: leave it out."

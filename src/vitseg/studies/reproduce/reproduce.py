@@ -13,7 +13,7 @@ from vitseg.files import write_json
 from vitseg.inference.config import InferenceConfig
 from vitseg.inference.predictor import load
 from vitseg.launch import is_first_process
-from vitseg.runs import LAST, claim_run, read_own, read_result, stage_of
+from vitseg.runs import LAST, claim_run, read_own, read_result, stage_of, was_killed_early
 from vitseg.runtimes.places import weights_hash
 from vitseg.studies.continued import require_same_run
 from vitseg.studies.reproduce.row import Entry, Reference, Scores, changes, entries, reference_of
@@ -109,8 +109,9 @@ def reproduce(
     if stage == "finished":
         require_same_run(recipe, out)
     else:
-        claim_run(out, resume=stage == "stopped")
-        train(recipe, out, resume=stage == "stopped", display=display)
+        resume = stage == "stopped" or was_killed_early(out)  # which begins anew
+        claim_run(out, resume)
+        train(recipe, out, resume, display)
     if not is_first_process():
         return None
     result, sha256 = read_result(out), weights_hash(out / LAST)
