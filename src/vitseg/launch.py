@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Literal, NamedTuple
 
+from vitseg.errors import ConfigError
+
 Starter = Literal["torchrun", "vitseg", "SLURM", "WORLD_SIZE"]
 """Who has started the processes; `WORLD_SIZE`: somebody who says their number by that variable alone."""
 
@@ -64,6 +66,23 @@ def is_repeating() -> bool:
     """
     found = started()
     return found.is_own and found.rank > 0
+
+
+def require_one_start(what: str) -> None:
+    """See that a command that does more than to train was started once: it starts further processes by itself.
+
+    Args:
+        what: What does it, as the user knows it.
+
+    Raises:
+        ConfigError: torchrun, SLURM or another launcher has started it several times.
+    """
+    found = started()
+    if found.number > 1 and not found.is_own:
+        raise ConfigError(
+            f"{what} was started {found.number} times ({found.by}), and each would do all of it: start it once, by "
+            "itself. With training.devices=N it starts the further processes of its trainings on this machine."
+        )
 
 
 def will_start(number: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from threading import Timer
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from vitseg.errors import ConfigError
+from vitseg.errors import ConfigError, SaidElsewhereError
 from vitseg.launch import will_start
 from vitseg.training import children
 from vitseg.training.processes import require_processes, together, told_of_statistics
@@ -110,6 +111,17 @@ def test_what_a_training_has_started_ends_when_it_fails(monkeypatch):
     with pytest.raises(ValueError, match="failed"), children.ended():
         raise ValueError("failed")
     assert process.poll() is not None
+
+
+def test_a_further_process_waits_for_what_the_first_writes(tmp_path, monkeypatch):
+    monkeypatch.setattr(children, "_PAUSE", 0.01)
+    file = tmp_path / "scores.json"
+    Timer(0.1, file.touch).start()
+    children.wait_for_first(file)
+    file.unlink()
+    monkeypatch.setattr(children, "_PARENT", -1)  # another one has taken it on
+    with pytest.raises(SaidElsewhereError):
+        children.wait_for_first(file)
 
 
 @pytest.mark.slow

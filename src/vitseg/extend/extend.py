@@ -30,6 +30,7 @@ from vitseg.extend.tasks import as_tasks, require_method, require_new_names, wit
 from vitseg.files import write_json, write_whole
 from vitseg.images.bands import Bands
 from vitseg.inference.predictor import Predictor
+from vitseg.launch import is_first_process
 from vitseg.methods import METHODS
 from vitseg.methods.model import SegmentationModel
 from vitseg.methods.segvit import SegVitConfig
@@ -121,6 +122,10 @@ def extend_model(
         calibrate: Choose the new task's presence bias on the held-out images. The thesis has none.
         device: Where the old and the extended model are compared.
 
+    Returns:
+        The extended model, with its scores on held-out images; in other processes than the first of its training these
+        are left out, and the model may not be there yet.
+
     Raises:
         ConfigError: The model cannot be extended, knows a class already, the recipe does not fit it, or another process
             works in the folder.
@@ -174,6 +179,8 @@ def _extend(
 
     task = TrainingTask(train_set, None, prepare=start, keeps_reading=True, has_negatives=True)
     train(recipe, out / TRAINING, resume, display, cache_features, task)
+    if not is_first_process():
+        return Extension(out / BEST, None)
     part, part_record = load_model(out / TRAINING / LAST)
     _require_same_backbone(old_model, part)
     told = read_result(out / TRAINING)
