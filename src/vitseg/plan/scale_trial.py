@@ -87,6 +87,7 @@ def try_scales(
         InterruptedRunError: Ctrl-C or SIGTERM.
     """
     scores = []
+    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
     try:
         for number, (recipe, task) in enumerate(zip(recipes, tasks, strict=True)):
             assert task.val_set is not None
