@@ -30,6 +30,7 @@ from vitseg.training.device_memory import memory_named
 from vitseg.training.display import Display
 from vitseg.training.diverged import diverged, has_finite_weights, not_finite
 from vitseg.training.keep import keep_last, keep_models, record_of
+from vitseg.training.loaders import killed_loaders
 from vitseg.training.log import RunLog
 from vitseg.training.loggers.table import require_loggers
 from vitseg.training.owner import owned
@@ -121,7 +122,7 @@ def _train(
     saved = SavedState(out, identity) if resume else None
     with ended(), memory_named():
         parts = build_parts(recipe, task, data, saved, cache_features)
-        with lost_processes(parts.fabric):
+        with lost_processes(parts.fabric), killed_loaders(recipe.data.num_workers):
             return _Loop(recipe, out, data, parts, display, identity).run()
 
 
