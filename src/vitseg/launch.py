@@ -38,8 +38,8 @@ class Started(NamedTuple):
 def started() -> Started:
     """The processes that were really started, not those that could be.
 
-    Of SLURM the numbers of a step count: those of a job are set in its batch script and in shells of `salloc`, too, where
-    one process runs.
+    Of SLURM the numbers of a step count: those of a job are set in its batch script and in shells of `salloc`, too,
+    where one process runs.
     """
     local, world, rank = _number("LOCAL_RANK") or 0, _number("WORLD_SIZE"), _number("RANK")
     if is_of_torchrun() and world is not None and rank is not None:

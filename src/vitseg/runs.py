@@ -181,7 +181,7 @@ def claim_run(out: Path, resume: bool) -> None:
 
 
 def was_killed_early(out: Path) -> bool:
-    """Whether a folder holds a run that ended before its first save, and nothing else: there is nothing to go on from."""
+    """Whether a folder holds a run that ended before its first save, and nothing else: it cannot go on."""
     if (out / STATE).is_file() or not (out / RECIPE).is_file():
         return False
     batches = {path.name for path in out.glob(DIVERGED_BATCH.format(rank="*"))}

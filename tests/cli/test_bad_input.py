@@ -289,7 +289,8 @@ def test_resume_without_a_state(refused, tmp_path, data):
 
 
 def test_resume_of_a_run_that_was_killed_before_its_first_save(vitseg, tmp_path, data):
-    recipe, out = write_recipe(tmp_path / "tiny.yaml", iterations=2, val_interval=2), tmp_path / "run"
+    out = tmp_path / "run"
+    recipe = write_recipe(tmp_path / "tiny.yaml", iterations=2, val_interval=2)
     command = ("train", recipe, "--data", f"folder:{data}", "--out", out)
     assert vitseg(*command).code == 0
     for name in ("state.ckpt", "result.json"):

@@ -57,9 +57,7 @@ def test_what_cannot_fit_leaves_nothing_behind(vitseg, source, tmp_path, needs_c
     assert not out.exists()
 
 
-def test_of_several_tasks_none_measures_by_itself(
-    alone, refused, source, tmp_path, monkeypatch
-):
+def test_of_several_tasks_none_measures_by_itself(alone, refused, source, tmp_path, monkeypatch):
     for name in ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS_PER_NODE"):
         monkeypatch.setenv(name, "2")
     recipe = write_recipe(tmp_path / "tiny.yaml")

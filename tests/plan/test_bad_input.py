@@ -170,10 +170,16 @@ def test_overrides_rule(tmp_path):
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ("data.train_split=2024", r"data\.train_split is 2024: a text is expected; a number .* quotes"),
+        (
+            "data.train_split=2024",
+            r"data\.train_split is 2024: a text is expected; a number .* quotes",
+        ),
         ("data.merge=abc", r"data\.merge is 'abc': a section is expected"),
         ("data.ignore=5", r"data\.ignore is 5: a list is expected"),
-        ("data.augment.crop=[64, 64]", r"data\.augment\.crop is not a field of AugmentConfig\. Did you"),
+        (
+            "data.augment.crop=[64, 64]",
+            r"data\.augment\.crop is not a field of AugmentConfig\. Did you",
+        ),
         ("data=5", r"data is 5: a section is expected"),
         ("training.seed=abc", r"training\.seed is 'abc': a whole number is expected"),
         ("training.seed=-1", r"training\.seed is -1: input should be greater"),

@@ -15,7 +15,7 @@ from vitseg.training.loaders import killed_loaders
 from vitseg.training.loop import train
 from vitseg.training.recipe import parse_recipe
 
-TOLD = "a process that loads samples was killed, .* fewer data.num_workers than 3, .* --resume"
+TOLD = r"a process that loads samples was killed, .* fewer data\.num_workers than 3\. .* --resume"
 KILLED = RuntimeError("DataLoader worker (pid 12) is killed by signal: Killed. ")
 BUS = RuntimeError("DataLoader worker (pid 12) is killed by signal: Bus error. It is possible that")
 EXITED = RuntimeError("DataLoader worker (pid(s) 12) exited unexpectedly")
@@ -65,6 +65,6 @@ def test_a_training_whose_loader_is_killed_says_so(tmp_path):
     raw = tiny_recipe(iterations=50, val_interval=50, save_interval=1)
     raw["data"] |= {"source": f"folder:{write_dataset(tmp_path / 'data')}", "num_workers": 1}
     recipe, out = parse_recipe(raw), tmp_path / "run"
-    with pytest.raises(VitsegError, match="samples was killed, .* data.num_workers than 1"):
+    with pytest.raises(VitsegError, match=r"samples was killed, .* data\.num_workers than 1"):
         train(recipe, out, display=_Killing(quiet=True))
     assert (out / "state.ckpt").is_file()

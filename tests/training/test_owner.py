@@ -92,9 +92,11 @@ def test_a_process_that_was_forked_keeps_no_lock(tmp_path):
 
 def test_the_owner_comes_in_again_and_nothing_is_left_of_a_start_that_failed(tmp_path):
     out = tmp_path / "a" / "run"
-    with pytest.raises(ValueError, match="refused"), owned(out), owned(out):
+    with owned(out), owned(out):
         assert (out / OWNER).is_file()
         claim_run(out, resume=False)  # its own file is no run
+    assert not [*tmp_path.iterdir()]
+    with pytest.raises(ValueError, match="refused"), owned(out):
         raise ValueError("refused")
     assert not [*tmp_path.iterdir()]
 

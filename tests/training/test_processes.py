@@ -88,7 +88,7 @@ def test_no_process_trains_by_itself_or_waits_in_vain(
 def test_all_trainings_of_a_command_have_the_processes_of_the_first(alone):
     will_start(2)
     require_processes(2, 1)
-    with pytest.raises(ConfigError, match="give all of them the same training.devices"):
+    with pytest.raises(ConfigError, match=r"give all of them the same training\.devices"):
         require_processes(1, 1)
 
 

@@ -50,8 +50,9 @@ def fitted(
     processes = started()
     if processes.number > 1:
         raise ConfigError(
-            f"--fit measures a step before the processes of a training are there, but there are "
-            f"{processes.number} ({processes.by}): run vitseg train with --fit once by itself, and give them the fields that it names."
+            "--fit measures a step before the processes of a training are there, but there are "
+            f"{processes.number} ({processes.by}): run vitseg train with --fit once by itself, and give them the "
+            "fields that it names."
         )
     given = None if max_memory is None else parse_memory(max_memory)
     found = fit_to_memory(recipe, given, settled, Display())

@@ -32,8 +32,8 @@ from vitseg.errors import ConfigError, DataError, VitsegError
 from vitseg.features import Features
 from vitseg.files import whole_file, write_whole
 from vitseg.runs import changed_fields
-from vitseg.training.sampler import GridSamples, Position
 from vitseg.training.loaders import killed_loaders
+from vitseg.training.sampler import GridSamples, Position
 from vitseg.training.stop import ignore_interrupts
 
 MANIFEST, VIEWS = "cache.json", "views"

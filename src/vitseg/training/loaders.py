@@ -14,8 +14,8 @@ _ENDS = ("is killed by signal", "exited unexpectedly")
 def killed_loaders(num_workers: int, is_loading: bool = False) -> Iterator[None]:
     """Within it, that such a process was killed is told with what to do.
 
-    torch says so by a signal's handler, which may raise anywhere; where a batch is waited for, the broken connection may
-    be seen first.
+    torch says so by a signal's handler, which may raise anywhere; where a batch is waited for, the broken connection
+    may be seen first.
 
     Args:
         num_workers: How many there are; 0: none, and nothing is changed.
@@ -30,9 +30,9 @@ def killed_loaders(num_workers: int, is_loading: bool = False) -> Iterator[None]
         if not num_workers or not _is_of_killed(error, is_loading):
             raise
         raise VitsegError(
-            "a process that loads samples was killed, as the system does where there is too little memory, or too little "
-            f"shared memory (/dev/shm; in a container --shm-size or --ipc=host): give fewer data.num_workers than "
-            f"{num_workers}, or more of it. Go on with --resume from the state saved last."
+            "a process that loads samples was killed, as the system does where there is too little memory, or too "
+            "little shared memory (/dev/shm; in a container --shm-size or --ipc=host): give more of it, or fewer "
+            f"data.num_workers than {num_workers}. Go on with --resume from the state saved last."
         ) from error
 
 
@@ -40,4 +40,5 @@ def _is_of_killed(error: Exception, is_loading: bool) -> bool:
     said = str(error)
     if isinstance(error, RuntimeError):
         return "DataLoader worker" in said and any(end in said for end in _ENDS)
-    return is_loading and not said.startswith("Caught ")  # which was raised there: a server that is not reached
+    was_raised_there = said.startswith("Caught ")  # as where a server is not reached
+    return is_loading and not was_raised_there

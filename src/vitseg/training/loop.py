@@ -81,8 +81,8 @@ def train(
         The folder of the best model.
 
     Raises:
-        ConfigError: The folder holds a run already, or another process trains there; the recipe names no data set, the cache cannot be used, there are
-            no validations to be patient with, or the training diverged.
+        ConfigError: The folder holds a run already, or another process trains there; the recipe names no data set, the
+            cache cannot be used, there are no validations to be patient with, or the training diverged.
         DataError: The data set cannot be read.
         InterruptedRunError: Ctrl-C or SIGTERM; the state is saved.
         OSError: The state, a model or a log cannot be written; the state that was saved before stays.
@@ -107,7 +107,9 @@ def _train(
     if resume and was_killed_early(out):
         resume = False
         if is_first_process():
-            display.started(f"{out} ended before its first save: there is no {STATE}, and it begins anew")
+            display.started(
+                f"{out} ended before its first save: there is no {STATE}, and it begins anew"
+            )
     require_loggers(recipe.training.loggers)
     if cache_features is not None:
         require_cacheable(recipe)

@@ -148,8 +148,8 @@ def _read(file: int) -> _Owner | None:
 
 def _is_started_again() -> bool:
     """Whether SLURM or torchrun has started this process in the place of one that has ended."""
-    counts = (os.environ.get(name) for name in ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT"))
-    return any(count not in (None, "", "0") for count in counts)
+    names = ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT")
+    return any(os.environ.get(name, "0") not in ("", "0") for name in names)
 
 
 def _is_running_here(owner: _Owner) -> bool:

@@ -68,9 +68,9 @@ def _require_world(found: Started, wanted: int) -> None:
     """Raise ConfigError for processes that somebody has started and does not connect: each would train by itself."""
     if found.number > 1 and (found.number != wanted or "LOCAL_RANK" not in os.environ):
         raise ConfigError(
-            f"WORLD_SIZE and RANK say that {found.number} processes were started for this training, but nothing connects "
-            "them: start it with torchrun on each machine (docs/cluster.md has the command). If this is a process by "
-            "itself, unset both variables."
+            f"WORLD_SIZE and RANK say that {found.number} processes were started for this training, but nothing "
+            "connects them: start it with torchrun on each machine (docs/cluster.md has the command). If this is a "
+            "process by itself, unset both variables."
         )
 
 
@@ -87,8 +87,8 @@ def _require_tasks(found: Started, devices: int, num_nodes: int) -> None:
     of_recipe = f"{wanted} process{'es' if wanted > 1 else ''}"
     raise ConfigError(
         f"SLURM has started {found.number} tasks, but training.devices and training.num_nodes of the recipe make "
-        f"{of_recipe}: start one task on each machine, and in it torchrun (docs/cluster.md has the script), or with srun "
-        "one task for each device."
+        f"{of_recipe}: start one task on each machine, and in it torchrun (docs/cluster.md has the script), or with "
+        "srun one task for each device."
     )
 
 

@@ -35,7 +35,8 @@ from vitseg.training.sums import require_sound
 
 _MODEL, _OPTIMIZER = "model.", "optimizer."
 
-_PATIENCE, _PAUSE = 10.0, 0.2  # seconds that shared storage may take to show what others have written
+_PATIENCE, _PAUSE = 10.0, 0.2
+"""Seconds that shared storage may take to show what others have written, and those between two looks."""
 
 _CONTENTS = ".metadata"
 _METADATA = (
