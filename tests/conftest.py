@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -37,6 +39,18 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the shared folder ({folder} is absent; VITSEG_SHARED names another)")
     return folder
+
+
+@pytest.fixture
+def alone() -> Iterator[None]:
+    """Within it, no variable says that this process is one of several; what a test sets of them is gone behind it."""
+    with mock.patch.dict(os.environ):
+        for name in [*os.environ]:
+            if name.startswith(("SLURM_", "TORCHELASTIC_", "VITSEG_PROCESSES")):
+                del os.environ[name]
+        for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "NODE_RANK"):
+            os.environ.pop(name, None)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -32,6 +32,8 @@ def parsed(*overrides: str) -> Recipe:
         ("a.b=", None),
         ("a.b=[1, 2]", [1, 2]),
         ("a.b=text", "text"),
+        ("a.b='2024'", "2024"),
+        ('a.b="1e3"', "1e3"),
         ("a.b=x=y", "x=y"),
         ("a.b=folder:data/streets", "folder:data/streets"),
     ],

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vitseg.errors import ConfigError
+from vitseg.errors import CheckpointError, ConfigError
 from vitseg.runs import (
     FAILED_START,
     MASKS,
@@ -17,9 +17,11 @@ from vitseg.runs import (
     claim_folder,
     claim_new,
     claim_predictions,
+    claim_run,
     goes_on,
     note_launch,
     stage_of,
+    was_killed_early,
     write_recipe,
 )
 
@@ -95,6 +97,37 @@ def test_without_torchrun_a_run_is_not_gone_on_with_by_itself(tmp_path, monkeypa
     note_launch(tmp_path)
     assert not goes_on(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [STATE]
+
+
+KILLED = ("train.csv", "val.csv", "state", "tensorboard", ".owner", ".state.ckpt.1a2b.writing")
+
+
+@pytest.mark.parametrize("models", [(), ("last", "best", ".best.old")])
+def test_a_run_that_was_killed_before_its_first_save_begins_anew(tmp_path, models):
+    write_recipe(tmp_path, {"method": "segvit"})
+    for name in (*KILLED, *models):
+        (tmp_path / name).mkdir()
+    claim_run(tmp_path, resume=True)
+    assert was_killed_early(tmp_path)
+    if models:
+        with pytest.raises(ConfigError, match=r"not empty \(best, last\): .* pass --resume"):
+            claim_run(tmp_path, resume=False)
+    else:
+        claim_run(tmp_path, resume=False)
+    for name in (RESULT, "step_0", "notes.txt"):  # a run whose state is gone, or more than a run
+        (tmp_path / name).touch()
+        with pytest.raises(CheckpointError, match="has no state"):
+            claim_run(tmp_path, resume=True)
+        (tmp_path / name).unlink()
+
+
+def test_torchrun_begins_anew_what_was_killed_before_its_first_save(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "a")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert not goes_on(tmp_path)
+    write_recipe(tmp_path, {"method": "segvit"})
+    (tmp_path / "last").mkdir()
+    assert goes_on(tmp_path)
 
 
 def test_a_new_folder_must_not_be_there_even_if_it_is_empty(tmp_path):

@@ -89,7 +89,7 @@ def _read_value(override: str, text: str) -> Any:
         value = parsing.parse_yaml(text)
     except parsing.UnreadableError as error:
         raise ConfigError(f"{override[:80]}: the value is not YAML: {error}.") from error
-    if isinstance(value, str):
+    if isinstance(value, str) and value == text.strip():  # in quotes it is meant as text
         try:
             return float(value)  # YAML 1.1 reads 3e-5 as text
         except ValueError:
@@ -116,6 +116,36 @@ def parse(model: type[Config], raw: Mapping[str, Any], where: str = "") -> Confi
         raise ConfigError(_describe(model, raw, problems[0], where) + more) from error
     _require_written_numbers(raw, parsed, where)
     return parsed
+
+
+def require_parts(model: type[BaseModel], raw: Any, where: str) -> None:
+    """See that the given fields of a section are of their kinds; others may be missing, which are filled in later.
+
+    What several fields have to do with each other is not looked at: it may be others that come.
+
+    Args:
+        model: The configuration class.
+        raw: What was read in the section's place.
+        where: Dotted name of the section.
+
+    Raises:
+        ConfigError: As for `parse`.
+    """
+    try:
+        parsed = model.model_validate(raw)
+    except ValidationError as error:
+        problems = [each for each in error.errors() if not _is_of_missing(each)]
+        if problems:
+            more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
+            raise ConfigError(_describe(model, raw, problems[0], where) + more) from error
+        return
+    _require_written_numbers(raw, parsed, where)
+
+
+def _is_of_missing(problem: Any) -> bool:
+    """Whether a problem may be gone once all fields are there."""
+    is_of_several = problem["type"] == "value_error" and isinstance(problem["input"], Mapping)
+    return problem["type"] == "missing" or is_of_several
 
 
 def _require_written_numbers(raw: Any, parsed: Any, name: str) -> None:

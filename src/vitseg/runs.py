@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -14,6 +15,7 @@ import yaml
 from vitseg import parsing
 from vitseg.errors import CheckpointError, ConfigError
 from vitseg.files import write_whole
+from vitseg.launch import is_of_torchrun
 
 RECIPE, RESULT, STATE = "recipe.yaml", "result.json", "state.ckpt"
 """What a run trains, what came of it once it is finished, and from where `--resume` goes on."""
@@ -23,6 +25,9 @@ LAUNCH = "torchrun.txt"
 
 SHARDS = "state"
 """Folder of the parts of a sharded training's state, which `state.ckpt` names."""
+
+OWNER = ".owner"
+"""Which process trains in a folder, while it does; what a killed one leaves of it means nothing."""
 
 DIVERGED = "diverged.json"
 """What a run leaves that diverged: with it, `--resume` takes the state saved last with a recipe that may do better."""
@@ -89,8 +94,14 @@ PLAN = "plan"
 TRAIN_LIST, VAL_LIST = "train.txt", "val.txt"
 """In that folder: the images of a split that was made, or of a part of one."""
 
-FAILED_START = frozenset({RECIPE, LAUNCH, BOARD, WANDB, MLFLOW, PLAN})
-"""What a run leaves that failed before its first iteration; the next one may go over it."""
+FAILED_START = frozenset({RECIPE, LAUNCH, BOARD, WANDB, MLFLOW, PLAN, TRAIN_LOG, VAL_LOG, SHARDS})
+"""What a run leaves that failed or was killed before its first save; the next one may go over it."""
+
+_MODELS = frozenset({BEST, LAST})
+"""What it leaves, too, if it was validated by then; only `--resume` may go over that."""
+
+_LEFTOVER = re.compile(r"\..+\.(writing|old|partial)")
+"""Files and folders that a process was writing when it was killed."""
 
 Stage = Literal["none", "begun", "stopped", "finished"]
 """How far a run has come: not there, failed before its first save, saved but not complete, complete."""
@@ -120,7 +131,7 @@ def claim_folder(
     if is_there and not out.is_dir():
         raise ConfigError(f"{option} {out} is a file: give a folder.")
     if is_there and may_hold is not None:
-        held = sorted({path.name for path in out.iterdir()} - set(may_hold))
+        held = sorted({path.name for path in out.iterdir()} - {*may_hold, OWNER})
         if held:
             names = ", ".join(held[:3]) + ("..." if held[3:] else "")
             raise ConfigError(
@@ -162,20 +173,17 @@ def claim_new(out: Path) -> None:
     require_writable(out, "--out")
 
 
-def is_of_torchrun() -> bool:
-    """Whether torchrun has started this process."""
-    return "TORCHELASTIC_RUN_ID" in os.environ
-
-
 def goes_on(out: Path) -> bool:
     """Whether a training continues what is in its folder without being told to: torchrun has started it anew.
+
+    Also where it ended before its first save: there is no state, and it begins anew.
 
     On the machine where a process has failed, torchrun counts that; on the others the folder has the same launch.
 
     Args:
         out: The folder.
     """
-    if not is_of_torchrun() or not (out / STATE).is_file():
+    if not is_of_torchrun() or not ((out / STATE).is_file() or was_killed_early(out)):
         return False
     if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") not in ("", "0"):
         return True
@@ -200,11 +208,27 @@ def _launch() -> str | None:
 
 
 def claim_run(out: Path, resume: bool) -> None:
-    """As `claim_folder` for a training: its folder is new, or holds a run that is to go on."""
+    """As `claim_folder` for a training: its folder is new, or holds a run that is to go on or to begin anew."""
     keeps = "give a new folder, or pass --resume to continue the run in it"
-    claim_folder(out, may_hold=None if resume else FAILED_START, instead=keeps)
-    if resume:
+    claim_folder(out, may_hold=None if resume else FAILED_START | _leftovers(out), instead=keeps)
+    if resume and not was_killed_early(out):
         require_state(out)
+
+
+def was_killed_early(out: Path) -> bool:
+    """Whether a folder holds a run that ended before its first save, and nothing else: it cannot go on."""
+    if (out / STATE).is_file() or not (out / RECIPE).is_file():
+        return False
+    batches = {path.name for path in out.glob(DIVERGED_BATCH.format(rank="*"))}
+    of_run = FAILED_START | _MODELS | _leftovers(out) | batches | {DIVERGED, OWNER}
+    return {path.name for path in out.iterdir()} <= of_run
+
+
+def _leftovers(out: Path) -> frozenset[str]:
+    """What killed processes were writing into a folder."""
+    if not out.is_dir():
+        return frozenset()
+    return frozenset(path.name for path in out.iterdir() if _LEFTOVER.fullmatch(path.name))
 
 
 def require_state(out: Path) -> None:

@@ -204,6 +204,20 @@ def test_saving_replaces_the_whole_directory(tmp_path, folder):
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
 
 
+def test_a_folder_without_a_model_is_filled_from_within(tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "report.json").write_text("{}")
+    (out / ".model.writing").mkdir()  # of a killed process
+    number = out.stat().st_ino
+    monkeypatch.chdir(out)
+    save_model(Path(), make_model(), make_record())
+    assert out.stat().st_ino == number, "it is the same folder, as where a disk is mounted"
+    assert sorted(p.name for p in out.iterdir()) == sorted([CONFIG, WEIGHTS, SUMS, "report.json"])
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    load_model(out)
+
+
 def test_a_failing_save_leaves_the_old_model(monkeypatch, tmp_path, folder):
     before = content(folder)
 

@@ -288,6 +288,21 @@ def test_resume_without_a_state(refused, tmp_path, data):
     assert content(tmp_path) == before
 
 
+def test_resume_of_a_run_that_was_killed_before_its_first_save(vitseg, tmp_path, data):
+    out = tmp_path / "run"
+    recipe = write_recipe(tmp_path / "tiny.yaml", iterations=2, val_interval=2)
+    command = ("train", recipe, "--data", f"folder:{data}", "--out", out)
+    assert vitseg(*command).code == 0
+    for name in ("state.ckpt", "result.json"):
+        (out / name).unlink()
+    result = vitseg(*command, "--resume")
+    assert result.code == 0, result.err
+    assert any("ended before its first save" in line for line in result.messages)
+    rows = (out / "train.csv").read_text().splitlines()
+    assert len(rows) == 2, "those of before are gone"
+    assert (out / "state.ckpt").is_file()
+
+
 def test_predict_into_a_folder_that_holds_predictions(refused, vitseg, tmp_path, data, model):
     command = ("predict", model, data / "images" / "val_0.png", "--out", tmp_path / "out")
     assert vitseg(*command).code == 0

@@ -6,6 +6,9 @@ import csv
 import json
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -13,6 +16,11 @@ from safetensors.torch import load_file
 
 from tests.tiny import content, tiny_recipe
 from vitseg.checkpoint.model_dir import load_model
+from vitseg.files import write_json
+from vitseg.runs import write_recipe
+from vitseg.studies.continual import run
+from vitseg.studies.continual.approaches import Approach, Step
+from vitseg.studies.continual.recipe import load_continual
 
 
 def write(path, approach, split="1-1", **fields):
@@ -155,6 +163,62 @@ def test_segvit_with_a_background_on_a_given_first_step(vitseg, source, tmp_path
     )  # fmt: skip
     assert other.code == 2
     assert "began with another first step: recipe.optimizer.lr differ" in other.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("approach", ["finetune", "segvit_cl"])
+def test_two_processes(source, tmp_path, approach):
+    recipe, out = write(tmp_path / "r.yaml", approach), tmp_path / "out"
+    command = [sys.executable, "-m", "vitseg", "continual", str(recipe), "training.devices=2"]
+    for resume in ([], ["--resume"]):
+        ended = subprocess.run(
+            [*command, "--data", source, "--out", str(out), *resume],
+            env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert ended.stderr.count("step 1 (2 of 3)") == 1
+        assert ended.stdout.count("page: ") == 1
+    assert len(model_folders(out)) == 3
+
+
+def test_several_starts_are_refused(alone, refused, source, tmp_path, monkeypatch):
+    recipe = write(tmp_path / "r.yaml", "finetune")
+    for name, value in {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"}.items():
+        monkeypatch.setenv(name, value)
+    line = refused("continual", recipe, "--data", source, "--out", tmp_path / "o")
+    assert "was started 2 times (SLURM), and each would do all of it" in line
+    assert "was started 2 times (SLURM)" in refused("demo", "--out", tmp_path / "o")
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_further_process_finds_the_run_that_the_first_has_begun(
+    alone, source, tmp_path, monkeypatch
+):
+    """It is not refused for what the first one has written, writes nothing itself, and waits for the scores."""
+    out, trained = tmp_path / "out", []
+    loaded = load_continual(write(tmp_path / "r.yaml", "finetune"), [], source)
+    write_recipe(out, loaded.to_mapping())
+
+    def train(step: Step) -> Path:
+        trained.append(step.number)
+        content = {"model": "model", "iou": {}}
+        write_json(step.folder / "scores.json", content)  # as the first one does
+        return step.out
+
+    for name, value in {"VITSEG_PROCESSES": "1 2", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(run, "train_first", train)
+    monkeypatch.setitem(run.APPROACHES, "finetune", Approach(train))
+    monkeypatch.setattr(run._Run, "result", lambda self, history: history)
+    monkeypatch.setattr(run._Run, "summary", lambda self, history: "")
+    history = run.run_continual(loaded, out)
+    assert trained == [0, 1, 2]
+    assert history == 3 * [{"model": "model", "iou": {}}]
+    written = {path.name for path in out.iterdir()}
+    assert written == {"recipe.yaml", "step_0", "step_1", "step_2"}
 
 
 def test_wrong_input(refused, source, data, tmp_path):

@@ -57,6 +57,17 @@ def test_what_cannot_fit_leaves_nothing_behind(vitseg, source, tmp_path, needs_c
     assert not out.exists()
 
 
+def test_of_several_tasks_none_measures_by_itself(alone, refused, source, tmp_path, monkeypatch):
+    for name in ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS_PER_NODE"):
+        monkeypatch.setenv(name, "2")
+    recipe = write_recipe(tmp_path / "tiny.yaml")
+    for task in ("0", "1"):
+        monkeypatch.setenv("SLURM_PROCID", task)
+        told = refused("train", recipe, "--data", source, "--out", tmp_path / "out", "--fit")
+        assert "but there are 2 (SLURM)" in told
+    assert not (tmp_path / "out").exists()
+
+
 def test_where_it_does_not_belong(refused, source, tmp_path):
     recipe, out = write_recipe(tmp_path / "tiny.yaml"), tmp_path / "run"
     assert "--fit changes a recipe" in refused("train", source, "--out", out, "--fit")

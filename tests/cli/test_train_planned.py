@@ -7,6 +7,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -18,6 +20,7 @@ from tests.plan.test_split import unsplit
 from tests.tiny import write_dataset
 from vitseg.cli.places import is_data
 from vitseg.data.listed_split import write_list
+from vitseg.plan import pace
 from vitseg.plan.heads import DEFAULT
 from vitseg.training.display import Display
 
@@ -151,6 +154,64 @@ def test_a_weight_file_is_recognised(vitseg, folder, tmp_path):
     recipe = yaml.safe_load((out / "recipe.yaml").read_text())
     assert recipe["backbone"]["weights"] == str(file)
     assert recipe["loss"]["ignored"] == "left_out"
+
+
+ONE_OF_TWO = {"VITSEG_PROCESSES": "1 2", "LOCAL_RANK": "1"}
+"""What a process finds that the first one of a training has started."""
+
+
+def test_a_further_process_takes_the_plan_of_the_first(alone, vitseg, root, tmp_path, monkeypatch):
+    out, trained = tmp_path / "run", []
+    stub = lambda recipe, *_: trained.append((recipe, [*os.listdir(out)]))  # noqa: E731
+    command = ("train", f"folder:{root}", *QUICK, "training.devices=2", "--out", out)
+    monkeypatch.setattr("vitseg.training.loop.train", stub)
+    monkeypatch.setattr("vitseg.cli.planned._report", lambda *_: "page")
+    measured, real = [], pace.build_parts
+    monkeypatch.setattr(
+        pace, "build_parts", lambda recipe, *_: measured.append(recipe) or real(recipe, *_)
+    )
+    assert vitseg(*command).code == 0
+    numbers = {(each.training.devices, each.training.batch_size) for each in measured}
+    assert numbers == {(1, 1)}, "others would begin with a plan of their own"
+
+    for name, value in ONE_OF_TWO.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("vitseg.plan.plan.make_plan", None)
+    result = vitseg(*command)
+    assert result.code == 0, result.err
+    assert result.out == "", "the first one tells, and writes the page"
+    (first, _), (second, held) = trained
+    assert second.to_mapping() == first.to_mapping()
+    assert {"recipe.yaml", "plan"} <= {*held}
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_several_processes_do_not_plan_each_by_itself(
+    alone, refused, root, tmp_path, monkeypatch, resume
+):
+    for name, value in {"TORCHELASTIC_RUN_ID": "a", "WORLD_SIZE": "2", "RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    options = ("--resume",) if resume else ()
+    line = refused("train", f"folder:{root}", *QUICK, "--out", tmp_path / "o", *options)
+    told = "has no state.ckpt" if resume else "was started 2 times (torchrun)"
+    assert told in line
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.slow
+def test_a_plan_for_two_devices(root, tmp_path):
+    out = tmp_path / "run"
+    command = ["-m", "vitseg", "train", f"folder:{root}", *QUICK, "training.devices=2"]
+    ended = subprocess.run(
+        [sys.executable, *command, "--out", str(out)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("learning: 4 iterations") == 1
+    assert (out / "report" / "report.html").is_file()
 
 
 def test_what_is_a_data_set_and_what_a_recipe(tmp_path, monkeypatch):

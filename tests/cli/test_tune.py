@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -141,6 +143,34 @@ def test_where_nothing_gains_there_is_a_report_alone(vitseg, data, tmp_path, sec
     assert result.code == 0, result.err
     assert "pruning does not pay here: nothing within 100 points of mIoU takes 0.97" in result.out
     assert sorted(path.name for path in out.iterdir()) == ["tune.csv", "tune.html", "tune.json"]
+
+
+def test_measurements_outlive_a_model_that_cannot_be_saved(
+    vitseg, data, tmp_path, seconds, monkeypatch
+):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device", "model.safetensors")
+
+    seconds(1.0, 0.5, 1.1)
+    command = (
+        "tune", write_one_exit(tmp_path), "--data", f"folder:{data}", "--out", ".", "--thresholds", "0.99999",
+        "--max-loss", 100, "--limit", 1,
+    )  # fmt: skip
+    reports = ["tune.csv", "tune.html", "tune.json"]
+    for name in ("full", "room"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        if name == "full":
+            with monkeypatch.context() as patched:
+                patched.setattr("vitseg.checkpoint.model_dir.save_file", full)
+                result = vitseg(*command)
+            assert result.code == 2
+            assert "No space left on device" in result.messages[-1]
+            assert sorted(path.name for path in Path().iterdir()) == reports
+        else:
+            assert vitseg(*command).code == 0
+            assert {path.name for path in Path().iterdir()} > {*reports}
+            assert read_record(Path()).metrics["tuned"]["time_ratio"] == 0.5
 
 
 def write_setr(path, **decoder):

@@ -167,6 +167,45 @@ def test_overrides_rule(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        (
+            "data.train_split=2024",
+            r"data\.train_split is 2024: a text is expected; a number .* quotes",
+        ),
+        ("data.merge=abc", r"data\.merge is 'abc': a section is expected"),
+        ("data.ignore=5", r"data\.ignore is 5: a list is expected"),
+        (
+            "data.augment.crop=[64, 64]",
+            r"data\.augment\.crop is not a field of AugmentConfig\. Did you",
+        ),
+        ("data=5", r"data is 5: a section is expected"),
+        ("training.seed=abc", r"training\.seed is 'abc': a whole number is expected"),
+        ("training.seed=-1", r"training\.seed is -1: input should be greater"),
+        ("training.seed=yes", r"training\.seed is true: a"),
+        ("training.devices=null", r"training\.devices is null: a whole number is expected"),
+        ("schedule=5", r"schedule is 5: a section is expected"),
+    ],
+)
+def test_overrides_of_another_kind_are_refused_as_in_a_recipe(override, told):
+    with pytest.raises(ConfigError, match=told):
+        Request.of("folder:none", overrides=[override])
+
+
+def test_what_is_given_of_a_section_may_be_part_of_it():
+    """Nor is it compared with what other fields are where nobody says so."""
+    given = ["data.merge={all: [a, b]}", "training.accumulate=3", "schedule.min_lr=1"]
+    assert Request.of("folder:none", overrides=given).given["training"] == {"accumulate": 3}
+
+
+def test_a_folder_named_as_a_number_is_a_split(tmp_path):
+    root = write_dataset(tmp_path / "data")
+    (root / "train.txt").rename(root / "2024.txt")
+    plan = planned(root, tmp_path, "data.train_split='2024'")
+    assert plan.recipe.data.train_split == "2024"
+
+
 def test_two_scales_are_tried(tmp_path):
     root = write_dataset(tmp_path / "data")
     plan = planned(root, tmp_path, minutes=5)

@@ -115,8 +115,20 @@ def test_the_first_signal_is_noted_and_the_handlers_come_back(number):
         assert stop.received == 0
         os.kill(os.getpid(), number)
         assert stop.received == number
-        assert signal.getsignal(number) == before
+        assert (signal.getsignal(number) == before) == (number == signal.SIGINT)
     assert signal.getsignal(number) == before
+
+
+def test_a_repeated_sigterm_ends_nothing():
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with StopSignals() as stop:
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)  # the first of its kind
+        assert stop.received == signal.SIGTERM
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert {number: signal.getsignal(number) for number in before} == before
 
 
 def test_a_damaged_log_does_not_stop_a_run(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from threading import Timer
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -12,7 +13,8 @@ import pytest
 import torch
 from torch import nn
 
-from vitseg.errors import ConfigError
+from vitseg.errors import ConfigError, SaidElsewhereError
+from vitseg.launch import will_start
 from vitseg.training import children
 from vitseg.training.processes import require_processes, together, told_of_statistics
 
@@ -40,31 +42,60 @@ def test_one_process_fails_by_itself():
         raise OSError("full")
 
 
-@pytest.mark.parametrize(("tasks", "is_refused"), [("1", True), ("4", False), (None, False)])
-def test_slurm_has_as_many_tasks_as_there_are_processes(monkeypatch, tasks, is_refused):
-    for name in ("TORCHELASTIC_RUN_ID", "SLURM_JOB_NAME", "SLURM_NTASKS"):
-        monkeypatch.delenv(name, raising=False)
-    if tasks is not None:
-        monkeypatch.setenv("SLURM_NTASKS", tasks)
-        monkeypatch.setenv("SLURM_JOB_NAME", "train")
-    require_processes(1, 1)
-    if tasks is None:
-        with pytest.raises(ConfigError, match="nothing has started this process on several"):
-            require_processes(2, 2)
-        return
-    if not is_refused:
-        require_processes(2, 2)
-        return
-    with pytest.raises(ConfigError, match=r"SLURM has started 1 tasks, but .* make 4 processes"):
-        require_processes(2, 2)
+BATCH = {"SLURM_JOB_NAME": "train", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+SHELL = {**BATCH, "SLURM_JOB_NAME": "interactive"}
+
+
+def of_step(tasks: int, **others: str) -> dict[str, str]:
+    """The variables of a task that srun has started."""
+    number = str(tasks)
+    return {"SLURM_STEP_NUM_TASKS": number, "SLURM_NTASKS": number, **BATCH, **others}
+
+
+PODS = {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "first"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "accepted", "refused", "told"),
+    [
+        ({}, [(1, 1), (2, 1)], [(2, 2)], "nothing has started this process on several"),
+        (of_step(4, SLURM_NTASKS_PER_NODE="2"), [(2, 2)], [(1, 1), (2, 1)], "has started 4 tasks"),
+        (of_step(2), [], [(2, 1)], "NODE is not set: start .* --ntasks-per-node=2"),
+        (of_step(1), [(1, 1)], [(2, 1)], "has started 1 tasks, but .* make 2 processes"),
+        (of_step(1), [(1, 1)], [(2, 2)], "has started 1 tasks, but .* make 4 processes"),
+        # a batch script of several tasks without srun has one process
+        ({"SLURM_NTASKS": "2", **BATCH}, [(1, 1)], [(2, 1)], "has started 1 tasks"),
+        # shells that SLURM knows as interactive start the others themselves
+        ({"SLURM_NTASKS": "2", **SHELL}, [(1, 1), (2, 1)], [(2, 2)], "nothing has started"),
+        (of_step(1, **SHELL), [(1, 1), (2, 1)], [(2, 2)], "nothing has started"),
+        (PODS, [], [(1, 1), (2, 1)], "2 processes were started .* torchrun"),
+        ({**PODS, "LOCAL_RANK": "1"}, [(2, 1)], [(1, 1)], "2 processes were started"),
+        ({"WORLD_SIZE": "1", "RANK": "0"}, [(1, 1), (2, 1)], [(2, 2)], "nothing has started"),
+    ],
+)
+def test_no_process_trains_by_itself_or_waits_in_vain(
+    alone, monkeypatch, variables, accepted, refused, told
+):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    for numbers in accepted:
+        require_processes(*numbers)
+    for numbers in refused:
+        with pytest.raises(ConfigError, match=told):
+            require_processes(*numbers)
+
+
+def test_all_trainings_of_a_command_have_the_processes_of_the_first(alone):
+    will_start(2)
+    require_processes(2, 1)
+    with pytest.raises(ConfigError, match=r"give all of them the same training\.devices"):
+        require_processes(1, 1)
 
 
 @pytest.mark.parametrize(
     ("gpus", "told"), [(2, "has 2 GPUs: give training.devices=2"), (0, "a CPU, which takes")]
 )
-def test_more_devices_than_there_are(monkeypatch, gpus, told):
-    for name in ("TORCHELASTIC_RUN_ID", "SLURM_JOB_NAME", "SLURM_NTASKS"):
-        monkeypatch.delenv(name, raising=False)
+def test_more_devices_than_there_are(alone, monkeypatch, gpus, told):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     require_processes(2, 1)
@@ -80,6 +111,17 @@ def test_what_a_training_has_started_ends_when_it_fails(monkeypatch):
     with pytest.raises(ValueError, match="failed"), children.ended():
         raise ValueError("failed")
     assert process.poll() is not None
+
+
+def test_a_further_process_waits_for_what_the_first_writes(tmp_path, monkeypatch):
+    monkeypatch.setattr(children, "_PAUSE", 0.01)
+    file = tmp_path / "scores.json"
+    Timer(0.1, file.touch).start()
+    children.wait_for_first(file)
+    file.unlink()
+    monkeypatch.setattr(children, "_PARENT", -1)  # another one has taken it on
+    with pytest.raises(SaidElsewhereError):
+        children.wait_for_first(file)
 
 
 @pytest.mark.slow

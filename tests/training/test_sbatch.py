@@ -66,10 +66,12 @@ def test_it_starts_torchrun_with_the_numbers_of_the_job(job, tmp_path):
     assert not (tmp_path / "requeued").exists(), "what fails is not tried for ever"
 
 
-@pytest.mark.parametrize("is_finished", [False, True])
-def test_at_the_end_of_its_time_it_saves_and_is_queued_again(job, tmp_path, is_finished):
+@pytest.mark.parametrize(
+    ("is_finished", "held"), [(False, "state.ckpt"), (False, "recipe.yaml"), (True, "state.ckpt")]
+)
+def test_at_the_end_of_its_time_it_saves_and_is_queued_again(job, tmp_path, is_finished, held):
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "state.ckpt").touch()
+    (tmp_path / "run" / held).touch()
     if is_finished:
         (tmp_path / "run" / "result.json").touch()
     process = job()

@@ -179,8 +179,8 @@ def limit_files(process: int, size: int) -> None:
 
 
 FULL = {
-    "one process": ({}, 0, ".state.ckpt.writing"),
-    "the first of two": (STRATEGIES["ddp"], 0, ".state.ckpt.writing"),
+    "one process": ({}, 0, "/.state.ckpt."),
+    "the first of two": (STRATEGIES["ddp"], 0, "/.state.ckpt."),
     "the first of two sharded": (FSDP, 0, "__0_0.distcp"),
     "the second of two sharded": (FSDP, 1, "__1_0.distcp"),
 }

@@ -102,6 +102,31 @@ def test_a_save_that_is_cut_short_leaves_the_last_one(saved, tmp_path, steps):
     assert [path.name for path in (tmp_path / SHARDS).iterdir()] == [later.name]
 
 
+def _removed(part: Path) -> None:
+    part.unlink()
+
+
+def _cut(part: Path) -> None:
+    part.write_bytes(part.read_bytes()[:-10])
+
+
+@pytest.mark.parametrize("lose", [_removed, _cut])
+def test_parts_that_lie_on_another_machine_are_no_state(saved, tmp_path, monkeypatch, lose):
+    model, optimizer, folder = saved
+    monkeypatch.setattr("vitseg.training.sharded_state._PATIENCE", 0.0)
+    monkeypatch.setattr("vitseg.training.sharded_state._PAUSE", 0.0)
+    parted = ShardedSave(tmp_path, 8)
+    parted.begin(folder.name)
+    parted.write(0, model, optimizer)
+    (part,) = (tmp_path / SHARDS).glob(".*.writing/__0_0.distcp")
+    lose(part)
+    with pytest.raises(ConfigError, match=r"__0_0\.distcp of this save, .* do not share --out"):
+        parted.finish()
+    assert shards_named(tmp_path) == folder.name
+    parted.undo()
+    assert [path.name for path in (tmp_path / SHARDS).iterdir()] == [folder.name]
+
+
 def test_a_part_that_cannot_be_written_is_an_error_of_the_system(saved, tmp_path, monkeypatch):
     model, optimizer, folder = saved
     cut = ShardedSave(tmp_path, 8)

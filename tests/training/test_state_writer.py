@@ -132,6 +132,28 @@ def test_a_write_that_fails_half_way_leaves_the_state_before(tmp_path, monkeypat
     assert [path.name for path in tmp_path.iterdir()] == ["state.ckpt"]
 
 
+def test_two_that_write_at_once_leave_a_whole_state(tmp_path, monkeypatch):
+    """Where no lock tells them of each other."""
+    state = {"model": {}, "optimizer": {}, "recipe": {}, "data": {}}
+    real, written = torch.save, []
+    (tmp_path / ".state.ckpt.1234.writing").write_bytes(b"of a killed process")
+    (tmp_path / ".state.ckpt.writing").write_bytes(b"of an older version")
+
+    def save(content, file):
+        real(content, file)
+        written.append(sorted(path.name for path in tmp_path.glob(".state*")))
+        if len(written) == 1:
+            write_state(tmp_path, {**state, "progress": {"iteration": 2}})
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(FileNotFoundError):
+        write_state(tmp_path, {**state, "progress": {"iteration": 1}})
+    assert iteration_of(tmp_path) == 2
+    assert [len(names) for names in written] == [1, 1], "one file at most"
+    assert written[0] != written[1]
+    assert [path.name for path in tmp_path.iterdir()] == ["state.ckpt"]
+
+
 def test_another_error_of_a_run_waits_for_the_state(root, tmp_path, monkeypatch):
     """A run that ends by itself leaves a state that is whole, though it was being written."""
     real_step, real_write = torch.optim.AdamW.step, write_state

@@ -64,7 +64,10 @@ class ModelRecord(BaseModel):
 def save_model(
     path: Path, model: SegmentationModel, record: ModelRecord, weights: StateDict | None = None
 ) -> None:
-    """Write a model directory; a directory of that name is replaced once the new one is complete.
+    """Write a model directory; a model directory of that name is replaced once the new one is complete.
+
+    A folder that holds no model gets the files beside what it holds: it may be the current one, or where a disk is
+    mounted, which nobody can put another in the place of.
 
     Args:
         path: The directory.
@@ -72,8 +75,10 @@ def save_model(
         record: What is kept beside its weights.
         weights: Saved in place of the model's own, which a training may hold in another form.
     """
+    path = path.resolve()  # "." has no name
+    is_within = path.is_dir() and not (path / CONFIG).exists()
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.writing")
+    fresh = path / ".model.writing" if is_within else path.with_name(f".{path.name}.writing")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()
     try:
@@ -81,6 +86,11 @@ def save_model(
     except Exception:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
+    if is_within:
+        for name in (WEIGHTS, SUMS, CONFIG):  # with the last one it is a model
+            os.replace(fresh / name, path / name)
+        fresh.rmdir()
+        return
     old = path.with_name(f".{path.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if path.exists():

@@ -14,6 +14,7 @@ import typer
 from vitseg.cli import frame, places
 from vitseg.cli.places import Before
 from vitseg.errors import ConfigError
+from vitseg.launch import is_first_process
 
 if TYPE_CHECKING:
     import torch
@@ -84,6 +85,8 @@ def compare(
     device = choose_device("auto")
     with frame.kept("Finished trainings are kept: run the same command again."):
         rows = run_comparison(contenders, out, device, cache_features, frame.say, Display)
+    if not is_first_process():
+        return
     write_whole(out / "compare.csv", as_csv(rows))
     write_json(out / "compare.json", comparison_json(rows, device))
     write_page(out / "compare.html", rows, device)

@@ -12,6 +12,7 @@ import typer
 from vitseg.cli import frame, options, places
 from vitseg.cli.places import Before
 from vitseg.errors import ConfigError
+from vitseg.launch import is_repeating
 
 if TYPE_CHECKING:
     from vitseg.studies.continual.results import RunResult
@@ -68,6 +69,8 @@ def continual(
     others = [RunResult.read(folder) for folder in beside or ()]
     with frame.kept("Steps that are scored are kept."):
         result = run_continual(loaded, out, resume, Display, frame.say, first_of)
+    if is_repeating():
+        return
     write_result(out, result)
     write_tables(out, side_by_side(result, others))
     typer.echo((out / "scores.txt").read_text(encoding="utf-8").rstrip())

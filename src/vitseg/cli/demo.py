@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vitseg.cli import frame
+from vitseg.launch import is_repeating, require_one_start
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -33,7 +34,9 @@ def demo(
     from vitseg.data.scenes import write_scenes
     from vitseg.runs import claim_folder
 
-    claim_folder(out, instead="name another with --out, or empty it")
+    require_one_start("vitseg demo")
+    if not is_repeating():
+        claim_folder(out, instead="name another with --out, or empty it")
 
     from vitseg.evaluation.evaluate import evaluate
     from vitseg.inference.predictor import load
@@ -43,9 +46,12 @@ def demo(
 
     source = f"folder:{out / 'scenes'}"
     recipe = load_recipe(RECIPE, overrides or [], source)
-    frame.say(f"drawing {NUM_TRAIN + NUM_VAL} scenes into {out / 'scenes'}")
-    write_scenes(out / "scenes", NUM_TRAIN, NUM_VAL, SCENE_SIZE, SEED)
+    if not is_repeating():
+        frame.say(f"drawing {NUM_TRAIN + NUM_VAL} scenes into {out / 'scenes'}")
+        write_scenes(out / "scenes", NUM_TRAIN, NUM_VAL, SCENE_SIZE, SEED)
     best = train(recipe, out / "run", display=Display())
+    if is_repeating():
+        return
     predictor = load(best, "auto")
     dataset = open_dataset(source, "val")
     result = evaluate(predictor, dataset)

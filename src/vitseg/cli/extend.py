@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vitseg.cli import frame, options
+from vitseg.launch import is_first_process
 
 if TYPE_CHECKING:
     from vitseg.checkpoint.model_dir import ModelRecord
@@ -103,7 +104,8 @@ def extend(
     require_method(record.method)
     wanted = [name.strip() for name in classes.split(",") if name.strip()]
     names = chosen_classes(train_set, record.classes, wanted)
-    typer.echo(announcement(train_set, record.classes, names, data))
+    if is_first_process():
+        typer.echo(announcement(train_set, record.classes, names, data))
     val_set = None if held_out is None else only(held_out, names)
     recipe = recipe_of(record, data, split, pixels, overrides or [])
     if cache_features is None and not pixels:
@@ -122,7 +124,8 @@ def extend(
         calibrate=calibrate,
         device=chosen,
     )
-    tell(extension, names)
+    if is_first_process():
+        tell(extension, names)
 
 
 def recipe_of(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vitseg.errors import ConfigError
-from vitseg.runs import is_of_torchrun
+from vitseg.launch import is_repeating, started
 
 if TYPE_CHECKING:
     from vitseg.training.recipe import Recipe
@@ -38,7 +37,7 @@ def fitted(
         max_memory: What a step may take; None: what is at hand.
 
     Raises:
-        ConfigError: Nothing makes it fit, or torchrun has started several processes, of which each would measure.
+        ConfigError: Nothing makes it fit, or several processes were started, of which each would measure.
     """
     from vitseg.inference.options import parse_memory
     from vitseg.runs import write_recipe
@@ -46,20 +45,17 @@ def fitted(
     from vitseg.training.fit import as_begun, fit_to_memory
 
     settled = frozenset(override.partition("=")[0] for override in overrides)
-    if resume or _is_further_process():
+    if resume or is_repeating():
         return as_begun(recipe, out, settled)
-    if is_of_torchrun():
+    processes = started()
+    if processes.number > 1:
         raise ConfigError(
-            "--fit measures a step before the processes of a training are there, but torchrun has started them: run "
-            "vitseg train with --fit once without torchrun, and give torchrun the fields that it names."
+            "--fit measures a step before the processes of a training are there, but there are "
+            f"{processes.number} ({processes.by}): run vitseg train with --fit once by itself, and give them the "
+            "fields that it names."
         )
     given = None if max_memory is None else parse_memory(max_memory)
     found = fit_to_memory(recipe, given, settled, Display())
     out.mkdir(parents=True, exist_ok=True)
     write_recipe(out, found.to_mapping())
     return found
-
-
-def _is_further_process() -> bool:
-    """Whether the first process of this training, which has measured, has started this one."""
-    return "LOCAL_RANK" in os.environ and not is_of_torchrun()

@@ -65,10 +65,11 @@ def _run() -> None:
 def _is_said_elsewhere(error: Exception) -> bool:
     """Whether another process of the same training says it: what is wrong with recipes and states, all find alike."""
     from vitseg.errors import CheckpointError, ConfigError, SaidElsewhereError
+    from vitseg.launch import started
 
     if isinstance(error, SaidElsewhereError):
         return True
-    is_first = os.environ.get("LOCAL_RANK", "0") == "0"  # of this machine
+    is_first = started().local_rank == 0  # of this machine
     is_found_by_all = isinstance(error, ConfigError | CheckpointError) and not error.is_own
     return is_found_by_all and not is_first
 

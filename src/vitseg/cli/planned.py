@@ -11,6 +11,7 @@ import typer
 
 from vitseg.cli import frame
 from vitseg.errors import ConfigError
+from vitseg.launch import is_first_process, is_repeating, require_one_start
 
 if TYPE_CHECKING:
     from vitseg.plan.request import Request
@@ -65,6 +66,8 @@ def require_no_recipe_options(spec: str, data: str | None, cache: Path | None, f
 def train(spec: str, overrides: list[str], out: Path, resume: bool, wanted: Wanted) -> None:
     """Plan a run, train it, and write its report page.
 
+    Further processes of its training take the plan of the first one.
+
     Args:
         spec: `NAME:ROOT`.
         overrides: `section.field=value` each.
@@ -76,12 +79,17 @@ def train(spec: str, overrides: list[str], out: Path, resume: bool, wanted: Want
     from vitseg.plan.request import Request
 
     request = Request.of(spec, *wanted, overrides)
-    recipe = _again(request, out) if resume else _planned(request, out, began)
+    is_planned = resume or is_repeating()
+    if not is_planned:
+        require_one_start("a training without a recipe")
+    recipe = _again(request, out) if is_planned else _planned(request, out, began)
 
     from vitseg.training.display import Display
     from vitseg.training.loop import train as run_training
 
     run_training(recipe, out, resume, Display())
+    if not is_first_process():
+        return
     page = _report(out, recipe)
     typer.echo(f"report: {page}")
 

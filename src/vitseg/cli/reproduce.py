@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +11,7 @@ import typer
 from vitseg.cli import frame, places
 from vitseg.cli.places import Before
 from vitseg.errors import ConfigError, DataError
+from vitseg.launch import is_first_process
 
 if TYPE_CHECKING:
     from vitseg.studies.reproduce.reproduce import Reproduction
@@ -43,7 +43,7 @@ def reproduce(
     Says what it needs, trains, scores the last model as the paper does, and writes reproduction.json. The same command
     goes on with a run that was stopped, and shows one that is finished.
     """
-    from vitseg.runs import claim_run, stage_of
+    from vitseg.runs import claim_run, stage_of, was_killed_early
     from vitseg.training.recipe_shelf import find_shipped
 
     shown, _ = find_shipped(recipe)
@@ -52,7 +52,7 @@ def reproduce(
     if not needs:
         out = require_out(out)
         if stage_of(out) in ("none", "begun"):
-            claim_run(out, resume=False)
+            claim_run(out, resume=was_killed_early(out))
         lacking = require_data(shown, changed, data)
 
     from vitseg.studies.reproduce.needs import needs as needs_of
@@ -124,11 +124,6 @@ def require_data(shown: ShelfRecipe, overrides: list[str], data: str | None) -> 
         return require_data_set(shown.data, _source_of(raw), splits)
     except DataError as error:
         raise DataError(f"{error}{_advice(shown)}") from error
-
-
-def is_first_process() -> bool:
-    """Whether this process is the one that speaks, of those that a training on several devices starts."""
-    return int(os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or 0) == 0
 
 
 def show(found: Reproduction, out: Path) -> None:

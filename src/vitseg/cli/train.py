@@ -77,6 +77,7 @@ def train(
     """
     from vitseg.cli import planned
     from vitseg.runs import claim_folder, claim_run, goes_on
+    from vitseg.training.owner import owned
 
     resume = resume or goes_on(out)
     claim_run(out, resume)
@@ -85,7 +86,8 @@ def train(
     wanted = planned.Wanted(minutes, method, backbone, weights)
     if places.is_data(recipe):
         planned.require_no_recipe_options(recipe, data, cache_features, fit)
-        planned.train(recipe, overrides or [], out, resume, wanted)
+        with owned(out):
+            planned.train(recipe, overrides or [], out, resume, wanted)
         return
     planned.require_unused(recipe, wanted)
     if fit and cache_features is not None:
@@ -98,6 +100,7 @@ def train(
     from vitseg.training.recipe import load_recipe
 
     wanted_run = load_recipe(recipe, overrides or [], data)
-    if fit:
-        wanted_run = fitting.fitted(wanted_run, overrides or [], out, resume, max_memory)
-    run_training(wanted_run, out, resume, Display(), cache_features)
+    with owned(out):
+        if fit:
+            wanted_run = fitting.fitted(wanted_run, overrides or [], out, resume, max_memory)
+        run_training(wanted_run, out, resume, Display(), cache_features)

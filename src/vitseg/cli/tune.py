@@ -77,8 +77,6 @@ def tune(
     total = planned_runs(len(settings), len(dataset))
     with frame.bar(f"{len(settings)} settings", total) as advance:
         tuning = measure(settings, left_out, dataset, max_loss, advance)
-    if tuning.best is not tuning.unpruned:
-        save_model(out, tuning.best.setting.model, tuning.record())
     content = {**tuning.to_json(), "model": str(model), "weights_sha256": weights_hash(model)}
     write_json(out / "tune.json", content)
     write_whole(out / "tune.csv", as_csv(tuning))
@@ -87,7 +85,8 @@ def tune(
     for name, reason in left_out.items():
         typer.echo(f"{name} is left out: {reason}")
     typer.echo(tuning.verdict)
-    if tuning.best is not tuning.unpruned:
+    if tuning.best is not tuning.unpruned:  # behind the report, which no full disk may take along
+        save_model(out, tuning.best.setting.model, tuning.record())
         typer.echo(f"model: {out.resolve()} ({tuning.best.setting.name})")
     typer.echo(f"page: {(out / 'tune.html').resolve()}")
 

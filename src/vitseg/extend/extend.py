@@ -30,6 +30,7 @@ from vitseg.extend.tasks import as_tasks, require_method, require_new_names, wit
 from vitseg.files import write_json, write_whole
 from vitseg.images.bands import Bands
 from vitseg.inference.predictor import Predictor
+from vitseg.launch import is_first_process
 from vitseg.methods import METHODS
 from vitseg.methods.model import SegmentationModel
 from vitseg.methods.segvit import SegVitConfig
@@ -37,6 +38,7 @@ from vitseg.methods.segvit_cl import SegVitClConfig
 from vitseg.runs import BEST, LAST, RESULT, START, TRAINING, read_own, read_result
 from vitseg.training.display import Display
 from vitseg.training.loop import train
+from vitseg.training.owner import owned
 from vitseg.training.recipe import Recipe
 from vitseg.training.task import TrainingTask
 
@@ -120,8 +122,13 @@ def extend_model(
         calibrate: Choose the new task's presence bias on the held-out images. The thesis has none.
         device: Where the old and the extended model are compared.
 
+    Returns:
+        The extended model, with its scores on held-out images; in other processes than the first of its training these
+        are left out, and the model may not be there yet.
+
     Raises:
-        ConfigError: The model cannot be extended, knows a class already, or the recipe does not fit it.
+        ConfigError: The model cannot be extended, knows a class already, the recipe does not fit it, or another process
+            works in the folder.
         DataError: A new class has no pixel, or an image or mask cannot be read.
         CheckpointError: The model cannot be read, or its frozen part is not what it was.
         InterruptedRunError: Ctrl-C or SIGTERM; the old model is untouched, and `resume` continues.
@@ -130,13 +137,33 @@ def extend_model(
     if calibrate and val_set is None:
         raise ConfigError("calibration needs held-out images: name a split with --val-split.")
     _require_place(model, out)
+    with owned(out):
+        return _extend(
+            model, train_set, out, recipe, source, resume, display or Display(quiet=True), stages,
+            cache_features, val_set, calibrate, device,
+        )  # fmt: skip
+
+
+def _extend(
+    model: Path | str,
+    train_set: SegmentationDataset,
+    out: Path,
+    recipe: Recipe,
+    source: str,
+    resume: bool,
+    display: Display,
+    stages: NewStages,
+    cache_features: Path | None,
+    val_set: SegmentationDataset | None,
+    calibrate: bool,
+    device: str | torch.device,
+) -> Extension:
     trained, record = load_model(model)
     old_model, old_record = as_tasks(trained, record)
     recipe = _on_backbone_of(record, recipe)
     require_new_names(record.classes, train_set.classes.names)
     require_no_rest(train_set)
     require_pixels(train_set)
-    display = display or Display(quiet=True)
     if _config_of(record).loss.kind != "masks":
         display.started(
             "the model was trained with loss.kind pixels, by which new classes would be told from nothing: they learn "
@@ -152,6 +179,8 @@ def extend_model(
 
     task = TrainingTask(train_set, None, prepare=start, keeps_reading=True, has_negatives=True)
     train(recipe, out / TRAINING, resume, display, cache_features, task)
+    if not is_first_process():
+        return Extension(out / BEST, None)
     part, part_record = load_model(out / TRAINING / LAST)
     _require_same_backbone(old_model, part)
     told = read_result(out / TRAINING)

@@ -32,17 +32,19 @@ _IMAGES = 3
 
 
 def measure_step(recipe: Recipe, task: TrainingTask) -> float:
-    """Seconds of one step; errors as for `build_parts`, and those of data that cannot be read."""
+    """Seconds of one step of one process; errors as for `build_parts`, and those of data that cannot be read."""
+    recipe = recipe.of_one_process()  # others would begin with a plan of their own
     return _steps(recipe, *_begin(recipe, task))
 
 
 def measure(recipe: Recipe, task: TrainingTask) -> Times:
-    """What a step and what images take; errors as for `measure_step`.
+    """What a step and what images take one process; errors as for `measure_step`.
 
     Args:
         recipe: The run; its iterations do not matter.
         task: What is trained and validated on.
     """
+    recipe = recipe.of_one_process()
     began = time.monotonic()
     data, parts = _begin(recipe, task)
     start = time.monotonic() - began

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vitseg.config import apply_overrides
+from vitseg.config import apply_overrides, require_parts
 from vitseg.errors import ConfigError
+from vitseg.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,11 @@ class Request:
         """The request; what an override says of method, backbone and weights counts as the option.
 
         Raises:
-            ConfigError: Something is given twice, in two ways, or an override is none.
+            ConfigError: Something is given twice, in two ways; or an override is none, or has a value that its field
+                does not take.
         """
         given = apply_overrides({}, overrides)
+        _require_sections(given)
         if _of(given, "data", "source") is not None:
             raise ConfigError(
                 f"data.source is given beside {spec}: the data set is the first argument, so leave data.source out."
@@ -84,6 +87,19 @@ class Request:
             "backbone": self.backbone,
             "weights": weights,
         }
+
+
+def _require_sections(given: Mapping[str, Any]) -> None:
+    """See that what overrides say of the recipe is what a recipe may say; a method's own sections are looked at later.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    for section in set(Recipe.model_fields) - {"method", "model"}:
+        if section in given:
+            model = Recipe.model_fields[section].annotation
+            assert isinstance(model, type)
+            require_parts(model, given[section], section)
 
 
 def _once(option: str, value: str | None, field: str, other: Any) -> str | None:

@@ -74,7 +74,7 @@ def try_scales(
     iterations: int,
     folder: Path,
 ) -> Trial:
-    """Train at every scale and compare; nothing of the models is kept.
+    """Train at every scale, in one process, and compare; nothing of the models is kept.
 
     Args:
         scales: What is tried.
@@ -87,6 +87,7 @@ def try_scales(
         InterruptedRunError: Ctrl-C or SIGTERM.
     """
     scores = []
+    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
     try:
         for number, (recipe, task) in enumerate(zip(recipes, tasks, strict=True)):
             assert task.val_set is not None
@@ -105,6 +106,7 @@ def try_scales(
 
 
 def _shortened(recipe: Recipe, iterations: int) -> Recipe:
+    recipe = recipe.of_one_process()
     share = recipe.schedule.warmup_iterations / recipe.training.iterations
     warmup = min(iterations - 1, round(share * iterations))
     return recipe.model_copy(

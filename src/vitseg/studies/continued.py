@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
+from vitseg.launch import is_first_process
 from vitseg.runs import STATE, stage_of
 from vitseg.training.display import Display
 from vitseg.training.loop import train
+from vitseg.training.owner import empty, owned
 from vitseg.training.recipe import Recipe
 from vitseg.training.state import SavedState
 from vitseg.training.task import TrainingTask, identity_of, task_of
@@ -34,15 +35,17 @@ def train_or_continue(
 
     Raises:
         CheckpointError: The folder holds a run of another recipe or of other data.
+        ConfigError: Another process trains in it.
         InterruptedRunError: Ctrl-C or SIGTERM; the same call goes on.
     """
-    stage = stage_of(folder)
-    if stage == "finished":
+    if stage_of(folder) == "finished":
         require_same_run(recipe, folder, task)
         return
-    if stage == "begun":
-        shutil.rmtree(folder)  # stopped before its state was saved: nothing to go on from
-    train(recipe, folder, stage == "stopped", display, cache_features, task)
+    with owned(folder):
+        stage = stage_of(folder)
+        if stage == "begun" and is_first_process():
+            empty(folder)  # stopped before its state was saved: nothing to go on from
+        train(recipe, folder, stage == "stopped", display, cache_features, task)
 
 
 def require_same_run(recipe: Recipe, folder: Path, task: TrainingTask | None = None) -> None:

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from vitseg.errors import VitsegError
 from vitseg.losses.whole_step import micro_batches_of
 from vitseg.training.feature_cache import CachedSamples
+from vitseg.training.loaders import killed_loaders
 from vitseg.training.processes import mean_over_ranks
 from vitseg.training.randomness import seed_step
 from vitseg.training.recipe import Recipe
@@ -57,6 +58,7 @@ def batches(recipe: Recipe, data: RunData, parts: RunParts) -> Iterator[Batch]:
 
     Raises:
         DataError: A sample cannot be read.
+        VitsegError: A process that loads samples was killed.
     """
     fabric, drawn = parts.fabric, data.drawn
     samples: Dataset = drawn.samples
@@ -72,10 +74,11 @@ def batches(recipe: Recipe, data: RunData, parts: RunParts) -> Iterator[Batch]:
         collate_fn=collate,
     )
     loader = fabric.setup_dataloaders(loader, use_distributed_sampler=False)
-    for batch in cast(Iterable[Batch | VitsegError], loader):
-        if isinstance(batch, VitsegError):
-            raise batch
-        yield batch
+    with killed_loaders(recipe.data.num_workers, is_loading=True):
+        for batch in cast(Iterable[Batch | VitsegError], loader):
+            if isinstance(batch, VitsegError):
+                raise batch
+            yield batch
 
 
 def samples_at(recipe: Recipe, data: RunData, parts: RunParts, iteration: int) -> list[Position]:

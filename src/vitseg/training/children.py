@@ -13,14 +13,18 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import lightning
+
+from vitseg.errors import SaidElsewhereError
 
 GRACE = 20.0
 """Seconds that a process has to meet and say by itself that another one has failed."""
 
 _OBSERVER = "child-process-observer"
 _PAUSE = 0.5
+_PARENT = os.getppid()
 
 _watches: list[_Watch] = []
 
@@ -50,6 +54,21 @@ def ended() -> Iterator[None]:
         for watched in _watches:
             watched.done.set()
         _watches.clear()
+
+
+def wait_for_first(path: Path) -> None:
+    """In a process that the first one has started: wait until that one has written a file, behind a training.
+
+    Args:
+        path: The file, which appears whole.
+
+    Raises:
+        SaidElsewhereError: The first process has ended without it, and says why.
+    """
+    while not path.is_file():
+        if os.getppid() != _PARENT and not path.is_file():
+            raise SaidElsewhereError("the first process has ended, and says why.")
+        time.sleep(_PAUSE)
 
 
 class _Watch:

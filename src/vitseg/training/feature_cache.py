@@ -32,6 +32,7 @@ from vitseg.errors import ConfigError, DataError, VitsegError
 from vitseg.features import Features
 from vitseg.files import whole_file, write_whole
 from vitseg.runs import changed_fields
+from vitseg.training.loaders import killed_loaders
 from vitseg.training.sampler import GridSamples, Position
 from vitseg.training.stop import ignore_interrupts
 
@@ -327,10 +328,11 @@ def _load(
         worker_init_fn=ignore_interrupts,
         generator=torch.Generator(),  # the loader draws a number that must not shift dropout
     )
-    for group, crops in loader:
-        if isinstance(crops, VitsegError):
-            raise crops
-        yield group, crops
+    with killed_loaders(num_workers, is_loading=True):
+        for group, crops in loader:
+            if isinstance(crops, VitsegError):
+                raise crops
+            yield group, crops
 
 
 def _maps(backbone: nn.Module, images: Tensor) -> Features:

@@ -10,8 +10,18 @@ from vitseg.backbones.licences import downloaded_weights, licence_line
 from vitseg.errors import ConfigError, InterruptedRunError, SaidElsewhereError
 from vitseg.evaluation.evaluate import Evaluation, evaluate
 from vitseg.inference.predictor import Predictor
+from vitseg.launch import is_first_process
 from vitseg.methods.model import SegmentationModel
-from vitseg.runs import BEST, RESULT, claim_run, goes_on, note_launch, write_recipe
+from vitseg.runs import (
+    BEST,
+    RESULT,
+    STATE,
+    claim_run,
+    goes_on,
+    note_launch,
+    was_killed_early,
+    write_recipe,
+)
 from vitseg.training.batches import Batch, StepResult, batches, train_step
 from vitseg.training.caching import fill_cache, require_cacheable
 from vitseg.training.children import ended
@@ -20,8 +30,10 @@ from vitseg.training.device_memory import memory_named
 from vitseg.training.display import Display
 from vitseg.training.diverged import diverged, has_finite_weights, not_finite
 from vitseg.training.keep import keep_last, keep_models, record_of
+from vitseg.training.loaders import killed_loaders
 from vitseg.training.log import RunLog
 from vitseg.training.loggers.table import require_loggers
+from vitseg.training.owner import owned
 from vitseg.training.processes import (
     RankShare,
     largest_over_ranks,
@@ -58,8 +70,8 @@ def train(
         recipe: The run.
         out: Folder of the run. Afterwards it holds `best/` and `last/` (model directories), `recipe.yaml`,
             `train.csv`, `val.csv`, `tensorboard/`, `state.ckpt` and `result.json`.
-        resume: Continue an interrupted run exactly where it was saved; by itself where torchrun has started the
-            processes anew.
+        resume: Continue an interrupted run exactly where it was saved, or begin it anew if it ended before its first
+            save, which is said; by itself where torchrun has started the processes anew.
         display: Where progress is shown; nothing is shown where not given.
         cache_features: Folder of a `FeatureCache`, filled where it is not: the head is then trained on features read
             from there, the same as without but for their 16 bits. For a frozen backbone and fixed views.
@@ -69,20 +81,39 @@ def train(
         The folder of the best model.
 
     Raises:
-        ConfigError: The folder holds a run already, the recipe names no data set, the cache cannot be used, there are
-            no validations to be patient with, or the training diverged.
+        ConfigError: The folder holds a run already, or another process trains there; the recipe names no data set, the
+            cache cannot be used, there are no validations to be patient with, or the training diverged.
         DataError: The data set cannot be read.
         InterruptedRunError: Ctrl-C or SIGTERM; the state is saved.
         OSError: The state, a model or a log cannot be written; the state that was saved before stays.
     """
     out = Path(out)
+    with owned(out):
+        return _train(recipe, out, resume, display, cache_features, task)
+
+
+def _train(
+    recipe: Recipe,
+    out: Path,
+    resume: bool,
+    display: Display | None,
+    cache_features: str | Path | None,
+    task: TrainingTask | None,
+) -> Path:
     cache_features = None if cache_features is None else Path(cache_features)
+    display = display or Display(quiet=True)
     resume = resume or goes_on(out)
     claim_run(out, resume)
+    if resume and was_killed_early(out):
+        resume = False
+        if is_first_process():
+            display.started(
+                f"{out} ended before its first save: there is no {STATE}, and it begins anew"
+            )
     require_loggers(recipe.training.loggers)
     if cache_features is not None:
         require_cacheable(recipe)
-    display, task = display or Display(quiet=True), task or task_of(recipe)
+    task = task or task_of(recipe)
     if recipe.training.patience is not None and task.val_set is None:
         raise ConfigError(
             "training.patience ends a run by its validations, but nothing is validated here: leave it out."
@@ -93,7 +124,7 @@ def train(
     saved = SavedState(out, identity) if resume else None
     with ended(), memory_named():
         parts = build_parts(recipe, task, data, saved, cache_features)
-        with lost_processes(parts.fabric):
+        with lost_processes(parts.fabric), killed_loaders(recipe.data.num_workers):
             return _Loop(recipe, out, data, parts, display, identity).run()
 
 

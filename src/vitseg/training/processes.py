@@ -18,9 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from vitseg.data.parallel import most_processes
 from vitseg.errors import ConfigError, SaidElsewhereError, VitsegError, first_names
 from vitseg.evaluation.share import Share
-from vitseg.runs import is_of_torchrun
-
-_TASKS = "SLURM_NTASKS"
+from vitseg.launch import Started, started
 
 _LOST = ("gloo", "nccl", "connection", "socket", "timed out", "peer")
 
@@ -29,33 +27,77 @@ def require_processes(devices: int, num_nodes: int) -> None:
     """See that the processes of a recipe are those that were started, or can be started here.
 
     Raises:
-        ConfigError: torchrun or SLURM has started other numbers of processes, nobody starts those of other machines, or
-            this machine has not so many devices.
+        ConfigError: Other numbers of processes were started, so that some would train by themselves or wait in vain;
+            nobody starts those of other machines; or this machine has not so many devices.
     """
-    local, world = os.environ.get("LOCAL_WORLD_SIZE"), os.environ.get("WORLD_SIZE")
-    if local is None or world is None or not is_of_torchrun():
-        _require_tasks(devices * num_nodes)
-        if not SLURMEnvironment.detect():
-            _require_one_machine(num_nodes)
-        _require_devices(devices)
+    found, wanted = started(), devices * num_nodes
+    if found.by == "torchrun":
+        _require_torchrun(found, devices, num_nodes)
         return
-    if int(local) != devices or int(world) != devices * num_nodes:
-        nodes = int(world) // max(1, int(local))
+    if found.by == "vitseg":
+        _require_same(found, wanted)
+    elif found.by == "WORLD_SIZE":
+        _require_world(found, wanted)
+    else:
+        _require_tasks(found, devices, num_nodes)
+    if not SLURMEnvironment.detect():
+        _require_one_machine(num_nodes)
+    _require_devices(devices)
+
+
+def _require_torchrun(found: Started, devices: int, num_nodes: int) -> None:
+    local = int(os.environ.get("LOCAL_WORLD_SIZE") or found.number)
+    if local != devices or found.number != devices * num_nodes:
+        nodes = found.number // max(1, local)
         raise ConfigError(
             f"torchrun has started {local} processes on each of {nodes} machines, but the recipe has training.devices "
             f"{devices} and training.num_nodes {num_nodes}: give training.devices={local} training.num_nodes={nodes}."
         )
 
 
-def _require_tasks(num_processes: int) -> None:
-    """Raise ConfigError where SLURM has started another number of tasks, which would be the processes."""
-    tasks = os.environ.get(_TASKS, "1")
-    is_batch = SLURMEnvironment.detect()
-    if is_batch and num_processes > 1 and tasks != str(num_processes):
+def _require_same(found: Started, wanted: int) -> None:
+    """Raise ConfigError for a training of another number of processes behind one that has started its own."""
+    if found.number != wanted:
         raise ConfigError(
-            f"SLURM has started {tasks} tasks, but training.devices and training.num_nodes of the recipe make "
-            f"{num_processes} processes: start one task on each machine, and in it torchrun (docs/cluster.md has the "
-            "script), or one task for each device."
+            f"a training of this command has started {found.number} processes, but training.devices of the next one is "
+            f"{wanted}: give all of them the same training.devices."
+        )
+
+
+def _require_world(found: Started, wanted: int) -> None:
+    """Raise ConfigError for processes that somebody has started and does not connect: each would train by itself."""
+    if found.number > 1 and (found.number != wanted or "LOCAL_RANK" not in os.environ):
+        raise ConfigError(
+            f"WORLD_SIZE and RANK say that {found.number} processes were started for this training, but nothing "
+            "connects them: start it with torchrun on each machine (docs/cluster.md has the command). If this is a "
+            "process by itself, unset both variables."
+        )
+
+
+def _require_tasks(found: Started, devices: int, num_nodes: int) -> None:
+    """Raise ConfigError where SLURM has started another number of tasks, which would be the processes.
+
+    The one process of a batch script or of a shell counts as one task. A shell that SLURM knows as interactive starts
+    the others by itself.
+    """
+    wanted, is_batch = devices * num_nodes, SLURMEnvironment.detect()
+    if found.number == wanted or (found.number == 1 and not is_batch):
+        _require_tasks_per_node(found, devices)
+        return
+    of_recipe = f"{wanted} process{'es' if wanted > 1 else ''}"
+    raise ConfigError(
+        f"SLURM has started {found.number} tasks, but training.devices and training.num_nodes of the recipe make "
+        f"{of_recipe}: start one task on each machine, and in it torchrun (docs/cluster.md has the script), or with "
+        "srun one task for each device."
+    )
+
+
+def _require_tasks_per_node(found: Started, devices: int) -> None:
+    """Raise ConfigError where several tasks were not asked for by machine, as Lightning wants it."""
+    if found.number > 1 and os.environ.get("SLURM_NTASKS_PER_NODE") != str(devices):
+        raise ConfigError(
+            f"training.devices is {devices}, but SLURM_NTASKS_PER_NODE is "
+            f"{os.environ.get('SLURM_NTASKS_PER_NODE', 'not set')}: start the tasks with --ntasks-per-node={devices}."
         )
 
 

@@ -310,6 +310,13 @@ class Recipe(BaseModel):
         whole = self.model_dump(mode="json")
         return {"method": whole.pop("method"), **whole.pop("model"), **whole}
 
+    def of_one_process(self) -> Recipe:
+        """What one of its processes does, by itself: its share of the batch, on one device."""
+        config = self.training
+        alone = {"devices": 1, "num_nodes": 1, "strategy": "ddp"}
+        share = {"batch_size": config.batch_size // config.num_processes}
+        return self.model_copy(update={"training": config.model_copy(update=alone | share)})
+
     def without_paths(self) -> Recipe:
         """The recipe as it may leave this machine: the data set and the weight file by name, without their folders."""
         changes: dict[str, Any] = {}

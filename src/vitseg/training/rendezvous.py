@@ -12,7 +12,7 @@ from torch.distributed import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from vitseg.errors import VitsegError
-from vitseg.runs import is_of_torchrun
+from vitseg.launch import is_of_torchrun
 
 _TIMEOUT = 600.0
 _PAUSE = 0.02

@@ -8,9 +8,11 @@ from typing import Any, Literal
 
 import lightning
 import torch
+from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.fabric.strategies import DDPStrategy, Strategy
 from torch import nn
 
+from vitseg.launch import started, will_start
 from vitseg.methods.model import SegmentationModel
 from vitseg.training.average import WeightAverage
 from vitseg.training.caching import open_cache
@@ -97,7 +99,11 @@ def build_parts(
         num_nodes=config.num_nodes,
         precision=precision,
         strategy=_strategy(config),
+        # one process is one, whatever a job's variables say of tasks
+        plugins=LightningEnvironment() if config.num_processes == 1 else None,
     )
+    if config.num_processes > 1 and started().number == 1:
+        will_start(config.num_processes)
     join_processes(fabric.device.type)
     fabric.launch()
     watch(fabric)

@@ -12,6 +12,7 @@ import io
 import os
 import pickle
 import shutil
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -27,12 +28,15 @@ from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadat
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from vitseg.checkpoint.places import sha256_of
-from vitseg.errors import SaidElsewhereError
+from vitseg.errors import ConfigError, SaidElsewhereError, first_names
 from vitseg.files import WatchedFile
 from vitseg.runs import SHARDS
 from vitseg.training.sums import require_sound
 
 _MODEL, _OPTIMIZER = "model.", "optimizer."
+
+_PATIENCE, _PAUSE = 10.0, 0.2
+"""Seconds that shared storage may take to show what others have written, and those between two looks."""
 
 _CONTENTS = ".metadata"
 _METADATA = (
@@ -95,11 +99,32 @@ class ShardedSave:
             raise own[0] from error
 
     def finish(self) -> dict[str, str]:
-        """Give the folder its name; returns what `state.ckpt` may say of it from now on."""
+        """Give the folder its name; returns what `state.ckpt` may say of it from now on.
+
+        Raises:
+            ConfigError: What other processes have written is not there: it lies on another machine.
+        """
+        self._require_parts()
         sync_folder(self._fresh)
         os.replace(self._fresh, self._folder / self.name)
         sync_folder(self._folder)
         return {"shards": self.name, "contents": sha256_of(self._folder / self.name / _CONTENTS)}
+
+    def _require_parts(self) -> None:
+        """Compare the folder with the parts that its table of contents names."""
+        ends: dict[str, int] = {}
+        for place in _Reader(self._fresh).read_metadata().storage_data.values():
+            name = place.relative_path
+            ends[name] = max(ends.get(name, 0), place.offset + place.length)
+        until = time.monotonic() + _PATIENCE
+        while missing := sorted(n for n, end in ends.items() if _size(self._fresh / n) < end):
+            if time.monotonic() > until:
+                raise ConfigError(
+                    f"{first_names(missing)} of this save, which other processes have written, did not come to "
+                    f"{self._folder}: the machines of this training do not share --out. Give one on storage that all "
+                    "of them see. What was saved before stays."
+                )
+            time.sleep(_PAUSE)
 
     def clean(self) -> None:
         """Remove the folders of before, once `state.ckpt` names this one."""
@@ -212,6 +237,14 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _size(file: Path) -> int:
+    """In bytes; -1: it is not there."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return -1
 
 
 def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import copy
 import math
 import os
 import shutil
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -179,7 +180,9 @@ def write_state(out: Path, state: Mapping[str, Any]) -> None:
         OSError: It cannot be written; the previous one is as it was.
     """
     is_whole = "shards" not in state
-    fresh = out / f".{STATE}.writing"  # one name, so that killed processes leave one file at most
+    for left in out.glob(f".{STATE}*.writing"):  # by killed processes
+        left.unlink(missing_ok=True)
+    fresh = out / f".{STATE}.{uuid.uuid4().hex[:8]}.writing"  # no other process writes to it
     try:
         with fresh.open("wb") as file:
             _save(state, WatchedFile(file))

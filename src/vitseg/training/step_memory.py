@@ -122,14 +122,8 @@ def _measured(recipe: Recipe) -> StepMemory:
 
 
 def _of_one_process(recipe: Recipe) -> Recipe:
-    config = recipe.training
-    training = config.model_copy(
-        update={
-            "devices": 1,
-            "num_nodes": 1,
-            "batch_size": config.batch_size // config.num_processes,
-            "iterations": max(STEPS, config.iterations),
-        }
-    )
+    recipe = recipe.of_one_process()
+    iterations = max(STEPS, recipe.training.iterations)
+    training = recipe.training.model_copy(update={"iterations": iterations})
     data = recipe.data.model_copy(update={"num_workers": 0})
     return recipe.model_copy(update={"training": training, "data": data})

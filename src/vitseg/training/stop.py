@@ -7,12 +7,15 @@ from types import FrameType
 
 
 class StopSignals:
-    """Within the `with` block the first SIGINT or SIGTERM is noted instead of raised; the second acts as usual.
+    """Within the `with` block the first SIGINT or SIGTERM is noted instead of raised; the second SIGINT acts as usual.
+
+    A repeated SIGTERM is no more than the first: a scheduler signals all processes of a job, and torchrun then passes
+    its own signal on to them once more, while they save. Who wants the end at once sends SIGKILL.
 
     A signal that is ignored stays ignored.
 
     Attributes:
-        received: Number of the signal, 0 for none.
+        received: Number of the first signal, 0 for none.
     """
 
     def __init__(self) -> None:
@@ -27,16 +30,16 @@ class StopSignals:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._restore()
+        for number in list(self._previous):
+            self._restore(number)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.received = number
-        self._restore()
+        self.received = self.received or number
+        if number == signal.SIGINT:
+            self._restore(number)
 
-    def _restore(self) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
-        self._previous = {}
+    def _restore(self, number: int) -> None:
+        signal.signal(number, self._previous.pop(number))  # type: ignore[arg-type]
 
 
 def ignore_interrupts(worker: int) -> None:

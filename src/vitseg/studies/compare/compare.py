@@ -19,6 +19,7 @@ from vitseg.evaluation.evaluate import device_name
 from vitseg.inference.operations import count_operations
 from vitseg.inference.scores import OutputScores, label_map
 from vitseg.inference.timing import alternating_medians
+from vitseg.launch import is_first_process
 from vitseg.methods.model import SegmentationModel
 from vitseg.runs import LAST, read_result
 from vitseg.studies.compare.contenders import Contender, require_same_recipe
@@ -123,6 +124,9 @@ def compare(
         say: Called with a line before each training.
         new_display: Makes what shows the progress of a training.
 
+    Returns:
+        A row for each; without its cost in other processes than the first of trainings with several.
+
     Raises:
         ConfigError: A folder holds a run of another recipe; then nothing was trained.
         InterruptedRunError: Ctrl-C or SIGTERM; the same call goes on.
@@ -146,7 +150,7 @@ def compare(
             say(f"{contender.name} failed: {rows[-1].error}")
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-    return _with_costs(rows, out, device)
+    return _with_costs(rows, out, device) if is_first_process() else rows
 
 
 def comparison_json(rows: Sequence[Row], device: torch.device) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from vitseg.checkpoint.model_dir import load_model
 from vitseg.extend.extend import extend_model
 from vitseg.files import write_json
 from vitseg.inference.predictor import load
+from vitseg.launch import is_repeating
 from vitseg.methods.linear import LinearProbeConfig
 from vitseg.methods.model import SegmentationModel
 from vitseg.runs import STATE, read_own
@@ -93,7 +94,7 @@ def extend_segvit(step: Step) -> Path:
     """SegViT-CL (thesis section 4.2.3): new queries, stages and classifier on a frozen model."""
     assert step.previous is not None
     resume = step.out.is_dir() and any(step.out.rglob(STATE))
-    if not resume and step.out.exists():
+    if not resume and step.out.exists() and not is_repeating():
         shutil.rmtree(step.out)  # stopped before its state was saved: nothing to go on from
     train_set = step.data.train_set(step.number, with_background=False)
     source = step.recipe.data.source

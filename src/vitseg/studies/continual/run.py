@@ -16,6 +16,7 @@ from vitseg.evaluation.measures import plain
 from vitseg.evaluation.provenance import content_hash
 from vitseg.files import write_json
 from vitseg.inference.predictor import load
+from vitseg.launch import is_repeating, require_one_start
 from vitseg.runs import (
     BOARD,
     MLFLOW,
@@ -37,7 +38,9 @@ from vitseg.studies.continual.recipe import ContinualRecipe
 from vitseg.studies.continual.results import RunResult
 from vitseg.studies.continual.scoring import score_step
 from vitseg.studies.continual.splits import make_steps
+from vitseg.training.children import wait_for_first
 from vitseg.training.display import Display
+from vitseg.training.owner import owned
 from vitseg.training.recipe import Recipe
 from vitseg.training.task import TrainingTask, open_splits
 from vitseg.training.value_range import with_value_range
@@ -69,28 +72,51 @@ def run_continual(
 
     Raises:
         ConfigError: The folder holds another run or this one and `resume` is not given, the recipe names no data set,
-            the split does not fit the data set, or the first step of the other run is another.
+            the split does not fit the data set, the first step of the other run is another, another process works in
+            the folder, or another launcher has started this one several times.
         DataError: The data set cannot be read, has changed, or a step has no image.
         InterruptedRunError: Ctrl-C or SIGTERM; the state is saved.
     """
+    require_one_start("a run of steps")
+    with owned(out):
+        run = _begun(recipe, out, resume, new_display, first_of)
+        if is_repeating():
+            say = _nothing
+        history: list[dict[str, Any]] = []
+        previous: Path | None = None
+        for number in range(len(run.data.steps)):
+            say(run.heading(number))
+            folder = out / f"step_{number}"
+            scores = run.step(number, folder, previous)
+            previous = folder / scores["model"]
+            history.append(scores)
+            say(run.summary(history))
+        return run.result(history)
+
+
+def _begun(
+    recipe: ContinualRecipe,
+    out: Path,
+    resume: bool,
+    new_display: NewDisplay,
+    first_of: Path | None,
+) -> _Run:
+    """The run, with its recipe and plan in its folder: further processes of its trainings find them there."""
+    if is_repeating():
+        return _Run(recipe, new_display)
     _check_out(recipe, out, resume)
     run = _Run(recipe, new_display)
     plan = run.plan()  # what does not fit is found before anything is written
     if not resume:
         write_recipe(out, json.loads(json.dumps(recipe.to_mapping())))
     _keep_plan(out / PLAN, plan, run.hash_of_train_split)
-    history: list[dict[str, Any]] = []
-    previous: Path | None = None
-    for number in range(len(run.data.steps)):
-        say(run.heading(number))
-        folder = out / f"step_{number}"
-        if number == 0 and first_of is not None:
-            run.take_first(first_of, folder)
-        scores = run.step(number, folder, previous)
-        previous = folder / scores["model"]
-        history.append(scores)
-        say(run.summary(history))
-    return run.result(history)
+    if first_of is not None:
+        run.take_first(first_of, out / "step_0")
+    return run
+
+
+def _nothing(line: str) -> None:
+    pass
 
 
 class _Run:
@@ -179,6 +205,9 @@ class _Run:
         began = time.monotonic()
         model = (train_first if number == 0 else approach.train)(step)
         minutes = (time.monotonic() - began) / 60
+        if is_repeating():
+            wait_for_first(path)
+            return read_own(path)
         dataset = self.data.val_set(number)
         with step.display.scoring(len(dataset)) as advance:
             result = score_step(load(model), dataset, self.data.steps.background, advance)

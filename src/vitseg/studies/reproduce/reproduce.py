@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch.distributed
-
 from vitseg.evaluation.evaluate import evaluate
 from vitseg.files import write_json
 from vitseg.inference.config import InferenceConfig
 from vitseg.inference.predictor import load
-from vitseg.runs import LAST, claim_run, read_own, read_result, stage_of
+from vitseg.launch import is_first_process
+from vitseg.runs import LAST, claim_run, read_own, read_result, stage_of, was_killed_early
 from vitseg.runtimes.places import weights_hash
 from vitseg.studies.continued import require_same_run
 from vitseg.studies.reproduce.row import Entry, Reference, Scores, changes, entries, reference_of
@@ -110,9 +109,10 @@ def reproduce(
     if stage == "finished":
         require_same_run(recipe, out)
     else:
-        claim_run(out, resume=stage == "stopped")
-        train(recipe, out, resume=stage == "stopped", display=display)
-    if not _is_first():
+        resume = stage == "stopped" or was_killed_early(out)  # which begins anew
+        claim_run(out, resume)
+        train(recipe, out, resume, display)
+    if not is_first_process():
         return None
     result, sha256 = read_result(out), weights_hash(out / LAST)
     several = None
@@ -173,9 +173,3 @@ def _kept(out: Path, recipe: Recipe, sha256: str) -> dict[str, Any] | None:
 def _percent(found: dict[str, Any] | None) -> float | None:
     """MIoU of an evaluation in percent; None: there is none, or no class was there to be scored."""
     return None if found is None or found["miou"] is None else 100 * found["miou"]
-
-
-def _is_first() -> bool:
-    """Whether this is the only process, or the first one of a training that has just ended."""
-    started = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return not started or torch.distributed.get_rank() == 0
