@@ -147,7 +147,7 @@ def _matched_folders(text: str) -> list[str]:
         for match in sorted(glob.glob(text))
         if os.path.isdir(match)
         and any(
-            is_image_name(name) and _predictions(Path(match), Path(os.path.dirname(name))) is None
+            is_image_name(name) and _made_by_model(Path(match), Path(os.path.dirname(name))) is None
             for name in files_below(Path(match))
         )
     ]
