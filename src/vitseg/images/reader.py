@@ -20,7 +20,6 @@ from vitseg.images.georeference import georeference_of, has_rasterio
 from vitseg.images.header import header_of
 from vitseg.images.pillow_reader import decode_with_pillow
 from vitseg.images.pixel_source import DecodedImage, PixelSource, valid_of
-from vitseg.images.place_beside import place_beside
 from vitseg.images.raster_reader import (
     CACHE_BYTES,
     LARGEST_BLOCK,
@@ -105,6 +104,8 @@ def decode(
             found = decode_with_pillow(file, name, file_format, max_pixels, at_least, declared)
             if not placed or isinstance(source, bytes):
                 return found
+            from vitseg.images.place_beside import place_beside
+
             place, notices = place_beside(Path(source), file_format)
             return found._replace(georeference=place, notices=(*found.notices, *notices))
         except NotForPillowError as error:

@@ -13,7 +13,6 @@ from vitseg.classes import IGNORE_INDEX, ClassTable
 from vitseg.errors import ConfigError
 from vitseg.files import is_same_file
 from vitseg.images.georeference import Georeference, has_rasterio
-from vitseg.images.label_store import LabelArray
 from vitseg.types import Size
 
 JPEG_SIDE = 65_500
@@ -153,6 +152,7 @@ class Segmentation:
             save_label_png(path, self.label_map, self.classes, self.valid)
             return
         from vitseg.images.label_raster import write_label_tiff
+        from vitseg.images.label_store import LabelArray
         from vitseg.render.palette import without_data
 
         nodata = without_data(self.classes.num_classes)
