@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from vitseg import parsing
 from vitseg.errors import ConfigError
@@ -138,6 +139,11 @@ def require_parts(model: type[BaseModel], raw: Any, where: str) -> None:
         if problems:
             more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
             raise ConfigError(_describe(model, raw, problems[0], where) + more) from error
+        for name in filter(model.model_fields.__contains__, raw):
+            kind: Any = model.model_fields[name].annotation
+            with suppress(ValidationError):  # of a field that lies deeper and is missing
+                part = TypeAdapter(kind).validate_python(raw[name])
+                _require_written_numbers(raw[name], part, f"{where}.{name}")
         return
     _require_written_numbers(raw, parsed, where)
 
