@@ -139,7 +139,7 @@ def require_parts(model: type[BaseModel], raw: Any, where: str) -> None:
         if problems:
             more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
             raise ConfigError(_describe(model, raw, problems[0], where) + more) from error
-        for name in filter(model.model_fields.__contains__, raw):
+        for name in [name for name in raw if name in model.model_fields]:
             kind: Any = model.model_fields[name].annotation
             with suppress(ValidationError):  # of a field that lies deeper and is missing
                 part = TypeAdapter(kind).validate_python(raw[name])
