@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +43,22 @@ def vitseg(capsys, monkeypatch):
             main.run()
         out, err = capsys.readouterr()
         return Result(stopped.value.code or 0, out, err)
+
+    return run
+
+
+@pytest.fixture
+def on_two_devices():
+    """The command in a process of its own, which starts the further ones of its trainings, on the CPU."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "vitseg", *map(str, arguments), "training.devices=2"],
+            env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
 
     return run
 

@@ -6,8 +6,6 @@ import csv
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -167,17 +165,10 @@ def test_segvit_with_a_background_on_a_given_first_step(vitseg, source, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("approach", ["finetune", "segvit_cl"])
-def test_two_processes(source, tmp_path, approach):
+def test_two_processes(on_two_devices, source, tmp_path, approach):
     recipe, out = write(tmp_path / "r.yaml", approach), tmp_path / "out"
-    command = [sys.executable, "-m", "vitseg", "continual", str(recipe), "training.devices=2"]
     for resume in ([], ["--resume"]):
-        ended = subprocess.run(
-            [*command, "--data", source, "--out", str(out), *resume],
-            env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        ended = on_two_devices("continual", recipe, "--data", source, "--out", out, *resume)
         assert ended.returncode == 0, ended.stderr
         assert ended.stderr.count("step 1 (2 of 3)") == 1
         assert ended.stdout.count("page: ") == 1

@@ -7,8 +7,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -199,16 +197,9 @@ def test_several_processes_do_not_plan_each_by_itself(
 
 
 @pytest.mark.slow
-def test_a_plan_for_two_devices(root, tmp_path):
+def test_a_plan_for_two_devices(on_two_devices, root, tmp_path):
     out = tmp_path / "run"
-    command = ["-m", "vitseg", "train", f"folder:{root}", *QUICK, "training.devices=2"]
-    ended = subprocess.run(
-        [sys.executable, *command, "--out", str(out)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    ended = on_two_devices("train", f"folder:{root}", *QUICK, "--out", out)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("learning: 4 iterations") == 1
     assert (out / "report" / "report.html").is_file()

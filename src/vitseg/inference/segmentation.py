@@ -153,13 +153,12 @@ class Segmentation:
             return
         from vitseg.images.label_raster import write_label_tiff
         from vitseg.images.label_store import LabelArray
-        from vitseg.render.palette import without_data
+        from vitseg.render.palette import label_dtype
 
-        nodata = without_data(self.classes.num_classes)
-        labels = self.label_map.astype(np.uint8 if nodata == 255 else np.uint16)
+        nodata, labels = None, self.label_map.astype(label_dtype(self.classes.num_classes))
         if self.valid is not None:
+            nodata = int(np.iinfo(labels.dtype).max)
             labels[~self.valid] = nodata
-        nodata = None if self.valid is None else nodata
         write_label_tiff(path, LabelArray(labels), self.classes, nodata, self.georeference)
 
 

@@ -35,7 +35,7 @@ from vitseg.inference.options import parse_memory
 from vitseg.inference.predictor import Predictor
 from vitseg.inference.tile_bands import label_bands, window_bytes
 from vitseg.inference.tile_plan import TilePlan, plan_tiles
-from vitseg.render.palette import save_label_png
+from vitseg.render.palette import label_dtype, save_label_png
 from vitseg.runtimes.graph_model import GraphModel
 from vitseg.types import Size
 
@@ -125,7 +125,7 @@ def predict_large(
             pixels.held_bytes,
             1 if predictor.device.type == "cpu" else LARGEST_BATCH,
         )
-        dtype = np.dtype(np.uint8 if predictor.classes.num_classes <= 255 else np.uint16)
+        dtype = label_dtype(predictor.classes.num_classes)
         _require_png_fits(target, pixels, dtype, limit)
         run = run_id(predictor, source, blend)
         layout = json.dumps([run, [block.owned for block in plan.blocks]])

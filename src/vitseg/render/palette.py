@@ -39,9 +39,9 @@ def save_label_png(
     save_whole(path, label_image(label_map, classes, valid))
 
 
-def without_data(num_classes: int) -> int:
-    """The label in files of pixels without data."""
-    return 255 if num_classes <= 255 else 65_535
+def label_dtype(num_classes: int) -> np.dtype:
+    """The type of labels in files, whose highest value is no class: that of pixels without data."""
+    return np.dtype(np.uint8 if num_classes <= 255 else np.uint16)
 
 
 def label_image(
@@ -55,7 +55,7 @@ def label_image(
     assert 0 <= low <= high < num_classes, f"labels {low}..{high}, table has {num_classes} classes"
     highest = num_classes - 1
     if valid is not None:
-        highest = without_data(num_classes)
+        highest = int(np.iinfo(label_dtype(num_classes)).max)
         label_map = np.where(valid, label_map, highest)
     if highest < MAX_INDEXED_CLASSES:
         # A full palette, or Pillow packs small tables into 1, 2 or 4 bits, which some readers of masks cannot take.
