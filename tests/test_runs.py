@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from vitseg.changes import changed_recipe
+from vitseg.claims import claim_folder, claim_new, claim_predictions, claim_run
 from vitseg.errors import CheckpointError, ConfigError
 from vitseg.runs import (
     FAILED_START,
@@ -13,11 +15,6 @@ from vitseg.runs import (
     RECIPE,
     RESULT,
     STATE,
-    changed_recipe,
-    claim_folder,
-    claim_new,
-    claim_predictions,
-    claim_run,
     goes_on,
     note_launch,
     stage_of,

@@ -24,10 +24,11 @@ from typing import Any
 
 from row import FORMATS, Row, RowList
 
+from vitseg.changes import changed_fields
 from vitseg.checkpoint.versions import package_versions
 from vitseg.errors import ConfigError
 from vitseg.evaluation.provenance import content_hash
-from vitseg.runs import LAST, changed_fields
+from vitseg.runs import LAST
 
 STARTS = ".start"
 """End of the name of the folder in which a changed model lies that a run starts from."""

@@ -98,6 +98,22 @@ def test_a_training_that_fails_is_reported_and_the_others_go_on(
     assert "out of luck" in (out / "compare.html").read_text()
 
 
+def test_a_training_of_several_processes_that_fails_ends_the_comparison(
+    on_two_devices, recipes, data, tmp_path
+):
+    lost = tmp_path / "lost.yaml"
+    raw = yaml.safe_load(recipes[0].read_text())
+    lost.write_text(yaml.safe_dump({**raw, "optimizer": {**raw.get("optimizer", {}), "lr": 1e30}}))
+    out = tmp_path / "out"
+    result = on_two_devices(
+        "compare", lost, recipes[0], "--iterations", 9, "--data", f"folder:{data}", "--out", out
+    )
+    assert result.returncode == 2, result.stderr
+    assert "lost failed: " in result.stderr
+    assert "With several processes this ends the comparison" in result.stderr
+    assert not (out / "runs" / "one").exists()
+
+
 def test_backbones_are_compared_on_kept_features(vitseg, recipes, data, tmp_path):
     out = tmp_path / "out"
     fixed = "data.augment={views: grid, crop_size: [64, 64]}"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from tests.tiny import tiny_recipe, write_dataset
+from vitseg.claims import claim_run
 from vitseg.files import write_json
 from vitseg.plan import scale_trial
 from vitseg.plan.scale import Scale
-from vitseg.runs import RESULT, STATE, TRAIN_LOG, claim_run
+from vitseg.runs import RESULT, STATE, TRAIN_LOG
 from vitseg.training.recipe import parse_recipe
 from vitseg.training.task import task_of
 

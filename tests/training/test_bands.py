@@ -13,6 +13,7 @@ from PIL import Image
 
 from tests.data.band_sets import SIZE, array, geotiff, scene, siblings, write_band_set, write_tiff
 from tests.shown import Lines
+from vitseg.changes import changed_recipe
 from vitseg.checkpoint.model_dir import load_model
 from vitseg.data.catalog import open_dataset
 from vitseg.data.photometric import brighten
@@ -22,7 +23,7 @@ from vitseg.explain.view import View
 from vitseg.inference.predictor import Predictor, load
 from vitseg.inference.tiles import predict_large
 from vitseg.inference.video import segment_video
-from vitseg.runs import RECIPE, changed_recipe
+from vitseg.runs import RECIPE
 from vitseg.training.bands import with_bands
 from vitseg.training.loop import train
 from vitseg.training.preview import preview

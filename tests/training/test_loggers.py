@@ -16,8 +16,9 @@ import pytest
 import yaml
 
 from tests.tiny import tiny_recipe, write_dataset
+from vitseg.changes import changed_fields
 from vitseg.errors import ConfigError
-from vitseg.runs import FAILED_START, changed_fields
+from vitseg.runs import FAILED_START
 from vitseg.training.log import RunLog
 from vitseg.training.loggers import patience, table
 from vitseg.training.loggers.logger import LoggedRun

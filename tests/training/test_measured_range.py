@@ -13,12 +13,13 @@ from PIL import Image
 from tests.data.deep_sets import png8, png16, some, write_deep_set
 from tests.shown import Lines
 from tests.tiny import tiny_recipe
+from vitseg.changes import changed_recipe
 from vitseg.data.catalog import open_dataset
 from vitseg.errors import CheckpointError
 from vitseg.evaluation.evaluate import evaluate
 from vitseg.images.value_range import ValueRange
 from vitseg.inference.predictor import load
-from vitseg.runs import RECIPE, changed_recipe
+from vitseg.runs import RECIPE
 from vitseg.studies.continued import require_same_run, train_or_continue
 from vitseg.training import loop
 from vitseg.training.loop import train

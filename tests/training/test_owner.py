@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests.tiny import tiny_recipe, write_dataset
+from vitseg.claims import claim_run
 from vitseg.errors import ConfigError
-from vitseg.runs import OWNER, claim_run, write_recipe
+from vitseg.runs import OWNER, write_recipe
 from vitseg.studies.continued import train_or_continue
 from vitseg.training import owner
 from vitseg.training.display import Display

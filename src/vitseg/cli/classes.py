@@ -34,8 +34,8 @@ def classes(
     """
     from rich.table import Table
 
+    from vitseg.claims import claim_new
     from vitseg.files import write_json
-    from vitseg.runs import claim_new
 
     names = parse_renames(rename or [])
     if bool(names or remove) != (out is not None):

@@ -59,10 +59,11 @@ def compare(
     """Train heads or backbones under one budget, and show accuracy against cost.
 
     Writes compare.csv, compare.json, compare.html and runs/ into the folder. Runs that are there are not repeated.
-    Exits with 2 if a training failed; the others are compared all the same.
+    Exits with 2 if a training failed; the others are compared all the same, but for trainings on several devices, of
+    which a failed one ends the comparison.
     """
+    from vitseg.claims import claim_folder
     from vitseg.files import write_json, write_whole
-    from vitseg.runs import claim_folder
 
     claim_folder(out, may_hold=None)
     if cache_features is not None:

@@ -56,7 +56,7 @@ def continual(
     Writes a folder for each step, continual.json, the tables and the curve (scores, forgetting and curve .csv; .txt and
     tables.json) and continual.html. Ctrl-C and SIGTERM save everything and exit with 130 and 143; --resume continues.
     """
-    from vitseg.runs import claim_folder
+    from vitseg.claims import claim_folder
 
     claim_folder(out, may_hold=None)
 

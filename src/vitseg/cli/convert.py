@@ -81,8 +81,8 @@ def convert(
 ) -> None:
     """Turn a checkpoint of another program into a model directory."""
     from vitseg.checkpoint.hub import fetch_file, hub_address
+    from vitseg.claims import claim_new
     from vitseg.data.class_files import read_labels
-    from vitseg.runs import claim_new
 
     claim_new(out)
     size, address = parsed_grid(grid), hub_address(file)

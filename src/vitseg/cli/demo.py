@@ -29,10 +29,10 @@ def demo(
     ] = None,
 ) -> None:
     """Train, evaluate and predict on synthetic scenes, in about three minutes on two CPU cores."""
+    from vitseg.claims import claim_folder
     from vitseg.cli.evaluate import score_table
     from vitseg.data.catalog import open_dataset
     from vitseg.data.scenes import write_scenes
-    from vitseg.runs import claim_folder
 
     require_one_start("vitseg demo")
     if not is_repeating():

@@ -60,10 +60,10 @@ def evaluate(
     dtype: options.Dtype = "fp32",
 ) -> None:
     """Score a model on a data set: mIoU, mAcc, aAcc and every class."""
+    from vitseg.claims import claim_folder
     from vitseg.cli.default_split import held_out_split
     from vitseg.data.catalog import open_dataset
     from vitseg.files import write_json
-    from vitseg.runs import claim_folder
     from vitseg.runtimes.places import weights_hash
 
     options.require_range(value_range)

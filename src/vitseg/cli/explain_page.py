@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from vitseg.claims import claim_folder
 from vitseg.errors import ConfigError
-from vitseg.runs import claim_folder
 
 if TYPE_CHECKING:
     from vitseg.explain.sheet import Sheet

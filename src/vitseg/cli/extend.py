@@ -77,10 +77,10 @@ def extend(
     model stays as it is. Ctrl-C saves; --resume continues.
     """
     from vitseg.checkpoint.places import find_model_dir
+    from vitseg.claims import claim_folder
     from vitseg.cli.default_split import training_split
     from vitseg.data.catalog import list_splits, open_dataset
     from vitseg.data.splits import usual_split
-    from vitseg.runs import claim_folder
 
     claim_folder(out, may_hold=None)
     if cache_features is not None:

@@ -158,6 +158,6 @@ def require_place(option: str, file: Path | None) -> None:
         raise ConfigError(f"{option} {file}: the folder {file.absolute().parent} does not exist.")
     if file.is_dir():
         raise ConfigError(f"{option} {file} is a folder: give the file to write.")
-    from vitseg.runs import require_writable
+    from vitseg.claims import require_writable
 
     require_writable(file, option)

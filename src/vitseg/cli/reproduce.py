@@ -43,7 +43,8 @@ def reproduce(
     Says what it needs, trains, scores the last model as the paper does, and writes reproduction.json. The same command
     goes on with a run that was stopped, and shows one that is finished.
     """
-    from vitseg.runs import claim_run, stage_of, was_killed_early
+    from vitseg.claims import claim_run
+    from vitseg.runs import stage_of, was_killed_early
     from vitseg.training.recipe_shelf import find_shipped
 
     shown, _ = find_shipped(recipe)

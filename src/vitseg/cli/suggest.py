@@ -68,9 +68,9 @@ def suggest(
     An image that cannot be read is reported and left out; the exit code is then 2. The same command gives the same
     images.
     """
+    from vitseg.claims import claim_folder
     from vitseg.cli.inputs import find_inputs, left_out
     from vitseg.cli.member import Failures
-    from vitseg.runs import claim_folder
     from vitseg.runtimes.places import find_model, weights_hash
 
     options.require_range(value_range)

@@ -75,8 +75,9 @@ def train(
     Given data instead of a recipe, it looks at them and at the machine, chooses everything, says what and why, and
     ends with a report page. Ctrl-C and SIGTERM save everything and exit with 130 and 143; --resume continues.
     """
+    from vitseg.claims import claim_folder, claim_run
     from vitseg.cli import planned
-    from vitseg.runs import claim_folder, claim_run, goes_on
+    from vitseg.runs import goes_on
     from vitseg.training.owner import owned
 
     resume = resume or goes_on(out)

@@ -49,10 +49,10 @@ def tune(
     clearly faster than the model as it is: the fastest, and of those about as fast the one of highest mIoU.
     """
     from vitseg.checkpoint.places import weights_hash
+    from vitseg.claims import claim_folder
     from vitseg.cli.default_split import held_out_split
     from vitseg.data.catalog import open_dataset
     from vitseg.files import write_json, write_whole
-    from vitseg.runs import claim_folder
 
     wanted = parse_thresholds(thresholds)
     require_loss(max_loss)

@@ -15,21 +15,14 @@ from types import TracebackType
 from typing import Any, cast
 
 from vitseg import parsing
+from vitseg.changes import changed_fields
+from vitseg.claims import claim_folder, claim_predictions
 from vitseg.errors import ConfigError, first_names
 from vitseg.files import remove_leftovers, write_json, write_whole
 from vitseg.inference.leftovers import remove_files, remove_partials
 from vitseg.inference.record import PredictionRecord, read_records
 from vitseg.inference.targets import FileTarget, Target
-from vitseg.runs import (
-    MASKS,
-    OVERLAYS,
-    POLYGONS,
-    PREDICT_SETTINGS,
-    PREDICTIONS,
-    changed_fields,
-    claim_folder,
-    claim_predictions,
-)
+from vitseg.runs import MASKS, OVERLAYS, POLYGONS, PREDICT_SETTINGS, PREDICTIONS
 
 EXTRA_IMAGES = "extra images"
 """Among the settings: names of the folders of a model's extra images, where it has some."""

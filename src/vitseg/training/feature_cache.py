@@ -26,12 +26,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from vitseg import parsing
+from vitseg.changes import changed_fields
 from vitseg.classes import IGNORE_INDEX
 from vitseg.data.grid_views import GridViews
 from vitseg.errors import ConfigError, DataError, VitsegError
 from vitseg.features import Features
 from vitseg.files import whole_file, write_whole
-from vitseg.runs import changed_fields
 from vitseg.training.loaders import killed_loaders
 from vitseg.training.sampler import GridSamples, Position
 from vitseg.training.stop import ignore_interrupts

@@ -7,21 +7,13 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from vitseg.backbones.licences import downloaded_weights, licence_line
+from vitseg.claims import claim_run
 from vitseg.errors import ConfigError, InterruptedRunError, SaidElsewhereError
 from vitseg.evaluation.evaluate import Evaluation, evaluate
 from vitseg.inference.predictor import Predictor
 from vitseg.launch import is_first_process
 from vitseg.methods.model import SegmentationModel
-from vitseg.runs import (
-    BEST,
-    RESULT,
-    STATE,
-    claim_run,
-    goes_on,
-    note_launch,
-    was_killed_early,
-    write_recipe,
-)
+from vitseg.runs import BEST, RESULT, STATE, goes_on, note_launch, was_killed_early, write_recipe
 from vitseg.training.batches import Batch, StepResult, batches, train_step
 from vitseg.training.caching import fill_cache, require_cacheable
 from vitseg.training.children import ended

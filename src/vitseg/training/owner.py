@@ -12,9 +12,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from vitseg.claims import claim_folder
 from vitseg.errors import ConfigError
 from vitseg.launch import is_first_process
-from vitseg.runs import OWNER, claim_folder
+from vitseg.runs import OWNER
 
 try:
     import fcntl

@@ -16,10 +16,11 @@ from typing import IO, Any, cast
 import torch
 from torch import Tensor, nn
 
+from vitseg.changes import changed_fields
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.errors import CheckpointError
 from vitseg.files import WatchedFile
-from vitseg.runs import DIVERGED, RECIPE, SHARDS, STATE, changed_fields, require_state
+from vitseg.runs import DIVERGED, RECIPE, SHARDS, STATE, require_state
 from vitseg.training.average import WeightAverage
 from vitseg.training.data_stamp import changes
 from vitseg.training.sharded_state import ShardedTensors, sharded_as_parameters, sync_folder

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from vitseg import parsing
+from vitseg.claims import claim_folder
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.parallel import map_in_order
 from vitseg.data.shards.about import (
@@ -29,7 +30,6 @@ from vitseg.data.shards.rows import digest_of
 from vitseg.data.shards.shard_writers import SUFFIXES, WRITERS
 from vitseg.errors import ConfigError, DataError
 from vitseg.files import remove_leftovers, whole_file, write_json, write_whole
-from vitseg.runs import claim_folder
 
 
 def write_shards(

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from vitseg.checkpoint.model_dir import load_model
-from vitseg.errors import InterruptedRunError
+from vitseg.errors import InterruptedRunError, SaidElsewhereError, VitsegError
 from vitseg.evaluation.evaluate import device_name
 from vitseg.inference.operations import count_operations
 from vitseg.inference.scores import OutputScores, label_map
@@ -114,7 +114,8 @@ def compare(
     """Train what is not trained yet, then count and time all.
 
     A run lies in `out/runs/NAME`. One that is complete is taken as it is, one that was stopped goes on where it was
-    saved. A training that fails becomes the error of its row, and the others go on.
+    saved. A training that fails becomes the error of its row, and the others go on. With several processes it ends the
+    comparison: a process that has failed is at another place than those that have not, and they would wait for it.
 
     Args:
         contenders: What is compared.
@@ -130,6 +131,7 @@ def compare(
     Raises:
         ConfigError: A folder holds a run of another recipe; then nothing was trained.
         InterruptedRunError: Ctrl-C or SIGTERM; the same call goes on.
+        VitsegError: A training of several processes failed.
     """
     for contender in contenders:
         require_same_recipe(contender, out / "runs" / contender.name)
@@ -143,9 +145,14 @@ def compare(
         try:
             train_or_continue(contender.recipe, folder, new_display(), cache)
             rows.append(Row(contender, read_result(folder)))
-        except InterruptedRunError:
+        except (InterruptedRunError, SaidElsewhereError):
             raise
         except Exception as error:  # whatever it is, it is reported, and the others are of use
+            if contender.recipe.training.devices * contender.recipe.training.num_nodes > 1:
+                raise VitsegError(
+                    f"{contender.name} failed: {_one_line(error)}. With several processes this ends the comparison: "
+                    "mend it, or leave it out, and run the same command again; finished trainings are kept."
+                ) from error
             rows.append(Row(contender, error=_one_line(error)))
             say(f"{contender.name} failed: {rows[-1].error}")
         if torch.cuda.is_available():

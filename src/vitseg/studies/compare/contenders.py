@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 from vitseg.backbones.create import num_blocks
 from vitseg.backbones.exchange import scaled_blocks, with_backbone
+from vitseg.changes import changed_recipe
 from vitseg.config import parse
 from vitseg.errors import ConfigError
-from vitseg.runs import STATE, changed_recipe
+from vitseg.runs import STATE
 from vitseg.studies.continued import require_same_run
 from vitseg.training.recipe import Recipe, load_recipe
 

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from vitseg.changes import changed_fields, changed_recipe
+from vitseg.claims import claim_folder
 from vitseg.errors import ConfigError, DataError
 from vitseg.evaluation.measures import plain
 from vitseg.evaluation.provenance import content_hash
@@ -25,9 +27,6 @@ from vitseg.runs import (
     SHARDS,
     STATE,
     WANDB,
-    changed_fields,
-    changed_recipe,
-    claim_folder,
     read_own,
     read_result,
     write_recipe,

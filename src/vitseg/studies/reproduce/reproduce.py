@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vitseg.claims import claim_run
 from vitseg.evaluation.evaluate import evaluate
 from vitseg.files import write_json
 from vitseg.inference.config import InferenceConfig
 from vitseg.inference.predictor import load
 from vitseg.launch import is_first_process
-from vitseg.runs import LAST, claim_run, read_own, read_result, stage_of, was_killed_early
+from vitseg.runs import LAST, read_own, read_result, stage_of, was_killed_early
 from vitseg.runtimes.places import weights_hash
 from vitseg.studies.continued import require_same_run
 from vitseg.studies.reproduce.row import Entry, Reference, Scores, changes, entries, reference_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from vitseg.runs import changed_fields
+from vitseg.changes import changed_fields
 from vitseg.studies.reproduce.costs import count_costs
 from vitseg.training.published import PublishedRow
 from vitseg.training.recipe import Recipe
