@@ -12,7 +12,7 @@ from PIL import Image
 from vitseg.annotations.cvat import map_colors
 from vitseg.annotations.label_config import read_brush_control
 from vitseg.annotations.table import WRITERS
-from vitseg.classes import ClassTable
+from vitseg.classes import IGNORE_INDEX, ClassTable
 from vitseg.data.catalog import open_dataset
 from vitseg.errors import ConfigError
 
@@ -58,6 +58,27 @@ def test_the_same_labels_are_read(tmp_path, name, turned):
         np.testing.assert_array_equal(read, np.array(NAMES)[label_map(number)])
     wrong = [each for each in dataset.findings if each.severity == "error"]
     assert not wrong
+
+
+@pytest.mark.parametrize("has_background", [False, True])
+@pytest.mark.parametrize("name", WRITERS)
+def test_pixels_without_a_class_get_none(tmp_path, name, has_background):
+    names = ("background", *NAMES[1:]) if has_background else NAMES
+    folder = WRITERS[name](tmp_path / "out", ClassTable.from_names(names))
+    labels = label_map(0).astype(np.int32)
+    labels[:, 20:] = IGNORE_INDEX
+    labels[5:9, 4:9] = IGNORE_INDEX
+    Image.fromarray(np.zeros((*labels.shape, 3), np.uint8)).save(tmp_path / "a.png")
+    folder.add(tmp_path / "a.png", "a.png", labels)
+    folder.close()
+    dataset = open_dataset(f"folder:{folder.folder}", "all" if name != "cvat" else "default")
+    read, known = dataset[0].label_map, labels != IGNORE_INDEX
+    found = np.array(dataset.classes.names)[read]
+    np.testing.assert_array_equal(found[known], np.array(names)[labels[known]])
+    if name in ("cvat", "labelme"):  # the others have no word for it
+        assert (read[~known] == IGNORE_INDEX).all()
+    else:
+        assert set(found[~known]) == {"background"} or (read[~known] == IGNORE_INDEX).all()
 
 
 @pytest.mark.parametrize("file", ["photo%201.png", "50% #1?.png", "a+b & c;d=e.png"])

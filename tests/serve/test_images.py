@@ -274,6 +274,16 @@ def test_pixels_that_are_no_numbers(server, value):
         assert labels_of(answer.body).shape == (32, 32)
 
 
+def test_pixels_without_data_have_no_class(server):
+    pixels = COLORS[LABELS].copy()
+    pixels[:, :24] = 0
+    answer = segment(server.port, tiff_of(pixels, [(42113, 2, 2, ord("0"))]))  # GDAL's nodata: 0
+    found = labels_of(answer.body)
+    black = (pixels == 0).all(2)
+    assert (found[black] == 255).all()
+    assert np.array_equal(found[~black], LABELS[~black])
+
+
 def test_a_tiff_of_many_pages(server):
     pages = [picture(large(pattern(seed))) for seed in range(30)]
     content = encoded(picture(LABELS), "TIFF", save_all=True, append_images=pages)

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -218,6 +219,38 @@ def test_classes_are_found_by_name_and_index():
     for text in ("", "3", "-1", "0000000000001", "1_0", "²", "Road", "road,,a b"):
         with pytest.raises(UnusableError, match="there is no class"):
             find_classes(text, classes)
+
+
+@pytest.mark.parametrize("num_classes", [5, 255, 300])
+def test_pixels_without_data_are_in_nothing(num_classes):
+    labels, valid = ragged(31, 40, num_classes), np.ones((31, 40), bool)
+    valid[:, :15] = False
+    sure = np.full(labels.shape, 200, np.uint8) * valid
+    own = replace(computed(labels, num_classes, sure), valid=valid)
+    other = left_out(table(num_classes))
+    assert np.array_equal(own.labels, np.where(valid, labels, other))
+    answer = encode_answer(own, Wanted())
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(answer.content))), own.labels)
+    wanted = Wanted("rle", areas=True, confidence=True, overlay=True)
+    facts = json.loads(encode_answer(own, wanted).content)
+    seen = np.unique(labels[valid]).tolist()
+    assert [one["class_index"] for one in facts["mask"]["rle"]] == seen
+    assert [one["index"] for one in facts["classes"]] == seen
+    for one in facts["classes"]:
+        assert one["area"] == pytest.approx((labels[valid] == one["index"]).mean())
+        assert one["confidence"] == pytest.approx(200 / 255)
+    features = mask_facts(own.mask(None), "geojson", DEFAULTS)["geojson"]["features"]
+    assert {one["properties"]["class_index"] for one in features} == set(seen)
+    one_class = json.loads(encode_answer(own, Wanted(classes=(seen[0],), overlay=True)).content)
+    painted = np.asarray(Image.open(io.BytesIO(base64.b64decode(one_class["overlay"]))))
+    assert np.array_equal(painted[~valid], own.picture[~valid])
+
+
+def test_an_image_without_any_data_has_no_class():
+    labels = np.zeros((4, 6), np.uint8)
+    own = replace(computed(labels, 3), valid=np.zeros((4, 6), bool))
+    facts = json.loads(encode_answer(own, Wanted("coco", areas=True, overlay=True)).content)
+    assert facts["classes"] == facts["mask"]["annotations"] == []
 
 
 def test_a_plain_answer_is_the_image_alone():

@@ -5,8 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.images.test_windows import planes, write_tiff
 from tests.tiny import make_model, make_predictor, photo
 from tests.tiny_dtop import write_dtop
+from vitseg.classes import IGNORE_INDEX
 from vitseg.errors import DataError
 from vitseg.inference import scores as scores_module
 from vitseg.inference.predictor import load
@@ -62,6 +64,21 @@ def test_uncertainty_is_the_mean_entropy(path):
     np.testing.assert_array_equal(segmentation.label_map, probs.argmax(0))
     warm, cold = Looker(predictor, 4.0)(path), Looker(predictor, 0.25)(path)
     assert cold.uncertainty < look.uncertainty < warm.uncertainty
+
+
+def test_pixels_without_data_say_nothing(tmp_path):
+    pixels = photo(70, 90, seed=2)
+    pixels[:, :40] = 0
+    source = write_tiff(tmp_path / "a.tif", planes(pixels), nodata=0)
+    looker = Looker(make_predictor())
+    segmentation, seen = looker.closely(source)
+    valid = (pixels != 0).any(2)
+    np.testing.assert_array_equal(segmentation.valid, valid)
+    assert (segmentation.known_labels == IGNORE_INDEX).tolist() == (~valid).tolist()
+    assert not seen[~valid].any()
+    assert looker(source).uncertainty == pytest.approx(seen[valid].mean(), rel=1e-5)
+    empty = write_tiff(tmp_path / "b.tif", planes(0 * pixels), nodata=0)
+    assert looker(empty).uncertainty == 0
 
 
 @pytest.mark.parametrize("protocol", [{}, {"flip": True}])

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Integer
 from pycocotools import mask as rle_tools
 
 from vitseg.annotations.folder import AnnotationFolder
-from vitseg.classes import ClassTable
+from vitseg.classes import IGNORE_INDEX, ClassTable
 from vitseg.files import write_json
 
 
@@ -30,7 +30,7 @@ class CocoFolder(AnnotationFolder):
         height, width = label_map.shape
         image = {"id": len(self._images) + 1, "file_name": name, "height": height, "width": width}
         self._images.append(image)
-        for index in np.unique(label_map).tolist():
+        for index in np.unique(label_map[label_map != IGNORE_INDEX]).tolist():
             self._annotations.append(
                 {
                     "id": len(self._annotations) + 1,

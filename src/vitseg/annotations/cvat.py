@@ -12,7 +12,7 @@ from jaxtyping import Integer
 from PIL import Image
 
 from vitseg.annotations.folder import AnnotationFolder
-from vitseg.classes import ClassTable, Color
+from vitseg.classes import IGNORE_INDEX, ClassTable, Color
 from vitseg.colors import farthest_colors
 from vitseg.errors import ConfigError
 from vitseg.files import whole_file, write_whole
@@ -30,8 +30,8 @@ _THEN = (1980, 1, 1, 0, 0, 0)  # so that the same annotations are the same archi
 class CvatFolder(AnnotationFolder):
     """The layout of CVAT's own export, and an archive of the annotations alone.
 
-    In CVAT's colour maps black is the background and VOC's border colour counts nowhere: a class that has one of these,
-    or the colour of another class, gets a colour of its own there.
+    In CVAT's colour maps black is the background and VOC's border colour counts nowhere, as pixels without a class do:
+    a class that has one of these, or the colour of another class, gets a colour of its own there.
 
     Raises:
         ConfigError: A class has a name that the list of colours cannot hold.
@@ -46,8 +46,9 @@ class CvatFolder(AnnotationFolder):
 
     def annotate(self, name: str, label_map: Integer[np.ndarray, "H W"]) -> None:
         stem = Path(name).stem
-        colors = np.array(self._colors, np.uint8)
-        mask = encode(Image.fromarray(colors[label_map]), "PNG")
+        colors = np.array([*self._colors, _BORDER], np.uint8)
+        inside = np.where(label_map == IGNORE_INDEX, len(self._colors), label_map)
+        mask = encode(Image.fromarray(colors[inside]), "PNG")
         self._masks[stem] = mask
         with whole_file(self.folder / _MASKS / f"{stem}.png") as partial:
             partial.write_bytes(mask)

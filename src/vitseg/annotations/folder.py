@@ -34,7 +34,7 @@ class AnnotationFolder(ABC):
         Args:
             image: The file.
             name: What it is called in the folder, with its suffix; no other one has the same stem.
-            label_map: Class index of every pixel, as the image is shown (upright).
+            label_map: Class index of every pixel, as the image is shown (upright); IGNORE_INDEX where it has none.
         """
         with whole_file(self.folder / self.images / name) as partial:
             shutil.copyfile(image, partial)

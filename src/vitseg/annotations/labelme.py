@@ -9,8 +9,12 @@ import numpy as np
 from jaxtyping import Integer
 
 from vitseg.annotations.folder import AnnotationFolder
+from vitseg.classes import IGNORE_INDEX
 from vitseg.files import write_whole
 from vitseg.images.outlines import largest_first, outline
+
+IGNORED = "__ignore__"
+"""Labelme's name of pixels that count nowhere."""
 
 
 class LabelmeFolder(AnnotationFolder):
@@ -25,7 +29,9 @@ class LabelmeFolder(AnnotationFolder):
     def annotate(self, name: str, label_map: Integer[np.ndarray, "H W"]) -> None:
         shapes = [
             {
-                "label": self.classes.names[piece.index],
+                "label": IGNORED
+                if piece.index == IGNORE_INDEX
+                else self.classes.names[piece.index],
                 "points": outline(piece).tolist(),
                 "group_id": None,
                 "description": "",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vitseg import parsing
+from vitseg.annotations.labelme import IGNORED
 from vitseg.data.class_tables import (
     COLOR_KEYS,
     HEX,
@@ -25,7 +26,6 @@ from vitseg.data.class_tables import (
 )
 from vitseg.data.listing import read_text
 
-_IGNORE_LINE = "__ignore__"  # labelme's name of the id -1, before the class 0
 _ALIASES = {
     "classes": ("names", "class_names", "labels", "categories", "id2label", "label2id"),
     "palette": ("colors", "colours"),
@@ -66,7 +66,7 @@ def read_names(path: Path) -> Any:
     number of its own (`0 road`, `3: sky`), these are the ids.
     """
     lines = _lines(path)
-    if lines[:1] == [_IGNORE_LINE]:
+    if lines[:1] == [IGNORED]:
         return {"classes": lines[1:]}
     numbered = [re.fullmatch(r"(\d{1,5})\s*[:=,;\t .)-]\s*(\S.*)", line) for line in lines]
     ids = [found.group(1) for found in numbered if found]

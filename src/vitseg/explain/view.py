@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Integer, UInt8
+from jaxtyping import Bool, Float, Integer, UInt8
 from torch import Tensor
 
 from vitseg.classes import ClassTable
@@ -29,12 +29,14 @@ class View:
         path: Where it came from, if it came from a file.
         classes: Classes of the model.
         images: The image as the model takes it.
+        valid: Which pixels hold data; None: all.
     """
 
     image: UInt8[np.ndarray, "H W 3"]
     path: Path | None
     classes: ClassTable
     images: Float[Tensor, "1 channels _ _"]
+    valid: Bool[np.ndarray, "H W"] | None = None
 
     @classmethod
     def of(cls, predictor: Predictor, source: ImageSource) -> View:
@@ -43,11 +45,12 @@ class View:
         Raises:
             DataError: The image cannot be read, or would be run far beyond its own size.
         """
-        pixels = predictor.pixels_of(source)
+        found = predictor.read(source, placed=True)
+        pixels = found.pixels
         path = Path(source) if isinstance(source, (str, Path)) else None
         input_size = predictor.inference.input_size((pixels.shape[0], pixels.shape[1]))
         images = predictor.model_input(pixels, input_size)
-        return cls(predictor.picture_of(pixels), path, predictor.classes, images)
+        return cls(predictor.picture_of(pixels), path, predictor.classes, images, found.valid)
 
     @property
     def size(self) -> Size:
@@ -69,5 +72,9 @@ class View:
     def segmentation(self, labels: Integer[np.ndarray, "H W"]) -> Segmentation:
         """The image with its labels."""
         return Segmentation(
-            label_map=labels, classes=self.classes, image=self.image, path=self.path
+            label_map=labels,
+            classes=self.classes,
+            image=self.image,
+            path=self.path,
+            valid=self.valid,
         )

@@ -52,6 +52,13 @@ class Segmentation:
         return height, width
 
     @property
+    def known_labels(self) -> Integer[np.ndarray, "H W"]:
+        """Class index of every pixel with data, IGNORE_INDEX of the others."""
+        if self.valid is None:
+            return self.label_map
+        return np.where(self.valid, self.label_map, np.array(IGNORE_INDEX, np.int32))
+
+    @property
     def class_areas(self) -> dict[str, float]:
         """Share of the pixels with data that each class covers, in [0, 1], largest first; absent ones are left out."""
         weights = None if self.valid is None else self.valid.view(np.uint8)
@@ -69,10 +76,9 @@ class Segmentation:
         """
         from vitseg.render.overlay import draw_overlay
 
-        labels = self.label_map
-        if self.valid is not None:
-            labels = np.where(self.valid, labels, np.array(IGNORE_INDEX, np.int32))
-        return draw_overlay(self.image, labels, self.classes, opacity=opacity, legend=legend)
+        return draw_overlay(
+            self.image, self.known_labels, self.classes, opacity=opacity, legend=legend
+        )
 
     def preview(self, legend: bool = True) -> tuple[Image.Image, float]:
         """An overlay that any viewer opens, and its scale.

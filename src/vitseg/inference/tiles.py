@@ -81,7 +81,7 @@ def predict_large(
     Windows are those of the model's sliding window or, of a model that runs images whole, of its training size with a
     quarter of overlap. The protocol's resizing, scales and mirrored views are left out, which is logged. A TIFF keeps
     its place (coordinate system, ground control points, RPCs), and pixels without data (nodata, alpha 0) are without
-    data in the labels, too: 255, or 65535 where there are more than 255 classes.
+    data in the labels, too: 255, or 65535 where there are more than 255 classes. A PNG has these and no place.
 
     What is done stays beside the target, under a hidden name, when a run is interrupted; the same call continues it.
     The target appears when it is whole.
@@ -197,11 +197,6 @@ def _require_others(read: Sequence[Path], target: Path, polygons: Path | None) -
 def _require_png_fits(target: Path, pixels: PixelSource, dtype: np.dtype, limit: int) -> None:
     if target.suffix.lower() != ".png":
         return
-    if pixels.has_gaps:
-        raise ConfigError(
-            f"{target}: {pixels.name} may have pixels without data (nodata or alpha), which a PNG of classes cannot "
-            "say. Save a .tif."
-        )
     needed = pixels.held_bytes + PNG_BYTES * pixels.size[0] * pixels.size[1] * dtype.itemsize
     if needed > limit:
         raise ConfigError(
@@ -291,7 +286,8 @@ def _finish(
             store.remove()  # to go on from here would end here again
             raise
     if target.suffix.lower() == ".png":
-        save_label_png(target, store.read(Window(0, 0, *store.size)), classes)
+        labels = store.read(Window(0, 0, *store.size))
+        save_label_png(target, labels, classes, None if nodata is None else labels != nodata)
     else:
         write_label_tiff(target, store, classes, nodata, pixels.georeference)
     total = max(1, counts[:num_classes].sum())

@@ -50,8 +50,8 @@ def label_image(
     valid: Bool[np.ndarray, "H W"] | None = None,
 ) -> Image.Image:
     """The picture that `save_label_png` writes."""
-    low, high = int(label_map.min()), int(label_map.max())
-    num_classes = classes.num_classes
+    num_classes, where = classes.num_classes, True if valid is None else valid
+    low, high = (int(end(label_map, where=where, initial=0)) for end in (np.min, np.max))
     assert 0 <= low <= high < num_classes, f"labels {low}..{high}, table has {num_classes} classes"
     highest = num_classes - 1
     if valid is not None:

@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from jaxtyping import Integer
 from PIL import Image
 
 from vitseg.classes import ClassTable
-from vitseg.inference.segmentation import Segmentation, class_counts
-from vitseg.serve.masks import MaskFormat, chosen, mask_facts, mask_png, png_text
+from vitseg.inference.segmentation import Segmentation
+from vitseg.serve.masks import Mask, MaskFormat, mask_facts, mask_png, png_text
 from vitseg.serve.problems import UnusableError
 from vitseg.serve.service import Computed
 from vitseg.serve.settings import ServeSettings
@@ -94,28 +93,22 @@ def encode_answer(
     Raises:
         UnusableError: The labels cannot be sent in this format.
     """
-    labels = computed.result.labels
-    assert labels is not None
+    mask = computed.mask(wanted.classes)
     if wanted.is_plain:
-        mask = chosen(labels, computed.served.classes, wanted.classes)
         return Encoded(mask_png(mask), "image/png")
-    facts = _facts(computed, labels, wanted, settings)
+    facts = _facts(computed, mask, wanted, settings)
     return Encoded(json.dumps(facts).encode(), "application/json")
 
 
 def _facts(
-    computed: Computed,
-    labels: Integer[np.ndarray, "H W"],
-    wanted: Wanted,
-    settings: ServeSettings,
+    computed: Computed, mask: Mask, wanted: Wanted, settings: ServeSettings
 ) -> dict[str, Any]:
-    mask = chosen(labels, computed.served.classes, wanted.classes)
     facts: dict[str, Any] = {
         "model": computed.served.name,
-        "width": labels.shape[1],
-        "height": labels.shape[0],
+        "width": mask.labels.shape[1],
+        "height": mask.labels.shape[0],
         "mask": mask_facts(mask, wanted.format, settings),
-        "classes": _classes(computed, labels, wanted),
+        "classes": _classes(computed, wanted),
         "seconds": {
             "waiting": round(computed.waited, 4),
             "forward": round(computed.result.forward, 4),
@@ -126,31 +119,32 @@ def _facts(
         assert computed.result.confidence is not None
         facts["confidence"] = png_text(Image.fromarray(computed.result.confidence))
     if wanted.overlay:
-        facts["overlay"] = png_text(_overlay(computed, labels, wanted))
+        facts["overlay"] = png_text(_overlay(computed, wanted))
     return facts
 
 
-def _overlay(computed: Computed, labels: Integer[np.ndarray, "H W"], wanted: Wanted) -> Image.Image:
+def _overlay(computed: Computed, wanted: Wanted) -> Image.Image:
     """The image with the wanted classes painted over it; smaller where it is very large."""
-    classes, picture = computed.served.classes, computed.picture
-    sheet, _ = Segmentation(labels, classes, picture).preview(legend=False)
+    labels, picture = computed.result.labels, computed.picture
+    assert labels is not None
+    shown = Segmentation(labels, computed.served.classes, picture, valid=computed.valid)
+    sheet, _ = shown.preview(legend=False)
     if wanted.classes is None:
         return sheet
-    wants = np.isin(np.arange(classes.num_classes), wanted.classes).astype(np.uint8) * 255
-    painted = Image.fromarray(wants[labels]).resize(sheet.size, Image.Resampling.NEAREST)
+    mask = computed.mask(wanted.classes)
+    wants = (mask.labels != mask.left_out).astype(np.uint8) * 255
+    painted = Image.fromarray(wants).resize(sheet.size, Image.Resampling.NEAREST)
     image = Image.fromarray(picture).resize(sheet.size, Image.Resampling.BOX)
     return Image.composite(sheet, image, painted)
 
 
-def _classes(
-    computed: Computed, labels: Integer[np.ndarray, "H W"], wanted: Wanted
-) -> list[dict[str, Any]]:
+def _classes(computed: Computed, wanted: Wanted) -> list[dict[str, Any]]:
     """The classes that occur, as far as they are wanted."""
     classes, sure = computed.served.classes, computed.result.confidence
-    counts = class_counts(labels, classes.num_classes)
+    counts = computed.class_counts()
     sums = None
     if wanted.confidence and sure is not None:
-        sums = class_counts(labels, classes.num_classes, sure)
+        sums = computed.class_counts(sure)
     found = []
     for index in np.flatnonzero(counts).tolist():
         if wanted.classes is not None and index not in wanted.classes:
@@ -161,7 +155,7 @@ def _classes(
             "color": list(classes.palette[index]),
         }
         if wanted.areas:
-            one["area"] = float(counts[index] / labels.size)
+            one["area"] = float(counts[index] / counts.sum())
         if sums is not None:
             one["confidence"] = float(sums[index] / counts[index] / 255)
         found.append(one)

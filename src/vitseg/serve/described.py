@@ -140,7 +140,9 @@ class OutlineMask(BaseModel):
 class ClassFound(ClassTold):
     """A class that occurs."""
 
-    area: float | None = Field(default=None, description="its share of the image, in [0, 1]")
+    area: float | None = Field(
+        default=None, description="its share of the pixels with data, in [0, 1]"
+    )
     confidence: float | None = Field(
         default=None, description="mean probability of its pixels, in [0, 1]"
     )

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from vitseg.classes import ClassTable
-from vitseg.inference.segmentation import class_counts
-from vitseg.render.palette import MAX_INDEXED_CLASSES
+from vitseg.render.palette import label_dtype
 from vitseg.serve.answers import Encoded
 from vitseg.serve.infer_described import TensorTold
 from vitseg.serve.infer_request import AskedOutput, InferRequest
@@ -39,7 +38,7 @@ def output_tensors(classes: ClassTable) -> list[TensorTold]:
 
 def label_type(classes: ClassTable) -> str:
     """The type of labels."""
-    return "UINT8" if classes.num_classes <= MAX_INDEXED_CLASSES else "UINT16"
+    return label_dtype(classes.num_classes).name.upper()
 
 
 def require_short(request: InferRequest, number: int, size: Size) -> None:
@@ -94,18 +93,14 @@ def encode_outputs(request: InferRequest, found: Sequence[Computed]) -> Encoded:
 
 def _values(output: AskedOutput, found: Sequence[Computed]) -> np.ndarray:
     """An output of all images, in one piece of memory and little-endian, as the protocol has it."""
-    num_classes = found[0].served.classes.num_classes
-    labels = [each.result.labels for each in found]
     if output.name == "label_map":
-        values = np.stack([each for each in labels if each is not None])
-        kind = np.uint8 if label_type(found[0].served.classes) == "UINT8" else np.uint16
+        values = np.stack([each.labels for each in found])
+        kind = label_dtype(found[0].served.classes.num_classes)
     elif output.name == "confidence":
         values = np.stack([each.result.probability for each in found])
         kind = np.float32
     else:
-        counts = [
-            class_counts(each, num_classes) / each.size for each in labels if each is not None
-        ]
-        values, kind = np.stack(counts), np.float32
+        counts = np.stack([each.class_counts() for each in found])
+        values, kind = counts / counts.sum(1, keepdims=True).clip(1), np.float32
     values = np.ascontiguousarray(values, kind)
     return values if sys.byteorder == "little" else values.byteswap()

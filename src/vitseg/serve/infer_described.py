@@ -117,8 +117,9 @@ _OUTPUT = {
         "name": {
             "type": "string",
             "enum": ["label_map", "confidence", "class_areas"],
-            "description": "label_map: UINT8, or UINT16 with more than 256 classes, [n, H, W]. confidence: probability "
-            "of the labels, FP32, [n, H, W], in steps of 1/255. class_areas: shares of the image, FP32, [n, K].",
+            "description": "label_map: UINT8, or UINT16 with more than 255 classes, [n, H, W]; the highest value where "
+            "the image holds no data. confidence: probability of the labels, FP32, [n, H, W], in steps of 1/255. "
+            "class_areas: shares of the pixels with data, FP32, [n, K].",
         },
         "parameters": {
             **_PARAMETERS,

@@ -9,14 +9,14 @@ from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Bool, Integer
 from PIL import Image
 from pycocotools import mask as rle_tools
 
 from vitseg.annotations.coco import categories, run_fields
 from vitseg.classes import ClassTable
 from vitseg.images.polygons import count_corners, pixel_features
-from vitseg.render.palette import MAX_INDEXED_CLASSES, encode, label_image
+from vitseg.render.palette import MAX_INDEXED_CLASSES, encode, label_dtype, label_image
 from vitseg.serve.problems import UnusableError
 from vitseg.serve.settings import ServeSettings
 
@@ -30,9 +30,9 @@ class Mask(NamedTuple):
     """Labels that are sent.
 
     Attributes:
-        labels: Class index of every pixel; `left_out` for those of classes that were not asked for.
+        labels: Class index of every pixel; `left_out` for those of classes that were not asked for, or without data.
         classes: Names and colours.
-        left_out: That value; None: all classes were asked for.
+        left_out: That value; None: there are no such pixels.
     """
 
     labels: Integer[np.ndarray, "H W"]
@@ -41,12 +41,15 @@ class Mask(NamedTuple):
 
 
 def left_out(classes: ClassTable) -> int:
-    """The value of pixels of classes that were not asked for: 255, or 65535 where that is a class itself."""
-    return 255 if classes.num_classes < MAX_INDEXED_CLASSES else 65535
+    """The value of pixels without data or of classes that were not asked for: 255, or 65535 above 255 classes."""
+    return int(np.iinfo(label_dtype(classes.num_classes)).max)
 
 
 def chosen(
-    labels: Integer[np.ndarray, "H W"], classes: ClassTable, wanted: tuple[int, ...] | None
+    labels: Integer[np.ndarray, "H W"],
+    classes: ClassTable,
+    wanted: tuple[int, ...] | None,
+    valid: Bool[np.ndarray, "H W"] | None = None,
 ) -> Mask:
     """Labels of some classes.
 
@@ -54,13 +57,18 @@ def chosen(
         labels: Of all.
         classes: Names and colours.
         wanted: Indices of those that are asked for; None: all.
+        valid: Which pixels hold data; None: all.
     """
-    if wanted is None:
+    if wanted is None and valid is None:
         return Mask(labels, classes)
     other = left_out(classes)
-    table = np.full(classes.num_classes, other, np.uint8 if other == 255 else np.uint16)
-    table[list(wanted)] = wanted
-    return Mask(table[labels], classes, other)
+    table = np.full(classes.num_classes, other, label_dtype(classes.num_classes))
+    kept = np.arange(classes.num_classes) if wanted is None else np.array(wanted, int)
+    table[kept] = kept
+    found = table[labels]
+    if valid is not None:
+        found[~valid] = other
+    return Mask(found, classes, other)
 
 
 def require_format(kind: MaskFormat) -> None:

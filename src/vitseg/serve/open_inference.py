@@ -165,7 +165,7 @@ async def _compute(
 def _run(
     service: Service, asked: InferRequest, served: Served, pixels: np.ndarray, deadline: float
 ) -> Coroutine[Any, Any, Computed]:
-    return service.run(Pixels(pixels, ()), served, deadline, "confidence" in asked.names)
+    return service.run(Pixels(pixels), served, deadline, "confidence" in asked.names)
 
 
 async def _together(works: list[Coroutine[Any, Any, Computed]]) -> list[Computed]:

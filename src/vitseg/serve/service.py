@@ -6,17 +6,19 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from jaxtyping import Float, Integer, UInt8
+from jaxtyping import Bool, Float, Int64, Integer, UInt8
 
 from vitseg.images.bands import to_rgb
+from vitseg.inference.segmentation import class_counts
 from vitseg.serve.admission import Admission, Place
 from vitseg.serve.engine import Answered, Engine, before
 from vitseg.serve.jobs import Result, Served, Task
+from vitseg.serve.masks import Mask, chosen
 from vitseg.serve.metrics import Metrics, timed
 from vitseg.serve.problems import UnknownError
 from vitseg.serve.settings import IMAGE_FORMATS, ServeSettings
@@ -32,7 +34,7 @@ class Segmented(NamedTuple):
     """What a model made of an image.
 
     Attributes:
-        label_map: Class index of every pixel, of the image as it is shown.
+        label_map: Class index of every pixel, of the image as it is shown; `masks.left_out` where it holds no data.
         class_names: Names in index order.
         confidence: Probability of the label of every pixel, in [0, 1]; None: not known.
     """
@@ -52,6 +54,7 @@ class Computed:
         pixels: What it was run on.
         notices: What was decided about the image, in sentences.
         waited: Seconds in the queue.
+        valid: Which pixels hold data; labels of the others mean nothing. None: all.
     """
 
     served: Served
@@ -59,6 +62,30 @@ class Computed:
     pixels: UInt8[np.ndarray, "H W c"]
     notices: tuple[str, ...]
     waited: float
+    valid: Bool[np.ndarray, "H W"] | None = None
+
+    @property
+    def labels(self) -> Integer[np.ndarray, "H W"]:
+        """Class index of every pixel, where labels were asked for; `masks.left_out` where there is no data."""
+        return self.mask(None).labels
+
+    def mask(self, wanted: tuple[int, ...] | None) -> Mask:
+        """Labels of some classes, where labels were asked for.
+
+        Args:
+            wanted: Their indices; None: all.
+        """
+        assert self.result.labels is not None
+        return chosen(self.result.labels, self.served.classes, wanted, self.valid)
+
+    def class_counts(
+        self, weights: UInt8[np.ndarray, "H W"] | None = None
+    ) -> Int64[np.ndarray, " k"]:
+        """How many pixels with data each class has, or the sum of their weights, which are 0 where there is none."""
+        assert self.result.labels is not None
+        if weights is None and self.valid is not None:
+            weights = self.valid.view(np.uint8)
+        return class_counts(self.result.labels, self.served.classes.num_classes, weights)
 
     @property
     def picture(self) -> UInt8[np.ndarray, "H W 3"]:
@@ -185,8 +212,11 @@ class Service:
         self.metrics.forward.observe(answered.result.forward)
         self.metrics.batch.observe(answered.result.batch)
         self.admission.note(answered.result.forward / answered.result.batch)
-        notices = (*pixels.notices, *_notices(answered.result))
-        return Computed(model, answered.result, pixels.values, notices, answered.waited)
+        result, valid = answered.result, pixels.valid
+        notices = (*pixels.notices, *_notices(result))
+        if valid is not None and result.confidence is not None:
+            result = replace(result, confidence=result.confidence * valid)
+        return Computed(model, result, pixels.values, notices, answered.waited, valid)
 
     async def segment(self, place: Place, model: str | None, image: bytes) -> Segmented:
         """The labels of an image, with the probability of each, in the time that a request has.
@@ -202,9 +232,7 @@ class Service:
         deadline = self.deadline(None)
         served = self.model(model)
         computed = await self.compute(place, image, served, deadline, confidence=True)
-        labels = computed.result.labels
-        assert labels is not None
-        return Segmented(labels, served.classes.names, computed.result.probability)
+        return Segmented(computed.labels, served.classes.names, computed.result.probability)
 
     async def encode(self, encode: Callable[[], Value], deadline: float) -> Value:
         """Turn a result into an answer, beside the event loop.

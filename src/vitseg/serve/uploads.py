@@ -7,7 +7,7 @@ from io import BytesIO
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 
 from vitseg.errors import DataError
 from vitseg.images.budget import is_costly
@@ -126,10 +126,12 @@ class Pixels(NamedTuple):
     Attributes:
         values: As the model takes them: RGB, or its bands.
         notices: What was decided about them, in sentences.
+        valid: Which of them hold data; None: all.
     """
 
     values: UInt8[np.ndarray, "H W c"]
-    notices: tuple[str, ...]
+    notices: tuple[str, ...] = ()
+    valid: Bool[np.ndarray, "H W"] | None = None
 
 
 def decoded(
@@ -148,7 +150,9 @@ def decoded(
     """
     try:
         with within(seconds):
-            found = decode(content, max_pixels=max_pixels, declared=preprocessing.reading)
+            found = decode(
+                content, max_pixels=max_pixels, declared=preprocessing.reading, placed=True
+            )
     except DataError as error:
         raise UnusableError(str(error)) from error
-    return Pixels(found.pixels, tuple(notice.text for notice in found.notices))
+    return Pixels(found.pixels, tuple(notice.text for notice in found.notices), found.valid)

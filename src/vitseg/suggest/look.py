@@ -32,7 +32,8 @@ class Look:
     """What stays of an image.
 
     Attributes:
-        uncertainty: Mean entropy of the pixels, in [0, 1]; 1: all classes are equally probable everywhere.
+        uncertainty: Mean entropy of the pixels that hold data, in [0, 1]; 1: all classes are equally probable
+            everywhere.
         feature: What it is like, of length 1.
         fingerprint: By which copies and near duplicates are known.
     """
@@ -69,7 +70,8 @@ class Looker:
             DataError: It cannot be read.
             VitsegError: The model's scores are NaN or infinite.
         """
-        pixels = self.predictor.pixels_of(path)
+        found = self.predictor.read(path, placed=True)
+        pixels = found.pixels
         pool = BackbonePool(self.predictor) if self.has_parts else None
         try:
             entropy, cells = self._pooled(self.predictor.scores(pixels))
@@ -79,19 +81,28 @@ class Looker:
         feature = cells.sqrt().flatten() if pool is None else pool.mean()
         shown = perceptual_hash(self.predictor.picture_of(pixels))
         fingerprint = Fingerprint(hash_source(path), 0, *shown)
-        return Look(float(entropy.mean(dtype=np.float64)), _unit(feature), fingerprint)
+        known = entropy if found.valid is None else entropy[found.valid]
+        uncertainty = float(known.mean(dtype=np.float64)) if known.size else 0.0
+        return Look(uncertainty, _unit(feature), fingerprint)
 
     def closely(self, path: Path) -> tuple[Segmentation, Float32[np.ndarray, "H W"]]:
-        """The segmentation of an image, and how unsure the model is of every pixel, in [0, 1]; errors as for a look."""
-        pixels = self.predictor.pixels_of(path)
-        scores = self.predictor.scores(pixels)
+        """The segmentation of an image, and how unsure the model is of every pixel, in [0, 1]; errors as for a look.
+
+        Of pixels without data that is 0.
+        """
+        found = self.predictor.read(path, placed=True)
+        scores = self.predictor.scores(found.pixels)
+        entropy = self._pooled(scores)[0]
+        if found.valid is not None:
+            entropy[~found.valid] = 0
         segmentation = Segmentation(
             label_map=label_map(scores),
             classes=self.predictor.classes,
-            image=self.predictor.picture_of(pixels),
+            image=self.predictor.picture_of(found.pixels),
             path=path,
+            valid=found.valid,
         )
-        return segmentation, self._pooled(scores)[0]
+        return segmentation, entropy
 
     @torch.inference_mode()
     def _pooled(

@@ -72,7 +72,7 @@ class SuggestionFolder:
             entropy: How unsure the model is of every pixel, in [0, 1].
         """
         for writer in self.writers.values():
-            writer.add(suggestion.path, file_name, segmentation.label_map)
+            writer.add(suggestion.path, file_name, segmentation.known_labels)
         if rank <= MOST_PICTURES:
             height, width = segmentation.size
             small = segmentation.scaled(

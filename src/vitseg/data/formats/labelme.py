@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vitseg import parsing
+from vitseg.annotations.labelme import IGNORED
 from vitseg.data.class_file_places import find_class_file
 from vitseg.data.class_files import names_to_labels, read_class_file, read_labels_with_rest
 from vitseg.data.dataset import SegmentationDataset
@@ -32,7 +33,6 @@ _SNIFFED = 4096  # bytes of a json file from either end; between them there may 
 _LOOKED_AT = 20  # json files by which it is seen whether any is labelme's
 _KEYS = (b'"shapes"', b'"imagePath"')
 _OWN_KEYS = (*_KEYS, b'"imageData"', b'"lineColor"', b'"fillColor"')
-_IGNORED = "__ignore__"
 _IGNORED_RAW = MAX_ID
 _CIRCLE = 72  # corners of the polygon that a circle is drawn as
 _LEFT_OUT = "They are left out, so that their pixels count as background: mend or remove them."
@@ -275,11 +275,11 @@ def _labels(root: Path, files: Iterable[_File]) -> tuple[LabelTable, dict[str, i
         raw_of = {name: raw for raw, name in read_class_file(class_file).classes.items()}
     else:
         found = {str(shape["label"]) for file in files for shape in _named_shapes(file)}
-        raw_of = {name: raw for raw, name in enumerate(sorted(found - {_IGNORED}), start=1)}
+        raw_of = {name: raw for raw, name in enumerate(sorted(found - {IGNORED}), start=1)}
         labels, rest = names_to_labels({raw: name for name, raw in raw_of.items()})
-    if _IGNORED not in raw_of:
-        raw_of[_IGNORED] = _IGNORED_RAW
-        labels = labels.with_ignored(_IGNORED_RAW, _IGNORED)
+    if IGNORED not in raw_of:
+        raw_of[IGNORED] = _IGNORED_RAW
+        labels = labels.with_ignored(_IGNORED_RAW, IGNORED)
     return labels, raw_of, rest
 
 

@@ -16,7 +16,7 @@ export function factsAt({ x, y }) {
 function ofResult(result, x, y) {
   const place = placeIn(result, x, y);
   const entry = result.classes.find((one) => one.index === result.labels[place]);
-  const sure = result.sureness === null ? null : result.sureness[place] / SUREST;
+  const sure = result.sureness === null || entry === undefined ? null : result.sureness[place] / SUREST;
   return {
     model: result.model,
     color: entry === undefined ? null : colorOf(entry.name),

@@ -72,18 +72,20 @@ function readOut() {
 
 let agreed = { of: [], share: 0 };
 
-/** Share of the pixels to which both models give a class of the same name. */
+/** Share of the pixels to which both models give a class of the same name; those without data do not count. */
 function agreement() {
   const [first, second] = results();
   if (agreed.of[0] === first && agreed.of[1] === second) return agreed.share;
   const numbers = new Map(second.classes.map((entry) => [entry.name, entry.index]));
-  const same = new Int32Array(65536).fill(-1);
+  const same = new Int32Array(65536).fill(-2);
   for (const { index, name } of first.classes) same[index] = numbers.get(name) ?? -1;
-  let count = 0;
+  let [count, known] = [0, 0];
   for (let place = 0; place < first.labels.length; place += 1) {
-    if (same[first.labels[place]] === second.labels[place]) count += 1;
+    const wanted = same[first.labels[place]];
+    if (wanted > -2) known += 1;
+    if (wanted === second.labels[place]) count += 1;
   }
-  agreed = { of: [first, second], share: count / first.labels.length };
+  agreed = { of: [first, second], share: known === 0 ? 1 : count / known };
   return agreed.share;
 }
 
