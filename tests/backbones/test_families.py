@@ -102,6 +102,7 @@ def test_taps_equal_timm(name, grid):
         torch.testing.assert_close(ours, reference, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_taps_equal_timm_at_the_native_size(name):
     """Where nothing is resampled."""

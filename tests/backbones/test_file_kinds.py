@@ -114,6 +114,7 @@ def listed(header: bytes, data: bytes = b"") -> bytes:
     return struct.pack("<Q", len(header)) + header + data
 
 
+@pytest.mark.slow
 def test_a_list_of_very_many_tensors(tmp_path):
     one = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
     header = json.dumps({f"layers.{index}.weight": one for index in range(250_000)}).encode()

@@ -37,10 +37,12 @@ MANY_DICTS = b"\x80\x02]" + b"(" + b"}" * 10_000_000 + b"e."
 """64 bytes of memory for each of its bytes."""
 
 
+@pytest.mark.slow
 def test_many_small_objects(tmp_path):
     assert "instructions in its pickle" in refusal(archive(tmp_path / "a.pth", MANY_DICTS))
 
 
+@pytest.mark.slow
 def test_many_small_objects_in_an_old_file(tmp_path):
     header = io.BytesIO()
     for content in (torch.serialization.MAGIC_NUMBER, torch.serialization.PROTOCOL_VERSION, {}):

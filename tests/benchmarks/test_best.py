@@ -47,6 +47,7 @@ def result(out: Path, protocol: str = "single") -> dict:
     return json.loads((out / "best" / f"tiny-val-{protocol}.json").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["single", "multi"])
 @pytest.mark.parametrize("images", [1, IMAGES])
 def test_it_goes_on_after_it_was_stopped(tmp_path, monkeypatch, capsys, places, images, protocol):
@@ -86,6 +87,7 @@ def test_the_score_is_that_of_evaluate(tmp_path, monkeypatch, places):
     assert ours["content_hash"] == found.protocol["content_hash"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -295,6 +295,7 @@ def test_a_model_that_a_row_starts_from_counts_as_well(tmp_path, scenes, fake_li
     )
 
 
+@pytest.mark.slow
 def test_a_refusal_ends_with_2_and_changes_nothing(tmp_path, scenes, fake_list):
     rows = fake_list()
     path = made_up(tmp_path, scenes, rows)

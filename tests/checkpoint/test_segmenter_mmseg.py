@@ -112,6 +112,7 @@ def test_the_grid_of_a_long_crop_is_asked_for(tmp_path):
 TEXT = "crop_size = ({0}, {1})\nmodel = dict(test_cfg=dict(mode='slide', crop_size=({0}, {1}), stride=({2}, {3})))\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entry", ["config", "cfg"])
 def test_the_files_own_configuration_says_grid_and_windows(tmp_path, entry):
     """4 x 16 cells are as many as 8 x 8; no table has the stride."""

@@ -105,6 +105,7 @@ def refusal(path: Path, state: dict[str, Tensor]) -> str:
     return str(caught.value)
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_a_converted_file_gives_the_scores_of_its_source(tmp_path, case):
     source, state = case

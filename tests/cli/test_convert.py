@@ -83,6 +83,7 @@ ORGANS = [f"organ {index}" for index in range(19)]
 COLORS = [[index, 2 * index, 255 - index] for index in range(19)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "meta",
     [

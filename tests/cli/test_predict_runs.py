@@ -281,7 +281,7 @@ def test_what_has_changed_or_gone_is_done_again(vitseg, model, photos, tmp_path,
     assert (out / "masks" / "1.png").is_file()
 
 
-@pytest.mark.parametrize("exported", [False, True])
+@pytest.mark.parametrize("exported", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_an_image_is_done_again_where_its_extra_image_has_changed(
     vitseg, photos, tmp_path, exported
 ):

@@ -73,6 +73,7 @@ def test_the_same_command_suggests_the_same(vitseg, tmp_path, model, photos):
     assert first == second
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tool", WRITERS)
 def test_annotations_among_the_photos_are_no_photos(vitseg, model, photos, tool):
     before = sorted(path for path, _ in find_inputs([str(photos)]))
@@ -132,6 +133,7 @@ def test_where_nothing_can_be_read_nothing_is_suggested(vitseg, tmp_path, model)
     assert result.out.startswith("0 of 0 images")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WRITERS)
 def test_annotations_are_the_predictions(vitseg, tmp_path, model, photos, name):
     out = tmp_path / "out"

@@ -94,6 +94,7 @@ def test_the_best_threshold_becomes_a_model(vitseg, trained, data, tmp_path, sec
     assert json.loads(scores.read_text())["miou"] == pytest.approx(row["miou"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("best", "field"), [(2, "scales"), (5, "patch_size")])
 def test_a_plain_way_that_is_faster_becomes_the_model(
     vitseg, trained, data, tmp_path, seconds, best, field
@@ -145,6 +146,7 @@ def test_where_nothing_gains_there_is_a_report_alone(vitseg, data, tmp_path, sec
     assert sorted(path.name for path in out.iterdir()) == ["tune.csv", "tune.html", "tune.json"]
 
 
+@pytest.mark.slow
 def test_measurements_outlive_a_model_that_cannot_be_saved(
     vitseg, data, tmp_path, seconds, monkeypatch
 ):
@@ -181,6 +183,7 @@ def write_setr(path, **decoder):
     return path
 
 
+@pytest.mark.slow
 def test_a_setr_with_auxiliary_heads_is_pruned_as_it_is(vitseg, data, tmp_path, seconds):
     seconds(1.0, 0.5, 1.0)
     model = write_setr(tmp_path / "setr", kind="naive", auxiliary=[1])

@@ -52,12 +52,14 @@ def test_a_folder_is_told_of_in_one_line(vitseg, model, deep, tmp_path):
     assert "--value-range LOW HIGH" in line
 
 
+@pytest.mark.slow
 def test_explanations_too(vitseg, model, deep, tmp_path):
     result = vitseg("explain", model, deep / "images", "--out", tmp_path / "out")
     (line,) = result.messages
     assert line.startswith("6 images (")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["predict", "explain"])
 def test_a_stated_range_is_that_of_all(vitseg, model, deep, tmp_path, seen, verb):
     out = tmp_path / "out"

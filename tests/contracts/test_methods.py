@@ -336,10 +336,18 @@ def test_exported_models_compute_the_same(case):
 
 COMPILED = [*FIRST.values(), "shrunk, edges"]
 """The first case of every method, since compiling takes a minute, and the one that breaks graphs."""
+LARGEST_GRAPHS = ("maskformer", "mask2former")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", COMPILED, ids=COMPILED, indirect=True)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(name, marks=pytest.mark.long if name in LARGEST_GRAPHS else (), id=name)
+        for name in COMPILED
+    ],
+    indirect=True,
+)
 @torch.no_grad()
 def test_compiled_models_compute_the_same(case):
     scores = Scores(case[2].eval())

@@ -90,6 +90,7 @@ def test_rows_are_those_of_recipes_and_say_where_they_are_from():
         assert row.height is None or row.gmacs is not None, name
 
 
+@pytest.mark.slow
 def test_the_model_has_the_published_size(published):
     """Within a percent, or half a million where millions are stated; else the row says why."""
     _, row, path = published
@@ -111,6 +112,7 @@ def test_multiply_adds_of_a_crop_are_the_published_ones(published):
             assert ours == pytest.approx(stated, rel=0.02)
 
 
+@pytest.mark.slow
 def test_setr_lacks_the_classifiers_that_none_runs(published):
     name, row, path = published
     recipe = recipe_of(path)
@@ -124,6 +126,7 @@ def test_setr_lacks_the_classifiers_that_none_runs(published):
     assert (ours + unused) / 1e6 == pytest.approx(row.code_parameters_m, abs=0.002)
 
 
+@pytest.mark.slow
 def test_every_parameter_learns_at_the_published_rate(published):
     name, _, path = published
     recipe, model, known = recipe_of(path), outline_of(path), training_of(name)

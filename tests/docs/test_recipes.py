@@ -109,6 +109,7 @@ def test_a_recipe_builds(path):
     recipe_of(path).model.criterion()
 
 
+@pytest.mark.slow
 def test_every_parameter_that_is_trained_is_in_one_group(path):
     model = outline_of(path)
     groups = parameter_groups(model, recipe_of(path).optimizer)
@@ -192,6 +193,7 @@ def test_published_settings(name, expected):
     assert recipe.training.batch_size == 16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "num_classes", "parameters", "gmacs"),
     [

@@ -322,6 +322,7 @@ def test_a_file_for_a_number_of_images_takes_any(model, tmp_path):
     assert (ours(photo).label_map != theirs(photo).label_map).mean() <= 0.001
 
 
+@pytest.mark.long
 def test_the_fastest_of_all_is_kept_and_the_others_are_told_of(model, tmp_path):
     pytest.importorskip("openvino")
     data = f"folder:{tiny.write_dataset(tmp_path / 'data')}"

@@ -161,6 +161,7 @@ def test_a_model_with_mixed_queries_is_extended(tmp_path):
     assert torch.equal(before, after[:, :2])
 
 
+@pytest.mark.slow
 def test_a_model_on_a_swin_is_extended(tmp_path):
     """The norms of its levels, which a frozen backbone leaves to train, are read by the old classes."""
     root = write_dataset(tmp_path / "data")

@@ -74,6 +74,7 @@ def segvit(num_classes=7, image_size=(64, 96), decoder=None, **backbone):
     return config.build(num_classes, image_size).eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "size"),
     [

@@ -81,6 +81,7 @@ def gradients(model: SegmentationModel) -> dict[str, float]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", FORMS)
 def test_the_semantic_branch_learns(method):
     """With a gamma and a projection that both start at 0, as published, only queries would ever get a gradient."""
@@ -149,6 +150,7 @@ def test_small_and_odd_images(method, size, semantic):
     assert loss_of(method, 4, torch.randint(4, (1, *size)), semantic=semantic).isfinite()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", FORMS)
 @pytest.mark.parametrize("backbone", [SWIN, RESNET, {**SWIN, "name": "mit_b0"}])
 @pytest.mark.parametrize("case", ["one class", "more classes than queries", "one image ignored"])

@@ -206,6 +206,7 @@ def test_a_folder_named_as_a_number_is_a_split(tmp_path):
     assert plan.recipe.data.train_split == "2024"
 
 
+@pytest.mark.slow
 def test_two_scales_are_tried(tmp_path):
     root = write_dataset(tmp_path / "data")
     plan = planned(root, tmp_path, minutes=5)

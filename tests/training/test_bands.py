@@ -79,6 +79,7 @@ def miou(run: Path) -> float:
     return json.loads((run / "result.json").read_text())["final"]["miou"]
 
 
+@pytest.mark.slow
 def test_the_fourth_band_makes_the_difference(run, root, tmp_path):
     train(recipe_of(f"folder:{root}?bands=1,2,3", 30), tmp_path / "without")
     assert miou(run) > 0.9

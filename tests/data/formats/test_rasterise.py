@@ -138,6 +138,7 @@ OUTLINES = [
 """Points, size of the picture, size that the file declares (None: none), megabytes, and what is said."""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is limited as Linux does it")
 @pytest.mark.parametrize(
     ("write", "points", "size", "declared", "megabytes", "says"),

@@ -84,6 +84,7 @@ def test_weights_that_cannot_be_had_are_told_at_once(monkeypatch):
     require_weights(VIT)
 
 
+@pytest.mark.slow
 def test_hours_follow_from_multiply_adds_and_iterations():
     shown, _ = find_shipped("camvid/segvit-vit_tiny")
     recipe = load_recipe(shown.name, ["training.iterations=1000000"])

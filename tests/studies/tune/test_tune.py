@@ -142,6 +142,7 @@ def _one_image(monkeypatch):
     monkeypatch.setattr(tuning_module, "ROUNDS", 1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_one_image")
 @torch.no_grad()
 def test_what_is_measured(dataset):
