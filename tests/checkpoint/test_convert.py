@@ -18,7 +18,7 @@ from vitseg.checkpoint.convert import convert_checkpoint, read_checkpoint
 from vitseg.checkpoint.model_dir import ModelRecord, save_model
 from vitseg.checkpoint.protocols import SEGVIT
 from vitseg.classes import ClassTable
-from vitseg.data.class_files import read_labels
+from vitseg.data.class_labels import read_labels
 from vitseg.decoders.atm import AtmConfig
 from vitseg.errors import CheckpointError
 from vitseg.inference.config import InferenceConfig

@@ -12,7 +12,7 @@ from tests.data.formats.content import save
 from vitseg.checks.fast import fast_findings
 from vitseg.data.catalog import open_dataset
 from vitseg.data.class_choices import known_as
-from vitseg.data.class_files import ClassFile
+from vitseg.data.class_file import ClassFile
 from vitseg.data.class_spellings import OTHER_FIELDS
 from vitseg.errors import DataError
 

@@ -5,11 +5,11 @@ import json
 import pytest
 
 from vitseg.classes import IGNORE_INDEX
+from vitseg.data.class_file import read_class_file
 from vitseg.data.class_file_places import find_class_file
-from vitseg.data.class_files import (
+from vitseg.data.class_labels import (
     CLASS_FILES,
     names_to_labels,
-    read_class_file,
     read_labels,
     read_labels_with_rest,
 )

@@ -9,8 +9,9 @@ import pytest
 from tests.data.formats.content import write_index, write_yolo
 from vitseg.classes import IGNORE_INDEX
 from vitseg.data.catalog import open_dataset
+from vitseg.data.class_file import read_class_file
 from vitseg.data.class_file_places import find_class_file
-from vitseg.data.class_files import read_class_file, read_labels
+from vitseg.data.class_labels import read_labels
 from vitseg.errors import DataError
 
 YAML_WORDS = [

@@ -22,8 +22,8 @@ from tests.data.formats.content import (
 from tests.data.formats.exports import EXPORTS
 from tests.data.formats.test_exports import expected
 from vitseg.data.catalog import open_dataset
+from vitseg.data.class_file import read_class_file
 from vitseg.data.class_file_places import find_class_file, pose_of_folder
-from vitseg.data.class_files import read_class_file
 from vitseg.data.picked import picked
 from vitseg.errors import ConfigError, DataError
 from vitseg.evaluation.provenance import content_hash

@@ -7,7 +7,7 @@ import re
 from vitseg.checks.file_rules import Rule, fault_finding
 from vitseg.checks.tally import FaultTally, Tally
 from vitseg.classes import IGNORE_INDEX
-from vitseg.data.class_files import USUAL_IGNORE_ID
+from vitseg.data.class_labels import USUAL_IGNORE_ID
 from vitseg.data.finding import Finding, Severity
 from vitseg.data.labels import LabelTable, ranges
 

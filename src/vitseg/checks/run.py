@@ -22,8 +22,8 @@ from vitseg.checks.turn_rules import turn_findings
 from vitseg.checks.unnamed import no_class_file, open_unnamed
 from vitseg.classes import IGNORE_INDEX
 from vitseg.data.catalog import list_splits, open_unchecked, parse_data_spec, require_one_table
+from vitseg.data.class_file import read_class_file
 from vitseg.data.class_file_places import find_class_file
-from vitseg.data.class_files import read_class_file
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
 from vitseg.data.parallel import CHUNK, map_in_order

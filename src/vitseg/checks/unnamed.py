@@ -10,7 +10,7 @@ from vitseg.checks.facts import COLOR_MODES
 from vitseg.checks.tally import Tally
 from vitseg.classes import ClassTable
 from vitseg.data.class_file_places import find_class_file, pose_of_folder
-from vitseg.data.class_files import USUAL_IGNORE_ID
+from vitseg.data.class_labels import USUAL_IGNORE_ID
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
 from vitseg.data.formats.mask_files import ColorMasks, IndexMasks

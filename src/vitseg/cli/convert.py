@@ -82,7 +82,7 @@ def convert(
     """Turn a checkpoint of another program into a model directory."""
     from vitseg.checkpoint.hub import fetch_file, hub_address
     from vitseg.claims import claim_new
-    from vitseg.data.class_files import read_labels
+    from vitseg.data.class_labels import read_labels
 
     claim_new(out)
     size, address = parsed_grid(grid), hub_address(file)

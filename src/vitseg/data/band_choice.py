@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-from vitseg.data.class_files import declared
+from vitseg.data.class_labels import declared
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.errors import ConfigError, DataError
 from vitseg.images.band_reader import picture_bands

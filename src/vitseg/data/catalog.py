@@ -12,7 +12,7 @@ from vitseg.data.band_choice import (
     with_chosen_bands,
     without_bands,
 )
-from vitseg.data.class_files import declared_range
+from vitseg.data.class_labels import declared_range
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
 from vitseg.data.format import DataFormat

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from vitseg.classes import IGNORE_INDEX, ClassTable, folded_name
 from vitseg.data.band_choice import declared_bands, with_chosen_bands
+from vitseg.data.class_file import ClassFile, read_class_file
 from vitseg.data.class_file_places import files_with, names_no_class
-from vitseg.data.class_files import ClassFile, declared_range, ignored_by, read_class_file
+from vitseg.data.class_labels import declared_range, ignored_by
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.labels import LabelTable
 from vitseg.errors import ConfigError, DataError

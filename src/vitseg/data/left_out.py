@@ -8,8 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from vitseg.data.class_choices import CHOICES, choosing_file, known_as
+from vitseg.data.class_file import read_class_file
 from vitseg.data.class_file_places import class_files_of, files_with
-from vitseg.data.class_files import read_class_file
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
 from vitseg.data.listing import files_below

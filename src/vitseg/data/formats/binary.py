@@ -9,13 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt16
 
+from vitseg.data.class_file import read_class_file
 from vitseg.data.class_file_places import find_class_file
-from vitseg.data.class_files import (
-    names_to_labels,
-    read_class_file,
-    read_labels,
-    read_labels_with_rest,
-)
+from vitseg.data.class_labels import names_to_labels, read_labels, read_labels_with_rest
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
 from vitseg.data.format import DataFormat

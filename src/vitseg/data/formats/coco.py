@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vitseg import parsing
-from vitseg.data.class_files import names_to_labels
+from vitseg.data.class_labels import names_to_labels
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
 from vitseg.data.format import DataFormat

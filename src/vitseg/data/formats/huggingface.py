@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import Integer
 
 from vitseg.data.class_choices import described_by_class_files
+from vitseg.data.class_file import read_class_file
 from vitseg.data.class_file_places import find_class_file, pose_of_folder
-from vitseg.data.class_files import read_class_file, read_labels
+from vitseg.data.class_labels import read_labels
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.format import DataFormat
 from vitseg.data.mask_pose import MaskPose

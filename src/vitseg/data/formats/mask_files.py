@@ -11,7 +11,7 @@ from jaxtyping import Integer
 
 from vitseg.classes import IGNORE_INDEX, ClassTable
 from vitseg.data.class_file_places import find_class_file
-from vitseg.data.class_files import read_labels
+from vitseg.data.class_labels import read_labels
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.formats.tools import CVAT_MASK, find_tool
 from vitseg.data.labels import LabelTable
@@ -59,7 +59,7 @@ class ColorMasks:
 
 
 def open_mask_files(name: str, root: Path, split: str, colors: bool) -> SegmentationDataset:
-    """Images and masks of the same name, with a class file (see `class_files`).
+    """Images and masks of the same name, with a class file (see `class_file`).
 
     Layouts: `images/` and `masks/` (or other usual names, see `pairs`) with split files, with a sub-folder per split,
     or within one folder per split. The mask id 255 is ignored, too, unless there is a class 255.

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vitseg.data.class_file import ClassFile, read_class_file
 from vitseg.data.class_file_places import find_class_file
-from vitseg.data.class_files import ClassFile, read_class_file
 from vitseg.data.formats.binary_files import ids_beside_white
 from vitseg.data.formats.binary_layout import ONE_PER_IMAGE, find_binary_layout
 from vitseg.data.formats.label_studio_tasks import is_brush_label

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from vitseg.data.class_file import read_class_file
 from vitseg.data.class_file_places import is_class_file
-from vitseg.data.class_files import names_to_labels, read_class_file, read_labels_with_rest
+from vitseg.data.class_labels import names_to_labels, read_labels_with_rest
 from vitseg.data.dataset import SegmentationDataset
 from vitseg.data.finding import Finding
 from vitseg.data.format import DataFormat
