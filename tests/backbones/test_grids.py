@@ -216,6 +216,7 @@ def save_trained(path: Path, method: str, size: tuple[int, int], taps: list[int]
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHOD_SECTIONS)
 @pytest.mark.parametrize("size", [(128, 128), (64, 256), (96, 160), (256, 192)])
 def test_a_training_starts_from_another_grid(tmp_path, method, size):

@@ -200,14 +200,14 @@ def test_forward_and_backward_at_any_size(case, size):
 
 FIRST = {name.partition(",")[0]: name for name in reversed(CONFIGS)}
 """The first case of every method."""
-LEARNING = [
+FIRST_AMONG_THE_FAST = [
     name if name in FIRST.values() else pytest.param(name, marks=pytest.mark.slow)
     for name in CONFIGS
 ]
+"""All cases, of which the fast suite has the first of every method."""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", LEARNING, ids=list(CONFIGS), indirect=True)
 def test_the_loss_falls(case):
     _, config, model = case
     images, labels = images_of((64, 64)), labels_of((4, 4)).repeat_interleave(16, 1)
@@ -283,6 +283,7 @@ def test_padding_is_cut_off(case):
     torch.testing.assert_close(output.scores(), model(padded).scores()[..., :50, :71])
 
 
+@pytest.mark.parametrize("case", FIRST_AMONG_THE_FAST, ids=list(CONFIGS), indirect=True)
 def test_save_and_load(case, tmp_path: Path):
     name, config, model = case
     record = ModelRecord(

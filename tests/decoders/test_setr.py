@@ -62,6 +62,7 @@ def num_parameters(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "size", "parameters", "gmacs"), ADE20K)
 def test_published_sizes(kind, size, parameters, gmacs):
     model = build(kind, size, 150).eval()

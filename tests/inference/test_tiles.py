@@ -89,6 +89,7 @@ def test_labels_are_those_of_the_sliding_window(tmp_path, image, source, predict
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stride", [(48, 40), (64, 64), (30, 25)])
 @pytest.mark.parametrize("blend", ["mean", "cosine"])
 @pytest.mark.usefixtures("costly")
@@ -211,6 +212,7 @@ def test_an_interrupted_run_continues(tmp_path, source, stop_after):
     assert {path.name for path in tmp_path.iterdir()} == {"image.tif", "whole.tif", "out.tif"}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("costly")
 @pytest.mark.parametrize("change", ["blend", "weights", "source", "memory"])
 def test_another_run_starts_anew(tmp_path, image, source, change):

@@ -52,6 +52,7 @@ SIZES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "levels", "stride", "decoder", "data", "gmacs"), SIZES)
 def test_published_multiply_adds_with_resnet_50(method, levels, stride, decoder, data, gmacs):
     """Tables 3.1, 3.2, 3.5 and 3.8 of the thesis on NRD, which count normalisations and resizes too."""
