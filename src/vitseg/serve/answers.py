@@ -142,6 +142,7 @@ def _classes(computed: Computed, wanted: Wanted) -> list[dict[str, Any]]:
     """The classes that occur, as far as they are wanted."""
     classes, sure = computed.served.classes, computed.result.confidence
     counts = computed.class_counts()
+    total = counts.sum()
     sums = None
     if wanted.confidence and sure is not None:
         sums = computed.class_counts(sure)
@@ -155,7 +156,7 @@ def _classes(computed: Computed, wanted: Wanted) -> list[dict[str, Any]]:
             "color": list(classes.palette[index]),
         }
         if wanted.areas:
-            one["area"] = float(counts[index] / counts.sum())
+            one["area"] = float(counts[index] / total)
         if sums is not None:
             one["confidence"] = float(sums[index] / counts[index] / 255)
         found.append(one)

@@ -16,7 +16,7 @@ from pycocotools import mask as rle_tools
 from vitseg.annotations.coco import categories, run_fields
 from vitseg.classes import ClassTable
 from vitseg.images.polygons import count_corners, pixel_features
-from vitseg.render.palette import MAX_INDEXED_CLASSES, encode, label_dtype, label_image
+from vitseg.render.palette import encode, label_dtype, label_image
 from vitseg.serve.problems import UnusableError
 from vitseg.serve.settings import ServeSettings
 
@@ -108,14 +108,8 @@ def mask_facts(mask: Mask, kind: MaskFormat, settings: ServeSettings) -> dict[st
 
 def mask_png(mask: Mask) -> bytes:
     """Labels as an indexed PNG with palette, or as 16-bit grey where a byte cannot hold them."""
-    if mask.left_out is None:
-        return encode(label_image(mask.labels, mask.classes), "PNG", compress_level=1)
-    image = Image.fromarray(mask.labels)
-    if mask.labels.dtype == np.uint8:
-        colors = np.zeros((MAX_INDEXED_CLASSES, 3), np.uint8)
-        colors[: mask.classes.num_classes] = mask.classes.palette
-        image.putpalette(colors.tobytes())
-    return encode(image, "PNG", compress_level=1)
+    kept = None if mask.left_out is None else mask.labels != mask.left_out
+    return encode(label_image(mask.labels, mask.classes, kept), "PNG", compress_level=1)
 
 
 def _regions(mask: Mask, max_runs: int) -> Iterator[tuple[int, dict[str, Any]]]:
