@@ -159,11 +159,11 @@ class Segmentation:
             return
         from vitseg.images.label_raster import write_label_tiff
         from vitseg.images.label_store import LabelArray
-        from vitseg.render.palette import label_dtype
+        from vitseg.render.palette import label_dtype, without_data
 
         nodata, labels = None, self.label_map.astype(label_dtype(self.classes.num_classes))
         if self.valid is not None:
-            nodata = int(np.iinfo(labels.dtype).max)
+            nodata = without_data(self.classes.num_classes)
             labels[~self.valid] = nodata
         write_label_tiff(path, LabelArray(labels), self.classes, nodata, self.georeference)
 

@@ -44,6 +44,11 @@ def label_dtype(num_classes: int) -> np.dtype:
     return np.dtype(np.uint8 if num_classes <= 255 else np.uint16)
 
 
+def without_data(num_classes: int) -> int:
+    """The label of pixels without data in files."""
+    return int(np.iinfo(label_dtype(num_classes)).max)
+
+
 def label_image(
     label_map: Integer[np.ndarray, "H W"],
     classes: ClassTable,
@@ -55,7 +60,7 @@ def label_image(
     assert 0 <= low <= high < num_classes, f"labels {low}..{high}, table has {num_classes} classes"
     highest = num_classes - 1
     if valid is not None:
-        highest = int(np.iinfo(label_dtype(num_classes)).max)
+        highest = without_data(num_classes)
         label_map = np.where(valid, label_map, highest)
     if highest < MAX_INDEXED_CLASSES:
         # A full palette, or Pillow packs small tables into 1, 2 or 4 bits, which some readers of masks cannot take.

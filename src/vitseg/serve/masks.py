@@ -16,7 +16,7 @@ from pycocotools import mask as rle_tools
 from vitseg.annotations.coco import categories, run_fields
 from vitseg.classes import ClassTable
 from vitseg.images.polygons import count_corners, pixel_features
-from vitseg.render.palette import encode, label_dtype, label_image
+from vitseg.render.palette import encode, label_dtype, label_image, without_data
 from vitseg.serve.problems import UnusableError
 from vitseg.serve.settings import ServeSettings
 
@@ -42,7 +42,7 @@ class Mask(NamedTuple):
 
 def left_out(classes: ClassTable) -> int:
     """The value of pixels without data or of classes that were not asked for: 255, or 65535 above 255 classes."""
-    return int(np.iinfo(label_dtype(classes.num_classes)).max)
+    return without_data(classes.num_classes)
 
 
 def chosen(
