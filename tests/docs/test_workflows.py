@@ -22,8 +22,11 @@ def steps_of(workflow: Path) -> list[dict[str, object]]:
     return [step for job in jobs for step in job["steps"]]
 
 
-def test_there_are_two():
-    assert [path.name for path in WORKFLOWS] == ["release.yml", "test.yml"]
+def test_all_tests_and_the_release_have_one():
+    assert [path.name for path in WORKFLOWS] == ["long.yml", "release.yml", "test.yml"]
+    run = [str(step.get("run", "")) for workflow in WORKFLOWS for step in steps_of(workflow)]
+    for target in ("test", "long", "check", "lowest", "dist"):
+        assert f"make {target}" in run, target
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
