@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vitseg import parsing
-from vitseg.errors import ConfigError
-from vitseg.runs import RECIPE
+from vitseg.runs import RECIPE, read_own
 
 WITHOUT_EFFECT = frozenset(
     {
@@ -49,16 +47,7 @@ def changed_recipe(run: Path, recipe: Mapping[str, Any]) -> list[str]:
     path = run / RECIPE
     if not path.is_file():
         return []
-    return sorted(changed_fields(_read_recipe(path), dict(recipe)))
-
-
-def _read_recipe(path: Path) -> Any:
-    try:
-        return parsing.read_yaml(path)
-    except parsing.UnreadableError as error:
-        raise ConfigError(
-            f"{path} cannot be read: {error}. Restore it, or begin the run anew in another folder."
-        ) from error
+    return sorted(changed_fields(read_own(path), dict(recipe)))
 
 
 def changed_fields(old: Any, new: Any) -> set[str]:

@@ -147,12 +147,14 @@ def read_result(run: Path) -> dict[str, Any]:
 
 
 def read_own(path: Path) -> Any:
-    """What a JSON file of a run says, which may hold scores that are NaN.
+    """What a file of a run says: a recipe (YAML), or JSON, which may hold scores that are NaN.
 
     Raises:
         ConfigError: It cannot be read, or is damaged.
     """
     try:
+        if path.suffix == ".yaml":
+            return parsing.read_yaml(path)
         return parsing.read_json(path, finite=False)
     except parsing.UnreadableError as error:
         raise ConfigError(
