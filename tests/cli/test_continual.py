@@ -164,7 +164,9 @@ def test_segvit_with_a_background_on_a_given_first_step(vitseg, source, tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("approach", ["finetune", "segvit_cl"])
+@pytest.mark.parametrize(
+    "approach", [pytest.param("finetune", marks=pytest.mark.long), "segvit_cl"]
+)
 def test_two_processes(on_two_devices, source, tmp_path, approach):
     recipe, out = write(tmp_path / "r.yaml", approach), tmp_path / "out"
     for resume in ([], ["--resume"]):

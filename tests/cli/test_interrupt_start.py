@@ -63,7 +63,14 @@ def test_at_the_beginning(commands, verb):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("verb", ["help", "train", "predict", "doctor"])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        "help",
+        "train",
+        *(pytest.param(verb, marks=pytest.mark.long) for verb in ("predict", "doctor")),
+    ],
+)
 def test_at_many_moments(commands, verb):
     for moment in range(25):
         check(interrupted(commands[verb], 0.01 + 0.08 * moment))

@@ -278,6 +278,7 @@ def test_too_little_memory_names_the_least_and_leaves_no_list_in_the_way(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_one_image_that_does_not_fit_into_the_memory_is_its_line(vitseg, model, folder, tmp_path):
     """A PNG is decoded whole, and this one takes 27 MB more than the bound leaves."""
     for number in range(2):

@@ -41,7 +41,7 @@ OTHERS = {
         "linear, beitv2_base_patch16_224",
     ],
 }
-QUICK = [("onnx", "upernet"), ("openvino", "upernet"), ("torch-export", "pspnet")]
+QUICK = [("onnx", "upernet"), ("torch-export", "pspnet")]
 CASES = [
     pair if pair in QUICK else pytest.param(*pair, marks=pytest.mark.long)
     for pair in [*(("onnx", case) for case in ONNX), *((f, c) for f in OTHERS for c in OTHERS[f])]

@@ -36,7 +36,7 @@ def predicts_alike(model, exported):
 
 
 @pytest.mark.parametrize("format", ENDINGS)
-@pytest.mark.parametrize("rule", ["top_k", "average"])
+@pytest.mark.parametrize("rule", ["top_k", pytest.param("average", marks=pytest.mark.long)])
 def test_exits_within_a_file(tmp_path, rule, format):
     pruning = {"rule": rule, "threshold": 0.5}
     model = tiny_dtop.write_dtop(tmp_path / "model", pruning=pruning)
@@ -113,6 +113,7 @@ def test_what_does_not_hold_them_is_refused(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["model"]
 
 
+@pytest.mark.long
 def test_the_unpruned_form_says_so_and_takes_a_number_of_images(tmp_path):
     model = tiny_dtop.write_dtop(tmp_path / "model", pruning={"rule": "top_k", "threshold": 0.5})
     out = tmp_path / "whole.onnx"

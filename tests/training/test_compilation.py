@@ -166,6 +166,7 @@ def test_inference_is_one_graph(name):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_other_labels_numbers_and_sizes_are_not_compiled_again_and_again():
     """A second size makes a graph of any size; a batch of one is always one of its own."""
     step = make_step("segvit, every 4th pixel")
@@ -185,6 +186,7 @@ def test_other_labels_numbers_and_sizes_are_not_compiled_again_and_again():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_masks_that_fade_out_are_compiled_once_for_every_block_that_loses_them():
     step = make_step("eomt")
     compile_step(step, CPU, "eager", whole=True)

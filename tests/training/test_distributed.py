@@ -110,6 +110,7 @@ def test_killed_and_resumed_a_run_has_the_same_bits(scenes, tmp_path, devices, f
     assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
 
 
+@pytest.mark.long
 def test_a_run_goes_on_with_another_number_of_processes(scenes, tmp_path):
     options = {"training__iterations": 12, "training__save_interval": 3, **STILL}
     run(command(scenes, tmp_path / "whole", **options))
@@ -121,6 +122,7 @@ def test_a_run_goes_on_with_another_number_of_processes(scenes, tmp_path):
         assert found[name] == pytest.approx(values, abs=2e-4), name
 
 
+@pytest.mark.long
 def test_a_killed_process_ends_the_run_with_one_line_and_a_state(scenes, tmp_path):
     out = tmp_path / "run"
     long = {"training__iterations": 100_000, "training__save_interval": 3}
@@ -158,6 +160,7 @@ def command_line(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_bytes().decode().replace("\0", " ")
 
 
+@pytest.mark.long
 def test_torchrun_goes_on_by_itself_after_a_kill(scenes, tmp_path):
     out = tmp_path / "run"
     options = {"training__devices": 2, "training__iterations": 60, "training__save_interval": 3}
@@ -203,6 +206,7 @@ def test_torchrun_with_other_numbers_than_the_recipes_is_refused(scenes, tmp_pat
     assert "give training.devices=2 training.num_nodes=1" in said
 
 
+@pytest.mark.long
 def test_a_state_that_cannot_be_written_ends_all_processes(scenes, tmp_path):
     out = tmp_path / "run"
     options = {"training__devices": 2, "training__iterations": 100_000}
@@ -219,6 +223,7 @@ def test_a_state_that_cannot_be_written_ends_all_processes(scenes, tmp_path):
     assert torch.load(out / "state.ckpt", weights_only=True)["progress"]["iteration"] >= 3
 
 
+@pytest.mark.long
 def test_each_process_that_meets_no_number_keeps_its_batch(scenes, tmp_path):
     out = tmp_path / "run"
     rates = {"optimizer__lr": 1e30, "training__devices": 2, "training__iterations": 20}
