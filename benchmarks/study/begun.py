@@ -6,6 +6,7 @@ it is dropped, and its image is counted again.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import time
@@ -19,11 +20,10 @@ from results import packed, unpacked
 from vitseg import parsing
 from vitseg.errors import ConfigError
 from vitseg.evaluation.evaluate import SampleResult
-from vitseg.files import write_whole
 
 
 class Begun:
-    """Confusion matrices of the first images of a split, kept in a file after each of them.
+    """Confusion matrices of the first images of a split, kept in a file after each of them; a context that closes it.
 
     Args:
         path: The file; remove it once the result is written.
@@ -35,7 +35,7 @@ class Begun:
         counts: Of the images so far, each (num_classes, num_classes) by label and prediction.
 
     Raises:
-        ConfigError: The file is damaged, or of something else; it is left as it is.
+        ConfigError: The file is damaged, of something else, or in use; it is left as it is.
         OSError: It cannot be read or written.
     """
 
@@ -43,23 +43,47 @@ class Begun:
         self.path = path
         self.counts: list[np.ndarray] = []
         self._minutes = 0.0
-        if path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        is_new = not path.exists()
+        self._file = path.open("a", encoding="utf-8")
+        try:
+            self._lock()
+            if is_new and not path.stat().st_size:
+                self._write({"identity": identity})
             self._read(json.loads(json.dumps(identity)), num_images, num_classes)
-        else:
-            write_whole(path, json.dumps({"identity": identity}) + "\n")
+        except BaseException:
+            self._file.close()
+            raise
         self._started = time.monotonic()
+
+    def __enter__(self) -> Begun:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
 
     def add(self, sample: SampleResult) -> None:
         """Keep the counts of the next image."""
-        line = {"minutes": self.minutes, "images": packed(sample.counts[None], "confusions")}
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        images = packed(sample.counts[None], "confusions")
+        self._write({"image": len(self.counts), "minutes": self.minutes, "images": images})
         self.counts.append(sample.counts)
 
     @property
     def minutes(self) -> float:
         """Time spent, that of earlier processes up to their last image included."""
         return round(self._minutes + (time.monotonic() - self._started) / 60, 2)
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"{self.path} is in use by another process, which scores the same: wait for it, or stop it."
+            ) from None
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
 
     def _read(self, identity: Any, num_images: int, num_classes: int) -> None:
         whole, end, _ = self.path.read_bytes().rpartition(b"\n")
@@ -70,6 +94,8 @@ class Begun:
                     f"{self.path} was begun with another model, other data or versions: give another --name, or "
                     "delete it to begin anew. Nothing was changed."
                 )
+            if [line["image"] for line in lines] != list(range(len(lines))):
+                raise ValueError("its images do not follow one another")
             counts = [unpacked(line["images"]) for line in lines]
             if any(of_one.shape != (1, num_classes, num_classes) for of_one in counts):
                 raise ValueError(

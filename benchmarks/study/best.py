@@ -12,6 +12,7 @@ be stopped at any image, and the same command goes on: what is begun lies beside
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,6 +31,7 @@ from results import (
     packed,
     read_file,
     refuse_mixed,
+    require,
     require_scores,
     result_files,
 )
@@ -71,15 +73,22 @@ def read_best(path: Path) -> Any:
     try:
         if content["format"] != 1:
             raise ValueError(f"format {content['format']}")
-        for name in (*SAME, "content_hash", "commit", "device"):
-            content[name]
+        for name in ("model", "split", "protocol", "content_hash", "weights_sha256", "device"):
+            require(isinstance(content[name], str), f"{name} is no text")
+        for name in ("method", "backbone", "commit"):
+            require(isinstance(content[name], str | None), f"{name} is no text")
+        iterations = content["iterations"]
+        require(iterations is None or is_number(iterations), "iterations are no number")
+        for name in versions_that_count({}):
+            require(isinstance(content["versions"][name], str), f"versions have no {name}")
         trained(content)
+        scales, flip = (content["inference"][name] for name in ("scales", "flip"))
+        wanted = ([1.0], False) if not PROTOCOLS[content["protocol"]] else (list(SCALES), True)
+        require((scales, flip) == wanted, f"scales {scales}, flip {flip} are not its protocol's")
         name = f"{content['model']}-{content['split']}-{content['protocol']}.json"
-        if name != path.name:
-            raise ValueError(f"it says that it is {name}")
+        require(name == path.name, f"it says that it is {name}")
         hits = hits_in(content["images"]["last"])
-        if content["images"]["last"]["kind"] != "confusions":
-            raise ValueError("it has no confusions")
+        require(content["images"]["last"]["kind"] == "confusions", "it has no confusions")
         require_scores(content, hits)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ConfigError(
@@ -104,11 +113,15 @@ def read_all(folder: Path) -> list[Any]:
 
 
 def _facts(content: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:
+    labelled = hits_in(content["images"]["last"])[..., 1].T.tolist()
+    of_classes = zip(content["per_class"], labelled, strict=True)
     return {
         ("weights", content["model"]): [content[name] for name in SAME],
         ("recipes", content["model"]): content["recipe"],
         ("devices", "of all"): device_kind(content),
         ("images", content["split"]): content["content_hash"],
+        ("classes", "of all"): sorted(content["per_class"]),
+        **{("masks", content["split"], name): counts for name, counts in of_classes},
     }
 
 
@@ -176,19 +189,16 @@ def score(model: Path, name: str, source: str, split: str, protocol: str, to: Pa
     predictor = load(model, protocol=PROTOCOLS[protocol])
     dataset = open_dataset(source, split)
     weights, images = weights_hash(model), content_hash(dataset)
-    begun = Begun(
-        to.with_name(f"{to.name}.part"),
-        {
-            "weights": weights,
-            "images": images,
-            "inference": predictor.inference.model_dump(mode="json"),
-            "versions": versions_that_count(package_versions()),
-        },
-        len(dataset),
-        dataset.classes.num_classes,
-    )
-    rest = picked(dataset, range(len(begun.counts), len(dataset)))
-    found = evaluate(predictor, rest, on_sample=begun.add)
+    identity = {
+        "weights": weights,
+        "images": images,
+        "inference": predictor.inference.model_dump(mode="json"),
+        "versions": versions_that_count(package_versions()),
+    }
+    part = to.with_name(f"{to.name}.part")
+    with Begun(part, identity, len(dataset), dataset.classes.num_classes) as begun:
+        rest = picked(dataset, range(len(begun.counts), len(dataset)))
+        found = evaluate(predictor, rest, on_sample=begun.add)
     counts = np.stack(begun.counts)
     each = ious(hits_of(counts))
     recipe = predictor.record.recipe
@@ -228,6 +238,11 @@ def main() -> None:
     parser.add_argument("--protocols", nargs="+", choices=PROTOCOLS, default=list(PROTOCOLS))
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
+    for name in (args.name, *args.splits):
+        if not re.fullmatch(r"\w[\w.-]*", name):
+            parser.error(
+                f"{name!r} is to be a part of a file's name: letters, digits, '_', '-', '.'"
+            )
     wanted = {
         folder_of(args.out) / f"{args.name}-{split}-{protocol}.json": (split, protocol)
         for split in args.splits

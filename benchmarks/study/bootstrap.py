@@ -41,7 +41,9 @@ def draws(images: int, resamples: int = RESAMPLES, seed: int = SEED) -> np.ndarr
 
 
 def ious(hits: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """IoU of each class; NaN where it is neither labelled nor predicted.
+    """IoU of each class; NaN where it is neither labelled nor predicted, and in a draw that it is not labelled in.
+
+    So all models are compared over the same classes in every draw, whatever they predict.
 
     Args:
         hits: Pixels of every image and class that are hit, labelled and predicted: (n, k, 3).
@@ -56,7 +58,8 @@ def ious(hits: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     sums = (flat.sum(0) if weights is None else weights @ flat).reshape(*shape)
     hit, labelled, predicted = sums[..., 0], sums[..., 1], sums[..., 2]
     union = labelled + predicted - hit
-    return np.divide(hit, union, out=np.full(hit.shape, np.nan), where=union > 0)
+    counts = (union if weights is None else labelled) > 0
+    return np.divide(hit, union, out=np.full(hit.shape, np.nan), where=counts)
 
 
 def mean_iou(values: np.ndarray, classes: Sequence[int] | None = None) -> np.ndarray:
@@ -124,6 +127,8 @@ class Difference(NamedTuple):
         """Why it cannot be told which is ahead; empty: it can."""
         if not self.interval.excludes(0):
             return "the interval has 0 in it"
+        if self.mean * self.interval.low <= 0:
+            return "the interval is on the other side of 0"
         if len({np.sign(value) for value in self.by_seed}) > 1:
             return "seeds disagree"
         seeds = len(self.by_seed)

@@ -30,6 +30,9 @@ from vitseg.errors import ConfigError
 from vitseg.evaluation.provenance import content_hash
 from vitseg.runs import LAST
 
+OF_PLACES = ("data.source", "backbone.weights", "training.init_from")
+"""Fields of a run's recipe that are paths; what lies there is compared by itself."""
+
 STARTS = ".start"
 """End of the name of the folder in which a changed model lies that a run starts from."""
 
@@ -183,6 +186,11 @@ class Identities:
             self._recipes[key] = recipe_of(row, seed)
         return self._recipes[key]
 
+    def changed(self, row: Row, seed: int, recipe: Any) -> list[str]:
+        """Fields in which the recipe that a run was trained by differs from that of a row, sorted."""
+        found = changed_fields(_as_read_today(recipe), self.recipe(row, seed))
+        return sorted(found - set(OF_PLACES))
+
     def of(self, row: Row, seed: int) -> dict[str, Any]:
         """What a result of a row says of where it is from; all of it plain values."""
         recipe = self.recipe(row, seed)
@@ -275,8 +283,8 @@ class Identities:
         for name in ("data", "weights"):
             if now[name] is not None and found[name] != now[name]:
                 return f"was made with other {name}"
-        if not isinstance(found["data"]["name"], str):
-            return "does not say of which data it is"
+        if found["data"]["name"] != row.data:
+            return f"is of the data {found['data']['name']!r}, but the row is of {row.data}"
         if found["weights"] is not None and not isinstance(found["weights"]["name"], str):
             return "does not say of which weights it is"
         return None

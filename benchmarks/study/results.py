@@ -22,6 +22,7 @@ from row import Row
 
 from vitseg import parsing
 from vitseg.errors import ConfigError
+from vitseg.studies.continual.splits import step_sizes
 
 FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME}]
 
@@ -47,10 +48,17 @@ def unpacked(content: Mapping[str, Any]) -> np.ndarray:
         ValueError: It is damaged.
     """
     try:
+        shape = content["shape"]
+        if not all(type(each) is int and 0 < each < 2**31 for each in shape):
+            raise ValueError(f"their shape is {shape}")
+        size = 4 * math.prod(shape)
         data = base64.b64decode(content["data"], validate=True)
-        places = lzma.decompress(data, format=lzma.FORMAT_RAW, filters=FILTERS)
+        reader = lzma.LZMADecompressor(format=lzma.FORMAT_RAW, filters=FILTERS)
+        places = reader.decompress(data, max_length=size + 1)  # however much there is behind it
+        if len(places) != size:
+            raise ValueError(f"they are no {size} bytes")
         planes = np.frombuffer(places, np.uint8).reshape(4, -1)
-        return np.ascontiguousarray(planes.T).view("<u4").astype(np.int64).reshape(content["shape"])
+        return np.ascontiguousarray(planes.T).view("<u4").astype(np.int64).reshape(shape)
     except (KeyError, TypeError, ValueError, lzma.LZMAError) as error:
         raise ValueError(f"its counts cannot be read: {error}") from error
 
@@ -73,9 +81,11 @@ def hits_in(content: Mapping[str, Any]) -> np.ndarray:
         and counts.shape[1] == counts.shape[2]
     ):
         return hits_of(counts)
-    if content.get("kind") == "hits" and counts.ndim == 3 and counts.shape[2] == 3:
-        return counts
-    raise ValueError(f"counts of kind {content.get('kind')!r} have the shape {counts.shape}")
+    if content.get("kind") != "hits" or counts.ndim != 3 or counts.shape[2] != 3:
+        raise ValueError(f"counts of kind {content.get('kind')!r} have the shape {counts.shape}")
+    if (counts[..., 0] > counts[..., 1:].min(-1)).any():
+        raise ValueError("more pixels of a class are hit than labelled or predicted")
+    return counts
 
 
 @dataclass(frozen=True)
@@ -111,12 +121,21 @@ class Result:
 
 
 def result_files(folder: Path) -> Iterator[Path]:
-    """All result files of a folder, sorted."""
-    yield from sorted(folder.glob("*.json"))
+    """All result files of a folder, sorted; none where there is no folder.
+
+    Raises:
+        OSError: It cannot be listed.
+    """
+    if folder.exists():
+        yield from sorted(path for path in folder.iterdir() if path.suffix == ".json")
 
 
-def read_file(path: Path) -> Any:
+def read_file(path: Path, otherwise: str = "delete it to have it made anew") -> Any:
     """What a result file says.
+
+    Args:
+        path: The file.
+        otherwise: What can be done where it cannot be restored.
 
     Raises:
         ConfigError: It cannot be read.
@@ -124,9 +143,7 @@ def read_file(path: Path) -> Any:
     try:
         return parsing.read_json(path)
     except parsing.UnreadableError as error:
-        raise ConfigError(
-            f"{path} cannot be read: {error}. Restore it, or delete it to have it made anew."
-        ) from error
+        raise ConfigError(f"{path} cannot be read: {error}. Restore it, or {otherwise}.") from error
 
 
 def read_results(folder: Path, identities: Identities) -> list[Result]:
@@ -167,26 +184,48 @@ def _require_whole(path: Path, row: Row, content: Mapping[str, Any]) -> None:
         _require_provenance(content)
         parts = ["last", *(["trimap"] if row.trimap else [])]
         if row.kind == "steps":
-            tasks = [name for task in content["tasks"] for name in task]
-            same = tasks == list(content["per_class"])
-            _require(same, "tasks and per_class have other classes, or in another order")
+            _require_tasks(content)
             is_joint = content["recipe"]["continual"]["approach"] == "joint"
             parts += ["learnt"] if len(content["tasks"]) > 1 and not is_joint else []
+        kind = "hits" if row.kind == "steps" else "confusions"
+        for name in parts:
+            require(content["images"][name]["kind"] == kind, f"images.{name} are no {kind}")
         hits = {name: hits_in(content["images"][name]) for name in parts}
         shape = (len(hits["last"]), len(content["per_class"]), 3)
         for name, counts in hits.items():
-            _require(
+            require(
                 counts.shape == shape, f"images.{name} has counts of {counts.shape}, not {shape}"
             )
         if "trimap" in hits:
             labelled, band = (hits[name][..., 1] for name in ("last", "trimap"))
             within = (band <= labelled).all() and band.sum() < labelled.sum()
-            _require(bool(within), "images.trimap is no part of images.last")
+            require(bool(within), "images.trimap is no part of images.last")
+        if "learnt" in hits:
+            labelled, then = (hits[name][..., 1] for name in ("last", "learnt"))
+            same = bool((labelled == then).all())
+            require(same, "images.learnt and images.last are of other images or masks")
         require_scores(content, hits["last"])
-    except (KeyError, ValueError, AttributeError, TypeError) as error:
+    except (ConfigError, KeyError, ValueError, AttributeError, TypeError) as error:
         raise ConfigError(
             f"{path} is damaged ({type(error).__name__}: {error}). Restore it, or delete it to have it made anew."
         ) from error
+
+
+def _require_tasks(content: Mapping[str, Any]) -> None:
+    """See that the classes of each step are as many as the recipe's split says, and all of them those that are scored.
+
+    Raises:
+        ValueError: They are not.
+    """
+    tasks = content["tasks"]
+    classes = [name for task in tasks for name in task]
+    same = classes == list(content["per_class"])
+    require(same, "tasks and per_class have other classes, or in another order")
+    sizes, split = [len(task) for task in tasks], content["recipe"]["continual"]["split"]
+    wanted = step_sizes(split, len(classes))
+    require(
+        sizes == wanted, f"tasks have {sizes} classes, but {split} of {len(classes)} are {wanted}"
+    )
 
 
 def _require_provenance(content: Mapping[str, Any]) -> None:
@@ -197,18 +236,21 @@ def _require_provenance(content: Mapping[str, Any]) -> None:
     """
     for name in ("minutes", "gmacs"):
         value = content[name]
-        _require(value is None or (is_number(value) and value >= 0), f"{name} is no number")
-    _require(isinstance(content["device"], str), "device is no text")
-    _require(content["commit"] is None or isinstance(content["commit"], str), "commit is no text")
-    _require(is_number(content["threads"]), "threads is no number")
-    _require(isinstance(content["inference"], dict), "inference has no fields")
+        require(value is None or (is_number(value) and value >= 0), f"{name} is no number")
+    require(content["gmacs"] != 0, "gmacs is 0")
+    require(isinstance(content["device"], str), "device is no text")
+    require(content["commit"] is None or isinstance(content["commit"], str), "commit is no text")
+    require(is_number(content["threads"]), "threads is no number")
+    require(isinstance(content["inference"], dict), "inference has no fields")
     for name in ("validations", "overrides"):
-        _require(isinstance(content[name], list), f"{name} is no list")
+        require(isinstance(content[name], list), f"{name} is no list")
     recipe = content["recipe"]
-    _require(content["recipe_hash"] == recipe_hash(recipe), "recipe_hash is that of another recipe")
+    require(content["recipe_hash"] == recipe_hash(recipe), "recipe_hash is that of another recipe")
+    same = content["inference"] == recipe["inference"]
+    require(same, "inference is not that of its recipe: it was scored in another way")
     name = weights_name(recipe)
     said = None if content["weights"] is None else content["weights"]["name"]
-    _require(said == name, f"weights are {said}, but its recipe starts from {name}")
+    require(said == name, f"weights are {said}, but its recipe starts from {name}")
 
 
 def require_scores(content: Mapping[str, Any], hits: np.ndarray) -> None:
@@ -222,12 +264,12 @@ def require_scores(content: Mapping[str, Any], hits: np.ndarray) -> None:
         ValueError: They are others.
     """
     miou, said = content["miou"], content["per_class"]
-    _require(is_number(miou), "miou is no number")
-    _require(len(said) == hits.shape[1], f"{len(said)} classes, but counts of {hits.shape[1]}")
+    require(is_number(miou), "miou is no number")
+    require(len(said) == hits.shape[1], f"{len(said)} classes, but counts of {hits.shape[1]}")
     found = ious(hits)
     _require_near("miou", miou, float(mean_iou(found)))
     for (name, value), of_counts in zip(said.items(), found, strict=True):
-        _require(value is None or is_number(value), f"per_class.{name} is no number")
+        require(value is None or is_number(value), f"per_class.{name} is no number")
         _require_near(f"per_class.{name}", math.nan if value is None else value, float(of_counts))
 
 
@@ -235,7 +277,7 @@ def _require_near(name: str, said: float, of_counts: float) -> None:
     same = math.isclose(of_counts, said, abs_tol=1e-6) or (
         math.isnan(said) and math.isnan(of_counts)
     )
-    _require(same, f"{name} is {said:.6f}, but {of_counts:.6f} by its counts")
+    require(same, f"{name} is {said:.6f}, but {of_counts:.6f} by its counts")
 
 
 def refuse_mixed(folder: Path, facts: Iterable[tuple[str, Mapping[tuple[str, ...], Any]]]) -> None:
@@ -259,7 +301,8 @@ def refuse_mixed(folder: Path, facts: Iterable[tuple[str, Mapping[tuple[str, ...
                 )
 
 
-def _require(holds: bool, what: str) -> None:
+def require(holds: bool, what: str) -> None:
+    """Raises ValueError with `what` unless something holds."""
     if not holds:
         raise ValueError(what)
 
@@ -285,9 +328,13 @@ def _require_other_trainings(folder: Path, results: list[Result]) -> None:
     Raises:
         ConfigError: Two have the same counts; they are named.
     """
-    first: dict[tuple[str, str], int] = {}
+    first: dict[tuple[str, bytes], int] = {}
     for each in results:
-        seed = first.setdefault((each.row.name, each.content["images"]["last"]["data"]), each.seed)
+        hits = each.counts("last")
+        assert hits is not None
+        if (hits[..., 2].sum(0) > 0).sum() < 2:
+            continue  # two that say the same class of all pixels are alike
+        seed = first.setdefault((each.row.name, hits.tobytes()), each.seed)
         if seed != each.seed:
             raise ConfigError(
                 f"{folder}: {each.row.name}-seed{seed}.json and {each.row.name}-seed{each.seed}.json have the same "
@@ -301,7 +348,12 @@ def _facts(result: Result) -> dict[tuple[str, ...], Any]:
     facts: dict[tuple[str, ...], Any] = {("data", data["name"]): data}
     if weights is not None:
         facts["weights", weights["name"]] = weights
+    facts["classes", data["name"]] = sorted(content["per_class"])
     facts |= {("masks", data["name"], name): counts for name, counts in labelled}
+    band = result.counts("trimap")
+    if band is not None:
+        near = zip(content["per_class"], band[..., 1].T.tolist(), strict=True)
+        facts |= {("bands", data["name"], name): counts for name, counts in near}
     if not result.row.on_gpu:
         facts["devices", "of the rows that any machine runs"] = device_kind(content)
     return facts

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from vitseg.errors import ConfigError
+
 FORMATS = {"camvid": "camvid", "ccp": "folder"}
 """The data sets of the study, and the format of their folders (the NAME of NAME:ROOT)."""
 
@@ -103,28 +105,52 @@ class RowList(NamedTuple):
         return next((row for row in self.rows if row.name == name), None)
 
     def check(self) -> RowList:
-        """See that names are unique and lead somewhere; returns itself."""
+        """See that names are unique and lead somewhere; returns itself.
+
+        Raises:
+            ConfigError: They do not.
+        """
         names = [row.name for row in self.rows]
-        twice = {name for name in names if names.count(name) > 1}
-        assert not twice, f"rows of one name: {twice}"
+        twice = sorted({name for name in names if names.count(name) > 1})
+        _require(not twice, f"has several rows of the name {', '.join(twice)}")
         for row in self.rows:
+            known = ", ".join(FORMATS)
+            _require(row.data in FORMATS, f"has a row {row.name} of {row.data!r}: data are {known}")
             for other in filter(None, (row.start, row.first_of)):
-                assert other in names[: names.index(row.name)], f"{row.name} needs {other} first"
-                assert set(row.seeds) <= set(self.rows[names.index(other)].seeds), row.name
-            assert (row.kind == "look") == (row.threshold is not None), row.name
-            assert row.kind != "look" or row.start is not None, row.name
+                is_before = other in names[: names.index(row.name)]
+                _require(is_before, f"has no row {other} before {row.name}, which needs it")
+                seeds = set(self.rows[names.index(other)].seeds)
+                _require(set(row.seeds) <= seeds, f"has seeds of {row.name} that {other} lacks")
+            is_look = row.kind == "look"
+            whole = is_look == (row.threshold is not None) and (row.start or not is_look)
+            _require(bool(whole), f"has a row {row.name}: a look has a start and a threshold")
         for table in self.tables:
-            missing = set(table.rows) - set(names)
-            assert not missing, f"{table.title} has no such rows: {missing}"
+            missing = sorted(set(table.rows) - set(names))
+            _require(not missing, f"has no rows {', '.join(missing)} of the table {table.title!r}")
         return self
 
 
+def _require(holds: bool, what: str) -> None:
+    if not holds:
+        raise ConfigError(f"the list of rows {what}.")
+
+
 def read_list(path: Path | None) -> RowList:
-    """The rows of a Python file that has `ROWS` and `TABLES`; those of the study where none is given."""
+    """The rows of a Python file that has `ROWS` and `TABLES`; those of the study where none is given.
+
+    Raises:
+        ConfigError: It cannot be run, lacks one of them, or its rows do not fit together.
+    """
     import runpy
 
-    content = runpy.run_path(str(path or Path(__file__).with_name("rows.py")))
-    return RowList(tuple(content["ROWS"]), tuple(content["TABLES"])).check()
+    path = path or Path(__file__).with_name("rows.py")
+    try:
+        content = runpy.run_path(str(path))
+        found = RowList(tuple(content["ROWS"]), tuple(content["TABLES"]))
+    except Exception as error:  # whatever a program of somebody's own raises
+        said = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"the list of rows {path} cannot be read ({said}).") from error
+    return found.check()
 
 
 def with_budget(rows: Sequence[Row], group: str, iterations: int) -> tuple[Row, ...]:

@@ -21,6 +21,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import IO
@@ -164,7 +165,8 @@ class Driver:
         """The first signal is passed on once, so that trainings save; at the second they are killed."""
         for process in self.running:
             if self.received:
-                os.killpg(process.popen.pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # it has just ended
+                    os.killpg(process.popen.pid, signal.SIGKILL)
             else:
                 process.popen.terminate()  # never Ctrl-C's own, which a script's background job ignores
         self.received = self.received or number
@@ -174,7 +176,12 @@ class Driver:
             step = self._next()
             if step is None:
                 return
-            process = Process(step, self.threads, self.lock)
+            try:
+                process = Process(step, self.threads, self.lock)
+            except (VitsegError, OSError) as error:  # the others go on
+                self.failed.add(step.name)
+                print(f"{step.name} failed: {error}", file=sys.stderr, flush=True)
+                continue
             self.running.append(process)
             if self.received:  # it came while the process was started
                 process.popen.terminate()
@@ -310,6 +317,8 @@ def study(args: argparse.Namespace) -> int:
     missing = [
         row for row, seed in in_order(chosen, args.seeds) if not places.result(row, seed).is_file()
     ]
+    for row in missing:
+        identities.data(row)
     refuse_other_devices(results, missing, has_gpu)
     plan.refuse_other_runs()
     places.out.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ from vitseg.backbones import PlainViT
 from vitseg.backbones.steps.exit import pruning_of, set_pruning
 from vitseg.data.catalog import open_dataset
 from vitseg.data.dataset import SegmentationDataset
-from vitseg.errors import VitsegError
+from vitseg.errors import ConfigError, VitsegError
 from vitseg.evaluation.evaluate import SampleResult, evaluate
 from vitseg.evaluation.measures import plain
 from vitseg.files import write_whole
@@ -178,6 +178,8 @@ def main() -> None:
     if (count := torch.get_num_threads()) > 1 and not torch.cuda.is_available():
         print(f"{count} threads")
     try:
+        if places.result(row, args.seed).exists():
+            raise ConfigError(f"{places.result(row, args.seed)} is there, and is not replaced.")
         if row.kind == "steps":
             scored = score_steps(row, args.seed, places, identities)
         else:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from identity import Identities, Places
+from identity import Identities, Places, weights_name
 from places import as_arguments
 from results import read_file
 from row import Row, RowList
@@ -16,7 +16,7 @@ from row import Row, RowList
 from vitseg.checkpoint.places import CONFIG, SUMS
 from vitseg.errors import ConfigError
 from vitseg.files import write_json
-from vitseg.runs import LAST, STATE, stage_of
+from vitseg.runs import LAST, RECIPE, STATE, read_own, stage_of
 
 HERE = Path(__file__).resolve().parent
 MOVE_EXIT = HERE.parent / "_move_exit.py"
@@ -76,6 +76,8 @@ class Plan:
         places = self.places
         trained = self._row(row.start) if row.kind == "look" and row.start else row
         needs = self._add_training(trained, seed)
+        if needs:
+            self._refuse_another_model(trained, seed)
         arguments = ["--row", row.name, "--seed", str(seed), *as_arguments(places, self.list_file)]
         command = [sys.executable, str(HERE / "score.py"), *arguments]
         name = f"score {row.name}-seed{seed}"
@@ -86,6 +88,22 @@ class Plan:
             lambda: command,
             after=lambda: forget_state(places.run(row, seed)),
         )
+
+    def _refuse_another_model(self, trained: Row, seed: int) -> None:
+        """See that no model is trained anew of which there are results: those of the next one would stand beside them.
+
+        Raises:
+            ConfigError: There are.
+        """
+        looks = [row for row in self.identities.rows.rows if row.kind == "look"]
+        of_model = [trained, *(row for row in looks if row.start == trained.name)]
+        there = [path for row in of_model if (path := self.places.result(row, seed)).is_file()]
+        if there:
+            raise ConfigError(
+                f"{there[0]} is of a model that is not in {self.places.run(trained, seed)}: another training would be "
+                f"another model. Restore the run, or delete {', '.join(path.name for path in there)}. Nothing was "
+                "changed."
+            )
 
     def _add_training(self, row: Row, seed: int) -> tuple[str, ...]:
         """Add a training unless it is finished; returns what has to be waited for."""
@@ -144,39 +162,51 @@ class Plan:
         Raises:
             ConfigError: One does, or they are not; it is named.
         """
+        for row, seed in self._own():
+            if (weights := weights_name(self.identities.recipe(row, seed))) is not None:
+                self.places.weights_file(weights)
         for row, seed in self._touched():
-            if f"train {row.name}-seed{seed}" in self.steps:
-                self.places.overrides(row, seed, self.identities.recipe(row, seed))
             run, begun = self.places.run(row, seed), self.places.begun(row, seed)
-            if not run.is_dir() or not (is_begun(row, run) or is_finished(row, run)):
+            if not run.is_dir() or not any(run.iterdir()):
                 continue
             if not begun.is_file():
                 raise ConfigError(
                     f"{run} holds a run that the study did not begin ({begun.name} beside it is missing): give another "
                     "--runs, or delete it. Nothing was changed."
                 )
-            record = read_file(begun)
+            record = read_file(begun, "delete it and the run beside it")
             difference = self.identities.difference(record)
             if difference is None and (record["row"], record["seed"]) != (row.name, seed):
                 difference = f"is of {record['row']}, seed {record['seed']}, by {begun.name}"
+            if difference is None and (run / RECIPE).is_file():
+                changed = self.identities.changed(row, seed, read_own(run / RECIPE))
+                if changed:
+                    difference = (
+                        f"is of another recipe, by its {RECIPE}: {', '.join(changed[:4])} changed"
+                    )
             if difference is not None:
                 raise ConfigError(
                     f"the run {run} {difference}. Runs are not mixed: give another --runs, or delete it and "
                     f"{begun.name}. Nothing was changed."
                 )
 
+    def _own(self) -> Iterable[tuple[Row, int]]:
+        """Rows and seeds of the steps."""
+        for name in self.steps:
+            row, _, seed = name.partition(" ")[2].rpartition("-seed")
+            yield self._row(row), int(seed)
+
     def _touched(self) -> Iterable[tuple[Row, int]]:
         """Rows and seeds whose folders the plan works with."""
         seen: set[tuple[str, int]] = set()
-        for name in self.steps:
-            row_name, _, seed = name.partition(" ")[2].rpartition("-seed")
-            waiting = [self._row(row_name)]
+        for of_step, seed in self._own():
+            waiting = [of_step]
             while waiting:
                 row = waiting.pop()
                 waiting += [self._row(each) for each in (row.start, row.first_of) if each]
-                if row.kind != "look" and (row.name, int(seed)) not in seen:
-                    seen.add((row.name, int(seed)))
-                    yield row, int(seed)
+                if row.kind != "look" and (row.name, seed) not in seen:
+                    seen.add((row.name, seed))
+                    yield row, seed
 
 
 def in_order(rows: Sequence[Row], seeds: Sequence[int] | None) -> list[tuple[Row, int]]:
@@ -213,6 +243,8 @@ def choose(rows: RowList, wanted: str | None, has_gpu: bool) -> list[Row]:
     if wanted is None:
         return [row for row in rows.rows if not row.extra and (has_gpu or not row.on_gpu)]
     names = [name.strip() for name in wanted.split(",") if name.strip()]
+    if not names:
+        raise ConfigError("--rows names no row: --plan lists rows.")
     groups = {row.group for row in rows.rows}
     for name in names:
         if name not in groups and rows.row(name) is None:

@@ -100,22 +100,27 @@ class Study:
         row = self.rows.row(name)
         return row.start if row is not None and row.kind == "look" else name
 
-    def unlearnt(self, name: str) -> str:
+    def unlearnt(self, name: str, measure: str = "miou") -> str:
         """That a row's trainings have not learnt, in words: most classes are nowhere found. Empty: they have.
 
-        A row in steps may have forgotten them, which is what is asked of it.
+        Of a row in steps each class counts when it was learnt: what is forgotten later was learnt nevertheless.
+
+        Args:
+            name: Of the row.
+            measure: One of `MEASURES`; the classes that it is of are asked about.
         """
-        row = self.rows.row(name)
         for seed, result in self.results.get(name, {}).items():
-            known = [iou for iou in result.content["per_class"].values() if iou is not None]
-            lost = sum(iou < FOUND for iou in known)
-            if row is not None and row.kind != "steps" and lost > UNLEARNT * len(known):
+            found = _when_learnt(result)[_places_of(result, measure)]
+            known = found[~np.isnan(found)]
+            lost = int((known < FOUND).sum())
+            if lost > UNLEARNT * len(known):
                 return f"{name} has not learnt: {lost} of {len(known)} classes of seed {seed} are below 1 %"
         return ""
 
-    def gmacs(self, name: str) -> float | None:
-        """Multiply-adds of an image in 10⁹, over the seeds; None where they were not counted."""
-        found = [result.gmacs for result in self.results.get(name, {}).values()]
+    def gmacs(self, name: str, seeds: Iterable[int] | None = None) -> float | None:
+        """Multiply-adds of an image in 10⁹, over the seeds (all where none are given); None: they were not counted."""
+        of_row = self.results.get(name, {})
+        found = [of_row[seed].gmacs for seed in (of_row if seeds is None else seeds)]
         known = [value for value in found if value is not None]
         return statistics.mean(known) if known else None
 
@@ -130,13 +135,11 @@ def _measure(result: Result, measure: str) -> Measured:
     weights = draws(len(last))
     if measure in ("miou", "trimap"):
         return Measured(float(mean_iou(ious(last))), mean_iou(ious(last, weights)))
-    tasks = _places_of_tasks(result)
-    first, later = tasks[0], tasks[1:]
     if measure in ("old", "new"):
-        chosen = first if measure == "old" else [place for task in later for place in task]
+        chosen = _places_of(result, measure)
         return Measured(float(mean_iou(ious(last), chosen)), mean_iou(ious(last, weights), chosen))
     learnt = _counts(result, "learnt")
-    groups = [first] if measure == "kept" else later
+    groups = [_places_of(result, measure)] if measure == "kept" else _places_of_tasks(result)[1:]
     now, then = ((ious(each), ious(each, weights)) for each in (last, learnt))
     kept = [
         [mean_iou(a, g) - mean_iou(b, g) for a, b in zip(now, then, strict=True)] for g in groups
@@ -145,11 +148,28 @@ def _measure(result: Result, measure: str) -> Measured:
     return Measured(float(value), drawn)
 
 
+def _when_learnt(result: Result) -> np.ndarray:
+    """IoU of each class when it was learnt, at the end where there are no steps; NaN where it is not known."""
+    counts = result.counts("learnt") if result.row.kind == "steps" else None
+    if counts is not None:
+        return ious(counts)
+    known = result.content["per_class"].values()
+    return np.array([np.nan if iou is None else iou for iou in known])
+
+
 def _counts(result: Result, name: str):
     counts = result.counts(name)
     if counts is None:
         raise KeyError(f"{result.row.name} has no counts {name!r}")
     return counts
+
+
+def _places_of(result: Result, measure: str) -> list[int]:
+    """The classes that a measure is of, by their places."""
+    if measure in ("miou", "trimap"):
+        return list(range(len(result.content["per_class"])))
+    first, *later = _places_of_tasks(result)
+    return first if measure in ("old", "kept") else [place for task in later for place in task]
 
 
 def _places_of_tasks(result: Result) -> list[list[int]]:

@@ -59,8 +59,8 @@ A difference can be told where the interval leaves 0 out, all seeds agree in its
 points of one seed, {TWO} of two, {THREE} of three: twice the standard deviation by which differences of heads stray
 from seed to seed, divided by the root of the number of seeds. Where one model is run in two ways, no training lies
 between them, and in tables the interval and the signs alone count; a claim is about more than one model, and asks
-more of one seed. A row has not learnt where more than half of its classes are below 1 % IoU: it shows how a model
-starts, and tells nothing of a claim.
+more of one seed. A row has not learnt where more than half of its classes are below 1 % IoU (of a row in steps, when
+they were learnt): it shows how a model starts, and tells nothing of a claim.
 
 Minutes are of trainings of one thread each, two at a time, on a machine that others may use, too.
 """
@@ -225,6 +225,8 @@ def best_models(out: Path) -> list[str]:
         ["model", "split", "scales", "mIoU", "over images", "gained by several scales"], lines
     )
     best = ranked[0]["model"]
+    if (best, "val", SINGLE) not in measured:
+        return [*text, "None was scored on val at one scale, by which models are chosen.", ""]
     lines = [
         [
             f"{best} less {name}",
@@ -449,9 +451,10 @@ def main() -> None:
     parser.add_argument("--to", type=Path, help="the page; beside that folder if not given")
     parser.add_argument("--list", type=Path, help="another list of rows")
     args = parser.parse_args()
-    rows = read_list(args.list)
-    path = args.to or args.out.with_suffix(".md")
+    out = args.out if args.out.name.strip(".") else args.out.resolve()
+    path = args.to or out.with_name(f"{out.name}.md")
     try:
+        rows = read_list(args.list)
         if not any(result_files(args.out)):
             raise ConfigError(f"--out {args.out} has no result files. Nothing was changed.")
         require_page(path)

@@ -121,7 +121,7 @@ def _compared(
     if check.published is not None:
         text += f"; published {check.published:+.1f}"
     text += at_others(check, budget, study)
-    unlearnt = [said for said in map(study.unlearnt, (one, other)) if said]
+    unlearnt = [said for name in (one, other) if (said := study.unlearnt(name, check.measure))]
     if unlearnt:
         return Finding("cannot be told", f"{text} ({'; '.join(unlearnt)})")
     return found.in_general, text
@@ -231,6 +231,8 @@ class AtLeast:
         text = f"`{name}`, {MEASURES[self.measure]}: {points(found.mean)} {within(found.interval)}"
         if self.published is not None:
             text += f"; published {self.published:+.2f}"
+        if unlearnt := study.unlearnt(name, self.measure):
+            return Finding("cannot be told", f"{text} ({unlearnt})")
         change = Difference(found.mean, found.interval, found.by_seed, is_within=True)
         return _beside_bound(change.in_general.beside(self.bound / 100), text)
 
@@ -259,15 +261,25 @@ class Cheaper:
 
     def judge(self, study: Study, budget: str = "") -> Finding:
         names = [name.format(budget) for name in self.rows()]
-        if not study.seeds(*names):
+        seeds = study.seeds(*names)
+        if not seeds:
             return _not_run(names)
-        one, other = (study.gmacs(name) for name in names)
+        one, other = (study.gmacs(name, seeds) for name in names)
         if one is None or other is None:
             return Finding("not run", f"multiply-adds of {names[0]} or {names[1]} were not counted")
         text = f"`{names[0]}` {one:.2f}, `{names[1]}` {other:.2f} · 10⁹ multiply-adds: {one / other:.2f}"
         if self.published is not None:
             text += f"; published {self.published:.2f}"
+        # Where they differ from image to image they depend on what was learnt.
+        told = [study.unlearnt(name) for name in names if _varies(name, study)]
+        if any(told):
+            return Finding("cannot be told", f"{text} ({'; '.join(filter(None, told))})")
         return Finding("holds" if one / other <= self.share else "does not hold", text)
+
+
+def _varies(name: str, study: Study) -> bool:
+    row = study.rows.row(name)
+    return row is not None and row.varies
 
 
 def stated(file: str, pattern: str) -> float | None:
@@ -278,7 +290,7 @@ def stated(file: str, pattern: str) -> float | None:
         pattern: A regular expression whose only group is the number.
 
     Raises:
-        ConfigError: The file cannot be read.
+        ConfigError: The file cannot be read, or states something else there.
     """
     path = RESULTS / file
     if not path.is_file():
@@ -288,7 +300,14 @@ def stated(file: str, pattern: str) -> float | None:
     except parsing.UnreadableError as error:
         raise ConfigError(f"{path} cannot be read: {error}.") from error
     match = re.search(pattern, text, re.MULTILINE)
-    return None if match is None else float(match[1])
+    if match is None:
+        return None
+    try:
+        if (number := float(match[1])) > 0:
+            return number
+    except ValueError:
+        pass
+    raise ConfigError(f"{path} states {match[1]!r} where a number above 0 is expected.")
 
 
 @dataclass(frozen=True)

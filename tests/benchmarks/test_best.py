@@ -8,6 +8,7 @@ from pathlib import Path
 
 import best
 import pytest
+from begun import Begun
 
 from tests.tiny import write_dataset, write_model
 from vitseg.errors import ConfigError
@@ -112,6 +113,25 @@ def test_what_was_begun_as_something_else_is_refused(
     )
 
 
+def test_two_processes_do_not_count_into_one_file(tmp_path):
+    path = tmp_path / "a.json.part"
+    with Begun(path, {}, IMAGES, 2), pytest.raises(ConfigError, match="in use by another process"):
+        Begun(path, {}, IMAGES, 2)
+    with Begun(path, {}, IMAGES, 2) as again:
+        assert again.counts == []
+
+
+def test_names_that_lead_elsewhere_are_refused(tmp_path, monkeypatch, capsys, places):
+    for name in ("../tiny", "a/b", ""):
+        command = ["best.py", str(places[0]), "--name", name, "--data", str(places[1])]
+        monkeypatch.setattr(sys, "argv", [*command, "--out", str(tmp_path / "out")])
+        with pytest.raises(SystemExit) as refused:
+            best.main()
+        assert refused.value.code == 2
+        assert "a part of a file's name" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     "lines",
     [
@@ -120,6 +140,8 @@ def test_what_was_begun_as_something_else_is_refused(
         lambda head, one: ["[]", one],
         lambda head, one: [head, "", one],
         lambda head, one: [head, one[:-9], one],
+        lambda head, one: [head, one, one],
+        lambda head, one: [head, one.replace('"image": 0', '"image": 1')],
         lambda head, one: [head, *[one] * (IMAGES + 1)],
     ],
 )
@@ -135,6 +157,11 @@ def test_a_begun_file_that_is_damaged_is_refused(tmp_path, monkeypatch, capsys, 
         (lambda c: c["versions"].update(torch="1.13.1"), "torch"),
         (lambda c: c["per_class"].update(dict.fromkeys(c["per_class"], 99)), "per_class"),
         (lambda c: c.update(inference={}), "resize"),
+        (lambda c: c["inference"].update(flip=True), "flip True are not its protocol's"),
+        (lambda c: c.update(versions=[]), "versions|indices"),
+        (lambda c: c["versions"].pop("torch"), "torch"),
+        (lambda c: c.update(iterations=[1]), "iterations"),
+        (lambda c: c.update(model=["tiny"]), "model is no text"),
         (lambda c: c["recipe"].update(data={"augment": {"crop_size": [64]}}), "crop_size"),
         (lambda c: c["recipe"].update(training={"seed": "0"}), "seed"),
         (lambda c: c.update(training_minutes="long"), "training_minutes"),

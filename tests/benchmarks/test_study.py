@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from identity import Identities, Places, recipe_hash
-from results import read_results
+from results import hits_in, packed, read_results, unpacked
 from row import Row, RowList, read_list
 from steps import Plan, choose, in_order
 
@@ -64,7 +64,7 @@ def made_up(folder: Path, scenes: Path, rows: Path, name: str = "one", drawn: in
     """A result file of a row, as its scoring would write it; the pixel counts are drawn."""
     import numpy as np
     from bootstrap import ious
-    from results import hits_of, packed
+    from results import hits_of
     from score import write_result
 
     listed = read_list(rows)
@@ -73,11 +73,12 @@ def made_up(folder: Path, scenes: Path, rows: Path, name: str = "one", drawn: in
     places = places_in(folder, scenes)
     counts = np.random.default_rng(drawn).integers(1, 99, (3, 6, 6))
     found = ious(hits_of(counts))
+    identity = Identities(listed, places).of(row, 0)
     content = {
-        **Identities(listed, places).of(row, 0),
+        **identity,
         "device": "cpu",
         "threads": 1,
-        "inference": {"resize": None},
+        "inference": identity["recipe"]["inference"],
         "commit": None,
         "minutes": 1.0,
         "validations": [[2, 0.1]],
@@ -88,6 +89,12 @@ def made_up(folder: Path, scenes: Path, rows: Path, name: str = "one", drawn: in
     }
     write_result(places.result(row, 0), content)
     return places.result(row, 0)
+
+
+def more_hit_than_labelled() -> dict:
+    import numpy as np
+
+    return packed(np.tile([9, 5, 9], (3, 6, 1)), "hits")
 
 
 def refused(folder: Path, scenes: Path, rows: Path) -> str:
@@ -134,6 +141,12 @@ def test_a_result_of_the_study_is_read(tmp_path, scenes, fake_list):
         (lambda c: c["per_class"].update({"class 0": None}), "per_class.class 0 is nan"),
         (lambda c: c["per_class"].update({"class 0": 0.0}), "per_class.class 0 is 0.0"),
         (lambda c: c.update(gmacs=-1), "gmacs is no number"),
+        (lambda c: c.update(gmacs=0), "gmacs is 0"),
+        (lambda c: c["images"]["last"].update(shape=[-1, 6, 6]), "their shape is"),
+        (lambda c: c["images"]["last"].update(shape=[2, 6, 6]), "they are no 288 bytes"),
+        (lambda c: c["images"].update(last=more_hit_than_labelled()), "damaged"),
+        (lambda c: c["inference"].update(flip=True), "scored in another way"),
+        (lambda c: c["data"].update(name="camvid"), "data"),
         (lambda c: c.update(minutes=-1.0), "minutes is no number"),
         (lambda c: c.update(recipe_hash="0" * 16), "recipe_hash"),
         (lambda c: c.pop("overrides"), "damaged"),
@@ -172,6 +185,7 @@ def test_what_may_not_be_mixed_is_named(tmp_path, scenes, fake_list, change, sai
         (lambda c: c.update(device="cuda"), "other devices"),
         (lambda c: c["data"].update(val="1"), "other data"),
         (lambda c: None, "other masks (ccp, class 0)"),
+        (lambda c: rename_classes(c), "other classes (ccp)"),
     ],
 )
 def test_results_that_would_be_paired_are_of_the_same(tmp_path, scenes, fake_list, change, said):
@@ -204,8 +218,20 @@ def test_a_copy_is_not_the_result_of_another_seed(tmp_path, scenes, fake_list):
 def steps_rows(fake_list) -> Path:
     """A list whose first row learns classes in steps."""
     row = 'Row("one", "fake", "One", "scenes/segvit-test_vit", TINY, iterations=2, data="ccp", seeds=(0,)),'
-    steps = 'Row("one", "fake", "One", "ccp/continual-linear-vit_tiny-12_2", kind="steps", data="ccp", seeds=(0,)),'
+    steps = (
+        'Row("one", "fake", "One", "ccp/continual-linear-vit_tiny-12_2", ("continual.split=4-2",), kind="steps", '
+        'data="ccp", seeds=(0,)),'
+    )
     return fake_list(**{row: steps})
+
+
+def rename_classes(content: dict) -> None:
+    content["per_class"] = {f"{name}!": iou for name, iou in content["per_class"].items()}
+
+
+def reorder(counts: dict) -> None:
+    """The same counts of the images in another order."""
+    counts.update(packed(unpacked(counts)[::-1], counts["kind"]))
 
 
 @pytest.mark.parametrize(
@@ -215,6 +241,10 @@ def steps_rows(fake_list) -> Path:
         (lambda c: c["images"].pop("learnt"), "learnt"),
         (lambda c: c["tasks"].reverse(), "another order"),
         (lambda c: c.pop("tasks"), "tasks"),
+        (lambda c: c.update(tasks=[list(c["per_class"])]), "tasks have [6] classes, but 4-2 of 6"),
+        (lambda c: c["tasks"].insert(0, []), "tasks have [0, 4, 2] classes"),
+        (lambda c: reorder(c["images"]["learnt"]), "of other images or masks"),
+        (lambda c: c["images"]["last"].update(kind="confusions"), "are no hits"),
     ],
 )
 def test_a_result_in_steps_says_all_that_its_claims_read(tmp_path, scenes, fake_list, change, said):
@@ -223,7 +253,8 @@ def test_a_result_in_steps_says_all_that_its_claims_read(tmp_path, scenes, fake_
     content = json.loads(path.read_text())
     names = list(content["per_class"])
     content["tasks"] = [names[:4], names[4:]]
-    content["images"]["learnt"] = content["images"]["last"]
+    hits = packed(hits_in(content["images"]["last"]), "hits")
+    content["images"] = {"last": hits, "learnt": dict(hits)}
     content["weights"] = {"name": "vit_tiny_patch16_224.safetensors", "sha256": "0"}
     change(content)
     path.write_text(json.dumps(content))
@@ -238,8 +269,6 @@ def test_a_result_in_steps_says_all_that_its_claims_read(tmp_path, scenes, fake_
 def test_the_band_around_boundaries_is_a_part_of_the_images(
     tmp_path, scenes, fake_list, share, is_part
 ):
-    from results import packed, unpacked
-
     rows = fake_list(**{'data="ccp", seeds=(0,)': 'data="ccp", trimap=True, seeds=(0,)'})
     path = made_up(tmp_path, scenes, rows)
     content = json.loads(path.read_text())
@@ -325,6 +354,31 @@ def test_other_options_that_do_not_fit(tmp_path, scenes, fake_list):
     assert [row.name for row in choose(gpu, "extra", has_gpu=False)] == ["extra"]
     with pytest.raises(ConfigError, match="on a GPU alone"):
         choose(gpu, "full", has_gpu=False)
+    with pytest.raises(ConfigError, match="names no row"):
+        choose(listed, " , ", has_gpu=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("ROWS = (", "SyntaxError"),
+        ("ROWS = ()", "KeyError: 'TABLES'"),
+        ("1 / 0", "ZeroDivisionError"),
+        (None, "FileNotFoundError"),
+        ('ROWS = (Row("a", "g", "l", "r"),) * 2\nTABLES = ()', "several rows of the name a"),
+        ('ROWS = (Row("a", "g", "l", "r", data="coco"),)\nTABLES = ()', "data are camvid, ccp"),
+        ('ROWS = (Row("a", "g", "l", "r", start="b"),)\nTABLES = ()', "no row b before a"),
+        ('ROWS = (Row("a", "g", "l", "r", kind="look"),)\nTABLES = ()', "a start and a threshold"),
+        ('ROWS = ()\nTABLES = (Table("T", ("a",)),)', "no rows a of the table 'T'"),
+    ],
+)
+def test_a_list_that_is_none_is_refused(tmp_path, text, said):
+    path = tmp_path / "rows.py"
+    if text is not None:
+        path.write_text(f"from row import Row, Table\n{text}\n")
+    with pytest.raises(ConfigError) as error:
+        read_list(path)
+    assert said in str(error.value)
 
 
 def test_a_seed_of_all_rows_of_a_group_comes_before_the_next():
@@ -358,7 +412,8 @@ def test_a_run_of_another_study_is_not_gone_on_with(tmp_path, scenes, fake_list)
     row = listed.rows[0]
     folder = places.run(row, 0)
     folder.mkdir(parents=True)
-    (folder / "state.ckpt").write_bytes(b"")
+    Plan(identities, places, [row]).refuse_other_runs()
+    (folder / "notes.txt").write_text("of somebody else")  # no state: it would be begun anew
     with pytest.raises(ConfigError, match="did not begin"):
         Plan(identities, places, [row]).refuse_other_runs()
     begun = {**identities.of(row, 0), "versions": {**identities.versions, "torch": "2.3.1"}}
@@ -370,6 +425,55 @@ def test_a_run_of_another_study_is_not_gone_on_with(tmp_path, scenes, fake_list)
         Plan(identities, places, [row]).refuse_other_runs()
     places.begun(row, 0).write_text(json.dumps(identities.of(row, 0)))
     Plan(identities, places, [row]).refuse_other_runs()
+    trained = {**identities.recipe(row, 0), "method": "eomt"}
+    (folder / "recipe.yaml").write_text(json.dumps(trained))
+    with pytest.raises(ConfigError, match=r"by its recipe\.yaml: .*method"):
+        Plan(identities, places, [row]).refuse_other_runs()
+
+
+def test_no_model_is_trained_anew_of_which_there_are_results(tmp_path):
+    base = Row("base", "g", "l", "r")
+    looks = [
+        Row(f"look{each}", "g", "l", "r", kind="look", start="base", threshold=each)
+        for each in (0.5, 0.9)
+    ]
+    listed = RowList((base, *looks), ()).check()
+    places = Places({}, None, tmp_path / "runs", tmp_path / "out")
+    places.out.mkdir()
+    places.result(looks[0], 0).write_text("{}")
+    with pytest.raises(ConfigError, match=r"delete look0\.5-seed0\.json"):
+        Plan(Identities(listed, places), places, [base])
+    with pytest.raises(ConfigError, match="would be another model"):
+        Plan(Identities(listed, places), places, [looks[1]])
+
+
+def test_weights_are_asked_for_before_a_finished_training_is_scored(tmp_path, scenes, fake_list):
+    warmup = '"schedule.warmup_iterations=1",'
+    listed = read_list(fake_list(**{warmup: f'{warmup} "backbone.pretrained=true",'}))
+    places = places_in(tmp_path, scenes)
+    row, identities = listed.rows[0], Identities(listed, places)
+    run = places.run(row, 0)
+    (run / "last").mkdir(parents=True)
+    for name in ("result.json", "last/config.json"):
+        (run / name).write_text("{}")
+    places.begun(row, 0).write_text(json.dumps(identities.of(row, 0)))
+    plan = Plan(identities, places, [row])
+    assert list(plan.steps) == ["score one-seed0"]
+    with pytest.raises(ConfigError, match="give --weights DIR"):
+        plan.refuse_other_runs()
+
+
+def test_a_result_is_not_replaced(tmp_path, scenes, fake_list):
+    rows = fake_list()
+    path = made_up(tmp_path, scenes, rows)
+    before = path.read_bytes()
+    command = [sys.executable, str(STUDY / "score.py"), "--row", "one", "--seed", "0"]
+    done = subprocess.run(
+        [*command, *arguments(tmp_path, scenes, rows)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "is there, and is not replaced" in done.stderr
+    assert path.read_bytes() == before
 
 
 def wait_for(condition, what: str, seconds: float = 120) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from best import read_all, read_best
+from best import SCALES, read_all, read_best
 from bootstrap import ious, mean_iou
 from results import Result, hits_of, packed
 from row import Row, RowList, Table
@@ -80,7 +80,11 @@ def best_file(name: str, protocol: str, right: int) -> dict:
         "format": 1, "model": name, "method": "segvit", "iterations": 9, "split": "val", "protocol": protocol,
         "versions": package_versions(), "per_class": dict(zip("ab", found.tolist(), strict=True)),
         "images": {"last": packed(matrices, "confusions")},
-        "backbone": "vit", "weights_sha256": "aa", "content_hash": "bb", "inference": {"resize": [960, 360]},
+        "backbone": "vit", "weights_sha256": "aa", "content_hash": "bb",
+        "inference": {
+            "resize": [960, 360], "scales": [1.0] if protocol == "single" else list(SCALES),
+            "flip": protocol == "multi",
+        },
         "recipe": {"data": {"augment": {"crop_size": [64, 96]}}, "training": {"seed": 3}}, "training_minutes": None,
         "miou": float(mean_iou(found)), "commit": None, "device": "cpu",
     }  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import verdict
@@ -29,7 +31,11 @@ def study_of(
                 "gmacs": (gmacs or {}).get(row.name),
                 "minutes": 1.0,
                 "miou": scores[row.name][seed][0],
-                "per_class": {"a": scores[row.name][seed][0], "b": None},
+                "per_class": {
+                    "a": score if (score := scores[row.name][seed][0]) > 0 else 0.5,
+                    "b": None,
+                },
+                "tasks": [["a"], ["b"]],
             }
             results.append(Result(row, seed, content))
     study = Study(rows, results)
@@ -117,12 +123,29 @@ def test_at_least():
     assert AtLeast("c", "kept", -1.0).judge(study).outcome == "cannot be told"
 
 
+def test_what_was_never_learnt_cannot_be_forgotten():
+    study = study_of({"a": [(-0.004, 0.001)] * 2})
+    for seed in (0, 1):
+        study.results["a"][seed].content["per_class"] = {"a": 0.001, "b": 0.5}
+    found = AtLeast("a", "kept", -1.0).judge(study)
+    assert found.outcome == "cannot be told"
+    assert "1 of 1 classes of seed 0 are below 1 %" in found.text  # of the first step's
+
+
 def test_cheaper():
     study = study_of({"a": [(0.5, 0.0)], "b": [(0.5, 0.0)]}, {"a": 5.0, "b": 10.0})
     assert Cheaper("a", "b", 0.5).judge(study).outcome == "holds"
     assert Cheaper("a", "b", 0.4).judge(study).outcome == "does not hold"
     uncounted = study_of({"a": [(0.5, 0.0)], "b": [(0.5, 0.0)]}, {"a": 5.0})
     assert Cheaper("a", "b", 0.5).judge(uncounted).outcome == "not run"
+
+
+@pytest.mark.parametrize(("varies", "outcome"), [(False, "holds"), (True, "cannot be told")])
+def test_multiply_adds_that_depend_on_what_was_learnt(varies, outcome):
+    study = study_of({"a": [(0.001, 0.0)], "b": [(0.5, 0.0)]}, {"a": 5.0, "b": 10.0})
+    a, b = study.rows.rows
+    study.rows = RowList((replace(a, varies=varies), b), ())
+    assert Cheaper("a", "b", 0.5).judge(study).outcome == outcome
 
 
 def test_the_largest_budget_decides():
