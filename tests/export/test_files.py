@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import vitseg
@@ -21,6 +22,7 @@ from vitseg.checkpoint.places import find_model_dir, sha256_of
 from vitseg.cli.app import app
 from vitseg.errors import CheckpointError, ConfigError
 from vitseg.export.export import parity_place
+from vitseg.inference import predictor
 from vitseg.runtimes.places import record_place
 
 pytestmark = pytest.mark.slow
@@ -95,6 +97,21 @@ def test_the_report_has_every_size(exported):
     assert len({one["name"].partition(",")[0] for one in report["sizes"]}) >= 6
     # 1.2e-4 by OpenVINO 2025.0, of random weights; the models of benchmarks/export_parity.py differ by 8e-5 at most
     assert max(one["max_difference_of_probabilities"] for one in report["sizes"]) < 2e-4
+
+
+@pytest.mark.parametrize("there", ["cuda", "mps"])
+def test_a_file_runs_where_its_runtime_can(exported, there, monkeypatch, caplog):
+    chosen = torch.device(there)
+    monkeypatch.setattr(predictor, "choose_device", lambda name: chosen)
+    found = predictor.device_for(exported, "auto")
+    if exported.suffix == ".pt2":
+        assert found == chosen  # torch's own
+        return
+    assert found.type == "cpu"
+    assert f"{exported} runs on the CPU: its runtime here cannot use {there}" in caplog.text
+    assert (
+        predictor.device_for(exported, there) == chosen
+    )  # asked for, so refused where it is loaded
 
 
 def test_an_onnx_file_names_its_axes_and_says_what_it_is(graph):

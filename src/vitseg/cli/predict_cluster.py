@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +15,7 @@ from vitseg.cli.quiet_ray import quiet
 from vitseg.data.parallel import most_processes
 from vitseg.errors import ConfigError, VitsegError, first_line
 from vitseg.machine import num_cores
+from vitseg.serve.ray_cluster import join
 from vitseg.serve.ray_environment import ADDRESS, is_own_cluster
 
 STORE_BYTES = 500_000_000
@@ -24,9 +23,6 @@ STORE_BYTES = 500_000_000
 
 START_ATTEMPTS = 3
 """Ray gives its own processes half a minute to start, which is little on a machine whose processors are busy."""
-
-ANSWER_SECONDS = 20.0
-"""In which a cluster takes a connection; Ray itself would go on trying."""
 
 _QUIET: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
 
@@ -50,7 +46,7 @@ def cluster(workers: int | None, device: str) -> Iterator[Scale]:
         if is_own:
             _start(workers)
         else:
-            _join(os.environ[ADDRESS])
+            join(os.environ[ADDRESS], **_QUIET)
         try:
             machines = [each["Resources"] for each in ray.nodes() if each["Alive"]]
             threads = os.environ.get("OMP_NUM_THREADS", "") if is_own else ""
@@ -90,19 +86,3 @@ def _start(workers: int | None) -> None:
             ray.shutdown()
             if attempt == START_ATTEMPTS - 1:
                 raise VitsegError(f"Ray cannot be started here: {first_line(error)}") from error
-
-
-def _join(address: str) -> None:
-    named = re.fullmatch(r"\[?([^\[\]]+)\]?:(\d+)", address)
-    if "://" in address or (named is None and address != "auto"):
-        raise ConfigError(
-            f"{ADDRESS}={address} is no address of a cluster's head: give HOST:PORT, or auto on one of its machines."
-        )
-    try:
-        if named is not None:
-            socket.create_connection((named[1], int(named[2])), ANSWER_SECONDS).close()
-        ray.init(address, **_QUIET)
-    except Exception as error:
-        raise VitsegError(
-            f"Ray cannot be reached at {ADDRESS}={address}: {first_line(error)}"
-        ) from error

@@ -77,11 +77,11 @@ def profile(
     from vitseg.checkpoint.versions import package_versions
     from vitseg.evaluation.evaluate import device_name
     from vitseg.files import write_json
-    from vitseg.inference.predictor import choose_device
+    from vitseg.inference.predictor import device_for
     from vitseg.inference.profile import profile_graph, profile_model
     from vitseg.runtimes.graph_model import GraphModel
 
-    chosen = choose_device(device)
+    chosen = device_for(model, device)
     built, preprocessing, num_classes = _model(
         model, overrides or [], classes, (height, width), chosen
     )

@@ -206,7 +206,8 @@ def load(
     Args:
         path: The directory, an exported file (.onnx, .xml, .pt2), or `hf://user/name` (`hf://user/name@revision`) for
             one on the Hugging Face hub.
-        device: "auto" takes a GPU where there is one.
+        device: "auto" takes a GPU where there is one, and what runs the model can use it: of an exported file that is
+            what its runtime can.
         protocol: Changes of the model's inference protocol, `field=value` each (`flip=true`; fields of
             `InferenceConfig`).
         value_range: (low, high): values that are black and white in images of more than 8 bits. It comes before the
@@ -224,7 +225,7 @@ def load(
         raise ConfigError(f"dtype {dtype!r}: it is {' or '.join(get_args(Precision))}.")
 
     limits = None if value_range is None else parse_range(value_range)
-    chosen = choose_device(device)
+    chosen = device_for(path, device)
     if is_exported(path):
         if dtype != "fp32":
             raise ConfigError(
@@ -266,6 +267,30 @@ def _read_by(preprocessing: Preprocessing, limits: ValueRange, model: str | Path
             limits.words(),
         )
     return preprocessing.model_copy(update={"value_range": tuple(limits)})
+
+
+def device_for(model: str | Path, name: str) -> torch.device:
+    """The device for a model: that of a name, or for "auto" the best one that what runs the model can use.
+
+    Args:
+        model: A model directory, an address on the hub, or an exported file, whose runtime may know fewer devices.
+        name: As for `load`.
+
+    Raises:
+        ConfigError: The device does not exist here, or the runtime of the file is missing.
+        CheckpointError: The record of the file is missing or was changed.
+    """
+    from vitseg.runtimes.places import is_exported
+
+    chosen = choose_device(name)
+    if name != "auto" or not is_exported(model) or Path(model).is_dir():
+        return chosen
+    from vitseg.runtimes.open_graph import runs_on
+
+    if runs_on(Path(model), chosen):
+        return chosen
+    _log.warning("%s runs on the CPU: its runtime here cannot use %s", model, chosen.type)
+    return torch.device("cpu")
 
 
 def choose_device(name: str) -> torch.device:

@@ -61,9 +61,19 @@ class OnnxSession:
         return self._session.run(None, {self.input: images.cpu().contiguous().numpy()})
 
 
+def providers_of(device: torch.device) -> list[str]:
+    """What ONNX Runtime has here to run a graph on a device; empty: nothing.
+
+    Raises:
+        ConfigError: ONNX Runtime is missing.
+    """
+    there = import_extra("onnxruntime", "ONNX Runtime").get_available_providers()
+    return [name for name in PROVIDERS.get(device.type, ()) if name in there]
+
+
 def _providers(runtime: ModuleType, device: torch.device) -> list[str | tuple[str, dict[str, int]]]:
     wanted, there = PROVIDERS.get(device.type, ()), runtime.get_available_providers()
-    found = [name for name in wanted if name in there]
+    found = providers_of(device)
     if not found:
         raise ConfigError(
             f"ONNX Runtime here has {', '.join(there)}, none of which runs on {device.type}: give --device cpu"

@@ -64,6 +64,23 @@ def open_session(graph: Path, record: ExportRecord, device: torch.device) -> Ses
     return session
 
 
+def runs_on(graph: Path, device: torch.device) -> bool:
+    """Whether the runtime of an exported file can use a device.
+
+    Raises:
+        CheckpointError: A file is missing or has changed, or is not what an export writes.
+        ConfigError: The runtime is missing.
+    """
+    if device.type == "cpu":
+        return True
+    record = read_export_record(graph)
+    if record.format == "onnx":
+        from vitseg.runtimes.onnx_runtime import providers_of
+
+        return bool(providers_of(device))
+    return record.format != "openvino"
+
+
 def load_graph(graph: Path, device: torch.device) -> tuple[GraphModel, ExportRecord]:
     """An exported model that gives what the model gave: masks.
 

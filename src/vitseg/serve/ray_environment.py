@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 ADDRESS = "RAY_ADDRESS"
 
@@ -19,10 +20,20 @@ def is_own_cluster() -> bool:
     return not os.environ.get(ADDRESS)
 
 
+def has_token() -> bool:
+    """Whether a token by which a cluster can be asked is at hand, where Ray looks for it."""
+    named = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    return named or (Path.home() / ".ray" / "auth_token").is_file()
+
+
 def prepare() -> None:
-    """Have Ray tell nobody of its use, ask for its token, and stay on the loopback address where it is ours."""
+    """Have Ray tell nobody of its use, ask for its token, and stay on the loopback address where it is ours.
+
+    Another cluster is asked with the token that is at hand; one without authentication answers without any.
+    """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if is_own_cluster() or has_token():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     for name, seconds in PATIENCE.items():
         os.environ.setdefault(name, seconds)
     if is_own_cluster():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -19,7 +20,8 @@ from vitseg.machine import num_cores
 from vitseg.serve import ray_app
 from vitseg.serve.places import ModelPlaces
 from vitseg.serve.ray_app import ENTRANCE, MODELS, Scale, Switch
-from vitseg.serve.ray_environment import is_own_cluster
+from vitseg.serve.ray_cluster import join
+from vitseg.serve.ray_environment import ADDRESS, is_own_cluster
 from vitseg.serve.settings import ServeSettings
 
 _log = logging.getLogger("vitseg")
@@ -57,7 +59,8 @@ def run(
         on_ready: Called when requests are taken.
 
     Raises:
-        VitsegError: The models cannot be loaded.
+        VitsegError: The models cannot be loaded, or the cluster does not answer.
+        ConfigError: It has not the GPUs that so many replicas need, or RAY_ADDRESS is no address.
     """
     is_own = is_own_cluster()
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
@@ -99,7 +102,7 @@ def _start(settings: ServeSettings, scale: Scale, places: ModelPlaces, is_own: b
         )
     else:
         cpus = places.threads or 1
-        ray.init(**quiet)
+        join(os.environ[ADDRESS], **quiet)
     there = int(ray.cluster_resources().get("GPU", 0))
     is_cuda = places.device.startswith("cuda") or (places.device == "auto" and there > 0)
     if is_cuda and is_own and there < scale.largest:
