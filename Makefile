@@ -42,8 +42,9 @@ types: $(READY) ## check the types
 imports: $(READY) ## check which package imports which
 	$(BIN)/lint-imports
 
-# Tables and pictures are of trained models, which have to be named; others need a model, data or a folder.
-NEED_ARGUMENTS := %_tables.py %_pictures.py %models_time.py %serve_load.py %sparse_labels.py %suggest_study.py
+# Tables and pictures are of trained models, which have to be named; others need a model, data or a folder, take an hour
+# (serve_soak.py) or measure nothing (recipe_figures.py).
+NEED_ARGUMENTS := %serve_soak.py %recipe_figures.py %_tables.py %_pictures.py %models_time.py %serve_load.py %sparse_labels.py %suggest_study.py
 BENCHMARKS := $(filter-out $(NEED_ARGUMENTS),$(wildcard benchmarks/[a-z]*.py))
 
 bench: $(READY) ## run the benchmarks that need no arguments, one after another
@@ -68,7 +69,7 @@ sbom: ## list all that the wheel in dist/ installs, as CycloneDX
 	$(PYTHON) -m venv build/bare
 	$(PYTHON) -m venv build/bare-tools
 	build/bare-tools/bin/python -m pip install --quiet --disable-pip-version-check uv 'cyclonedx-bom>=7'
-	build/bare-tools/bin/uv pip install --python build/bare/bin/python dist/*.whl
+	env -u UV_TORCH_BACKEND build/bare-tools/bin/uv pip install --python build/bare/bin/python dist/*.whl
 	build/bare-tools/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
 		--output-file build/sbom.cdx.json build/bare/bin/python
 

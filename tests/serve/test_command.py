@@ -18,6 +18,7 @@ from tests.serve.octants import cells_of, pattern, png
 from tests.serve.processes import ENVIRONMENT, none_left, started
 from tests.serve.raw import request, segment
 from vitseg.cli import main
+from vitseg.cli.serve import read_keys
 
 
 @pytest.fixture
@@ -99,6 +100,12 @@ def test_a_file_without_keys(refused, model, tmp_path, content):
     if content is not None:
         file.write_bytes(content)
     refused(model, "--api-keys", file, words="--api-keys .*keys (cannot be read|has no key)")
+
+
+@pytest.mark.parametrize("given", ["one,two", "one\ntwo\n", " one , \r\n two"])
+def test_keys_of_the_environment_are_parted_by_commas_or_lines(monkeypatch, given):
+    monkeypatch.setenv("VITSEG_API_KEYS", given)
+    assert read_keys(None) == ("one", "two")
 
 
 @pytest.mark.parametrize("module", ["fastapi", "uvicorn", "prometheus_client"])

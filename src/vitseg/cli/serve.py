@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -189,14 +190,15 @@ def require_scale(
 
 
 def read_keys(file: Path | None) -> tuple[str, ...]:
-    """API keys of a file and of the environment.
+    """API keys of a file, one a line, and of the environment, where commas part them, too.
 
     Raises:
         ConfigError: The file cannot be read, or has none.
     """
     from vitseg.errors import ConfigError
 
-    keys = [key.strip() for key in os.environ.get(KEYS, "").split(",") if key.strip()]
+    given = re.split(r"[,\r\n]", os.environ.get(KEYS, ""))
+    keys = [key.strip() for key in given if key.strip()]
     if file is not None:
         try:
             lines = file.read_text(encoding="utf-8-sig").splitlines()
