@@ -321,6 +321,7 @@ def study(args: argparse.Namespace) -> int:
         identities.data(row)
     refuse_other_devices(results, missing, has_gpu)
     plan.refuse_other_runs()
+    tell_of_bf16(identities, plan, has_gpu)
     places.out.mkdir(parents=True, exist_ok=True)
     remove_leftovers(places.out)
     workers, threads = (1, None) if has_gpu else (args.workers, 1)
@@ -328,6 +329,24 @@ def study(args: argparse.Namespace) -> int:
     if code == 0:
         print(f"all {len(plan.steps)} steps are done; results are in {places.out}")
     return code
+
+
+def tell_of_bf16(identities: Identities, plan: Plan, has_gpu: bool) -> None:
+    """Say so where trainings in bf16 are to be run without instructions for it: each takes hours then."""
+    import torch
+
+    from vitseg.inference.precision import has_bf16
+
+    if has_bf16(torch.device("cuda" if has_gpu else "cpu")):
+        return
+    found = {identities.recipe(row, seed)["training"]["precision"] for row, seed in plan.trained()}
+    if "bf16-mixed" in found:
+        print(
+            "No instructions for bfloat16 here, which the rows are trained in: a step takes many times longer. The "
+            "results will be the same.",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

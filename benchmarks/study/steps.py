@@ -190,6 +190,12 @@ class Plan:
                     f"{begun.name}. Nothing was changed."
                 )
 
+    def trained(self) -> Iterable[tuple[Row, int]]:
+        """Rows and seeds that are yet to be trained."""
+        for row, seed in self._own():
+            if f"train {row.name}-seed{seed}" in self.steps:
+                yield row, seed
+
     def _own(self) -> Iterable[tuple[Row, int]]:
         """Rows and seeds of the steps."""
         for name in self.steps:

@@ -14,6 +14,7 @@ import pytest
 from identity import Identities, Places, recipe_hash
 from results import hits_in, packed, read_results, unpacked
 from row import Row, RowList, read_list
+from run import tell_of_bf16
 from steps import Plan, choose, in_order
 
 from vitseg.data.scenes import write_scenes
@@ -387,6 +388,20 @@ def test_a_seed_of_all_rows_of_a_group_comes_before_the_next():
     found = [(row.name, seed) for row, seed in in_order([a, c, b], None)]
     assert found == [("a", 0), ("b", 0), ("a", 1), ("b", 1), ("c", 0)]
     assert in_order([a, c], [1]) == [(a, 1)]
+
+
+def test_that_a_machine_has_no_bf16_is_told_where_it_matters(tmp_path, monkeypatch, capsys):
+    slow = Row("slow", "g", "l", "camvid/segvit-vit_tiny", ("training.precision=bf16-mixed",))
+    listed = RowList((slow, Row("fast", "g", "l", "camvid/segvit-vit_tiny")), ()).check()
+    places = Places({}, None, tmp_path / "runs", tmp_path / "out")
+    identities = Identities(listed, places)
+    told = []
+    for has_it in (False, True):
+        monkeypatch.setattr("vitseg.inference.precision.has_bf16", lambda device, held=has_it: held)
+        for row in listed.rows:
+            tell_of_bf16(identities, Plan(identities, places, [row]), False)
+            told.append((row.name, has_it, "bfloat16" in capsys.readouterr().err))
+    assert [each for each in told if each[2]] == [("slow", False, True)]
 
 
 def test_what_a_missing_row_starts_from_is_trained_first(tmp_path):

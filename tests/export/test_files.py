@@ -23,6 +23,7 @@ from vitseg.cli.app import app
 from vitseg.errors import CheckpointError, ConfigError
 from vitseg.export.export import parity_place
 from vitseg.inference import predictor
+from vitseg.inference.precision import has_bf16
 from vitseg.runtimes.places import record_place
 
 pytestmark = pytest.mark.slow
@@ -337,6 +338,32 @@ def test_a_file_for_a_number_of_images_takes_any(model, tmp_path):
     ours, theirs = (vitseg.load(path, "cpu", protocol) for path in (model, out))
     photo = tiny.photo(75, 118)
     assert (ours(photo).label_map != theirs(photo).label_map).mean() <= 0.001
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("file", "precision", "most"),
+    [
+        ("a.onnx", "int8-dynamic", 0.5),
+        ("a.pt2", "bf16", 0.2),
+        pytest.param("a.onnx", "fp16", 0.05, marks=pytest.mark.long),
+        pytest.param("a.onnx", "int8-static", 0.5, marks=pytest.mark.long),
+        pytest.param("a.xml", "bf16", 0.2, marks=pytest.mark.long),
+        pytest.param("a.xml", "int8-static", 0.5, marks=pytest.mark.long),
+    ],
+)
+def test_other_numbers_are_written_and_read(model, tmp_path, caplog, file, precision, most):
+    form = {"onnx": "onnx", "xml": "openvino", "pt2": "torch-export"}[file.partition(".")[2]]
+    if form == "openvino":
+        pytest.importorskip("openvino")
+    data = f"folder:{tiny.write_dataset(tmp_path / 'data')}"
+    wanted = ("--format", form, "--precision", precision, "--data", data)
+    export(model, "--out", tmp_path / file, *wanted, "--max-miou-loss", "100")
+    loaded, photo = vitseg.load(tmp_path / file, "cpu"), tiny.photo(75, 118)
+    # of random weights, whose logits lie close together, so that more labels change than of a trained model
+    assert (loaded(photo).label_map != vitseg.load(model, "cpu")(photo).label_map).mean() < most
+    told = form == "torch-export" and not has_bf16(torch.device("cpu"))
+    assert ("no instructions for bfloat16" in caplog.text) is told
 
 
 @pytest.mark.long

@@ -74,7 +74,7 @@ def test_tiles_are_run_so_and_are_another_run(model, tmp_path):
 
 
 def test_a_device_without_instructions_is_told_of(model, monkeypatch, caplog):
-    monkeypatch.setattr(predictor, "has_bf16", lambda device: False)
+    monkeypatch.setattr(precision, "has_bf16", lambda device: False)
     with caplog.at_level(logging.WARNING):
         vitseg.load(model, "cpu", dtype="bf16")
     assert "has no instructions for bfloat16" in caplog.text

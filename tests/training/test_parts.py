@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from tests.tiny import tiny_recipe, write_dataset
+from vitseg.errors import ConfigError
 from vitseg.methods import METHODS
+from vitseg.training import run_parts
 from vitseg.training.log import RunLog
 from vitseg.training.loop import train
 from vitseg.training.optimizer import OptimizerConfig, build_optimizer, parameter_groups
@@ -65,6 +67,33 @@ def test_the_rate_of_the_shallowest_block_falls_in_a_training(tmp_path, monkeypa
         assert len(found) % 4 == 0  # several groups may begin alike
         assert found == sorted(found, reverse=True)
         assert found[0] == pytest.approx(base)
+
+
+def test_what_a_cpu_computes_slowly_is_told_and_what_it_does_not_have_is_refused(
+    tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr("vitseg.inference.precision.has_bf16", lambda device: False)
+    raw = tiny_recipe(iterations=2, val_interval=2)
+    raw["data"]["source"] = f"folder:{write_dataset(tmp_path / 'data')}"
+    for precision in ("auto", "bf16-mixed"):
+        raw["training"]["precision"] = precision
+        train(parse_recipe(raw), tmp_path / precision)
+        told = "no instructions for bfloat16" in caplog.text
+        assert told is (precision == "bf16-mixed")
+    raw["training"]["precision"] = "16-mixed"
+    with pytest.raises(ConfigError, match=r"16-mixed is for GPUs.*training\.precision=auto"):
+        train(parse_recipe(raw), tmp_path / "refused")
+
+
+def test_a_gpu_that_only_emulates_bf16_trains_in_fp16(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for has_it, found in ((False, "16-mixed"), (True, "bf16-mixed")):
+        monkeypatch.setattr(
+            torch.cuda,
+            "is_bf16_supported",
+            lambda including_emulation=True, held=has_it: held or including_emulation,
+        )
+        assert run_parts._precision("auto") == found
 
 
 def test_groups_by_part_and_kind():

@@ -118,6 +118,7 @@ def _quantize_dynamic(path: Path, fresh: Path, record: ExportRecord, batches: Ba
         op_types_to_quantize=["MatMul", "Gemm"],
         per_channel=True,
         weight_type=quantization.QuantType.QInt8,
+        nodes_to_exclude=_no_matrices(path),
         extra_options={"MatMulConstBOnly": True},
     )
 
@@ -142,8 +143,21 @@ def _quantize_static(path: Path, fresh: Path, record: ExportRecord, batches: Bat
         per_channel=True,
         activation_type=quantization.QuantType.QUInt8,
         weight_type=quantization.QuantType.QInt8,
+        nodes_to_exclude=_no_matrices(path),
         extra_options={"MatMulConstBOnly": True},
     )
+
+
+def _no_matrices(path: Path) -> list[str]:
+    """Products with constants of more than two axes (queries that are the same for all images), by name.
+
+    ONNX Runtime has ranges by column of matrices alone.
+    """
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    stacks = {tensor.name for tensor in graph.initializer if len(tensor.dims) > 2}
+    return [node.name for node in graph.node if stacks.intersection(node.input)]
 
 
 def quantize_openvino(model: Any, batches: Batches) -> Any:

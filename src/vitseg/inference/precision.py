@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from typing import Literal, TypeVar
 
 import torch
@@ -15,6 +16,8 @@ NARROWED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)
 """Layers of nothing but products, which autocast computes in bfloat16."""
 
 Model = TypeVar("Model", bound=nn.Module)
+
+_log = logging.getLogger("vitseg")
 
 
 def precise(device: torch.device, precision: Precision) -> torch.autocast:
@@ -43,3 +46,18 @@ def has_bf16(device: torch.device) -> bool:
         return bool(torch.cpu._is_amx_tile_supported())  # pyright: ignore[reportPrivateUsage]
     except AttributeError:  # of another version of torch
         return False
+
+
+def warn_of_bf16(device: torch.device, instead: str) -> None:
+    """Say where bf16 is asked for of a device that has no instructions for it.
+
+    Args:
+        device: What computes in bf16.
+        instead: What to give instead.
+    """
+    if not has_bf16(device):
+        _log.warning(
+            "%s has no instructions for bfloat16: bf16 is slower here than fp32, on a CPU several times. Give %s.",
+            device,
+            instead,
+        )

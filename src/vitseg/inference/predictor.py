@@ -24,7 +24,7 @@ from vitseg.images.value_range import ValueRange, parse_range
 from vitseg.inference.config import InferenceConfig
 from vitseg.inference.image_source import ImageSource, read_picture
 from vitseg.inference.modes import image_scores
-from vitseg.inference.precision import Precision, has_bf16, narrowed, precise
+from vitseg.inference.precision import Precision, narrowed, precise, warn_of_bf16
 from vitseg.inference.scores import ScoreMap, label_map
 from vitseg.inference.segmentation import Segmentation
 from vitseg.inference.view_image import view_of
@@ -236,6 +236,11 @@ def load(
 
         model, told = load_graph(Path(path), chosen)
         record = told.predicting
+        if (told.format, told.precision) == (
+            "torch-export",
+            "bf16",
+        ):  # OpenVINO takes what is there
+            warn_of_bf16(chosen, "a file of --precision fp32")
     else:
         model, record = load_model(path)
     if limits is not None:
@@ -245,8 +250,8 @@ def load(
     if protocol:
         changed = apply_overrides(dict(record.inference), protocol)
         record = record.model_copy(update={"inference": changed})
-    if dtype == "bf16" and not has_bf16(chosen):
-        _log.warning("%s has no instructions for bfloat16: bf16 is slower here than fp32", chosen)
+    if dtype == "bf16":
+        warn_of_bf16(chosen, "--dtype fp32")
     return Predictor(model, record, chosen, dtype)
 
 

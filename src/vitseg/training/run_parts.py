@@ -12,6 +12,8 @@ from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.fabric.strategies import DDPStrategy, Strategy
 from torch import nn
 
+from vitseg.errors import ConfigError
+from vitseg.inference.precision import has_bf16, warn_of_bf16
 from vitseg.launch import started, will_start
 from vitseg.methods.model import SegmentationModel
 from vitseg.training.average import WeightAverage
@@ -87,7 +89,8 @@ def build_parts(
         cache_features: Folder of the features of a frozen backbone; None: they are computed in every step.
 
     Raises:
-        ConfigError: The model to start from is another, or the features cannot be kept.
+        ConfigError: The model to start from is another, the features cannot be kept, or the device has not the
+            precision.
         CheckpointError: The model to start from, or pretrained weights, cannot be read.
     """
     config, classes = recipe.training, data.train_set.classes
@@ -102,11 +105,14 @@ def build_parts(
         # one process is one, whatever a job's variables say of tasks
         plugins=LightningEnvironment() if config.num_processes == 1 else None,
     )
+    _require_device(precision, fabric.device)
     if config.num_processes > 1 and started().number == 1:
         will_start(config.num_processes)
     join_processes(fabric.device.type)
     fabric.launch()
     watch(fabric)
+    if precision == "bf16-mixed" and fabric.is_global_zero:
+        warn_of_bf16(fabric.device, "training.precision=auto")
     seed_everything(config.seed)
     crop_size = recipe.data.augment.crop_size
     model = recipe.model.build(classes.num_classes, crop_size)
@@ -143,7 +149,7 @@ def build_parts(
     else:
         assert task.step is LossOfModel, "other steps look at images"
         step = LossOfFeatures(model, criterion, cache)
-    fused = fabric.device.type == "cpu" and precision != "16-mixed"
+    fused = fabric.device.type == "cpu"
     sharding = Sharding(model) if config.strategy == "fsdp" else None
     if sharding is not None:  # before the optimiser, which works on the parts
         step = fabric.setup_module(step)
@@ -195,5 +201,13 @@ def _precision(name: Precision) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
     if name != "auto":
         return name
     if torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+        return "bf16-mixed" if has_bf16(torch.device("cuda")) else "16-mixed"
     return "32-true"
+
+
+def _require_device(precision: str, device: torch.device) -> None:
+    if precision == "16-mixed" and device.type == "cpu":
+        raise ConfigError(
+            "training.precision 16-mixed is for GPUs, and this is a CPU: give training.precision=auto (fp32 here), or "
+            "bf16-mixed where the processor has instructions for it."
+        )
