@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from vitseg.training.loop import train
     from vitseg.training.recipe import load_recipe
 
+    __version__: str
+
 _HOMES = {
     "CheckpointError": "vitseg.errors",
     "ClassTable": "vitseg.classes",
@@ -57,6 +59,10 @@ def __getattr__(name: str) -> Any:
         import importlib
 
         return getattr(importlib.import_module(_HOMES[name]), name)
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("vitseg")
     raise AttributeError(f"module 'vitseg' has no attribute {name!r}")
 
 

@@ -4,10 +4,12 @@ import errno
 import os
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 import torch
 
+import vitseg
 from vitseg import machine
 from vitseg.cli import main
 from vitseg.cli.doctor import missing_by_extra
@@ -36,6 +38,14 @@ def test_help_imports_nothing_heavy():
     assert done.returncode == 0
     assert done.stderr.strip() == "[]"
     assert all(verb in done.stdout for verb in VERBS)
+
+
+def test_the_version_is_that_of_the_distribution():
+    said = python(
+        "import sys; sys.argv = ['vitseg', '--version']\nfrom vitseg.cli.main import run\nrun()"
+    )
+    assert (said.returncode, said.stdout, said.stderr) == (0, f"vitseg {vitseg.__version__}\n", "")
+    assert vitseg.__version__ == metadata.version("vitseg")
 
 
 def test_the_package_imports_no_torch_before_it_is_used():
