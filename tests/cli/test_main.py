@@ -132,7 +132,17 @@ def test_turns_are_settled_before_torch_is_loaded():
 def test_doctor_prints_versions_devices_and_extras(vitseg):
     result = vitseg("doctor")
     assert result.code == 0
-    for word in ("python", "torch", "timm", "cores", "memory", "cuda", "[serve]", "[export]"):
+    for word in (
+        "python",
+        "torch",
+        "timm",
+        "cores",
+        "bf16",
+        "memory",
+        "cuda",
+        "[serve]",
+        "[export]",
+    ):
         assert word in result.out
 
 

@@ -14,11 +14,14 @@ def doctor() -> None:
     from rich.table import Table
 
     from vitseg.checkpoint.versions import package_versions
+    from vitseg.inference.precision import has_bf16
 
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, version in package_versions().items():
         table.add_row(name, version)
     table.add_row("cpu", f"{num_cores()} cores, {torch.get_num_threads()} torch threads")
+    has_it = has_bf16(torch.device("cpu"))
+    table.add_row("", f"{'with' if has_it else 'without'} instructions for bf16")
     table.add_row("memory", _memory())
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
