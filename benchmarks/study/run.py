@@ -343,7 +343,7 @@ def tell_of_bf16(identities: Identities, plan: Plan, has_gpu: bool) -> None:
     if "bf16-mixed" in found:
         print(
             "No instructions for bfloat16 here, which the rows are trained in: a step takes many times longer. The "
-            "results will be the same.",
+            "results count all the same.",
             file=sys.stderr,
             flush=True,
         )

@@ -236,10 +236,8 @@ def load(
 
         model, told = load_graph(Path(path), chosen)
         record = told.predicting
-        if (told.format, told.precision) == (
-            "torch-export",
-            "bf16",
-        ):  # OpenVINO takes what is there
+        # OpenVINO takes what is there
+        if told.format == "torch-export" and told.precision == "bf16":
             warn_of_bf16(chosen, "a file of --precision fp32")
     else:
         model, record = load_model(path)
